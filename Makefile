@@ -1,0 +1,43 @@
+# The environment lies in .venv and is made again only when the requirements change.
+# Another interpreter: make env PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# set in the shell of the caller, these would lead imports past the environment
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help env test test-slow lint format wheel-test clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(READY)  ## .venv with the package (editable) and everything to develop it
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one with: make env PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+test: $(READY)  ## the quick tests (minutes); DENOISPLIT_TEST_DATA names the folder of test images
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the tests that train for minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel-test: $(READY)  ## build the wheel, install it in an empty environment, look inside
+	$(BIN)/python -m pytest tests/test_house.py -k wheel
+
+clean:  ## remove the environment, caches and build products (not your runs)
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

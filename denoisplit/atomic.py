@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from denoisplit.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary stream that becomes ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    InputError
+        If the disk or the file system does not take it; the old file, if any, stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def not_written(path: str | Path, error: OSError) -> InputError:
+    """The one line for a file that could not be written."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return InputError(
+        path,
+        f"an error on writing ({reason})",
+        "room and permission to write",
+        "free some space or write elsewhere; the file was left as it was",
+    )
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file."""
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a whole UTF-8 file."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON; NaN is refused, since other readers refuse it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

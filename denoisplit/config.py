@@ -1,0 +1,281 @@
+"""All settings of a run: one frozen object per concern, checked where it is built.
+
+``Settings`` is what a user can set (command line or YAML); ``RunConfig`` is what a run folder
+stores: the settings, resolved, and the facts that training found. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from denoisplit.errors import InputError
+
+FORMAT_VERSION = 1
+
+Model = TypeVar("Model", bound=BaseModel)
+
+System = Literal["denoisplit", "altered_musplit"]
+Preset = Literal["default", "small", "paper"]
+Pairing = Literal["co-registered", "in-order", "unrelated"]
+SuperpositionKind = Literal["sum", "mean"]
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StructureSettings(_Frozen):
+    """One structure: its images and what is known of them."""
+
+    name: str
+    files: tuple[str, ...] = Field(min_length=1)
+    noise_model: str | None = None  # an exchange .npz; fitted if absent
+    offset: float = 0.0  # camera offset in raw units, counted once in a sum of structures
+
+    @model_validator(mode="after")
+    def _name_is_a_file_name(self) -> StructureSettings:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _+\-().]{0,63}", self.name):
+            raise ValueError(
+                f"structure name {self.name!r}: use letters, digits, blanks and _+-(). only"
+            )
+        return self
+
+
+class NetworkSettings(_Frozen):
+    """Sizes of the network; see `denoisplit.network.VSE`."""
+
+    filters: Positive = 64
+    latents: Positive = 128
+    levels: Annotated[int, Field(gt=0, le=8)] = 4
+    blocks_per_level: Positive = 1
+    final_blocks: Positive = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    patch: Positive = 128  # side of the training patch, px
+    variance: Literal["soft_exp", "exp"] = "soft_exp"
+    log_variance_max: float | None = 20.0
+
+    @model_validator(mode="after")
+    def _patch_fits_stride(self) -> NetworkSettings:
+        if self.patch % 2**self.levels:
+            raise ValueError(
+                f"patch {self.patch} is no multiple of the total stride {2**self.levels}"
+            )
+        return self
+
+
+class ObjectiveSettings(_Frozen):
+    """The objective; see `denoisplit.objective.combine`."""
+
+    beta: NotNegative = 1.0  # 1 is the exact evidence bound; the published runs have beta = C
+    kl_form: Literal["eq3", "eq4"] = "eq4"
+    free_bits: NotNegative = 1.0  # nat per sample and level
+    closed_form: bool = False
+    monitor: Literal["loss", "data"] = "loss"  # R + KL, or R alone as in the published runs
+
+
+class DataSettings(_Frozen):
+    """From image files to training pairs."""
+
+    superposition: SuperpositionKind = "sum"
+    pairing: Pairing = "co-registered"
+    synthetic_poisson: NotNegative = 0.0  # f, raw intensity per event; 0 for none
+    synthetic_gaussian: NotNegative = 0.0  # level: in units of the pooled std
+    clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
+    split: Literal["rounded", "truncated"] = "rounded"  # truncated: int(0.1 N), as in the paper
+    augment: bool = True  # flips and rotations
+
+
+class TrainingSettings(_Frozen):
+    """The training loop."""
+
+    batch: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    plateau_patience: Positive = 30  # epochs
+    early_stop_patience: Positive = 200  # epochs
+    max_epochs: Positive = 400
+    max_steps: Positive | None = None
+    min_steps_per_epoch: Positive = 1
+    gradient_clip: Annotated[float, Field(gt=0)] = 0.5  # by norm
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+
+    @model_validator(mode="after")
+    def _cosine_needs_an_end(self) -> TrainingSettings:
+        if self.schedule == "cosine" and self.max_steps is None:
+            raise ValueError("schedule cosine needs max_steps")
+        return self
+
+
+class NoiseModelSettings(_Frozen):
+    """Size and fit of the noise models."""
+
+    components: Positive = 6
+    coefficients: Positive = 4
+    steps: Positive = 2000
+
+
+class PredictionSettings(_Frozen):
+    """Defaults of prediction for this run."""
+
+    antithetic: bool = True
+    calibration_samples: Annotated[int, Field(ge=2)] = 50
+    tile: Positive = 256  # side of a tile's core, px
+    halo: Annotated[int, Field(ge=0)] = 64
+
+
+class Settings(_Frozen):
+    """Everything that a user can set for a training run."""
+
+    structures: tuple[StructureSettings, ...] = Field(min_length=1)
+    system: System = "denoisplit"
+    preset: Preset = "default"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    network: NetworkSettings = NetworkSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    noise_models: NoiseModelSettings = NoiseModelSettings()
+    prediction: PredictionSettings = PredictionSettings()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Settings:
+        names = [s.name for s in self.structures]
+        doubled = sorted({n for n in names if [m.lower() for m in names].count(n.lower()) > 1})
+        if doubled:
+            raise ValueError(
+                f"structure {doubled[0]!r} is given more than once: "
+                "give each group of files a name of its own"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the structures, in channel order."""
+        return tuple(s.name for s in self.structures)
+
+
+class Facts(_Frozen):
+    """What training found in the data; later commands take it from here, never from new images."""
+
+    gaussian_sigma: float  # of the synthetic noise, raw units
+    pooled_std: float  # of the clean training frames, raw units
+    clip: float | None  # upper clip of the structures, raw units
+    input_frame_mean: tuple[float, float]  # mean and std over training frames, raw units
+    frames: dict[str, int]  # per split
+    pixel_size_um: dict[str, float]
+    fingerprints: dict[str, list[dict[str, Any]]]  # per structure: name, size, sha256 of each file
+    libraries: dict[str, str]
+
+
+class RunConfig(_Frozen):
+    """config.yaml of a run folder."""
+
+    format_version: int
+    settings: Settings
+    facts: Facts
+
+
+def small_preset() -> dict[str, Any]:
+    """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch."""
+    return {
+        "network": {"filters": 32, "latents": 32, "patch": 64},
+        "training": {
+            "batch": 8,
+            "max_steps": 1000,
+            "schedule": "cosine",
+            "learning_rate": 2e-3,
+            "min_steps_per_epoch": 100,
+        },
+    }
+
+
+def paper_preset(structures: int) -> dict[str, Any]:
+    """The published configuration, where it differs from the defaults."""
+    return {
+        # a data term that is a mean over structures with weight 1 on the KL: beta = C
+        "objective": {"beta": float(structures), "monitor": "data"},
+        "data": {
+            "superposition": "mean",
+            "pairing": "in-order",
+            "clip_quantile": 1.0,
+            "split": "truncated",
+            "augment": False,
+        },
+        "prediction": {"antithetic": False},
+    }
+
+
+def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Settings:
+    """Settings from plain values laid over the preset they name.
+
+    Raises
+    ------
+    InputError
+        For an unknown key or a value out of range; ``where`` names their origin.
+    """
+    preset = values.get("preset", "default")
+    structures = values.get("structures") or ()
+    base: dict[str, Any] = {}
+    if preset == "small":
+        base = small_preset()
+    elif preset == "paper":
+        base = paper_preset(len(structures))
+    return parse(Settings, _merged(base, values), where)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, group by group."""
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def parse(model: type[Model], values: Any, where: str | Path) -> Model:
+    """Validate plain values; the first complaint becomes one line."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        found = f"{key} = {first['input']!r}" if first["loc"] else "settings that do not fit"
+        if len(found) > 120:
+            found = key
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                where, f"unknown key {key}", "a known one", "see `denoisplit train --help`"
+            ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(where, found, message, "change or remove it") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML mapping from a file, read without executing anything.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            path, error.strerror or "unreadable", "a YAML file", "check the path"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(path, f"no YAML ({line})", "a YAML mapping", "correct it") from None
+    if not isinstance(values, dict):
+        raise InputError(path, type(values).__name__, "a YAML mapping", "write key: value lines")
+    return values

@@ -1,0 +1,1 @@
+"""From arrays to training pairs: splits, superposition, synthetic noise, statistics, patches."""

@@ -1,0 +1,116 @@
+"""Training crops addressed by (seed, number), and the validation grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from denoisplit.data.splits import Group
+
+Array = npt.NDArray[np.float32]
+
+
+class RandomCrops(Dataset[Tensor]):
+    """Crop number i of a run: a pure function of (seed, i), so training resumes exactly.
+
+    An item is the raw noisy targets (C, P, P), float32; the input is their superposition.
+
+    Parameters
+    ----------
+    frames : [structure][frame] of (Y, X) float32
+        Noisy training frames.
+    patch : int
+        P, side in px.
+    seed : int
+    independent : bool
+        Structures from unrelated cells: frame and place are drawn for each structure.
+    augment : bool
+        One of the 8 flips and rotations per crop (per structure where independent).
+    """
+
+    def __init__(
+        self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool
+    ) -> None:
+        self.frames = frames
+        self.patch = patch
+        self.seed = seed
+        self.independent = independent
+        self.augment = augment
+        tiles = [
+            np.array([(y // patch) * (x // patch) for y, x in (f.shape for f in structure)])
+            for structure in frames
+        ]
+        self.per_epoch = int(max(t.sum() for t in tiles))
+        self._chances = [t / t.sum() for t in tiles]
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __getitem__(self, number: int) -> Tensor:
+        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+        if self.independent:
+            crops = [self._crop([k], rng)[0] for k in range(len(self.frames))]
+        else:
+            crops = self._crop(range(len(self.frames)), rng)
+        return torch.from_numpy(np.stack(crops))
+
+    def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
+        """The same place of the same frame in all given structures."""
+        first = structures[0]
+        j = int(rng.choice(len(self._chances[first]), p=self._chances[first]))
+        height, width = self.frames[first][j].shape
+        y = int(rng.integers(0, height - self.patch, endpoint=True))
+        x = int(rng.integers(0, width - self.patch, endpoint=True))
+        window = (slice(y, y + self.patch), slice(x, x + self.patch))
+        crops = [np.asarray(self.frames[k][j][window], dtype=np.float32) for k in structures]
+        if self.augment:
+            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+            crops = [np.rot90(c, turns) for c in crops]
+            crops = [np.ascontiguousarray(c[:, ::-1] if flip else c) for c in crops]
+        return crops
+
+
+class EpochSampler(Sampler[int]):
+    """Numbers the crops of epoch e from ``e * n``; the loop calls ``set_epoch``."""
+
+    def __init__(self, per_epoch: int) -> None:
+        self.per_epoch = per_epoch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training loop before each epoch, also after a resume."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch))
+
+
+class GridPatches(Dataset[Tensor]):
+    """The non-overlapping P-grid of every frame: raw noisy targets (C, P, P), float32."""
+
+    def __init__(self, frames: Group, *, patch: int) -> None:
+        self.frames = frames
+        self.patch = patch
+        self._corners = [
+            (j, y, x)
+            for j, frame in enumerate(frames[0])
+            for y in range(0, frame.shape[0] - patch + 1, patch)
+            for x in range(0, frame.shape[1] - patch + 1, patch)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._corners)
+
+    def __getitem__(self, index: int) -> Tensor:
+        j, y, x = self._corners[index]
+        window = (slice(y, y + self.patch), slice(x, x + self.patch))
+        crops = [np.asarray(structure[j][window], dtype=np.float32) for structure in self.frames]
+        return torch.from_numpy(np.stack(crops))

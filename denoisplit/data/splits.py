@@ -1,0 +1,164 @@
+"""Training, validation and test frames of C structures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.errors import InputError
+
+Image = npt.NDArray[np.generic]
+Group = tuple[tuple[Image, ...], ...]  # [structure][frame] -> (Y, X)
+
+GAP = 32  # px between the parts of a frame that is cut
+SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
+
+
+class Splits(NamedTuple):
+    """Frames per split, ``[structure][frame]``.
+
+    In validation and test, frame j of every structure has one shape; in training too, unless the
+    structures come from unrelated cells.
+    """
+
+    training: Group
+    validation: Group
+    test: Group
+
+
+def split(
+    structures: Sequence[Sequence[Image]],
+    *,
+    names: Sequence[str],
+    pairing: str,
+    rule: str,
+    patch: int,
+) -> Splits:
+    """Split the frames of every structure, in file order: test first, then validation.
+
+    Parameters
+    ----------
+    structures : [structure][frame] of (Y, X)
+    names : sequence of str
+        For messages.
+    pairing : {"co-registered", "in-order", "unrelated"}
+        Co-registered frames must agree in number and size; in-order ones are cut to the shortest
+        stack; unrelated ones are split each for itself.
+    rule : {"rounded", "truncated"}
+        ``max(1, round(0.1 N))`` test and validation frames each, one or two frames being cut into
+        parts; or ``int(0.1 N)`` as in the paper.
+    patch : int
+        Side of the training patch: training and validation parts must hold one.
+
+    Raises
+    ------
+    InputError
+        If frames do not pair, or are too few or too small.
+    """
+    groups = [tuple(frames) for frames in structures]
+    if pairing == "co-registered":
+        _check_registered(groups, names)
+    elif pairing == "in-order":
+        shortest = min(len(frames) for frames in groups)
+        groups = [frames[:shortest] for frames in groups]
+    parts = [_split_one(frames, name, rule) for frames, name in zip(groups, names, strict=True)]
+    training = tuple(p[0] for p in parts)
+    validation, test = (_common(tuple(p[i] for p in parts)) for i in (1, 2))
+    if pairing == "in-order":
+        training = _common(training)
+    for label, group, side in (
+        ("training", training, patch),
+        ("validation", validation, patch),
+        ("test", test, GAP),
+    ):
+        for name, frames in zip(names, group, strict=True):
+            _check_size(frames, name, label, side, cut=len(frames) <= 2)
+    return Splits(training, validation, test)
+
+
+def _split_one(
+    frames: tuple[Image, ...], name: str, rule: str
+) -> tuple[tuple[Image, ...], tuple[Image, ...], tuple[Image, ...]]:
+    n = len(frames)
+    if n <= 2 and rule == "rounded":
+        cut = [_cut(frame, name) for frame in frames]
+        return tuple(c[0] for c in cut), tuple(c[1] for c in cut), tuple(c[2] for c in cut)
+    held = int(0.1 * n) if rule == "truncated" else max(1, round(0.1 * n))
+    if held == 0:
+        raise InputError(
+            f"structure {name}",
+            f"{n} frames",
+            "at least 10 with the paper's rule of splitting",
+            "give more frames, or set data.split to rounded",
+        )
+    return frames[2 * held :], frames[held : 2 * held], frames[:held]
+
+
+def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
+    """Cut one frame along its longer side, with gaps between the parts."""
+    axis = int(frame.shape[1] >= frame.shape[0])
+    usable = frame.shape[axis] - 2 * GAP
+    sides = [round(share * usable) for share in SHARES[:2]]
+    sides.append(usable - sum(sides))
+    if min(sides) <= 0:
+        raise InputError(
+            f"structure {name}",
+            f"a frame of {frame.shape[0]} x {frame.shape[1]} px",
+            "frames large enough to be cut into training, validation and test",
+            "give larger frames, or at least three of them",
+        )
+    start, pieces = 0, []
+    for side in sides:
+        window = [slice(None), slice(None)]
+        window[axis] = slice(start, start + side)
+        pieces.append(frame[tuple(window)])
+        start += side + GAP
+    return pieces[0], pieces[1], pieces[2]
+
+
+def _common(group: Group) -> Group:
+    """Frame j of every structure cut to one size, all structures to one number of frames."""
+    count = min(len(frames) for frames in group)
+    sizes = [
+        tuple(min(frames[j].shape[axis] for frames in group) for axis in (0, 1))
+        for j in range(count)
+    ]
+    return tuple(
+        tuple(frames[j][: sizes[j][0], : sizes[j][1]] for j in range(count)) for frames in group
+    )
+
+
+def _check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) -> None:
+    first = groups[0]
+    remedy = "give the same fields of view of every structure, or say --pairing unrelated"
+    for name, frames in zip(names[1:], groups[1:], strict=True):
+        if len(frames) != len(first):
+            raise InputError(
+                f"structure {name}",
+                f"{len(frames)} frames",
+                f"{len(first)} as in structure {names[0]}",
+                remedy,
+            )
+        for j, (a, b) in enumerate(zip(first, frames, strict=True)):
+            if a.shape != b.shape:
+                raise InputError(
+                    f"structure {name}, frame {j}",
+                    f"{b.shape[0]} x {b.shape[1]} px",
+                    f"{a.shape[0]} x {a.shape[1]} px as in structure {names[0]}",
+                    remedy,
+                )
+
+
+def _check_size(frames: Sequence[Image], name: str, label: str, side: int, *, cut: bool) -> None:
+    for frame in frames:
+        if min(frame.shape) < side:
+            of = "a part" if cut else "a frame"
+            raise InputError(
+                f"structure {name}",
+                f"{of} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
+                f"at least {side} x {side} px",
+                "give larger or more frames, or set a smaller network.patch",
+            )

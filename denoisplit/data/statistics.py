@@ -1,0 +1,84 @@
+"""The numbers that normalise input and targets, from the training split alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.data.noise import Address, SyntheticNoise
+from denoisplit.data.splits import Group
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and std of the training data, raw units: pooled over structures, and of each."""
+
+    pooled_mean: float
+    pooled_std: float
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+
+@dataclass
+class _Moments:
+    """Count, sum and sum of squares in float64, from which any pooling follows."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, image: npt.NDArray[np.generic]) -> None:
+        values = image.astype(np.float64)
+        self.n += values.size
+        self.total += float(values.sum())
+        self.squares += float((values**2).sum())
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.n
+
+    @property
+    def std(self) -> float:
+        return math.sqrt(max(self.squares / self.n - self.mean**2, 0.0))
+
+
+def _pooled(parts: Iterable[_Moments]) -> _Moments:
+    every = list(parts)
+    return _Moments(
+        sum(m.n for m in every), sum(m.total for m in every), sum(m.squares for m in every)
+    )
+
+
+def pooled_std(frames: Group) -> float:
+    """Std over all structures and pixels: the unit of the synthetic Gaussian level."""
+    moments = _Moments()
+    for structure in frames:
+        for image in structure:
+            moments.add(image)
+    return moments.std
+
+
+def statistics(clean: Group, noisy: Group, noise: SyntheticNoise, seed: int) -> Statistics:
+    """Statistics of the training split (paper, supplement on data).
+
+    Means leave the Gaussian noise out (it has mean zero), stds include it. Without synthetic noise
+    both are those of the images.
+    """
+    shot, full = [], []
+    for k, structure in enumerate(clean):
+        without, with_noise = _Moments(), _Moments()
+        for j, image in enumerate(structure):
+            without.add(noise.shot(image, Address(seed, "training", k, j)))
+            with_noise.add(noisy[k][j])
+        shot.append(without)
+        full.append(with_noise)
+    return Statistics(
+        pooled_mean=_pooled(shot).mean,
+        pooled_std=_pooled(full).std,
+        means=tuple(m.mean for m in shot),
+        stds=tuple(m.std for m in full),
+    )

@@ -1,0 +1,7 @@
+"""Image files in and out: named axes, channel names, pixel size in micrometres."""
+
+from denoisplit.images.files import list_files, read_image
+from denoisplit.images.frames import Frames, fingerprint, read_frames
+from denoisplit.images.write import write_ome_tiff
+
+__all__ = ["Frames", "fingerprint", "list_files", "read_frames", "read_image", "write_ome_tiff"]

@@ -1,0 +1,126 @@
+"""Which files are meant, and one file -> one Image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from denoisplit.errors import InputError
+from denoisplit.images.mrc import read_mrc
+from denoisplit.images.tiff import read_tiff
+
+_READERS: dict[str, Callable[[Path], xr.DataArray]] = {
+    ".tif": read_tiff,
+    ".tiff": read_tiff,
+    ".mrc": read_mrc,
+}
+_KINDS = ", ".join(_READERS)
+
+
+def read_image(path: Path | str) -> xr.DataArray:
+    """Read one image file.
+
+    Parameters
+    ----------
+    path : Path or str
+        TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``) or MRC (``.mrc``).
+
+    Returns
+    -------
+    DataArray
+        Dims out of ``t c z y x`` in this order, without those of size 1 (y and x always stay);
+        dtype of the file in native byte order, bool as uint8. Channel names are the coordinate
+        ``c``: one per channel, or a scalar where a single channel has a known name.
+        ``attrs["pixel_size_um"]`` maps the known ones of x, y, z to micrometres;
+        ``attrs["source"]`` is the path.
+
+    Raises
+    ------
+    InputError
+        Missing, damaged, cut off or unsupported file, several images in one file, colour (RGB),
+        complex, NaN or infinite pixels, or no pixels at all.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(
+            path, f"no readable file ({error.strerror})", "an image file", "check name and rights"
+        ) from error
+    return reader(path)
+
+
+def list_files(entries: Sequence[Path | str]) -> list[Path]:
+    """Expand files, folders and patterns to single image files.
+
+    Parameters
+    ----------
+    entries : sequence of Path or str
+        Files, folders (every image file directly in it, ``img2`` before ``img10``, hidden files
+        left out), or patterns with ``*`` or ``?`` for shells that do not expand them.
+
+    Returns
+    -------
+    list of Path
+        At least one file, in the order of the entries.
+
+    Raises
+    ------
+    InputError
+        No entry, a missing file, an empty folder, an unsupported file type, or a file named twice.
+    """
+    files = [file for entry in entries for file in _expand(Path(entry))]
+    if not files:
+        raise InputError("images", "no file name", "at least one file or folder", "name one")
+    seen: set[Path] = set()
+    for file in files:
+        _reader(file)
+        resolved = file.resolve()
+        if resolved in seen:
+            raise InputError(file, "the same file named twice", "each file once", "name it once")
+        seen.add(resolved)
+    return files
+
+
+def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        kind = f"a file of type {path.suffix!r}" if path.suffix else "a file without a type"
+        raise InputError(path, kind, f"one of {_KINDS}", "save it as TIFF (Fiji: File > Save As)")
+    return reader
+
+
+def _expand(entry: Path) -> list[Path]:
+    if entry.is_dir():
+        found = _images(entry, "*")
+        if not found:
+            raise InputError(
+                entry, "a folder without image files", f"files of type {_KINDS}", "check the folder"
+            )
+        return found
+    if entry.exists():
+        return [entry]
+    found = _images(entry.parent, entry.name) if re.search(r"[*?]", entry.name) else []
+    if not found:
+        raise InputError(entry, "no such file or folder", "an image file", "check the name")
+    return found
+
+
+def _images(folder: Path, pattern: str) -> list[Path]:
+    """The image files of a folder, numbers in their names counted as numbers."""
+    found = [
+        file
+        for file in folder.glob(pattern)
+        if file.suffix.lower() in _READERS and not file.name.startswith(".") and file.is_file()
+    ]
+    return sorted(found, key=_natural)
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.findall(r"(\d+)|(\D+)", file.name)
+    return [(int(digits or -1), text.casefold()) for digits, text in parts], file.name

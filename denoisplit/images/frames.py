@@ -1,0 +1,132 @@
+"""The image files of one structure -> single (Y, X) frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from denoisplit.errors import InputError
+from denoisplit.images.files import list_files, read_image
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one structure, in the order they were named.
+
+    Attributes
+    ----------
+    images : tuple of ndarray
+        One ``(Y, X)`` array per frame, dtype of its file; sizes may differ.
+    origins : tuple of str
+        Where each frame came from: the path, with ``[index]`` for a frame of a stack.
+    files : tuple of Path
+        The single files, resolved.
+    pixel_size_um : dict
+        Micrometres for the known ones of x, y, z, from the first file.
+    """
+
+    images: tuple[NDArray[Any], ...]
+    origins: tuple[str, ...]
+    files: tuple[Path, ...]
+    pixel_size_um: dict[str, float]
+
+
+def read_frames(files: Sequence[Path | str]) -> Frames:
+    """Read all frames of one structure.
+
+    Parameters
+    ----------
+    files : sequence of Path or str
+        Files and folders, see `list_files`. Every t and z of a file is a frame, t slowest.
+
+    Returns
+    -------
+    Frames
+        At least one frame.
+
+    Raises
+    ------
+    InputError
+        What `list_files` and `read_image` refuse, a file with several channels, or a frame whose
+        pixels all have one value.
+    """
+    images: list[NDArray[Any]] = []
+    origins: list[str] = []
+    pixel_size_um: dict[str, float] | None = None
+    paths = tuple(file.resolve() for file in list_files(files))
+    for path in paths:
+        image = read_image(path)
+        if pixel_size_um is None:
+            pixel_size_um = dict(image.attrs["pixel_size_um"])
+        stack = _planes(image)
+        for index, plane in enumerate(stack):
+            origin = f"{path}[{index}]" if len(stack) > 1 else str(path)
+            _refuse_constant(plane, origin)
+            images.append(plane)
+            origins.append(origin)
+    return Frames(tuple(images), tuple(origins), paths, pixel_size_um or {})
+
+
+def fingerprint(files: Sequence[Path | str]) -> list[dict[str, str | int]]:
+    """What identifies the data of a run, whatever folder they lie in.
+
+    Parameters
+    ----------
+    files : sequence of Path or str
+        Single files.
+
+    Returns
+    -------
+    list of dict
+        Per file its ``name`` (without folder), ``bytes`` (size) and ``sha256`` (hexadecimal).
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read.
+    """
+    return [_fingerprint(Path(file)) for file in files]
+
+
+def _fingerprint(file: Path) -> dict[str, str | int]:
+    try:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+    except OSError as error:
+        raise InputError(
+            file, f"no readable file ({error.strerror})", "a file", "check name and rights"
+        ) from error
+    return {"name": file.name, "bytes": size, "sha256": digest}
+
+
+def _planes(image: xr.DataArray) -> NDArray[Any]:
+    """(t, z, Y, X) of one channel as (frames, Y, X)."""
+    if "c" in image.dims:
+        names = ", ".join(str(name) for name in image["c"].values)
+        raise InputError(
+            image.attrs["source"],
+            f"{image.sizes['c']} channels ({names})",
+            "one structure per file",
+            "split the channels (Fiji: Image > Color > Split Channels) and save each as a file",
+        )
+    pixels: NDArray[Any] = image.values
+    return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def _refuse_constant(plane: NDArray[Any], origin: str) -> None:
+    low = np.min(plane)
+    if low == np.max(plane):
+        raise InputError(
+            origin,
+            f"a frame whose pixels all have the value {low}",
+            "an image of a structure",
+            "leave this frame out",
+        )

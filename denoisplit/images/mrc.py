@@ -1,0 +1,87 @@
+"""MRC stacks -> Image, by mrcfile."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import xarray as xr
+from mrcfile.utils import data_dtype_from_header
+from numpy.typing import NDArray
+
+from denoisplit.errors import InputError
+from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+
+_ATOM = 10.0  # Angstrom; no light microscope has smaller pixels
+
+
+def read_mrc(path: Path) -> xr.DataArray:
+    """Read an MRC stack; x varies fastest, the extended header is skipped.
+
+    Parameters
+    ----------
+    path : Path
+        An ``.mrc`` file with real pixels. Microscope software often leaves the file type mark and
+        byte order mark of the header empty; such files are read.
+
+    Returns
+    -------
+    DataArray
+        The Image: ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
+
+    Raises
+    ------
+    InputError
+        Not an MRC file, cut off, complex or otherwise unusable pixels.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            _refuse_short(path)
+            with mrcfile.open(path, permissive=True) as mrc:
+                data: NDArray[Any] | None = mrc.data
+                voxel = mrc.voxel_size
+                sizes = {axis: float(voxel[axis]) for axis in "xyz"}
+        except Exception as error:  # any bytes may come in, so mrcfile may raise anything
+            raise _unreadable(path, str(error)) from error
+    if data is None:
+        raise _unreadable(path, "; ".join(str(warning.message) for warning in caught))
+    axes = "TZYX"[4 - data.ndim :]
+    pixel_size_um = _pixel_size(sizes)
+    return make_image(np.asarray(data), axes, channels=(), pixel_size_um=pixel_size_um, source=path)
+
+
+def _refuse_short(path: Path) -> None:
+    """Check the length that the header asks for before memory is taken for it."""
+    with mrcfile.open(path, permissive=True, header_only=True) as mrc:
+        header = mrc.header
+        shape = [int(header[key]) for key in ("nz", "ny", "nx")]
+        extended, item = int(header.nsymbt), data_dtype_from_header(header).itemsize
+    found, needed = path.stat().st_size, 1024 + extended + math.prod(shape) * item
+    if min(*shape, extended) < 0 or found < needed:
+        raise ValueError(f"{found} bytes, its header asks for {needed} with shape {shape}")
+
+
+def _pixel_size(sizes: dict[str, float]) -> dict[str, float]:
+    """Micrometres from the voxel size of the header.
+
+    The format counts in Angstrom. Light microscopes' software writes micrometres all the same,
+    and 1 where it knows nothing.
+    """
+    if sizes["x"] == sizes["y"] == 1.0 or not math.isfinite(sizes["x"]):
+        return {}
+    unit = "å" if sizes["x"] >= _ATOM else "um"
+    return known_lengths({axis: to_micrometres(size, unit) for axis, size in sizes.items()})
+
+
+def _unreadable(path: Path, reason: str) -> InputError:
+    return InputError(
+        path,
+        f"an unreadable MRC file ({reason[:300]})",
+        "a complete MRC file with pixels of mode 0, 1, 2, 6 or 12",
+        "copy the file again or save it as TIFF",
+    )

@@ -1,0 +1,179 @@
+"""TIFF, BigTIFF, ImageJ and OME-TIFF -> Image, by tifffile."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import tifffile
+import xarray as xr
+
+from denoisplit.errors import InputError
+from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+
+_DAMAGED = "a complete image file"
+_PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
+
+Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pixel size in um
+
+
+def read_tiff(path: Path) -> xr.DataArray:
+    """Read the one image of a TIFF file.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.tif`` or ``.tiff`` file.
+
+    Returns
+    -------
+    DataArray
+        The Image: dims out of ``t c z y x``, dtype of the file.
+
+    Raises
+    ------
+    InputError
+        Not a TIFF, cut off or damaged, several images, colour samples, or unusable pixels.
+    """
+    with _listen() as complaints:
+        try:
+            with tifffile.TiffFile(path) as tif:
+                # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
+                series = list(tif.series)
+                _refuse_damaged(path, complaints)
+                _refuse_unsplittable(path, series)
+                axes = series[0].axes.upper()
+                array = series[0].asarray()
+                channels, pixel_size_um = _metadata(tif)
+        except InputError:
+            raise
+        except Exception as error:  # any bytes may come in, so tifffile may raise anything
+            reason = str(error)[:200]
+            raise InputError(
+                path, f"an unreadable TIFF ({reason})", _DAMAGED, "copy or save the file again"
+            ) from error
+    _refuse_damaged(path, complaints)
+    if "S" in axes and "C" not in axes:
+        axes = axes.replace("S", "C")  # several samples per pixel that are not colours
+    return make_image(array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path)
+
+
+def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:
+    if not series:
+        raise InputError(path, "no image", "one image", "save the file again")
+    if len(series) > 1:
+        shapes = ", ".join(f"{one.axes} {one.shape}" for one in series[:8])
+        more = ", ..." if len(series) > 8 else ""
+        raise InputError(
+            path,
+            f"{len(series)} images in one file ({shapes}{more})",
+            "one",
+            "save each as a file of its own",
+        )
+    page = series[0].keyframe
+    grey = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+    if "S" in series[0].axes.upper() and page.photometric not in grey:
+        raise InputError(
+            path,
+            f"a colour (RGB) image, {series[0].axes} {series[0].shape}",
+            "grey values, one per pixel and channel",
+            "split its colours (Fiji: Image > Color > Split Channels) and save the one you need",
+        )
+
+
+def _metadata(tif: tifffile.TiffFile) -> Metadata:
+    if tif.series[0].kind == "ome" and tif.ome_metadata:
+        return _ome_metadata(tif.ome_metadata)
+    if tif.is_imagej and tif.imagej_metadata:
+        return _imagej_metadata(tif.imagej_metadata, tif.pages.first)
+    page = tif.pages.first
+    if page.tags.valueof("ResolutionUnit") != tifffile.RESUNIT.CENTIMETER:
+        return (), {}
+    sizes = known_lengths(_resolution(page, {"x": "cm", "y": "cm"}))
+    return (), {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
+
+
+def _ome_metadata(xml: str) -> Metadata:
+    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
+    if pixels is None:
+        return (), {}
+    sizes: dict[str, float | None] = {}
+    for axis in "xyz":
+        key = f"PhysicalSize{axis.upper()}"
+        unit = pixels.get(f"{key}Unit", "µm")
+        sizes[axis] = to_micrometres(float(pixels.get(key, "nan")), unit)
+    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
+    return names, known_lengths(sizes)
+
+
+def _imagej_metadata(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> Metadata:
+    # ImageJ writes the micro sign as the six characters \u00B5.
+    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
+    units = {axis: str(metadata.get(f"{axis}unit", unit)).replace("\\u00B5", "µ") for axis in "yz"}
+    sizes = _resolution(page, {"x": unit, "y": units["y"]})
+    if "slices" in metadata:
+        sizes["z"] = to_micrometres(float(metadata.get("spacing", math.nan)), units["z"])
+
+    # Labels name planes, channels fastest. They name channels if they agree across all planes.
+    n_channels = int(metadata.get("channels", 1))
+    labels = [str(label) for label in metadata.get("Labels") or ()]
+    per_channel = [set(labels[channel::n_channels]) for channel in range(n_channels)]
+    named = n_channels > 1 and all(len(names) == 1 for names in per_channel)
+    return [names.pop() for names in per_channel] if named else (), known_lengths(sizes)
+
+
+def _resolution(page: tifffile.TiffPage, units: Mapping[str, str]) -> dict[str, float | None]:
+    """Pixel size from the resolution tags, which count pixels per unit."""
+    sizes: dict[str, float | None] = {}
+    for axis, unit in units.items():
+        count, per = page.tags.valueof(f"{axis.upper()}Resolution") or (0, 1)
+        sizes[axis] = to_micrometres(per / count, unit) if count else None
+    return sizes
+
+
+class _Complaints(logging.Filter):
+    """Keeps tifffile's messages off the screen and remembers those of this thread."""
+
+    # What tifffile puts right by itself without loss.
+    _harmless = ("invalid data type", "ByteCounts", "StripOffsets")
+    # Warnings that mean zeros in place of pixels.
+    _lossy = ("issing", "failed to re", "out of range", "incomplete")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+        self.damage: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        harmless = any(word in text for word in self._harmless)
+        lossy = record.levelno >= logging.ERROR or any(word in text for word in self._lossy)
+        if lossy and not harmless and record.thread == self.thread:
+            self.damage.append(text)
+        return False
+
+
+@contextmanager
+def _listen() -> Iterator[_Complaints]:
+    complaints, logger = _Complaints(), logging.getLogger("tifffile")
+    logger.addFilter(complaints)
+    try:
+        yield complaints
+    finally:
+        logger.removeFilter(complaints)
+
+
+def _refuse_damaged(path: Path, complaints: _Complaints) -> None:
+    if complaints.damage:
+        raise InputError(
+            path,
+            f"a damaged or incomplete TIFF ({complaints.damage[0][:200]})",
+            _DAMAGED,
+            "copy or save the file again, all planes in one file",
+        )

@@ -1,0 +1,107 @@
+"""Image -> OME-TIFF that Fiji opens, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import xarray as xr
+
+from denoisplit.errors import InputError
+from denoisplit.images.axes import DIMS
+
+_BIG = 3_900_000_000  # bytes; classic TIFF ends at 4 GiB
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+
+
+def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = False) -> None:
+    """Write an Image as uncompressed OME-TIFF.
+
+    The file appears under its name when it is complete, never before.
+
+    Parameters
+    ----------
+    path : Path or str
+        A ``.tif`` or ``.tiff`` file in an existing folder.
+    image : DataArray
+        Dims out of ``t c z y x`` with y and x, a dtype that OME-TIFF knows (float32 and integers up
+        to 32 bit among them); channel names as coordinate ``c`` and ``attrs["pixel_size_um"]``
+        are written where present.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    InputError
+        The file exists, its type or the pixel type does not fit, or the disk does not take it.
+    ValueError
+        Dims outside ``t c z y x``.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(path, f"file type {path.suffix!r}", ".tif or .tiff", "rename the output")
+    if path.exists() and not overwrite:
+        raise InputError(
+            path, "an existing file", "a new name", "remove it, rename it, or allow overwriting"
+        )
+    if image.dtype.name not in _TYPES:
+        raise InputError(
+            path,
+            f"{image.dtype} pixels to write",
+            f"one of {', '.join(_TYPES)}",
+            "convert the image to float32 first",
+        )
+    image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            _write(stream, image)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _not_written(path, error, image.nbytes) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(stream: Any, image: xr.DataArray) -> None:
+    sizes: dict[str, float] = image.attrs.get("pixel_size_um", {})
+    metadata: dict[str, Any] = {"axes": "".join(str(dim) for dim in image.dims).upper()}
+    for axis, size in sizes.items():
+        metadata[f"PhysicalSize{axis.upper()}"] = size
+        metadata[f"PhysicalSize{axis.upper()}Unit"] = "µm"
+    if "c" in image.coords:
+        metadata["Channel"] = {"Name": [str(name) for name in np.atleast_1d(image["c"].values)]}
+    # The tags repeat the pixel size for readers that do not know OME.
+    per_cm = (1e4 / sizes["x"], 1e4 / sizes["y"]) if {"x", "y"} <= sizes.keys() else None
+    tifffile.imwrite(
+        stream,
+        image.values,
+        ome=True,
+        bigtiff=image.nbytes > _BIG,
+        photometric="minisblack",
+        resolution=per_cm,
+        resolutionunit="CENTIMETER" if per_cm else None,
+        metadata=metadata,
+    )
+
+
+def _not_written(path: Path, error: OSError, needed: int) -> InputError:
+    # numpy reports a short write, which is a full disk, without a number.
+    if error.errno is None or error.errno in _FULL:
+        return InputError(
+            path,
+            f"no room for the file ({error.strerror or error})",
+            f"{needed / 1e6:.1f} MB of free space",
+            "free some space or write to another disk",
+        )
+    return InputError(
+        path, f"a place that cannot be written ({error.strerror})", "a folder", "check its rights"
+    )

@@ -1,0 +1,6 @@
+"""The network of the method: pure torch modules, no training."""
+
+from denoisplit.network.decoder import Gaussian, Latent
+from denoisplit.network.vse import VSE, Decoded
+
+__all__ = ["VSE", "Decoded", "Gaussian", "Latent"]

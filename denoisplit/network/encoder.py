@@ -1,0 +1,38 @@
+"""Bottom-up half: image -> one feature map per level."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from denoisplit.network.blocks import Down, ResBlock
+
+
+class Encoder(nn.Module):
+    """Bottom-up pass of the ladder.
+
+    ``first`` works at full size; every level then halves the side. Level 0 is the finest.
+    """
+
+    def __init__(self, filters: int, levels: int, blocks_per_level: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(1, filters, 3, padding=1),
+            nn.ELU(inplace=True),
+            ResBlock(filters, dropout, gated=False),
+        )
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                Down(filters, dropout),
+                *(ResBlock(filters, dropout) for _ in range(blocks_per_level - 1)),
+            )
+            for _ in range(levels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 1, Y, X) normalised -> features [(B, F, Y/2, X/2), ..., (B, F, Y/2^L, X/2^L)]."""
+        h = self.first(x)
+        features = []
+        for level in self.levels:
+            h = level(h)
+            features.append(h)
+        return features

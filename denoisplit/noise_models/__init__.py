@@ -1,0 +1,6 @@
+"""p(observed | signal) per pixel: the noise models of the data term."""
+
+from denoisplit.noise_models.fit import fit
+from denoisplit.noise_models.gmm import GaussianMixture
+
+__all__ = ["GaussianMixture", "fit"]

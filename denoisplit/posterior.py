@@ -1,0 +1,175 @@
+"""Posterior samples: addressed standard normal noise and running moments.
+
+A value of eps is a pure function of its address (key of the latent pixel, level, channel, draw,
+seed). The key is the pixel's place in the frame, or a hash of the raw image content around it (for
+packages, where nobody tells the graph where a tile lies). Only integer products below 2^62, modulo,
+floor division and one table look-up are used, so that values are identical in every runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PRIME = 2**31 - 1
+TABLE_BITS = 16
+# multipliers below 2^30, drawn once; any odd large numbers without structure would do
+ROUND_A, ROUND_B, ROUND_C = 784_553_149, 910_374_517, 668_265_263
+NEIGHBOUR = (
+    (402_653_189, 805_306_457, 201_326_611),
+    (100_663_319, 1_000_000_007, 50_331_653),
+    (998_244_353, 754_974_721, 167_772_161),
+)
+ORIGIN = 2**20  # keeps places above and left of the frame (reflected halos) positive
+
+
+@lru_cache(maxsize=1)
+def normal_table() -> Tensor:
+    """65 536 normal quantiles at the centres of equal shares, mean 0 and std 1; float32."""
+    n = 2**TABLE_BITS
+    inverse = NormalDist().inv_cdf
+    upper = np.array([inverse((i + 0.5) / n) for i in range(n // 2, n)])
+    upper /= np.sqrt((upper**2).mean())
+    return torch.from_numpy(np.concatenate((-upper[::-1], upper)).astype(np.float32))
+
+
+def _round(h: Tensor, multiplier: int) -> Tensor:
+    """One mixing round on [0, PRIME): folding the high bits down makes it non-linear."""
+    return ((h + torch.div(h, 2**15, rounding_mode="floor")) * multiplier) % PRIME
+
+
+def mix(h: Tensor, value: Tensor | int) -> Tensor:
+    """Absorb a value in [0, 2^31) into hashes in [0, PRIME).
+
+    The fifth power permutes the residues of this prime (5 does not divide PRIME - 1) and leaves no
+    trace of the order of neighbouring values, which rounds alone do.
+    """
+    h = _round((h + value) % PRIME, ROUND_A)
+    square = h * h % PRIME
+    return _round(square * square % PRIME * h % PRIME, ROUND_B)
+
+
+def channel_keys(seed: int, draw: int, level: int, channels: int) -> Tensor:
+    """One key per latent channel, (Z,) int64 in [1, PRIME): seed, draw, level, channel."""
+    h = torch.zeros(1, dtype=torch.int64)
+    for value in (seed, draw, level):
+        h = mix(h, value)
+    return 1 + mix(h, torch.arange(channels)) % (PRIME - 1)
+
+
+def position_keys(level: int, y: int, x: int, height: int, width: int) -> Tensor:
+    """Keys (h, w) of latent pixels by their place in the frame; (y, x) is the first one's."""
+    start = mix(torch.zeros(1, dtype=torch.int64), level)
+    rows = mix(start, torch.arange(y + ORIGIN, y + ORIGIN + height))
+    columns = torch.arange(x + ORIGIN, x + ORIGIN + width)
+    return 1 + mix(rows[:, None], columns) % (PRIME - 1)
+
+
+def content_keys(raw: Tensor, *, levels: int, quantum: float) -> list[Tensor]:
+    """Keys of latent pixels by image content, level 0 first, each (B, h_i, w_i).
+
+    Quantised intensities of each cell of the total stride are hashed, a cell's hash is joined with
+    those of its eight neighbours, and the place inside the cell is added: flat or saturated cells
+    differ as long as something within 1.5 strides does.
+
+    Parameters
+    ----------
+    raw : Tensor (B, Y, X)
+        Raw intensities; sides are multiples of the total stride ``2 ** levels``.
+    quantum : float
+        A power of two well below the noise's standard deviation, raw units.
+    """
+    stride = 2**levels
+    batch, rows, columns = raw.shape[0], raw.shape[1] // stride, raw.shape[2] // stride
+    q = torch.floor(raw / quantum).to(torch.int64) % PRIME
+    weights = mix(torch.zeros(1, dtype=torch.int64), torch.arange(stride * stride)) % 2**22
+    cells = q.reshape(batch, rows, stride, columns, stride)
+    weighted = cells * weights.reshape(stride, 1, stride).to(raw.device)
+    h = mix(weighted.sum(dim=(2, 4)) % PRIME, 0)
+
+    padded = torch.nn.functional.pad(h, (1, 1, 1, 1))
+    joined = torch.zeros_like(h)
+    for dy, row in enumerate(NEIGHBOUR):
+        for dx, multiplier in enumerate(row):
+            part = padded[:, dy : dy + rows, dx : dx + columns]
+            joined = (joined + part * multiplier) % PRIME
+
+    keys = []
+    for level in range(levels):
+        n = stride >> (level + 1)  # latent pixels per cell side
+        place = mix(torch.zeros(1, dtype=torch.int64), torch.arange(n * n) + (level << 16))
+        inside = mix(joined[:, :, None, :, None], place.reshape(n, 1, n).to(raw.device))
+        keys.append(1 + inside.reshape(batch, rows * n, columns * n) % (PRIME - 1))
+    return keys
+
+
+def standard_normal(keys: Tensor, channels: Tensor, table: Tensor) -> Tensor:
+    """eps (..., Z, h, w) float32 from pixel keys (..., h, w) and channel keys (Z,)."""
+    h = (keys[..., None, :, :] * channels[:, None, None]) % PRIME
+    h = _round(h, ROUND_C)
+    return table[torch.div(h, 2 ** (31 - TABLE_BITS), rounding_mode="floor")]
+
+
+def addressed_noise(
+    keys: Sequence[Tensor],
+    samples: Sequence[int],
+    *,
+    seed: int,
+    channels: int,
+    antithetic: bool,
+    table: Tensor,
+) -> list[Tensor]:
+    """eps of some posterior samples at every level, (K, Z, h_i, w_i), level 0 first.
+
+    Parameters
+    ----------
+    keys : sequence of Tensor (h_i, w_i)
+        Keys of the latent pixels, level 0 first.
+    samples : sequence of int
+        Numbers of the samples. Antithetic samples 2j and 2j + 1 are eps and -eps of draw j.
+    """
+    draws = [s // 2 if antithetic else s for s in samples]
+    signs = [-1.0 if antithetic and s % 2 else 1.0 for s in samples]
+    noise = []
+    for level, key in enumerate(keys):
+        drawn = {
+            d: standard_normal(
+                key, channel_keys(seed, d, level, channels).to(key.device), table.to(key.device)
+            )
+            for d in dict.fromkeys(draws)
+        }
+        noise.append(torch.stack([sign * drawn[d] for d, sign in zip(draws, signs, strict=True)]))
+    return noise
+
+
+class RunningMoments:
+    """Mean and standard deviation of a stream of tensors of one shape, by Welford's update."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self._squares = torch.zeros(())
+
+    def add(self, value: Tensor) -> None:
+        """Take in one posterior sample, float32."""
+        self.count += 1
+        delta = value - self.mean
+        self.mean = self.mean + delta / self.count
+        self._squares = self._squares + delta * (value - self.mean)
+
+    def std(self, *, antithetic: bool) -> Tensor:
+        """Standard deviation of the posterior; needs two samples.
+
+        Independent samples have the divisor S - 1. The mean of an antithetic pair hardly varies,
+        so S antithetic samples have S (less 1 / S if one is without its partner).
+        """
+        if self.count < 2:
+            raise ValueError(f"{self.count} samples have no standard deviation, expected 2 or more")
+        unpaired = self.count % 2
+        divisor = self.count - unpaired / self.count if antithetic else self.count - 1
+        return torch.sqrt(self._squares / divisor)

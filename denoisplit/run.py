@@ -1,0 +1,177 @@
+"""The run folder: everything a trained model is, on disk. Reading it executes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from denoisplit.atomic import write_bytes, write_json, write_text
+from denoisplit.config import FORMAT_VERSION, RunConfig, Settings, parse, read_yaml
+from denoisplit.data.superposition import Superposition
+from denoisplit.errors import InputError
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+
+CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
+METRICS, HISTORY = "metrics.json", "history.csv"
+NOISE_MODELS, CHECKPOINTS = "noise_models", "checkpoints"
+
+
+def build_network(settings: Settings) -> VSE:
+    """The untrained network of some settings."""
+    return VSE(
+        len(settings.structures),
+        log_variance=settings.system == "altered_musplit",
+        **settings.network.model_dump(),
+    )
+
+
+def superposition_of(settings: Settings) -> Superposition:
+    """How the structures of a run add up."""
+    offsets = tuple(s.offset for s in settings.structures)
+    return Superposition(settings.data.superposition, offsets)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: configuration, network in evaluation mode, calibration scalars.
+
+    ``calibration`` maps each structure to the factor that its posterior std is multiplied by.
+    """
+
+    path: Path
+    config: RunConfig
+    model: VSE
+    calibration: dict[str, float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the structures, in channel order."""
+        return self.config.settings.names
+
+    @property
+    def superposition(self) -> Superposition:
+        """How the structures add up to the input."""
+        return superposition_of(self.config.settings)
+
+    def noise_models(self) -> list[GaussianMixture]:
+        """The noise models of the structures, in channel order."""
+        return [GaussianMixture.load(noise_model_path(self.path, name)) for name in self.names]
+
+
+def noise_model_path(run: Path, structure: str) -> Path:
+    """Where a run keeps the noise model of a structure."""
+    return run / NOISE_MODELS / f"{structure}.npz"
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
+    """Read a run folder.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, of a newer format, not finished, or its parts do not fit together.
+    """
+    path = Path(path)
+    config = load_config(path)
+    for name, stage in ((WEIGHTS, "trained"), (CALIBRATION, "calibrated")):
+        if not (path / name).is_file():
+            raise InputError(
+                path,
+                f"a run without {name}",
+                f"a run that is {stage}",
+                f"finish it with `denoisplit train --resume -o {path}`",
+            )
+    model = build_network(config.settings)
+    load_weights(model, path / WEIGHTS)
+    calibration = read_json(path / CALIBRATION).get("scalars")
+    names = config.settings.names
+    if not isinstance(calibration, dict) or set(calibration) != set(names):
+        raise InputError(
+            path / CALIBRATION,
+            "scalars of other structures",
+            f"one for each of {', '.join(names)}",
+            "calibrate the run again",
+        )
+    scalars = {name: float(calibration[name]) for name in names}
+    model.to(device or default_device()).eval()
+    return Run(path, config, model, scalars)
+
+
+def load_config(path: Path) -> RunConfig:
+    """config.yaml of a run folder; see `load` for errors."""
+    if not (path / CONFIG).is_file():
+        found = "a folder without config.yaml" if path.is_dir() else "no such folder"
+        raise InputError(path, found, "the run folder of a training", "check the path")
+    values = read_yaml(path / CONFIG)
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            path / CONFIG,
+            f"format version {version}",
+            f"version {FORMAT_VERSION}",
+            "read it with the release of denoisplit that wrote it",
+        )
+    return parse(RunConfig, values, path / CONFIG)
+
+
+def save_config(path: Path, config: RunConfig) -> None:
+    """Write config.yaml."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(path / CONFIG, text)
+
+
+def save_weights(model: VSE, path: Path) -> None:
+    """Write weights and normalisation buffers as safetensors."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_bytes(path, save_tensors(state))
+
+
+def load_weights(model: VSE, path: Path) -> None:
+    """Read weights strictly into a network."""
+    try:
+        state = load_tensors(path.read_bytes())
+        model.load_state_dict(state)
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            path, f"no readable weights ({reason})", "safetensors", "copy the run again"
+        ) from None
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(
+            path, f"weights of another network ({detail[0].strip()})", "those of config.yaml",
+            "do not mix files of two runs",
+        ) from None  # fmt: skip
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the run folder."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            path, f"no JSON ({reason})", "a JSON object", "copy the run again"
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError(path, "no JSON object", "a JSON object", "copy the run again")
+    return value
+
+
+def write_calibration(path: Path, value: dict[str, Any]) -> None:
+    """Write calibration.json."""
+    write_json(path / CALIBRATION, value)

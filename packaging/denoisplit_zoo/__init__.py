@@ -1,0 +1,1 @@
+"""Turns a run folder of ``denoisplit`` into a bioimage.io resource."""

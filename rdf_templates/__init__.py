@@ -1,0 +1,1 @@
+"""Templates of resource descriptions and model cards, read with ``importlib.resources``."""

@@ -1,0 +1,122 @@
+"""Files and folders of one structure -> frames."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from denoisplit.errors import InputError
+from denoisplit.images import fingerprint, list_files, read_frames
+
+RNG = np.random.default_rng(0)
+
+
+def _write(path: Path, *shape: int, **options: Any) -> np.ndarray:
+    array = RNG.integers(0, 999, shape).astype("uint16")
+    tifffile.imwrite(path, array, photometric="minisblack", **options)
+    return array
+
+
+def test_folder_is_read_in_natural_order_without_hidden_and_foreign_files(tmp_path: Path) -> None:
+    for name in ("img10.tif", "img2.TIF", "img1.tiff", ".img3.tif"):
+        _write(tmp_path / name, 5, 7)
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "sub.tif").mkdir()
+    names = [file.name for file in list_files([tmp_path])]
+    assert names == ["img1.tiff", "img2.TIF", "img10.tif"]
+    assert list_files([tmp_path / "img*.tif"]) == [tmp_path / "img10.tif"]
+
+
+def test_entries_keep_their_order(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("b.tif", "a.tif", "folder/c.tif"):
+        _write(tmp_path / name, 5, 7)
+    entries = [tmp_path / "b.tif", tmp_path / "folder", str(tmp_path / "a.tif")]
+    assert [file.name for file in list_files(entries)] == ["b.tif", "c.tif", "a.tif"]
+
+
+def test_every_time_and_depth_is_a_frame_and_sizes_may_differ(tmp_path: Path) -> None:
+    stack = _write(
+        tmp_path / "1.ome.tif",
+        2,
+        3,
+        5,
+        7,
+        metadata={"axes": "TZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1},
+    )
+    single = _write(tmp_path / "2.tif", 6, 4)
+    frames = read_frames([tmp_path])
+    assert len(frames.images) == len(frames.origins) == 7
+    np.testing.assert_array_equal(np.stack(frames.images[:6]), stack.reshape(6, 5, 7))
+    np.testing.assert_array_equal(frames.images[6], single)
+    files = tuple((tmp_path / name).resolve() for name in ("1.ome.tif", "2.tif"))
+    assert frames.files == files
+    assert frames.origins[4] == f"{files[0]}[4]"
+    assert frames.origins[6] == str(files[1])
+    assert frames.pixel_size_um == {"x": 0.1, "y": 0.1}
+
+
+def _refusal(entries: list[Path]) -> InputError:
+    with pytest.raises(InputError) as refusal:
+        read_frames(entries)
+    assert "\n" not in str(refusal.value)
+    return refusal.value
+
+
+def test_channels_are_refused_by_name(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": ["ER", "MT"]}}
+    _write(tmp_path / "both.ome.tif", 2, 5, 7, metadata=metadata)
+    refusal = _refusal([tmp_path / "both.ome.tif"])
+    assert refusal.found == "2 channels (ER, MT)"
+    assert "both.ome.tif" in refusal.where
+
+
+def test_constant_frame_is_refused_with_its_place_and_value(tmp_path: Path) -> None:
+    stack = RNG.integers(0, 999, (3, 5, 7)).astype("uint16")
+    stack[1] = 42
+    tifffile.imwrite(tmp_path / "er.tif", stack, photometric="minisblack")
+    refusal = _refusal([tmp_path / "er.tif"])
+    assert refusal.where.endswith("er.tif[1]")
+    assert "42" in refusal.found
+
+
+def test_real_constant_image_is_refused(data_dir: Path) -> None:
+    refusal = _refusal([data_dir / "formats" / "constant_zero_2000x2000.tif"])
+    assert refusal.found.endswith("value 0")
+
+
+def test_real_stack_gives_its_tiles(data_dir: Path) -> None:
+    frames = read_frames([data_dir / "nf1_cells" / "er.tif"])
+    assert {image.shape for image in frames.images} == {(296, 304)}
+    assert len(frames.images) == 36
+
+
+def test_nothing_missing_foreign_and_doubled_entries_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _write(tmp_path / "a.tif", 5, 7)
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert "no file name" in _refusal([]).found
+    assert "without image files" in _refusal([tmp_path / "empty"]).found
+    assert "no such file" in _refusal([tmp_path / "gone.tif"]).found
+    assert "no such file" in _refusal([tmp_path / "gone*.tif"]).found
+    assert "'.png'" in _refusal([tmp_path / "a.png"]).found
+    assert "twice" in _refusal([tmp_path, tmp_path / "empty" / ".." / "a.tif"]).found
+
+
+def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    first, second = tmp_path / "a.tif", tmp_path / "copy" / "a.tif"
+    for path in (first, second):
+        path.write_bytes(b"pixels")
+    digest = hashlib.sha256(b"pixels").hexdigest()
+    assert fingerprint([first]) == [{"name": "a.tif", "bytes": 6, "sha256": digest}]
+    assert fingerprint([first]) == fingerprint([second])
+    second.write_bytes(b"pixelz")
+    assert fingerprint([first]) != fingerprint([second])
+    with pytest.raises(InputError, match=r"gone\.tif"):
+        fingerprint([tmp_path / "gone.tif"])
