@@ -142,7 +142,7 @@ class Settings(_Frozen):
     objective: ObjectiveSettings = ObjectiveSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
-    noise_models: NoiseModelSettings = NoiseModelSettings()
+    noise_model_fit: NoiseModelSettings = NoiseModelSettings()
     prediction: PredictionSettings = PredictionSettings()
 
     @model_validator(mode="after")
@@ -169,6 +169,8 @@ class Facts(_Frozen):
     pooled_std: float  # of the clean training frames, raw units
     clip: float | None  # upper clip of the structures, raw units
     input_frame_mean: tuple[float, float]  # mean and std over training frames, raw units
+    input_noise_std: float  # estimated, raw units
+    content_quantum: float  # raw units, for content-addressed noise
     frames: dict[str, int]  # per split
     pixel_size_um: dict[str, float]
     fingerprints: dict[str, list[dict[str, Any]]]  # per structure: name, size, sha256 of each file

@@ -23,8 +23,9 @@ from denoisplit.posterior import (
 Array = npt.NDArray[np.float32]
 NoiseAddress = Literal["position", "content"]
 
-# pixels decoded at once: beyond this a batch of samples gains nothing, and costs memory
-BATCH_PIXELS = {"cpu": 2 * 384**2, "cuda": 32 * 384**2}
+BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
+# pixels decoded at once: beyond this a batch of samples is slower (CPU caches) or gains nothing
+BATCH_PIXELS = {"cpu": 256**2, "cuda": 32 * 384**2}
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,20 @@ class Tile(NamedTuple):
 
 
 def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]:
-    """Cut a frame into cores that cover every pixel once, of nearly equal size.
+    """Cut a frame into cores that cover every pixel once, of nearly equal size about ``tile``.
 
     Parameters
     ----------
     height, width : int
         Of the frame, px; any size.
     tile : int
-        Greatest side of a core, px.
+        Side of a core to aim at, px; none is larger than one and a half of it.
     stride : int
         Total stride of the network, px.
     """
 
     def cuts(side: int) -> Iterator[tuple[int, int]]:
-        count = -(-side // max(tile // stride * stride, stride))
+        count = max(1, round(side / tile))
         step = -(-side // (count * stride)) * stride
         for start in range(0, side, step):
             yield start, min(step, side - start)
@@ -119,10 +120,11 @@ def predict_frame(
     model : VSE
         In evaluation mode, on its device.
     frame : array (Y, X)
-        Raw superposed intensities; any size. Outside it is reflected, as often as needed.
+        Raw superposed intensities; any size. Outside it is reflected, as often as needed, for
+        `BORDER` px (at most the halo).
     sampling : Sampling
     tile, halo : int
-        Greatest side of a tile's core, and what is seen around it, px; the halo is a multiple of
+        Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
         the total stride. A halo of 240 makes tiles exact.
     on_tile : callable, optional
         Called with (tiles done, tiles in all).
@@ -138,9 +140,10 @@ def predict_frame(
         raise ValueError(f"halo is {halo} px, expected a multiple of {model.stride}")
     height, width = frame.shape
     tiles = tile_frame(height, width, tile=tile, stride=model.stride)
-    beyond = [halo + (-side) % model.stride for side in (height, width)]
+    margin = min(halo, -(-BORDER // model.stride) * model.stride)
+    beyond = [margin + (-side) % model.stride for side in (height, width)]
     padded = np.pad(
-        frame.astype(np.float32), ((halo, beyond[0]), (halo, beyond[1])), mode="reflect"
+        frame.astype(np.float32), ((margin, beyond[0]), (margin, beyond[1])), mode="reflect"
     )
     shape = (model.structures, height, width)
     mean = np.empty(shape, dtype=np.float32)
@@ -148,13 +151,16 @@ def predict_frame(
     kept = np.empty((sampling.keep, *shape), dtype=np.float32)
 
     for done, core in enumerate(tiles, start=1):
-        rows = -(-core.height // model.stride) * model.stride + 2 * halo
-        columns = -(-core.width // model.stride) * model.stride + 2 * halo
-        patch = padded[core.y : core.y + rows, core.x : core.x + columns]
-        inside = np.s_[..., halo : halo + core.height, halo : halo + core.width]
+        # the patch: core and halo, as far as the padded frame goes; starts stay on the stride
+        y, x = (max(start - halo, -margin) for start in core[:2])
+        bottom = core.y + -(-core.height // model.stride) * model.stride + halo
+        right = core.x + -(-core.width // model.stride) * model.stride + halo
+        patch = padded[y + margin : bottom + margin, x + margin : right + margin]
+        rows, columns = core.y - y, core.x - x
+        inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
         to = np.s_[:, core.y : core.y + core.height, core.x : core.x + core.width]
         moments = RunningMoments()
-        samples = sample_patch(model, patch, sampling, y=core.y - halo, x=core.x - halo)
+        samples = sample_patch(model, patch, sampling, y=y, x=x)
         for k, sample in enumerate(samples):
             value = sample[inside]
             moments.add(value)
@@ -191,7 +197,7 @@ def sample_patch(
     *features, top = model.encode(model.normalise(raw)[None, None])
     keys = _keys(model, raw, sampling, y, x)
     table = normal_table().to(device)
-    batch = max(2, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // patch.size)
+    batch = max(1, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // patch.size)
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))
         eps = addressed_noise(

@@ -107,8 +107,13 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
             "calibrate the run again",
         )
     scalars = {name: float(calibration[name]) for name in names}
-    model.to(device or default_device()).eval()
+    ready_to_predict(model, device)
     return Run(path, config, model, scalars)
+
+
+def ready_to_predict(model: VSE, device: torch.device | str | None = None) -> None:
+    """Move a network to its device, in evaluation mode and the faster memory layout."""
+    model.to(device or default_device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def load_config(path: Path) -> RunConfig:

@@ -60,7 +60,7 @@ def split(
     """
     groups = [tuple(frames) for frames in structures]
     if pairing == "co-registered":
-        _check_registered(groups, names)
+        check_registered(groups, names)
     elif pairing == "in-order":
         shortest = min(len(frames) for frames in groups)
         groups = [frames[:shortest] for frames in groups]
@@ -131,9 +131,12 @@ def _common(group: Group) -> Group:
     )
 
 
-def _check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) -> None:
+def check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) -> None:
+    """Refuse structures whose frames do not agree in number and size."""
     first = groups[0]
-    remedy = "give the same fields of view of every structure, or say --pairing unrelated"
+    remedy = (
+        "give the same fields of view of every structure (training alone: or --pairing unrelated)"
+    )
     for name, frames in zip(names[1:], groups[1:], strict=True):
         if len(frames) != len(first):
             raise InputError(

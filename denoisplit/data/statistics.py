@@ -82,3 +82,19 @@ def statistics(clean: Group, noisy: Group, noise: SyntheticNoise, seed: int) -> 
         means=tuple(m.mean for m in shot),
         stds=tuple(m.std for m in full),
     )
+
+
+def noise_std(image: npt.NDArray[np.generic]) -> float:
+    """Standard deviation of pixel-wise noise in one image (Y, X), raw units (Immerkaer 1996).
+
+    A second difference in both directions cancels smooth structure.
+    """
+    y = image.astype(np.float64)
+    d = y[:, :-2] - 2 * y[:, 1:-1] + y[:, 2:]
+    d = d[:-2] - 2 * d[1:-1] + d[2:]
+    return float(np.sqrt(np.pi / 2) / 6 * np.abs(d).mean())
+
+
+def content_quantum(noise: float) -> float:
+    """Step of the quantised intensities of content keys: a power of two well below the noise."""
+    return 2.0 ** math.floor(math.log2(noise / 8)) if noise > 0 else 1.0

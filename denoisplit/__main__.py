@@ -1,0 +1,7 @@
+"""``python -m denoisplit``."""
+
+import sys
+
+from denoisplit.cli import main
+
+sys.exit(main())

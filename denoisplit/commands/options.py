@@ -1,0 +1,78 @@
+"""Options of a command from a YAML file: the same names as in the Python functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from denoisplit.config import Settings, read_yaml
+from denoisplit.errors import InputError
+
+
+def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
+    """Options of ``command`` in a YAML file; the config.yaml of a run serves for ``train`` too.
+
+    Raises
+    ------
+    InputError
+        For an unknown key, naming it and those that there are.
+    """
+    values = read_yaml(path)
+    if command == "train" and "format_version" in values:
+        values = _from_run(values)
+    known = set(inspect.signature(_function(command)).parameters) - {"options"}
+    if command == "train":
+        from denoisplit.commands.train import GROUP_OF
+
+        known |= set(GROUP_OF) | (set(Settings.model_fields) - {"structures"})
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            path, f"unknown key {unknown[0]}", f"some of {', '.join(sorted(known))}",
+            "correct or remove it",
+        )  # fmt: skip
+    structures = values.get("structures", {})
+    if not isinstance(structures, Mapping):
+        raise InputError(
+            path, f"structures = {structures!r}", "a mapping of names to lists of files",
+            "write `structures:` and below it `NAME: [FILES]`",
+        )  # fmt: skip
+    if structures:
+        values["structures"] = {
+            str(name): [files] if isinstance(files, str) else files
+            for name, files in structures.items()
+        }
+    return values
+
+
+def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from the config.yaml of a run."""
+    settings = dict(values.get("settings", {}))
+    entries = settings.pop("structures", [])
+    given = {e["name"]: e["noise_model"] for e in entries if e.get("noise_model")}
+    return {
+        **settings,
+        "structures": {e["name"]: list(e["files"]) for e in entries},
+        "offsets": {e["name"]: e.get("offset", 0.0) for e in entries},
+        **({"noise_models": given} if given else {}),
+    }
+
+
+def _function(command: str) -> Callable[..., Any]:
+    if command == "train":
+        from denoisplit.commands.train import train
+
+        return train
+    if command == "predict":
+        from denoisplit.commands.predict import predict
+
+        return predict
+    if command == "evaluate":
+        from denoisplit.commands.evaluate import evaluate
+
+        return evaluate
+    from denoisplit.commands.superpose import superpose
+
+    return superpose

@@ -1,0 +1,117 @@
+"""``denoisplit superpose``: mixed images for trials, from images of the structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.prepare import observe
+from denoisplit.data.splits import check_registered
+from denoisplit.data.statistics import pooled_std
+from denoisplit.data.superposition import Superposition
+from denoisplit.errors import InputError
+from denoisplit.images import read_frames, write_ome_tiff
+from denoisplit.run import Run, load
+
+PathLike = str | Path
+
+
+def superpose(
+    structures: Mapping[str, Sequence[PathLike]],
+    output: Sequence[PathLike] | PathLike,
+    *,
+    run: Run | PathLike | None = None,
+    superposition: str | None = None,
+    offsets: Mapping[str, float] | None = None,
+    synthetic_poisson: float = 0.0,
+    synthetic_gaussian: float = 0.0,
+    seed: int = 0,
+) -> list[Path]:
+    """Superpose images of the structures, with noise if asked for.
+
+    Parameters
+    ----------
+    structures : mapping of name to files
+        The same fields of view of every structure; raw intensities.
+    output : path or sequence of path
+        One file for all frames as a stack, or one per frame; float32 OME-TIFF.
+    run : Run or path, optional
+        Take superposition, offsets and the unit of the Gaussian level from this run.
+    superposition : {"sum", "mean"}, optional
+        Sum by default; with a run, that of the run.
+    offsets : mapping of name to raw intensity, optional
+        Camera offsets, counted once in a sum.
+    synthetic_poisson : float
+        f, raw intensity per event.
+    synthetic_gaussian : float
+        Level in units of the pooled std of the run's training frames; without a run, of these.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If frames do not pair, or an output exists.
+    """
+    names = tuple(structures)
+    frames = [read_frames(structures[name]) for name in names]
+    images = [f.images for f in frames]
+    check_registered(images, names)
+    outputs = [Path(output)] if isinstance(output, str | Path) else [Path(o) for o in output]
+    count = len(images[0])
+    if len(outputs) not in (1, count):
+        raise InputError(
+            "-o", f"{len(outputs)} files", f"one file, or one for each of {count} frames",
+            "name one or all",
+        )  # fmt: skip
+    for path in outputs:
+        if path.exists():
+            raise InputError(path, "an existing file", "a new name", "move it, or choose another")
+    if run is None:
+        given = tuple((offsets or {}).get(name, 0.0) for name in names)
+        mix = Superposition(superposition or "sum", given)
+        unit = pooled_std(tuple(images))
+    else:
+        run = run if isinstance(run, Run) else load(run)
+        mix, unit = run.superposition, run.config.facts.pooled_std
+        if superposition not in (None, mix.kind) or len(names) != len(run.names):
+            raise InputError(
+                run.path, f"a run with the {mix.kind} of {', '.join(run.names)}",
+                "what is given here", "leave --superposition out and give these structures",
+            )  # fmt: skip
+    noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit)
+    noisy = observe(tuple(images), noise, seed=seed, part="evaluation")
+    mixed = [mix(frame) for frame in zip(*noisy, strict=True)]
+    attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
+    stacks = mixed if len(outputs) == count else [_stack(mixed)]
+    written: list[Path] = []
+    try:
+        for path, pixels in zip(outputs, stacks, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dims = ("t", "y", "x")[-pixels.ndim :]
+            write_ome_tiff(path, xr.DataArray(pixels, dims=dims, attrs=attrs))
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def _stack(frames: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    if len({frame.shape for frame in frames}) > 1:
+        raise InputError(
+            "-o", "one file for frames of different sizes", "one file per frame",
+            "name an output for every frame",
+        )  # fmt: skip
+    return np.stack(frames)

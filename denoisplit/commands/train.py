@@ -1,0 +1,360 @@
+"""``denoisplit train``: images of the structures -> a run folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import denoisplit
+from denoisplit.atomic import not_written, write_bytes, write_json
+from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, Settings, settings_from
+from denoisplit.data.prepare import TrainingData, prepare
+from denoisplit.data.statistics import content_quantum, noise_std
+from denoisplit.errors import InputError
+from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
+from denoisplit.images import Frames, fingerprint, read_frames
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models import fit as fit_noise_model
+from denoisplit.prediction import Sampling
+from denoisplit.progress import bar, logger
+from denoisplit.run import (
+    CALIBRATION,
+    CHECKPOINTS,
+    HISTORY,
+    METRICS,
+    NOISE_MODELS,
+    WEIGHTS,
+    Run,
+    build_network,
+    load,
+    load_config,
+    load_weights,
+    noise_model_path,
+    ready_to_predict,
+    save_config,
+    save_weights,
+)
+from denoisplit.training import fit
+
+PathLike = str | Path
+LIBRARIES = ("torch", "lightning", "numpy", "xarray", "tifffile", "safetensors", "pydantic")
+
+# options of the command line -> the group of settings that they belong to
+GROUP_OF = {
+    "superposition": "data",
+    "pairing": "data",
+    "synthetic_poisson": "data",
+    "synthetic_gaussian": "data",
+    "max_steps": "training",
+    "beta": "objective",
+}
+
+
+def train(
+    structures: Mapping[str, Sequence[PathLike]] | None = None,
+    output: PathLike = "run",
+    *,
+    noise_models: Mapping[str, PathLike] | None = None,
+    offsets: Mapping[str, float] | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Run:
+    """Train, calibrate and evaluate; the result is the run folder ``output``.
+
+    Parameters
+    ----------
+    structures : mapping of name to files
+        Images, stacks or folders of each structure, in channel order. May be left out to resume.
+    output : path
+        The run folder; must not exist, unless ``resume``.
+    noise_models : mapping of name to .npz, optional
+        Noise models at hand. The others are fitted, for which the noise must be synthetic.
+    offsets : mapping of name to raw intensity, optional
+        Camera offsets, counted once in a sum of structures.
+    resume : bool
+        Continue an interrupted training; the result is that of the uninterrupted one.
+    **options
+        ``system``, ``preset``, ``seed``, ``superposition``, ``pairing``, ``synthetic_poisson``,
+        ``synthetic_gaussian``, ``max_steps``, ``beta``, or whole groups of settings as mappings:
+        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``.
+
+    Returns
+    -------
+    Run
+        The finished run, loaded.
+
+    Raises
+    ------
+    InputError
+        For images, settings or folders that do not fit; nothing is left half-written.
+    """
+    run = Path(output)
+    given = bool(structures or noise_models or offsets or options)
+    if resume:
+        config = load_config(run)
+        if given:
+            values = _values(structures or _files(config.settings), noise_models, offsets, options)
+            _same_settings(config.settings, settings_from(values), run)
+        settings = config.settings
+    else:
+        if run.exists() or run.is_symlink():
+            raise InputError(
+                run, "an existing file or folder", "a new name",
+                "choose another output, or say --resume to continue the training in it",
+            )  # fmt: skip
+        settings = settings_from(_values(structures or {}, noise_models, offsets, options))
+    frames = [read_frames(s.files) for s in settings.structures]
+    prints = {
+        s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
+    }
+    if resume:
+        _same_images(load_config(run).facts, prints, run)
+        if (run / CALIBRATION).exists() and (run / METRICS).exists():
+            logger.info("%s: this training is finished already", run)
+            return load(run)
+    data = prepare([f.images for f in frames], settings)
+    models = _noise_models(settings, data, run if resume else None)
+    if not resume:
+        _start(run, RunConfig(
+            format_version=FORMAT_VERSION, settings=settings,
+            facts=_facts(data, frames, prints),
+        ), models)  # fmt: skip
+    try:
+        return _train(run, settings, data, models, resume=resume)
+    except OSError as error:
+        raise not_written(error.filename or run, error) from error
+
+
+def _train(
+    run: Path,
+    settings: Settings,
+    data: TrainingData,
+    models: list[GaussianMixture],
+    *,
+    resume: bool,
+) -> Run:
+    model = initial_network(settings, data)
+    if (run / WEIGHTS).exists():
+        load_weights(model, run / WEIGHTS)
+    else:
+        fitted = fit(
+            model, models, data, settings,
+            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=resume,
+        )  # fmt: skip
+        if fitted.skipped_steps:
+            logger.warning("%d steps without a finite gradient were left out", fitted.skipped_steps)
+        logger.info("trained %d steps, best value %.4f", fitted.steps, fitted.best)
+        save_weights(model, run / WEIGHTS)
+        (run / CHECKPOINTS / "best.ckpt").unlink(missing_ok=True)
+    ready_to_predict(model)
+    calibrate_and_judge(run, settings, data, models, model)
+    return load(run)
+
+
+def initial_network(settings: Settings, data: TrainingData) -> VSE:
+    """The seeded initial network with the statistics of the data in its buffers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = build_network(settings)
+    found = data.statistics
+    mean, std = data.superposition.input_statistics(found.pooled_mean, found.pooled_std)
+    model.input_mean.fill_(mean)
+    model.input_std.fill_(std)
+    model.target_mean.copy_(torch.tensor(found.means))
+    model.target_std.copy_(torch.tensor(found.stds))
+    return model
+
+
+def calibrate_and_judge(
+    run: Path,
+    settings: Settings,
+    data: TrainingData,
+    models: list[GaussianMixture],
+    model: VSE,
+) -> None:
+    """Scalars on validation frames, metrics on test frames; written into the run."""
+    prediction = settings.prediction
+    sampling = Sampling(
+        prediction.calibration_samples, settings.seed, prediction.antithetic, keep=1
+    )
+    tiling = {"tile": prediction.tile, "halo": prediction.halo}
+    validation, test = (
+        Scenes(getattr(data.clean, part), data.noise, data.superposition,
+               seed=settings.seed, part=part)
+        for part in ("validation", "test")
+    )  # fmt: skip
+    predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
+    calibration = calibrate_on(validation, predicted, settings.names, models, sampling.samples)
+    predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
+    metrics = judge(test, predicted, settings.names, calibration["scalars"], sampling)
+    metrics["superposition"] = settings.data.superposition
+    metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
+    write_json(run / METRICS, metrics)
+    write_json(run / CALIBRATION, calibration)
+
+
+def _values(
+    structures: Mapping[str, Sequence[PathLike]],
+    noise_models: Mapping[str, PathLike] | None,
+    offsets: Mapping[str, float] | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Plain values of Settings from the arguments of `train`."""
+    entries: list[dict[str, Any]] = [
+        {"name": name, "files": [str(f) for f in files]} for name, files in structures.items()
+    ]
+    by_name = {entry["name"]: entry for entry in entries}
+    for key, given in (("noise_model", noise_models), ("offset", offsets)):
+        for name, value in (given or {}).items():
+            if name not in by_name:
+                raise InputError(
+                    f"{key} {name}", "no structure of that name",
+                    f"one of {', '.join(by_name)}", "correct the name",
+                )  # fmt: skip
+            by_name[name][key] = str(value) if key == "noise_model" else value
+    values: dict[str, Any] = {"structures": entries}
+    for key, value in options.items():
+        group = GROUP_OF.get(key)
+        if value is None:
+            continue
+        if group is None:
+            inner = values.get(key)
+            both = isinstance(inner, dict) and isinstance(value, Mapping)
+            values[key] = {**value, **inner} if both else value  # type: ignore[dict-item]
+        else:
+            values.setdefault(group, {})
+            values[group] = {**values[group], key: value}
+    return values
+
+
+def _files(settings: Settings) -> dict[str, tuple[str, ...]]:
+    return {s.name: s.files for s in settings.structures}
+
+
+def _same_settings(stored: Settings, given: Settings, run: Path) -> None:
+    a, b = stored.model_dump(), given.model_dump()
+    for key, value in a.items():
+        if b[key] != value:
+            raise InputError(
+                run, f"a training with other {key.replace('_', ' ')} than given now",
+                "the settings that it was started with",
+                "leave the settings out, or train into a new folder",
+            )  # fmt: skip
+
+
+def _same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> None:
+    for name, stored in facts.fingerprints.items():
+        for old, new in zip(stored, prints[name], strict=False):
+            if old["sha256"] != new["sha256"]:
+                raise InputError(
+                    run, f"that {new['name']} is not the image it was trained on ({old['name']})",
+                    "the same images", "restore them, or train into a new folder",
+                )  # fmt: skip
+        if len(stored) != len(prints[name]):
+            raise InputError(
+                run, f"{len(prints[name])} files of structure {name}", f"{len(stored)} as before",
+                "restore them, or train into a new folder",
+            )  # fmt: skip
+
+
+def _noise_models(
+    settings: Settings, data: TrainingData, stored: Path | None
+) -> list[GaussianMixture]:
+    """One frozen model per structure: stored in the run, given, or fitted (route B)."""
+    if settings.system == "altered_musplit":
+        return []
+    if stored is not None:
+        return [GaussianMixture.load(noise_model_path(stored, name)) for name in settings.names]
+    missing = [s.name for s in settings.structures if s.noise_model is None]
+    if missing and not data.noise:
+        raise InputError(
+            f"structure {missing[0]}", "no noise model", "one for each structure",
+            f"give it with --noise-model {missing[0]} FILE.npz, or, if the images are clean, "
+            "say what noise to add with --synthetic-poisson and --synthetic-gaussian",
+        )  # fmt: skip
+    about: dict[str, str | float] = {
+        "source": "clean images and synthetic noise",
+        "poisson_factor": data.noise.poisson_factor,
+        "gaussian_sigma": data.noise.gaussian_sigma,
+    }
+    models = []
+    with bar("noise models", len(settings.structures)) as progress:
+        for k, structure in enumerate(settings.structures):
+            if structure.noise_model is not None:
+                model = GaussianMixture.load(structure.noise_model)
+                _same_noise(model, about, structure.noise_model, synthetic=bool(data.noise))
+            else:
+                # the noise model is that of the unclipped pixels: a clipped one has another law
+                model = fit_noise_model(
+                    signal=np.concatenate([f.ravel() for f in data.clean.training[k]]),
+                    observed=np.concatenate([f.ravel() for f in data.training[k]]),
+                    seed=settings.seed,
+                    about=about,
+                    **settings.noise_model_fit.model_dump(),
+                )
+            models.append(model)
+            progress.to(k + 1)
+    return models
+
+
+def _same_noise(
+    model: GaussianMixture, about: Mapping[str, Any], path: str, *, synthetic: bool
+) -> None:
+    """Refuse a model whose stored noise is not the noise of the data."""
+    for key in ("poisson_factor", "gaussian_sigma"):
+        if key not in model.about:
+            continue
+        stored, needed = float(model.about[key]), float(about[key]) if synthetic else 0.0
+        if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):
+            raise InputError(
+                path, f"a noise model made for {key.replace('_', ' ')} {stored:g}",
+                f"{needed:g} as in the data", "give the model of this noise, or leave it out",
+            )  # fmt: skip
+
+
+def _facts(data: TrainingData, frames: Sequence[Frames], prints: dict[str, Any]) -> Facts:
+    inputs = data.inputs(data.validation) or data.inputs(data.training)
+    means = [float(x.mean()) for x in inputs]
+    noise = float(np.median([noise_std(x) for x in inputs]))
+    return Facts(
+        gaussian_sigma=data.noise.gaussian_sigma,
+        pooled_std=data.pooled_std,
+        clip=data.noise.clip,
+        input_frame_mean=(float(np.mean(means)), float(np.std(means))),
+        input_noise_std=noise,
+        content_quantum=content_quantum(noise),
+        frames={
+            part: len(getattr(data.clean, part)[0]) for part in ("training", "validation", "test")
+        },
+        pixel_size_um=frames[0].pixel_size_um,
+        fingerprints=prints,
+        libraries={"denoisplit": denoisplit.__version__}
+        | {name: version(name) for name in LIBRARIES},
+    )
+
+
+def _start(run: Path, config: RunConfig, models: Sequence[GaussianMixture]) -> None:
+    """Create the run folder in one step: it appears with its configuration and noise models."""
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{run.name}.", dir=run.parent))
+        try:
+            draft.chmod(0o755)
+            (draft / NOISE_MODELS).mkdir()
+            (draft / CHECKPOINTS).mkdir()
+            for name, model in zip(config.settings.names, models, strict=False):
+                write_bytes(noise_model_path(draft, name), model.to_bytes())
+            save_config(draft, config)
+            draft.rename(run)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise not_written(run, error) from error

@@ -1,0 +1,98 @@
+"""Frames of the structures -> everything that training needs, noise and statistics included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.config import Settings
+from denoisplit.data.noise import Address, SyntheticNoise
+from denoisplit.data.splits import Group, Image, Splits, split
+from denoisplit.data.statistics import Statistics, pooled_std, statistics
+from denoisplit.data.superposition import Superposition
+
+Array = npt.NDArray[np.float32]
+FloatGroup = tuple[tuple[Array, ...], ...]  # [structure][frame] -> (Y, X)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Splits without and with synthetic noise; without any, both are the recorded images."""
+
+    clean: Splits
+    training: FloatGroup  # noisy
+    validation: FloatGroup  # noisy
+    noise: SyntheticNoise
+    superposition: Superposition
+    statistics: Statistics
+    pooled_std: float  # of the clean training frames, raw units
+    seed: int
+
+    def observed(self, part: str) -> FloatGroup:
+        """The noisy structures of a split, ``[structure][frame]``."""
+        return observe(getattr(self.clean, part), self.noise, seed=self.seed, part=part)
+
+    def inputs(self, noisy: FloatGroup) -> list[Array]:
+        """Superposed frames, raw units."""
+        return [self.superposition(frame) for frame in zip(*noisy, strict=True)]
+
+
+def observe(clean: Group, noise: SyntheticNoise, *, seed: int, part: str) -> FloatGroup:
+    """Add the noise of a split, once."""
+    return tuple(
+        tuple(noise.observe(image, Address(seed, part, k, j)) for j, image in enumerate(frames))
+        for k, frames in enumerate(clean)
+    )
+
+
+def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> TrainingData:
+    """Split, add noise, measure (paper, supplement on data).
+
+    Parameters
+    ----------
+    structures : [structure][frame] of (Y, X)
+        Raw intensities.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        If the frames do not pair, or are too few or too small.
+    """
+    data = settings.data
+    clean = split(
+        structures,
+        names=settings.names,
+        pairing=data.pairing,
+        rule=data.split,
+        patch=settings.network.patch,
+    )
+    unit = pooled_std(clean.training)
+    noise = SyntheticNoise(data.synthetic_poisson, data.synthetic_gaussian * unit)
+    if data.clip_quantile is not None:
+        shot = observe(clean.training, noise_without_gaussian(noise), seed=settings.seed,
+                       part="training")  # fmt: skip
+        values = np.concatenate([image.ravel() for frames in shot for image in frames])
+        clip = float(np.quantile(values, data.clip_quantile))
+        noise = SyntheticNoise(noise.poisson_factor, noise.gaussian_sigma, clip)
+    training = observe(clean.training, noise, seed=settings.seed, part="training")
+    return TrainingData(
+        clean=clean,
+        training=training,
+        validation=observe(clean.validation, noise, seed=settings.seed, part="validation"),
+        noise=noise,
+        superposition=Superposition(
+            data.superposition, tuple(s.offset for s in settings.structures)
+        ),
+        statistics=statistics(clean.training, training, noise, settings.seed),
+        pooled_std=unit,
+        seed=settings.seed,
+    )
+
+
+def noise_without_gaussian(noise: SyntheticNoise) -> SyntheticNoise:
+    """The Poisson part alone: what the upper clip is measured on."""
+    return SyntheticNoise(noise.poisson_factor, 0.0, noise.clip)

@@ -1,0 +1,313 @@
+"""The training loop: a thin Lightning wrapper around network and objective, and ``fit``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from denoisplit.config import Settings
+from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
+from denoisplit.data.prepare import TrainingData
+from denoisplit.data.superposition import Superposition
+from denoisplit.errors import InputError
+from denoisplit.history import History, quiet
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
+from denoisplit.posterior import mix
+from denoisplit.progress import bar
+
+LAST = "last.ckpt"
+MAX_SKIPPED_IN_A_ROW = 20
+TRAINING, VALIDATION = 1, 2  # uses of randomness
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended."""
+
+    epochs: int
+    steps: int
+    best: float  # monitored value
+    skipped_steps: int  # with NaN or infinite loss or gradient
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs of equally many steps; an epoch ends with validation and a checkpoint."""
+
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+
+def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
+    """Epoch length from the data; ``max_steps`` is never passed."""
+    training = settings.training
+    per_epoch = max(-(-crops_per_epoch // training.batch), training.min_steps_per_epoch)
+    if training.max_steps is None:
+        return Schedule(training.max_epochs, per_epoch)
+    per_epoch = min(per_epoch, training.max_steps)
+    epochs = min(training.max_steps // per_epoch, training.max_epochs)
+    if epochs < training.max_epochs:
+        per_epoch = training.max_steps // epochs
+    return Schedule(epochs, per_epoch)
+
+
+def step_seed(seed: int, use: int, step: int) -> int:
+    """Seed of eps and dropout of one step: a function of (seed, use, step) alone."""
+    h = torch.zeros(1, dtype=torch.int64)
+    for value in (seed, use, step):
+        h = mix(h, value)
+    return int(h.item())
+
+
+class SplittingTask(L.LightningModule):
+    """Network, data term and schedule of one training; batches are raw targets (B, C, P, P)."""
+
+    def __init__(
+        self,
+        model: VSE,
+        noise_models: Sequence[GaussianMixture],
+        superposition: Superposition,
+        settings: Settings,
+        plan: Schedule,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.noise_models = torch.nn.ModuleList(noise_models)
+        self.superposition = superposition
+        self.settings = settings
+        self.plan = plan
+        self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+        training = settings.training
+        self.optimiser = torch.optim.Adamax(model.parameters(), lr=training.learning_rate)
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser, factor=0.5, patience=training.plateau_patience, min_lr=1e-12
+        )
+
+    @property
+    def monitor(self) -> str:
+        """Name of the monitored value."""
+        return f"val_{self.settings.objective.monitor}"
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The learning rate is set by the task itself, so that a resumed run has the same."""
+        return self.optimiser
+
+    def loss(self, targets: Tensor) -> Loss:
+        """The objective of raw noisy targets (B, C, P, P); draws eps from the global generator."""
+        model, objective = self.model, self.settings.objective
+        raw = targets.sum(dim=1) * self.superposition.scale + self.superposition.shift
+        shapes = model.latent_shapes(*targets.shape[-2:])
+        eps = [torch.randn(len(targets), *shape, device=targets.device) for shape in shapes]
+        output, latents = model(model.normalise(raw)[:, None], eps)
+        means = model.means(output)
+        with torch.autocast(targets.device.type, enabled=False):
+            if self.settings.system == "altered_musplit":
+                log_variance = output[:, model.structures :]
+                nll = gaussian_nll(model.normalise_targets(targets), means, log_variance)
+            else:
+                nll = noise_model_nll(targets, model.to_raw(means), self._densities())
+            return combine(
+                data_term(nll, targets),
+                latents,
+                structures=model.structures,
+                pixels=targets.shape[-2] * targets.shape[-1],
+                beta=objective.beta,
+                kl_form=objective.kl_form,
+                free_bits=objective.free_bits,
+                closed_form=objective.closed_form,
+            )
+
+    def _densities(self) -> list[GaussianMixture]:
+        return list(self.noise_models)  # type: ignore[arg-type]
+
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        """Address the step's randomness, dropout included, and set a scheduled learning rate."""
+        torch.manual_seed(step_seed(self.settings.seed, TRAINING, self.trainer.global_step))
+        if self.settings.training.schedule == "cosine":
+            share = self.trainer.global_step / self.plan.steps
+            rate = self.settings.training.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """One step."""
+        loss = self.loss(batch)
+        if torch.isfinite(loss.total):
+            for name in ("total", "data", "kl"):
+                label = "loss" if name == "total" else name
+                value = getattr(loss, name).detach()
+                self.log(f"train_{label}", value, on_step=False, on_epoch=True,
+                         batch_size=len(batch))  # fmt: skip
+        return loss.total
+
+    def on_validation_batch_start(
+        self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Every epoch is validated with the same noise, or the best epoch would be the luckiest."""
+        torch.manual_seed(step_seed(self.settings.seed, VALIDATION, batch_idx))
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One stochastic pass in evaluation mode."""
+        loss = self.loss(batch)
+        for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
+            self.log(f"val_{label}", value, batch_size=len(batch))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm; a step without a finite gradient is left out, counted and reported."""
+        clip = self.settings.training.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        if torch.isfinite(norm):
+            self._skipped_in_a_row = 0
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
+            raise InputError(
+                "training",
+                f"{self._skipped_in_a_row} steps in a row without a finite gradient",
+                "a loss that can be minimised",
+                "check the images for extreme values, or set a lower training.learning_rate",
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """The plateau schedule, before the checkpoint is written."""
+        if self.settings.training.schedule == "plateau":
+            self.plateau.step(self.trainer.callback_metrics[self.monitor].item())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Plain values only: a checkpoint is read without unpickling objects."""
+        state = {k: v for k, v in self.plateau.state_dict().items() if not callable(v)}
+        checkpoint["denoisplit"] = {"plateau": state, "skipped_steps": self.skipped_steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The counterpart of `on_save_checkpoint`."""
+        self.plateau.load_state_dict(checkpoint["denoisplit"]["plateau"])
+        self.skipped_steps = checkpoint["denoisplit"]["skipped_steps"]
+
+
+def fit(
+    model: VSE,
+    noise_models: Sequence[GaussianMixture],
+    data: TrainingData,
+    settings: Settings,
+    *,
+    checkpoints: Path,
+    history: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Train a network in place; it ends with the weights of the best monitored value.
+
+    Parameters
+    ----------
+    model : VSE
+        Freshly initialised, with the statistics of the data in its buffers.
+    noise_models : sequence of GaussianMixture
+        One per structure; empty for the Gaussian data term.
+    data : TrainingData
+    settings : Settings
+    checkpoints : Path
+        Folder of ``last.ckpt``, written after every epoch.
+    history : Path
+        The CSV file of losses.
+    resume : bool
+        Continue from ``last.ckpt`` where there is one. Crops, eps and dropout depend on seed and
+        step only, so the result is that of the uninterrupted run.
+
+    Raises
+    ------
+    InputError
+        If the training diverges, or a checkpoint cannot be written.
+    """
+    crops = RandomCrops(
+        data.training,
+        patch=settings.network.patch,
+        seed=settings.seed,
+        independent=settings.data.pairing == "unrelated",
+        augment=settings.data.augment,
+    )
+    plan = schedule(settings, crops.per_epoch)
+    batch = settings.training.batch
+    train_loader = DataLoader(
+        crops, batch_size=batch, sampler=EpochSampler(plan.steps_per_epoch * batch)
+    )
+    val_loader = DataLoader(
+        GridPatches(data.validation, patch=settings.network.patch), batch_size=batch
+    )
+    task = SplittingTask(model, noise_models, data.superposition, settings, plan)
+    last = ModelCheckpoint(
+        checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    best = ModelCheckpoint(
+        checkpoints, filename="best", monitor=task.monitor, save_weights_only=True,
+        save_on_train_epoch_end=True, enable_version_counter=False,
+    )  # fmt: skip
+    stop = EarlyStopping(
+        task.monitor, min_delta=1e-6, patience=settings.training.early_stop_patience,
+        check_on_train_epoch_end=True,
+    )  # fmt: skip
+    with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
+        trainer = L.Trainer(
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=1,
+            precision=_precision(settings.training.precision),
+            max_epochs=plan.epochs,
+            logger=False,
+            callbacks=[History(history, progress), best, last, stop],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=checkpoints,
+        )
+        found = checkpoints / LAST
+        # weights_only: a checkpoint is data, never code
+        trainer.fit(
+            task, train_loader, val_loader, weights_only=True,
+            ckpt_path=found if resume and found.exists() else None,
+        )  # fmt: skip
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "model."
+    model.load_state_dict(
+        {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    )
+    model.eval()
+    assert best.best_model_score is not None
+    return Fitted(
+        trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
+        task.skipped_steps,
+    )  # fmt: skip
+
+
+def _precision(setting: str) -> Any:
+    """Mixed precision where the machine has it; likelihood and KL stay in float32."""
+    if setting == "auto":
+        if not torch.cuda.is_available():
+            setting = "32"
+        else:
+            setting = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[setting]
