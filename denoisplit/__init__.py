@@ -10,12 +10,28 @@ __version__ = "0.1.0"
 # public name -> module that holds it; loaded on first use, so that importing denoisplit is cheap
 _LAZY = {
     "InputError": "errors",
+    "Run": "run",
+    "Sampling": "prediction",
+    "evaluate": "commands.evaluate",
+    "load": "run",
+    "predict": "commands.predict",
+    "predict_image": "commands.predict",
+    "superpose": "commands.superpose",
+    "train": "commands.train",
 }
 
 __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
+    from denoisplit.commands.evaluate import evaluate as evaluate
+    from denoisplit.commands.predict import predict as predict
+    from denoisplit.commands.predict import predict_image as predict_image
+    from denoisplit.commands.superpose import superpose as superpose
+    from denoisplit.commands.train import train as train
     from denoisplit.errors import InputError as InputError
+    from denoisplit.prediction import Sampling as Sampling
+    from denoisplit.run import Run as Run
+    from denoisplit.run import load as load
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,7 @@ def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
         values = _from_run(values)
     known = set(inspect.signature(_function(command)).parameters) - {"options"}
     if command == "train":
-        from denoisplit.commands.train import GROUP_OF
+        from denoisplit.commands.train_settings import GROUP_OF
 
         known |= set(GROUP_OF) | (set(Settings.model_fields) - {"structures"})
     unknown = sorted(set(values) - known)

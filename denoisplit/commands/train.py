@@ -14,6 +14,12 @@ import torch
 
 import denoisplit
 from denoisplit.atomic import not_written, write_bytes, write_json
+from denoisplit.commands.train_settings import (
+    check_same_images,
+    check_same_settings,
+    files_of,
+    settings_values,
+)
 from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, Settings, settings_from
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import content_quantum, noise_std
@@ -22,9 +28,9 @@ from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
 from denoisplit.images import Frames, fingerprint, read_frames
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models import fit as fit_noise_model
+from denoisplit.noise_models.routes import noise_models_of_run
 from denoisplit.prediction import Sampling
-from denoisplit.progress import bar, logger
+from denoisplit.progress import logger
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
@@ -46,16 +52,6 @@ from denoisplit.training import fit
 
 PathLike = str | Path
 LIBRARIES = ("torch", "lightning", "numpy", "xarray", "tifffile", "safetensors", "pydantic")
-
-# options of the command line -> the group of settings that they belong to
-GROUP_OF = {
-    "superposition": "data",
-    "pairing": "data",
-    "synthetic_poisson": "data",
-    "synthetic_gaussian": "data",
-    "max_steps": "training",
-    "beta": "objective",
-}
 
 
 def train(
@@ -101,8 +97,10 @@ def train(
     if resume:
         config = load_config(run)
         if given:
-            values = _values(structures or _files(config.settings), noise_models, offsets, options)
-            _same_settings(config.settings, settings_from(values), run)
+            values = settings_values(
+                structures or files_of(config.settings), noise_models, offsets, options
+            )
+            check_same_settings(config.settings, settings_from(values), run)
         settings = config.settings
     else:
         if run.exists() or run.is_symlink():
@@ -110,18 +108,18 @@ def train(
                 run, "an existing file or folder", "a new name",
                 "choose another output, or say --resume to continue the training in it",
             )  # fmt: skip
-        settings = settings_from(_values(structures or {}, noise_models, offsets, options))
+        settings = settings_from(settings_values(structures or {}, noise_models, offsets, options))
     frames = [read_frames(s.files) for s in settings.structures]
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
     }
     if resume:
-        _same_images(load_config(run).facts, prints, run)
+        check_same_images(load_config(run).facts, prints, run)
         if (run / CALIBRATION).exists() and (run / METRICS).exists():
             logger.info("%s: this training is finished already", run)
             return load(run)
     data = prepare([f.images for f in frames], settings)
-    models = _noise_models(settings, data, run if resume else None)
+    models = noise_models_of_run(settings, data, run / NOISE_MODELS if resume else None)
     if not resume:
         _start(run, RunConfig(
             format_version=FORMAT_VERSION, settings=settings,
@@ -199,125 +197,6 @@ def calibrate_and_judge(
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
     write_json(run / CALIBRATION, calibration)
-
-
-def _values(
-    structures: Mapping[str, Sequence[PathLike]],
-    noise_models: Mapping[str, PathLike] | None,
-    offsets: Mapping[str, float] | None,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Plain values of Settings from the arguments of `train`."""
-    entries: list[dict[str, Any]] = [
-        {"name": name, "files": [str(f) for f in files]} for name, files in structures.items()
-    ]
-    by_name = {entry["name"]: entry for entry in entries}
-    for key, given in (("noise_model", noise_models), ("offset", offsets)):
-        for name, value in (given or {}).items():
-            if name not in by_name:
-                raise InputError(
-                    f"{key} {name}", "no structure of that name",
-                    f"one of {', '.join(by_name)}", "correct the name",
-                )  # fmt: skip
-            by_name[name][key] = str(value) if key == "noise_model" else value
-    values: dict[str, Any] = {"structures": entries}
-    for key, value in options.items():
-        group = GROUP_OF.get(key)
-        if value is None:
-            continue
-        if group is None:
-            inner = values.get(key)
-            both = isinstance(inner, dict) and isinstance(value, Mapping)
-            values[key] = {**value, **inner} if both else value  # type: ignore[dict-item]
-        else:
-            values.setdefault(group, {})
-            values[group] = {**values[group], key: value}
-    return values
-
-
-def _files(settings: Settings) -> dict[str, tuple[str, ...]]:
-    return {s.name: s.files for s in settings.structures}
-
-
-def _same_settings(stored: Settings, given: Settings, run: Path) -> None:
-    a, b = stored.model_dump(), given.model_dump()
-    for key, value in a.items():
-        if b[key] != value:
-            raise InputError(
-                run, f"a training with other {key.replace('_', ' ')} than given now",
-                "the settings that it was started with",
-                "leave the settings out, or train into a new folder",
-            )  # fmt: skip
-
-
-def _same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> None:
-    for name, stored in facts.fingerprints.items():
-        for old, new in zip(stored, prints[name], strict=False):
-            if old["sha256"] != new["sha256"]:
-                raise InputError(
-                    run, f"that {new['name']} is not the image it was trained on ({old['name']})",
-                    "the same images", "restore them, or train into a new folder",
-                )  # fmt: skip
-        if len(stored) != len(prints[name]):
-            raise InputError(
-                run, f"{len(prints[name])} files of structure {name}", f"{len(stored)} as before",
-                "restore them, or train into a new folder",
-            )  # fmt: skip
-
-
-def _noise_models(
-    settings: Settings, data: TrainingData, stored: Path | None
-) -> list[GaussianMixture]:
-    """One frozen model per structure: stored in the run, given, or fitted (route B)."""
-    if settings.system == "altered_musplit":
-        return []
-    if stored is not None:
-        return [GaussianMixture.load(noise_model_path(stored, name)) for name in settings.names]
-    missing = [s.name for s in settings.structures if s.noise_model is None]
-    if missing and not data.noise:
-        raise InputError(
-            f"structure {missing[0]}", "no noise model", "one for each structure",
-            f"give it with --noise-model {missing[0]} FILE.npz, or, if the images are clean, "
-            "say what noise to add with --synthetic-poisson and --synthetic-gaussian",
-        )  # fmt: skip
-    about: dict[str, str | float] = {
-        "source": "clean images and synthetic noise",
-        "poisson_factor": data.noise.poisson_factor,
-        "gaussian_sigma": data.noise.gaussian_sigma,
-    }
-    models = []
-    with bar("noise models", len(settings.structures)) as progress:
-        for k, structure in enumerate(settings.structures):
-            if structure.noise_model is not None:
-                model = GaussianMixture.load(structure.noise_model)
-                _same_noise(model, about, structure.noise_model, synthetic=bool(data.noise))
-            else:
-                # the noise model is that of the unclipped pixels: a clipped one has another law
-                model = fit_noise_model(
-                    signal=np.concatenate([f.ravel() for f in data.clean.training[k]]),
-                    observed=np.concatenate([f.ravel() for f in data.training[k]]),
-                    seed=settings.seed,
-                    about=about,
-                    **settings.noise_model_fit.model_dump(),
-                )
-            models.append(model)
-            progress.to(k + 1)
-    return models
-
-
-def _same_noise(
-    model: GaussianMixture, about: Mapping[str, Any], path: str, *, synthetic: bool
-) -> None:
-    """Refuse a model whose stored noise is not the noise of the data."""
-    for key in ("poisson_factor", "gaussian_sigma"):
-        if key not in model.about:
-            continue
-        stored, needed = float(model.about[key]), float(about[key]) if synthetic else 0.0
-        if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):
-            raise InputError(
-                path, f"a noise model made for {key.replace('_', ' ')} {stored:g}",
-                f"{needed:g} as in the data", "give the model of this noise, or leave it out",
-            )  # fmt: skip
 
 
 def _facts(data: TrainingData, frames: Sequence[Frames], prints: dict[str, Any]) -> Facts:

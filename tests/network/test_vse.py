@@ -216,6 +216,21 @@ def test_a_patch_off_the_stride_is_refused() -> None:
         VSE(filters=4, latents=3, patch=40)
 
 
+def test_receptive_radius_of_the_published_depth() -> None:
+    """NaN spreads over everything that a pixel can reach: 239 px, so that a halo of 240 is exact."""
+    model = small()
+    eps = noise(model, 16, 1024)
+    reach = []
+    with torch.inference_mode():
+        for pixel in range(512, 512 + model.stride):
+            x = torch.zeros(1, 1, 16, 1024)
+            x[..., pixel] = torch.nan
+            output = model.decode(model.encode(x), eps)
+            touched = output.isnan().any(dim=2).all(dim=1)[0].nonzero()
+            reach.append(int((touched - pixel).abs().max()))
+    assert max(reach) == 239
+
+
 # ---------------------------------------------------------------- encode, decode, forward
 
 

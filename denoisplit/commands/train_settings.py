@@ -1,0 +1,89 @@
+"""Arguments of ``train`` -> settings; a resumed run must be given the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from denoisplit.config import Facts, Settings
+from denoisplit.errors import InputError
+
+PathLike = str | Path
+
+# options of the command line -> the group of settings that they belong to
+GROUP_OF = {
+    "superposition": "data",
+    "pairing": "data",
+    "synthetic_poisson": "data",
+    "synthetic_gaussian": "data",
+    "max_steps": "training",
+    "beta": "objective",
+}
+
+
+def settings_values(
+    structures: Mapping[str, Sequence[PathLike]],
+    noise_models: Mapping[str, PathLike] | None,
+    offsets: Mapping[str, float] | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Plain values of Settings from the arguments of `train`."""
+    entries: list[dict[str, Any]] = [
+        {"name": name, "files": [str(f) for f in files]} for name, files in structures.items()
+    ]
+    by_name = {entry["name"]: entry for entry in entries}
+    for key, given in (("noise_model", noise_models), ("offset", offsets)):
+        for name, value in (given or {}).items():
+            if name not in by_name:
+                raise InputError(
+                    f"{key} {name}", "no structure of that name",
+                    f"one of {', '.join(by_name)}", "correct the name",
+                )  # fmt: skip
+            by_name[name][key] = str(value) if key == "noise_model" else value
+    values: dict[str, Any] = {"structures": entries}
+    for key, value in options.items():
+        group = GROUP_OF.get(key)
+        if value is None:
+            continue
+        if group is None:
+            inner = values.get(key)
+            both = isinstance(inner, dict) and isinstance(value, Mapping)
+            values[key] = {**value, **inner} if both else value  # type: ignore[dict-item]
+        else:
+            values.setdefault(group, {})
+            values[group] = {**values[group], key: value}
+    return values
+
+
+def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The image files of every structure."""
+    return {s.name: s.files for s in settings.structures}
+
+
+def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
+    """Refuse to resume with other settings."""
+    a, b = stored.model_dump(), given.model_dump()
+    for key, value in a.items():
+        if b[key] != value:
+            raise InputError(
+                run, f"a training with other {key.replace('_', ' ')} than given now",
+                "the settings that it was started with",
+                "leave the settings out, or train into a new folder",
+            )  # fmt: skip
+
+
+def check_same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> None:
+    """Refuse to resume with other images."""
+    for name, stored in facts.fingerprints.items():
+        for old, new in zip(stored, prints[name], strict=False):
+            if old["sha256"] != new["sha256"]:
+                raise InputError(
+                    run, f"that {new['name']} is not the image it was trained on ({old['name']})",
+                    "the same images", "restore them, or train into a new folder",
+                )  # fmt: skip
+        if len(stored) != len(prints[name]):
+            raise InputError(
+                run, f"{len(prints[name])} files of structure {name}", f"{len(stored)} as before",
+                "restore them, or train into a new folder",
+            )  # fmt: skip
