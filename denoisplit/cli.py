@@ -231,8 +231,8 @@ def _train(options: dict[str, Any]) -> None:
     _need(options, "train", output="-o RUN")
     if not options.get("resume"):
         _need(options, "train", structures="--structure NAME FILES")
-    from denoisplit.commands.report import metrics_table
     from denoisplit.commands.train import train
+    from denoisplit.report.table import metrics_table
     from denoisplit.run import METRICS, read_json
 
     run = train(**options)
@@ -252,7 +252,7 @@ def _evaluate(options: dict[str, Any]) -> None:
     _need(options, "evaluate", run="RUN", structures="--structure NAME FILES")
     as_json = options.pop("json", False)
     from denoisplit.commands.evaluate import evaluate
-    from denoisplit.commands.report import metrics_table
+    from denoisplit.report.table import metrics_table
 
     found = evaluate(**options)
     sys.stdout.write(json.dumps(found) + "\n" if as_json else metrics_table(found))

@@ -137,7 +137,7 @@ class Settings(_Frozen):
     structures: tuple[StructureSettings, ...] = Field(min_length=1)
     system: System = "denoisplit"
     preset: Preset = "default"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 0
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     data: DataSettings = DataSettings()
@@ -153,6 +153,16 @@ class Settings(_Frozen):
             raise ValueError(
                 f"structure {doubled[0]!r} is given more than once: "
                 "give each group of files a name of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _halo_fits_stride(self) -> Settings:
+        stride = 2**self.network.levels
+        if self.prediction.halo % stride:
+            raise ValueError(
+                f"prediction.halo as a multiple of the total stride {stride}, "
+                f"not {self.prediction.halo}"
             )
         return self
 
@@ -224,12 +234,12 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
         For an unknown key or a value out of range; ``where`` names their origin.
     """
     preset = values.get("preset", "default")
-    structures = values.get("structures") or ()
+    structures = values.get("structures")
     base: dict[str, Any] = {}
     if preset == "small":
         base = small_preset()
     elif preset == "paper":
-        base = paper_preset(len(structures))
+        base = paper_preset(len(structures) if isinstance(structures, list | tuple) else 1)
     return parse(Settings, _merged(base, values), where)
 
 
@@ -257,8 +267,19 @@ def parse(model: type[Model], values: Any, where: str | Path) -> Model:
             raise InputError(
                 where, f"unknown key {key}", "a known one", "see `denoisplit train --help`"
             ) from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise InputError(where, found, message, "change or remove it") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"key {key} is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -270,7 +291,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         If the file is missing, no YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # a safe one
     except OSError as error:
         raise InputError(
             path, error.strerror or "unreadable", "a YAML file", "check the path"

@@ -89,7 +89,8 @@ def content_keys(raw: Tensor, *, levels: int, quantum: float) -> list[Tensor]:
     q = torch.floor(raw / quantum).to(torch.int64) % PRIME
     weights = mix(torch.zeros(1, dtype=torch.int64), torch.arange(stride * stride)) % 2**22
     cells = q.reshape(batch, rows, stride, columns, stride)
-    weighted = cells * weights.reshape(stride, 1, stride).to(raw.device)
+    # the remainder before the sum: a cell of 2^12 pixels and more would exceed 63 bits
+    weighted = cells * weights.reshape(stride, 1, stride).to(raw.device) % PRIME
     h = mix(weighted.sum(dim=(2, 4)) % PRIME, 0)
 
     padded = torch.nn.functional.pad(h, (1, 1, 1, 1))

@@ -90,7 +90,7 @@ def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]
     height, width : int
         Of the frame, px; any size.
     tile : int
-        Side of a core to aim at, px; none is larger than one and a half of it.
+        Side of a core to aim at, px; none is much larger.
     stride : int
         Total stride of the network, px.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,12 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
             f"one for each of {', '.join(names)}",
             "calibrate the run again",
         )
+    for name, value in calibration.items():
+        if not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise InputError(
+                path / CALIBRATION, f"the scalar {value!r} of {name}", "a positive number",
+                "copy the run again",
+            )  # fmt: skip
     scalars = {name: float(calibration[name]) for name in names}
     ready_to_predict(model, device)
     return Run(path, config, model, scalars)

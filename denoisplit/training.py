@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +97,7 @@ class SplittingTask(L.LightningModule):
         self.plan = plan
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
+        self._moments: list[Tensor] = []
         training = settings.training
         self.optimiser = torch.optim.Adamax(model.parameters(), lr=training.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -145,6 +149,7 @@ class SplittingTask(L.LightningModule):
             rate = self.settings.training.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
+        self._moments = [buffer.clone() for buffer in self.model.buffers()]
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """One step."""
@@ -182,6 +187,8 @@ class SplittingTask(L.LightningModule):
             self._skipped_in_a_row = 0
             return
         optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.model.buffers(), self._moments, strict=True):
+            buffer.copy_(before)  # the running moments of BatchNorm took the bad batch in
         self.skipped_steps += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
@@ -204,8 +211,24 @@ class SplittingTask(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The counterpart of `on_save_checkpoint`."""
+        for state in checkpoint["callbacks"].values():
+            if "best_model_path" in state:
+                _move(state, self.trainer.default_root_dir)
         self.plateau.load_state_dict(checkpoint["denoisplit"]["plateau"])
         self.skipped_steps = checkpoint["denoisplit"]["skipped_steps"]
+
+
+def _move(state: dict[str, Any], folder: str) -> None:
+    """Tell a ModelCheckpoint's state where its folder is now: a run may be moved."""
+    folder = os.path.realpath(folder)
+
+    def here(path: str) -> str:
+        return os.path.join(folder, os.path.basename(path)) if path else path
+
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = here(state[key])
+    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+    state["dirpath"] = folder
 
 
 def fit(
@@ -267,8 +290,11 @@ def fit(
     )  # fmt: skip
     stop = EarlyStopping(
         task.monitor, min_delta=1e-6, patience=settings.training.early_stop_patience,
-        check_on_train_epoch_end=True,
+        check_on_train_epoch_end=True, check_finite=False,
     )  # fmt: skip
+    found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
+    if found:
+        _read_checkpoint(found)
     with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
@@ -282,25 +308,44 @@ def fit(
             num_sanity_val_steps=0,
             default_root_dir=checkpoints,
         )
-        found = checkpoints / LAST
-        # weights_only: a checkpoint is data, never code
-        trainer.fit(
-            task, train_loader, val_loader, weights_only=True,
-            ckpt_path=found if resume and found.exists() else None,
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            # weights_only: a checkpoint is data, never code
+            trainer.fit(
+                task, train_loader, val_loader, weights_only=True,
+                ckpt_path=found,
+            )  # fmt: skip
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
+    if best.best_model_score is None or not torch.isfinite(best.best_model_score):
+        raise InputError(
+            "training", "no epoch with a finite validation loss", "a loss that can be minimised",
+            "check the images for extreme values, or set a lower training.learning_rate",
         )  # fmt: skip
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    state = _read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
     prefix = "model."
     model.load_state_dict(
         {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     )
     model.eval()
-    assert best.best_model_score is not None
     return Fitted(
         trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
         task.skipped_steps,
     )  # fmt: skip
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, read as data and never as code."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
+        raise InputError(
+            path, f"no readable checkpoint ({reason})", "that of the interrupted training",
+            "copy the run again, or empty its folder checkpoints to start from the beginning",
+        ) from None  # fmt: skip
+    return state
 
 
 def _precision(setting: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from denoisplit.commands.options import check_seed
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.splits import check_registered
 from denoisplit.errors import InputError
@@ -55,20 +56,20 @@ def evaluate(
         If names, frames or sizes do not fit the run.
     """
     run = run if isinstance(run, Run) else load(run)
+    prediction = run.config.settings.prediction
+    sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
     frames = _frames(run, structures)
     facts, data = run.config.facts, run.config.settings.data
     level = data.synthetic_gaussian if synthetic_gaussian is None else synthetic_gaussian
     factor = data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson
     noise = SyntheticNoise(factor, level * facts.pooled_std, facts.clip)
+    scenes = Scenes(
+        tuple(f.images for f in frames), noise, run.superposition, seed=seed, part="evaluation"
+    )
     logger.info(
         "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
         noise.poisson_factor, noise.gaussian_sigma, level,
     )  # fmt: skip
-    scenes = Scenes(
-        tuple(f.images for f in frames), noise, run.superposition, seed=seed, part="evaluation"
-    )
-    prediction = run.config.settings.prediction
-    sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
     predictions = predict_scenes(
         run.model, scenes, sampling, tile=prediction.tile, halo=prediction.halo, label="evaluating"
     )
@@ -77,6 +78,7 @@ def evaluate(
 
 
 def _sampling(samples: int, seed: int, *, antithetic: bool) -> Sampling:
+    check_seed(seed)
     if samples < 1:
         raise InputError("--samples", str(samples), "at least 1", "give a larger number")
     return Sampling(samples, seed, antithetic, keep=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from denoisplit.config import Settings, read_yaml
 from denoisplit.errors import InputError
@@ -44,7 +46,31 @@ def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
             str(name): [files] if isinstance(files, str) else files
             for name, files in structures.items()
         }
-    return values
+    if isinstance(values.get("files"), str):
+        values["files"] = [values["files"]]
+    return _typed(path, command, values)
+
+
+def _typed(path: str | Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the types that the function asks for; settings of a training are checked there."""
+    hints = get_type_hints(_function(command)) | {"run": str}
+    hints.pop("options", None)
+    typed = dict(values)
+    for key in values.keys() & hints.keys():
+        try:
+            typed[key] = TypeAdapter(hints[key]).validate_python(values[key])
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise InputError(
+                path, f"{key} = {values[key]!r}", expected, "correct or remove it"
+            ) from None
+    return typed
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the addresses would take for another one."""
+    if not 0 <= seed < 2**31 - 1:
+        raise InputError("--seed", str(seed), "a number from 0 to 2147483646", "choose another")
 
 
 def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from denoisplit.atomic import not_written
+from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_image, write_ome_tiff
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
@@ -77,6 +78,7 @@ def predict(
     """
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address)
+    _check_tiling(run, tile, halo)
     paths = list_files(files)
     output = Path(output)
     stems = _stems(paths)
@@ -126,15 +128,7 @@ def predict_image(
     on_share : callable, optional
         Called with the share of the work done.
     """
-    settings = run.config.settings.prediction
-    tile = settings.tile if tile is None else tile
-    halo = settings.halo if halo is None else halo
-    if halo % run.model.stride or tile < run.model.stride:
-        raise InputError(
-            "tile and halo", f"{tile} and {halo} px",
-            f"a tile of at least {run.model.stride} px and a halo that is a multiple of it",
-            "correct --tile or --halo",
-        )  # fmt: skip
+    tile, halo = _check_tiling(run, tile, halo)
     outer = [dim for dim in ("t", "z") if dim in image.dims]
     planes = image.squeeze("c", drop=True) if "c" in image.dims else image
     planes = planes.transpose(*outer, "y", "x")
@@ -174,17 +168,35 @@ def predict_image(
 def _sampling(
     run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress
 ) -> Sampling:
-    if not 0 <= seed < 2**31:
-        raise InputError("--seed", str(seed), "a number from 0 to 2147483647", "choose another")
+    check_seed(seed)
+    if samples < 1:
+        raise InputError("--samples", str(samples), "at least 1", "give a larger number")
+    if not 0 <= keep <= samples:
+        raise InputError(
+            "--keep-samples", str(keep), f"0 to {samples}, the number of samples",
+            "give a smaller number, or more --samples",
+        )  # fmt: skip
     try:
         return Sampling(
             samples, seed, run.config.settings.prediction.antithetic, noise_address,
             run.config.facts.content_quantum, keep,
         )  # fmt: skip
     except ValueError as error:
+        raise InputError("--noise-address", str(error), "one of the two", "correct it") from None
+
+
+def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
+    """Tile and halo, those of the run where none is given."""
+    settings, stride = run.config.settings.prediction, run.model.stride
+    tile = settings.tile if tile is None else tile
+    halo = settings.halo if halo is None else halo
+    if tile < stride or halo < 0 or halo % stride:
         raise InputError(
-            "sampling", str(error), "sensible numbers", "correct --samples or --keep-samples"
-        ) from None
+            "--tile and --halo", f"{tile} and {halo} px",
+            f"a tile of at least {stride} px and a halo of 0 or a multiple of {stride} px",
+            "correct them",
+        )  # fmt: skip
+    return tile, halo
 
 
 def stem_of(path: Path) -> str:

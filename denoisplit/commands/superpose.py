@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from denoisplit.atomic import not_written
+from denoisplit.commands.options import check_seed
+from denoisplit.config import SuperpositionKind
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.images import read_frames, write_ome_tiff
+from denoisplit.images import check_tiff_name, read_frames, write_ome_tiff
 from denoisplit.run import Run, load
 
 PathLike = str | Path
@@ -26,7 +29,7 @@ def superpose(
     output: Sequence[PathLike] | PathLike,
     *,
     run: Run | PathLike | None = None,
-    superposition: str | None = None,
+    superposition: SuperpositionKind | None = None,
     offsets: Mapping[str, float] | None = None,
     synthetic_poisson: float = 0.0,
     synthetic_gaussian: float = 0.0,
@@ -63,7 +66,27 @@ def superpose(
     InputError
         If frames do not pair, or an output exists.
     """
-    names = tuple(structures)
+    check_seed(seed)
+    if run is not None:
+        run = run if isinstance(run, Run) else load(run)
+        if superposition not in (None, run.superposition.kind) or set(structures) != set(run.names):
+            raise InputError(
+                run.path, f"a run with the {run.superposition.kind} of {', '.join(run.names)}",
+                f"the {superposition or 'structures'} of {', '.join(structures)}",
+                "leave --superposition out and give these structures",
+            )  # fmt: skip
+        if offsets:
+            raise InputError(
+                "--offset", "offsets beside a run", "those that the run stores", "leave it out"
+            )
+    for name in offsets or {}:
+        if name not in structures:
+            raise InputError(
+                f"--offset {name}", "no structure of that name",
+                f"one of {', '.join(structures)}", "correct the name",
+            )  # fmt: skip
+    # the noise of a structure depends on its place: that of the run where there is one
+    names = tuple(structures) if run is None else run.names
     frames = [read_frames(structures[name]) for name in names]
     images = [f.images for f in frames]
     check_registered(images, names)
@@ -77,19 +100,15 @@ def superpose(
     for path in outputs:
         if path.exists():
             raise InputError(path, "an existing file", "a new name", "move it, or choose another")
+        check_tiff_name(path)
+    clip = None
     if run is None:
         given = tuple((offsets or {}).get(name, 0.0) for name in names)
         mix = Superposition(superposition or "sum", given)
         unit = pooled_std(tuple(images))
     else:
-        run = run if isinstance(run, Run) else load(run)
-        mix, unit = run.superposition, run.config.facts.pooled_std
-        if superposition not in (None, mix.kind) or len(names) != len(run.names):
-            raise InputError(
-                run.path, f"a run with the {mix.kind} of {', '.join(run.names)}",
-                "what is given here", "leave --superposition out and give these structures",
-            )  # fmt: skip
-    noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit)
+        mix, unit, clip = run.superposition, run.config.facts.pooled_std, run.config.facts.clip
+    noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit, clip)
     noisy = observe(tuple(images), noise, seed=seed, part="evaluation")
     mixed = [mix(frame) for frame in zip(*noisy, strict=True)]
     attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
@@ -97,7 +116,10 @@ def superpose(
     written: list[Path] = []
     try:
         for path, pixels in zip(outputs, stacks, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise not_written(path, error) from error
             dims = ("t", "y", "x")[-pixels.ndim :]
             write_ome_tiff(path, xr.DataArray(pixels, dims=dims, attrs=attrs))
             written.append(path)

@@ -31,6 +31,7 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.routes import noise_models_of_run
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
+from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
@@ -96,12 +97,13 @@ def train(
     given = bool(structures or noise_models or offsets or options)
     if resume:
         config = load_config(run)
+        settings = config.settings
         if given:
             values = settings_values(
-                structures or files_of(config.settings), noise_models, offsets, options
+                structures or files_of(settings), noise_models, offsets, options
             )
-            check_same_settings(config.settings, settings_from(values), run)
-        settings = config.settings
+            settings = settings_from(values)
+            check_same_settings(config.settings, settings, run)
     else:
         if run.exists() or run.is_symlink():
             raise InputError(
@@ -115,7 +117,7 @@ def train(
     }
     if resume:
         check_same_images(load_config(run).facts, prints, run)
-        if (run / CALIBRATION).exists() and (run / METRICS).exists():
+        if all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT)):
             logger.info("%s: this training is finished already", run)
             return load(run)
     data = prepare([f.images for f in frames], settings)
@@ -181,8 +183,9 @@ def calibrate_and_judge(
     """Scalars on validation frames, metrics on test frames; written into the run."""
     prediction = settings.prediction
     sampling = Sampling(
-        prediction.calibration_samples, settings.seed, prediction.antithetic, keep=1
-    )
+        prediction.calibration_samples, settings.seed, prediction.antithetic,
+        keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
+    )  # fmt: skip
     tiling = {"tile": prediction.tile, "halo": prediction.halo}
     validation, test = (
         Scenes(getattr(data.clean, part), data.noise, data.superposition,
@@ -197,6 +200,10 @@ def calibrate_and_judge(
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
     write_json(run / CALIBRATION, calibration)
+    write_report(
+        run / REPORT, load_config(run), test, predicted, calibration, metrics, models,
+        history=run / HISTORY,
+    )  # fmt: skip
 
 
 def _facts(data: TrainingData, frames: Sequence[Frames], prints: dict[str, Any]) -> Facts:

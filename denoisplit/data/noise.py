@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,16 @@ class SyntheticNoise:
     poisson_factor: float = 0.0
     gaussian_sigma: float = 0.0
     clip: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("Poisson factor", self.poisson_factor), ("Gaussian sigma", self.gaussian_sigma),
+        ):  # fmt: skip
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(
+                    "synthetic noise", f"a {name} of {value:g}", "a finite number, 0 or more",
+                    "correct --synthetic-poisson or --synthetic-gaussian",
+                )  # fmt: skip
 
     def __bool__(self) -> bool:
         return self.poisson_factor > 0 or self.gaussian_sigma > 0

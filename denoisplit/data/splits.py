@@ -69,13 +69,14 @@ def split(
     validation, test = (_common(tuple(p[i] for p in parts)) for i in (1, 2))
     if pairing == "in-order":
         training = _common(training)
+    parted = [rule == "rounded" and len(frames) <= 2 for frames in groups]
     for label, group, side in (
         ("training", training, patch),
         ("validation", validation, patch),
         ("test", test, GAP),
     ):
-        for name, frames in zip(names, group, strict=True):
-            _check_size(frames, name, label, side, cut=len(frames) <= 2)
+        for name, frames, cut in zip(names, group, parted, strict=True):
+            _check_size(frames, name, label, side, cut=cut)
     return Splits(training, validation, test)
 
 

@@ -2,6 +2,14 @@
 
 from denoisplit.images.files import list_files, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames
-from denoisplit.images.write import write_ome_tiff
+from denoisplit.images.write import check_tiff_name, write_ome_tiff
 
-__all__ = ["Frames", "fingerprint", "list_files", "read_frames", "read_image", "write_ome_tiff"]
+__all__ = [
+    "Frames",
+    "check_tiff_name",
+    "fingerprint",
+    "list_files",
+    "read_frames",
+    "read_image",
+    "write_ome_tiff",
+]

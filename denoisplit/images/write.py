@@ -44,8 +44,7 @@ def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = F
         Dims outside ``t c z y x``.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(path, f"file type {path.suffix!r}", ".tif or .tiff", "rename the output")
+    check_tiff_name(path)
     if path.exists() and not overwrite:
         raise InputError(
             path, "an existing file", "a new name", "remove it, rename it, or allow overwriting"
@@ -69,6 +68,12 @@ def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = F
         raise _not_written(path, error, image.nbytes) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_tiff_name(path: Path) -> None:
+    """Refuse an output that is not named as a TIFF."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(path, f"file type {path.suffix!r}", ".tif or .tiff", "rename the output")
 
 
 def _write(stream: Any, image: xr.DataArray) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,9 +86,10 @@ class GaussianMixture(nn.Module):
         w = np.asarray(weight, dtype=np.float64)
         if w.ndim != 2 or w.shape[0] % 3 or not w.size:
             raise ValueError(f"weight has shape {w.shape}, expected (3J, M)")
-        if not np.isfinite(w).all() or not max_signal > min_signal or min_variance < 0:
+        limits = np.isfinite([min_signal, max_signal, min_variance]).all()
+        if not (np.isfinite(w).all() and limits and max_signal > min_signal and min_variance >= 0):
             raise ValueError(
-                f"weights must be finite, max_signal ({max_signal}) above min_signal "
+                f"weights and limits must be finite, max_signal ({max_signal}) above min_signal "
                 f"({min_signal}), min_variance ({min_variance}) not negative"
             )
         for name, value in (
@@ -168,11 +170,12 @@ class GaussianMixture(nn.Module):
         remedy = "give a Gaussian-mixture noise model (.npz) of this program, HDN or PPN2V"
         keys = ", ".join(EXCHANGE_KEYS)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+            # from memory: of a damaged archive numpy leaves the file open
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
+                arrays = {key: np.asarray(archive[key]) for key in archive.files}
         except FileNotFoundError:
             raise InputError(path, "no such file", "a noise model", remedy) from None
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError):
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             raise InputError(path, "no readable npz archive", f"arrays {keys}", remedy) from None
         missing = [key for key in EXCHANGE_KEYS if key not in arrays]
         if missing:

@@ -42,12 +42,17 @@ def noise_models_of_run(
         "poisson_factor": data.noise.poisson_factor,
         "gaussian_sigma": data.noise.gaussian_sigma,
     }
+    given: dict[str, GaussianMixture] = {}
+    for structure in settings.structures:
+        if structure.noise_model is not None:
+            model = GaussianMixture.load(structure.noise_model)
+            _same_noise(model, about, structure.noise_model, synthetic=bool(data.noise))
+            given[structure.name] = model
     models = []
     with bar("noise models", len(settings.structures)) as progress:
         for k, structure in enumerate(settings.structures):
-            if structure.noise_model is not None:
-                model = GaussianMixture.load(structure.noise_model)
-                _same_noise(model, about, structure.noise_model, synthetic=bool(data.noise))
+            if structure.name in given:
+                model = given[structure.name]
             else:
                 # the noise model is that of the unclipped pixels: a clipped one has another law
                 model = fit(

@@ -152,6 +152,21 @@ def test_merge_takes_its_first_argument_first() -> None:
     assert not torch.equal(merge(a, b), merge(-a, b))
 
 
+def test_levels_merge_features_and_latents_before_the_level_above() -> None:
+    torch.manual_seed(0)
+    level = Level(4, 3, 1, 0.1, ToGaussian("soft_exp", 20.0)).eval()
+    features, t, z = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8), torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        for merge in (level.posterior_merge, level.skip_merge):
+            merge.conv.weight[:, 4:] = 0  # deaf to the second, which must be t
+        assert torch.equal(level.posterior(features, t).mean, level.posterior(features, -t).mean)
+        assert not torch.equal(
+            level.posterior(features, t).mean, level.posterior(-features, t).mean
+        )
+        assert torch.equal(level.descend(z, t), level.descend(z, -t))
+        assert not torch.equal(level.descend(z, t), level.descend(-z, t))
+
+
 def test_the_encoder_begins_with_an_ungated_block_and_gates_all_others() -> None:
     model = VSE(filters=4, latents=3, patch=32)
     ungated = [
@@ -216,19 +231,20 @@ def test_a_patch_off_the_stride_is_refused() -> None:
         VSE(filters=4, latents=3, patch=40)
 
 
-def test_receptive_radius_of_the_published_depth() -> None:
-    """NaN spreads over everything that a pixel can reach: 239 px, so that a halo of 240 is exact."""
-    model = small()
-    eps = noise(model, 16, 1024)
-    reach = []
-    with torch.inference_mode():
-        for pixel in range(512, 512 + model.stride):
-            x = torch.zeros(1, 1, 16, 1024)
-            x[..., pixel] = torch.nan
-            output = model.decode(model.encode(x), eps)
-            touched = output.isnan().any(dim=2).all(dim=1)[0].nonzero()
-            reach.append(int((touched - pixel).abs().max()))
-    assert max(reach) == 239
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_core_on_the_stride_sees_239_px_around_it(transposed: bool) -> None:
+    """So a halo of 240 makes tiles exact; cores off the stride would see up to 242 px."""
+    model = small().double()
+    eps = [e.double() for e in noise(model, 16, 1024)]
+    x = torch.randn(1, 1, 16, 1024, dtype=torch.float64)
+    if transposed:
+        x, eps = x.mT, [e.mT for e in eps]
+    x.requires_grad_()
+    output = model.decode(model.encode(x), eps)
+    core = (output.mT if transposed else output)[..., 512:528]
+    (gradient,) = torch.autograd.grad((core * torch.randn_like(core)).sum(), x)
+    seen = (gradient.mT if transposed else gradient).abs().sum(dim=(0, 1, 2)).nonzero()
+    assert (512 - int(seen.min()), int(seen.max()) - 527) == (238, 239)
 
 
 # ---------------------------------------------------------------- encode, decode, forward

@@ -1,4 +1,4 @@
-"""Metrics as a plain table for the terminal."""
+"""Metrics as a table: plain text for the terminal, cells for the HTML page."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ ROWS = {
 }
 
 
+def metrics_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the table: every structure, and their mean where there are several."""
+    columns = dict(metrics["structures"])
+    return columns | {"mean": metrics["mean"]} if len(columns) > 1 else columns
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """One row per metric, one column per structure and for their mean, with standard errors."""
-    columns = {**metrics["structures"], "mean": metrics["mean"]}
+    columns = metrics_columns(metrics)
     width = max(16, *(len(name) + 2 for name in columns))
     lines = [f"{metrics['frames']} frames, {metrics['samples']} samples"]
     lines.append(" " * 24 + "".join(f"{name:>{width}}" for name in columns))
     for key, label in ROWS.items():
-        cells = "".join(f"{_cell(column[key], key):>{width}}" for column in columns.values())
+        cells = "".join(f"{cell(column[key], key):>{width}}" for column in columns.values())
         lines.append(f"{label:<24}{cells}")
     return "\n".join(lines) + "\n"
 
 
-def _cell(score: Mapping[str, float | None], key: str) -> str:
+def cell(score: Mapping[str, float | None], key: str) -> str:
+    """One value with its standard error; a dash where there is none."""
     digits = 2 if key.startswith("psnr") else 3
     mean, sem = score["mean"], score["sem"]
     if mean is None:

@@ -1,0 +1,138 @@
+"""What all figures share: colours, sizes, image panels, scale bars, PNG bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+Image = npt.NDArray[Any]
+Limits = tuple[float, float]
+
+DPI = 120
+WIDTH = 11.0  # inches
+INK = "#33363d"
+FAINT = "#9aa0aa"
+# of the structures: light on black in composites, dark on white in plots
+LIGHTS = ("#ff3df2", "#3dff5a", "#3d9bff", "#ffd23d")
+INKS = ("#b3139f", "#15803d", "#1d63c4", "#a16207")
+WHITE = "#ffffff"
+SHOWN = (0.5, 99.8)  # percentiles that a display range reaches from and to
+
+
+def light(k: int, structures: int) -> str:
+    """Colour of structure k in a composite."""
+    return WHITE if structures == 1 else LIGHTS[k % len(LIGHTS)]
+
+
+def ink(k: int) -> str:
+    """Colour of structure k in a plot."""
+    return INKS[k % len(INKS)]
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty white figure; sides in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()
+
+
+def display_limits(*images: Image) -> Limits:
+    """From where to where intensities are shown, without the few extreme pixels."""
+    values = np.concatenate([np.ravel(image) for image in images])
+    low, high = (float(v) for v in np.percentile(values, SHOWN))
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def symmetric_limits(image: Image) -> Limits:
+    """Limits of a difference, zero in the middle."""
+    reach = float(np.percentile(np.abs(image), 99.8)) or 1.0
+    return -reach, reach
+
+
+def image_panel(
+    axes: Axes, image: Image, title: str, *, limits: Limits | None, cmap: str, note: str = ""
+) -> AxesImage:
+    """Show an image (Y, X) or (Y, X, 3) with a title at its left and a note at its right."""
+    low, high = limits or (None, None)
+    shown = axes.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_title(title, loc="left", fontsize=9.5, color=INK, pad=4)
+    if note:
+        axes.set_title(note, loc="right", fontsize=9.5, color=INK, fontweight="bold", pad=4)
+    return shown
+
+
+def colour_key(axes: Axes, shown: AxesImage) -> None:
+    """A thin key below a panel that says what its colours mean in raw intensity."""
+    key = axes.inset_axes((0.0, -0.055, 1.0, 0.03))
+    bar = axes.figure.colorbar(shown, cax=key, orientation="horizontal")
+    bar.outline.set_visible(False)
+    key.tick_params(labelsize=8, length=2, colors=INK, pad=2)
+    key.locator_params(nbins=5)
+
+
+def plain(axes: Axes, title: str, x: str, y: str) -> None:
+    """The look of a plot."""
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=6)
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.grid(color="#e6e8ec", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+
+
+def legend(axes: Axes) -> None:
+    """A small legend without a frame."""
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+
+
+def scale_bar_length(width_um: float) -> float:
+    """A round length (1, 2 or 5 times a power of ten) of about a fifth of the width; µm."""
+    target = 0.25 * width_um
+    power = 10.0 ** math.floor(math.log10(target))
+    return max(step * power for step in (1, 2, 5) if step * power <= target)
+
+
+def scale_bar(axes: Axes, shape: Sequence[int], pixel_size_um: float) -> None:
+    """Draw a scale bar with its length into the lower right corner of an image panel."""
+    from matplotlib import patheffects
+
+    height, width = shape[:2]
+    length_um = scale_bar_length(width * pixel_size_um)
+    length = length_um / pixel_size_um
+    right, y = 0.96 * width, 0.95 * height
+    dark = [patheffects.withStroke(linewidth=4.5, foreground="black", alpha=0.7)]
+    axes.plot(
+        [right - length, right], [y, y], color="white", linewidth=2.5, solid_capstyle="butt",
+        path_effects=dark, label="scale bar",
+    )  # fmt: skip
+    nanometres = length_um < 1
+    text = f"{1000 * length_um:g} nm" if nanometres else f"{length_um:g} µm"
+    axes.text(
+        right - length / 2, y - 0.02 * height, text, color="white", fontsize=8.5, ha="center",
+        va="bottom", path_effects=[patheffects.withStroke(linewidth=2, foreground="black")],
+    )  # fmt: skip

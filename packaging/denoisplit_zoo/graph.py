@@ -1,0 +1,164 @@
+"""What a package computes: raw superposed counts in, raw intensities of the structures out.
+
+A torch module without random numbers, to be traced: eps is addressed by image content, seed and
+number of samples are fixed when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from denoisplit.network import VSE
+from denoisplit.posterior import (
+    NEIGHBOUR,
+    PRIME,
+    RunningMoments,
+    channel_keys,
+    mix,
+    normal_table,
+    standard_normal,
+)
+
+
+class ContentKeys(nn.Module):
+    """Keys of latent pixels: those of `denoisplit.posterior.content_keys`, bit for bit, traceable.
+
+    Its constants are buffers, so that no device is written into a traced graph. Cells are summed
+    modulo PRIME, which changes no key: onnxruntime sums int64 in float64, exact below 2^53 only.
+    """
+
+    weights: Tensor  # (S, 1, S) of the pixels of a cell; S is the total stride
+
+    def __init__(self, levels: int, quantum: float) -> None:
+        super().__init__()
+        self.stride = 2**levels
+        self.quantum = quantum
+        zero = torch.zeros(1, dtype=torch.int64)
+        weights = mix(zero, torch.arange(self.stride**2)) % 2**22
+        self.register_buffer(
+            "weights", weights.reshape(self.stride, 1, self.stride), persistent=False
+        )
+        self.sides = [self.stride >> (level + 1) for level in range(levels)]  # latents of a cell
+        for level, n in enumerate(self.sides):
+            place = mix(zero, torch.arange(n * n) + (level << 16))
+            self.register_buffer(f"place_{level}", place.reshape(n, 1, n), persistent=False)
+
+    def forward(self, raw: Tensor) -> list[Tensor]:
+        """(B, Y, X) raw, sides multiples of the stride -> (B, h_i, w_i) of every level."""
+        batch, rows, columns = raw.shape[0], raw.shape[1] // self.stride, raw.shape[2] // self.stride
+        q = torch.floor(raw / self.quantum).to(torch.int64) % PRIME
+        cells = q.reshape(batch, rows, self.stride, columns, self.stride)
+        h = mix((cells * self.weights % PRIME).sum(dim=(2, 4)) % PRIME, 0)
+
+        padded = nn.functional.pad(h, (1, 1, 1, 1))
+        joined: Tensor | int = 0
+        for dy, row in enumerate(NEIGHBOUR):
+            for dx, multiplier in enumerate(row):
+                part = padded[:, dy : dy + rows, dx : dx + columns]
+                joined = (joined + part * multiplier) % PRIME
+
+        keys = []
+        for level, n in enumerate(self.sides):
+            inside = mix(joined[:, :, None, :, None], self.get_buffer(f"place_{level}"))
+            keys.append(1 + inside.reshape(batch, rows * n, columns * n) % (PRIME - 1))
+        return keys
+
+
+class Moments(RunningMoments):
+    """`RunningMoments` that start from a given zero, so that a traced graph makes none itself."""
+
+    def __init__(self, zero: Tensor) -> None:
+        self.count = 0
+        self.mean = self._squares = zero
+
+
+class Sampler(nn.Module):
+    """Posterior samples with content-addressed noise; the image is encoded once.
+
+    Parameters
+    ----------
+    samples : int
+        K, number of posterior samples.
+    seed : int
+        Another seed gives other samples of the same posterior.
+    antithetic : bool
+        Draw in pairs eps, -eps.
+    quantum : float
+        Step of the quantised raw intensities that the noise is addressed by.
+    **network
+        See `VSE`.
+    """
+
+    zero: Tensor  # ()
+    table: Tensor  # (65536,) normal quantiles, stored with the weights: equal on every machine
+    channels: Tensor  # (draws, L, Z) keys of the latent channels, from the seed
+
+    def __init__(
+        self, *, samples: int, seed: int, antithetic: bool, quantum: float, **network: Any
+    ) -> None:
+        super().__init__()
+        self.samples = samples
+        self.antithetic = antithetic
+        self.network = VSE(**network)
+        self.levels = len(self.network.latent_shapes(1, 1))
+        self.content_keys = ContentKeys(self.levels, quantum)
+        draws = -(-samples // 2) if antithetic else samples
+        keys = [
+            torch.stack([channel_keys(seed, d, i, self.network.latents) for i in range(self.levels)])
+            for d in range(draws)
+        ]
+        self.register_buffer("channels", torch.stack(keys), persistent=False)
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.register_buffer("table", normal_table().clone())
+
+    def pad(self, raw: Tensor) -> Tensor:
+        """Reflect right and bottom up to multiples of the total stride, (B, 1, Y, X)."""
+        height, width = raw.shape[-2:]
+        beyond = (0, -width % self.network.stride, 0, -height % self.network.stride)
+        return nn.functional.pad(raw, beyond, mode="reflect")
+
+    def draw(self, raw: Tensor) -> Iterator[Tensor]:
+        """The samples one after another, (B, C, Y, X), of a padded image (B, 1, Y, X)."""
+        features = self.network.encoder(self.network.normalise(raw))
+        keys = self.content_keys(raw[:, 0])
+        eps: list[Tensor] = []
+        for k in range(self.samples):
+            if self.antithetic and k % 2:
+                eps = [-e for e in eps]
+            else:
+                channels = self.channels[k // 2 if self.antithetic else k]
+                eps = [standard_normal(keys[i], channels[i], self.table) for i in range(self.levels)]
+            yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
+
+
+class MeanAndStd(Sampler):
+    """Posterior mean and calibrated standard deviation, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
+
+    Parameters
+    ----------
+    calibration : sequence of float
+        Per structure the factor of its standard deviation.
+    **sampling
+        See `Sampler`; two samples or more.
+    """
+
+    calibration: Tensor  # (C, 1, 1)
+
+    def __init__(self, *, calibration: Sequence[float], **sampling: Any) -> None:
+        super().__init__(**sampling)
+        self.register_buffer(
+            "calibration", torch.tensor(calibration)[:, None, None], persistent=False
+        )
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Means of the structures, then their standard deviations, in channel order."""
+        height, width = raw.shape[-2:]
+        moments = Moments(self.zero)
+        for sample in self.draw(self.pad(raw)):
+            moments.add(sample)
+        std = moments.std(antithetic=self.antithetic) * self.calibration
+        return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
