@@ -7,7 +7,7 @@ READY := .venv/.ready
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env test test-slow lint format wheel-test clean
+.PHONY: help env demo test test-slow lint format wheel-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev]' --constraint constraints.txt
 	@touch $@
+
+demo: $(READY)  ## the whole way on simulated images, into demo/ (minutes); goes on where it stopped
+	$(BIN)/denoisplit demo -o demo
 
 test: $(READY)  ## the quick tests (minutes); DENOISPLIT_TEST_DATA names the folder of test images
 	$(BIN)/python -m pytest

@@ -6,12 +6,13 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from denoisplit import __version__
 from denoisplit.errors import InputError
 
+EXIT_FAILED = 1  # a program that was called, and not the user
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -109,12 +110,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"denoisplit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, *, config: bool = True) -> argparse.ArgumentParser:
         # options that are not given stay unset, so that a YAML file can give them
         added: argparse.ArgumentParser = commands.add_parser(
             name, help=text, description=text, argument_default=argparse.SUPPRESS
         )
-        _config(added)
+        if config:
+            _config(added)
         added.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
         return added
 
@@ -178,6 +180,26 @@ def build_parser() -> argparse.ArgumentParser:
     _noise(superpose, unit="the pooled standard deviation of these frames, or of the run's")
     _offset(superpose)
     superpose.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 0)")
+
+    export = command("export", "write a run as a bioimage.io model package")
+    export.add_argument("run", metavar="RUN", nargs="?")
+    export.add_argument("-o", "--output", metavar="PACKAGE.zip", help="the package to write")
+    export.add_argument("--kind", choices=("mmse",), help="mmse: posterior mean and std")
+    export.add_argument("--samples", type=int, metavar="K", help="posterior samples (default 16)")
+    export.add_argument("--tile", type=int, metavar="PX", help="side of its tiles (default 256)")
+    export.add_argument("--halo", type=int, metavar="PX", help="what tiles see around their core")
+    export.add_argument("--seed", type=int, metavar="N", help="seed of the samples (default 0)")
+    export.add_argument("--name", help="name of the package (default: from the structures)")
+    export.add_argument("--about", metavar="FILE.yaml", help="authors, license, training_data, ...")
+    export.add_argument("--test-image", metavar="FILE", help="default: a test frame of the run")
+
+    demo = command("demo", "the whole way on simulated images, or on your own", config=False)
+    _structure(demo)
+    demo.add_argument("-o", "--output", metavar="DIR", help="folder of all results (default demo)")
+    demo.add_argument("--max-steps", type=int, metavar="N", help="of the training (default 900)")
+    demo.add_argument("--samples", type=int, metavar="S", help="posterior samples (default 50)")
+    _noise(demo, unit="the pooled standard deviation of the training frames")
+    demo.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
     return parser
 
 
@@ -188,14 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given.pop("command")
     _log(quiet=given.pop("quiet", False))
     try:
-        _COMMANDS[name](_with_config(given, name))
+        return _COMMANDS[name](_with_config(given, name)) or 0
     except InputError as error:
         sys.stderr.write(f"denoisplit {name}: error: {error}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write(f"denoisplit {name}: interrupted\n")
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _log(*, quiet: bool) -> None:
@@ -216,7 +237,10 @@ def _with_config(given: dict[str, Any], name: str) -> dict[str, Any]:
         return given
     from denoisplit.commands.options import from_yaml
 
-    return {**from_yaml(path, name), **given}
+    function: Callable[..., Any] | None = None
+    if name == "export":
+        from denoisplit_zoo import export as function
+    return {**from_yaml(path, name, function), **given}
 
 
 def _need(options: dict[str, Any], command: str, **needed: str) -> None:
@@ -266,9 +290,29 @@ def _superpose(options: dict[str, Any]) -> None:
         sys.stdout.write(f"{path}\n")
 
 
-_COMMANDS = {
+def _export(options: dict[str, Any]) -> None:
+    _need(options, "export", run="RUN", output="-o PACKAGE.zip")
+    from denoisplit_zoo import export
+
+    sys.stdout.write(f"{export(**options)}\n")
+
+
+def _demo(options: dict[str, Any]) -> int:
+    from denoisplit_zoo.demo import demo
+
+    made = demo(**options)
+    sys.stdout.write(made.text)
+    if made.passed:
+        return 0
+    sys.stderr.write("denoisplit demo: error: bioimageio's test of the package failed\n")
+    return EXIT_FAILED
+
+
+_COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "train": _train,
     "predict": _predict,
     "evaluate": _evaluate,
     "superpose": _superpose,
+    "export": _export,
+    "demo": _demo,
 }

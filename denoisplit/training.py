@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import pickle
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from denoisplit.checkpoints import AtomicCheckpoints, move_state, read_checkpoint
 from denoisplit.config import Settings
 from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
@@ -213,22 +212,9 @@ class SplittingTask(L.LightningModule):
         """The counterpart of `on_save_checkpoint`."""
         for state in checkpoint["callbacks"].values():
             if "best_model_path" in state:
-                _move(state, self.trainer.default_root_dir)
+                move_state(state, self.trainer.default_root_dir)
         self.plateau.load_state_dict(checkpoint["denoisplit"]["plateau"])
         self.skipped_steps = checkpoint["denoisplit"]["skipped_steps"]
-
-
-def _move(state: dict[str, Any], folder: str) -> None:
-    """Tell a ModelCheckpoint's state where its folder is now: a run may be moved."""
-    folder = os.path.realpath(folder)
-
-    def here(path: str) -> str:
-        return os.path.join(folder, os.path.basename(path)) if path else path
-
-    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[key] = here(state[key])
-    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
-    state["dirpath"] = folder
 
 
 def fit(
@@ -294,7 +280,7 @@ def fit(
     )  # fmt: skip
     found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
     if found:
-        _read_checkpoint(found)
+        read_checkpoint(found)
     with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
@@ -307,6 +293,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             default_root_dir=checkpoints,
+            plugins=[AtomicCheckpoints()],
         )
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
@@ -323,7 +310,7 @@ def fit(
             "training", "no epoch with a finite validation loss", "a loss that can be minimised",
             "check the images for extreme values, or set a lower training.learning_rate",
         )  # fmt: skip
-    state = _read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
+    state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
     prefix = "model."
     model.load_state_dict(
         {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -333,19 +320,6 @@ def fit(
         trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
         task.skipped_steps,
     )  # fmt: skip
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, read as data and never as code."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-        raise InputError(
-            path, f"no readable checkpoint ({reason})", "that of the interrupted training",
-            "copy the run again, or empty its folder checkpoints to start from the beginning",
-        ) from None  # fmt: skip
-    return state
 
 
 def _precision(setting: str) -> Any:

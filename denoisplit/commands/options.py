@@ -13,8 +13,17 @@ from denoisplit.config import Settings, read_yaml
 from denoisplit.errors import InputError
 
 
-def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
+def from_yaml(
+    path: str | Path, command: str, function: Callable[..., Any] | None = None
+) -> dict[str, Any]:
     """Options of ``command`` in a YAML file; the config.yaml of a run serves for ``train`` too.
+
+    Parameters
+    ----------
+    path : str or Path
+    command : str
+    function : callable, optional
+        What the command calls, where that is no function of `denoisplit.commands`.
 
     Raises
     ------
@@ -24,11 +33,14 @@ def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
     values = read_yaml(path)
     if command == "train" and "format_version" in values:
         values = _from_run(values)
-    known = set(inspect.signature(_function(command)).parameters) - {"options"}
+    function = function or _function(command)
+    known = set(inspect.signature(function).parameters) - {"options"}
     if command == "train":
         from denoisplit.commands.train_settings import GROUP_OF
 
         known |= set(GROUP_OF) | (set(Settings.model_fields) - {"structures"})
+    if command == "evaluate":
+        known.add("json")
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(
@@ -48,12 +60,14 @@ def from_yaml(path: str | Path, command: str) -> dict[str, Any]:
         }
     if isinstance(values.get("files"), str):
         values["files"] = [values["files"]]
-    return _typed(path, command, values)
+    return _typed(path, function, values)
 
 
-def _typed(path: str | Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(
+    path: str | Path, function: Callable[..., Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
     """Values of the types that the function asks for; settings of a training are checked there."""
-    hints = get_type_hints(_function(command)) | {"run": str}
+    hints = get_type_hints(function) | {"run": str, "json": bool}
     hints.pop("options", None)
     typed = dict(values)
     for key in values.keys() & hints.keys():

@@ -125,7 +125,7 @@ def train(
     if not resume:
         _start(run, RunConfig(
             format_version=FORMAT_VERSION, settings=settings,
-            facts=_facts(data, frames, prints),
+            facts=_facts(settings, data, frames, prints),
         ), models)  # fmt: skip
     try:
         return _train(run, settings, data, models, resume=resume)
@@ -206,8 +206,12 @@ def calibrate_and_judge(
     )  # fmt: skip
 
 
-def _facts(data: TrainingData, frames: Sequence[Frames], prints: dict[str, Any]) -> Facts:
-    inputs = data.inputs(data.validation) or data.inputs(data.training)
+def _facts(
+    settings: Settings, data: TrainingData, frames: Sequence[Frames], prints: dict[str, Any]
+) -> Facts:
+    # training frames of unrelated cells do not belong together: they have no common size
+    unrelated = settings.data.pairing == "unrelated"
+    inputs = data.inputs(data.validation if unrelated else data.training)
     means = [float(x.mean()) for x in inputs]
     noise = float(np.median([noise_std(x) for x in inputs]))
     return Facts(

@@ -79,6 +79,8 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         clip = float(np.quantile(values, data.clip_quantile))
         noise = SyntheticNoise(noise.poisson_factor, noise.gaussian_sigma, clip)
     training = observe(clean.training, noise, seed=settings.seed, part="training")
+    # drawn again after the training: what is wrong with a test frame must show before it
+    observe(clean.test, noise, seed=settings.seed, part="test")
     return TrainingData(
         clean=clean,
         training=training,

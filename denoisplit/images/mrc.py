@@ -57,6 +57,11 @@ def read_mrc(path: Path) -> xr.DataArray:
 
 def _refuse_short(path: Path) -> None:
     """Check the length that the header asks for before memory is taken for it."""
+    with path.open("rb") as stream:
+        start = stream.read(96)
+    # the length of the extended header, in either byte order: mrcfile reads it without a look
+    if min(int.from_bytes(start[92:], order) for order in ("little", "big")) > path.stat().st_size:
+        raise ValueError("its header asks for more than the file holds")
     with mrcfile.open(path, permissive=True, header_only=True) as mrc:
         header = mrc.header
         shape = [int(header[key]) for key in ("nz", "ny", "nx")]

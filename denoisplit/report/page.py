@@ -60,12 +60,14 @@ figure img { display: block; box-sizing: border-box; padding: 10px;
   background: #fff; border-radius: 8px; box-shadow: 0 1px 3px rgb(0 0 0 / .16); }
 figcaption { margin-top: 6px; max-width: 120ch; }
 table { border-collapse: collapse; margin: 10px 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 22px 5px 0; text-align: right; }
-th:first-child { text-align: left; font-weight: 400; padding-right: 40px; }
+th, td { padding: 4px 0 4px 26px; text-align: right; white-space: nowrap; }
+th:first-child { text-align: left; font-weight: 400; padding-left: 0; }
 tr.inner th { padding-left: 18px; color: light-dark(#666b75, #a5abb6); }
 thead th { border-bottom: 1px solid light-dark(#c9cdd4, #4a4f58); font-weight: 600; }
 tbody tr.main td { font-weight: 600; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 48px; } .pair section { flex: 1 1 420px; }
+.pair { display: flex; flex-wrap: wrap; gap: 0 56px; }
+.pair section { flex: 1 1 380px; } .pair section:first-child { flex: 0 1 auto; max-width: 100%; }
+.pair section:first-child p { max-width: 64ch; }
 pre { background: light-dark(#fff, #22252b); padding: 14px; border-radius: 8px; overflow-x: auto;
   font-size: 12.5px; line-height: 1.45; }
 summary { cursor: pointer; }

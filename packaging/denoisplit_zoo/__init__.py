@@ -1,1 +1,25 @@
 """Turns a run folder of ``denoisplit`` into a bioimage.io resource."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# public name -> module that holds it; loaded on first use
+_LAZY = {"About": "about", "export": "package"}
+
+__all__ = ["About", "export"]
+
+if TYPE_CHECKING:
+    from denoisplit_zoo.about import About as About
+    from denoisplit_zoo.package import export as export
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'denoisplit_zoo' has no attribute {name!r}")
+    return getattr(import_module(f"denoisplit_zoo.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

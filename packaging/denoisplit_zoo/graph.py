@@ -49,13 +49,14 @@ class ContentKeys(nn.Module):
 
     def forward(self, raw: Tensor) -> list[Tensor]:
         """(B, Y, X) raw, sides multiples of the stride -> (B, h_i, w_i) of every level."""
-        batch, rows, columns = raw.shape[0], raw.shape[1] // self.stride, raw.shape[2] // self.stride
+        batch, height, width = raw.shape
+        rows, columns = height // self.stride, width // self.stride
         q = torch.floor(raw / self.quantum).to(torch.int64) % PRIME
         cells = q.reshape(batch, rows, self.stride, columns, self.stride)
         h = mix((cells * self.weights % PRIME).sum(dim=(2, 4)) % PRIME, 0)
 
         padded = nn.functional.pad(h, (1, 1, 1, 1))
-        joined: Tensor | int = 0
+        joined = 0 * h
         for dy, row in enumerate(NEIGHBOUR):
             for dx, multiplier in enumerate(row):
                 part = padded[:, dy : dy + rows, dx : dx + columns]
@@ -106,12 +107,11 @@ class Sampler(nn.Module):
         self.network = VSE(**network)
         self.levels = len(self.network.latent_shapes(1, 1))
         self.content_keys = ContentKeys(self.levels, quantum)
-        draws = -(-samples // 2) if antithetic else samples
-        keys = [
-            torch.stack([channel_keys(seed, d, i, self.network.latents) for i in range(self.levels)])
-            for d in range(draws)
-        ]
-        self.register_buffer("channels", torch.stack(keys), persistent=False)
+        draws, latents = -(-samples // 2) if antithetic else samples, self.network.latents
+        keys = [channel_keys(seed, d, i, latents) for d in range(draws) for i in range(self.levels)]
+        self.register_buffer(
+            "channels", torch.stack(keys).reshape(draws, self.levels, latents), persistent=False
+        )
         self.register_buffer("zero", torch.zeros(()), persistent=False)
         self.register_buffer("table", normal_table().clone())
 
@@ -131,7 +131,7 @@ class Sampler(nn.Module):
                 eps = [-e for e in eps]
             else:
                 channels = self.channels[k // 2 if self.antithetic else k]
-                eps = [standard_normal(keys[i], channels[i], self.table) for i in range(self.levels)]
+                eps = [standard_normal(key, channels[i], self.table) for i, key in enumerate(keys)]
             yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
 
 

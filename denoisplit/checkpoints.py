@@ -1,0 +1,57 @@
+"""Checkpoints of a training: data that is read without executing anything, in a movable folder."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from denoisplit.atomic import write_bytes
+from denoisplit.errors import InputError
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Written beside their place and moved there.
+
+    Lightning itself goes by way of the system's folder of temporary files: where that is another
+    disk, the last step is a copy, which a crash cuts short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Replace the checkpoint at ``path``."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_bytes(path, content.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, read as data and never as code."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
+        raise InputError(
+            path, f"no readable checkpoint ({reason})", "that of the interrupted training",
+            "copy the run again, or empty its folder checkpoints to start from the beginning",
+        ) from None  # fmt: skip
+    return state
+
+
+def move_state(state: dict[str, Any], folder: str) -> None:
+    """Tell a ModelCheckpoint's state where its folder is now: a run may be moved."""
+    folder = os.path.realpath(folder)
+
+    def here(path: str) -> str:
+        return os.path.join(folder, os.path.basename(path)) if path else path
+
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = here(state[key])
+    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+    state["dirpath"] = folder

@@ -1,0 +1,42 @@
+"""The cover picture: the input beside its split, 2:1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.report.pictures import composite
+from denoisplit.report.style import display_limits, light, new_figure, png, scale_bar
+
+SIDE = 4.0  # inches of one panel
+
+
+def cover(
+    image: npt.NDArray[np.float32],
+    split: npt.NDArray[np.float32],
+    names: Sequence[str],
+    pixel_size_um: float | None,
+) -> bytes:
+    """PNG of the input (N, N) and of the structures (C, N, N) in colours, with a scale bar."""
+    from matplotlib import patheffects
+
+    figure = new_figure(SIDE, 2 * SIDE)
+    left = figure.add_axes((0, 0, 0.5, 1))
+    right = figure.add_axes((0.5, 0, 0.5, 1))
+    low, high = display_limits(image)
+    left.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    right.imshow(composite(split, [display_limits(s) for s in split]), interpolation="nearest")
+    outline = [patheffects.withStroke(linewidth=3, foreground="black")]
+    labels = [(left, 0, "mixed image", "#ffffff")]
+    labels += [(right, k, name, light(k, len(names))) for k, name in enumerate(names)]
+    for axes, line, text, colour in labels:
+        axes.set_axis_off()
+        axes.text(
+            0.03, 0.97 - 0.075 * line, text, transform=axes.transAxes, va="top", fontsize=14,
+            fontweight="bold", color=colour, path_effects=outline,
+        )  # fmt: skip
+    if pixel_size_um is not None:
+        scale_bar(left, image.shape, pixel_size_um)
+    return png(figure)

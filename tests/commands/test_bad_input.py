@@ -1,0 +1,577 @@
+"""Bad input: one line that names it and says what to do, and nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+import yaml
+
+from denoisplit.images import write_ome_tiff
+
+Call = Callable[..., Any]
+NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
+COMMANDS = ("train", "predict", "evaluate", "superpose")
+
+
+def stack(path: Path, shape: tuple[int, ...], **change: float) -> Path:
+    """Frames of random pixels; ``change`` sets the first pixel of the first frame."""
+    pixels = np.random.default_rng(0).uniform(10, 90, shape).astype(np.float32)
+    if "first" in change:
+        pixels.flat[0] = change["first"]
+    write_ome_tiff(path, xr.DataArray(pixels, dims=["t", "y", "x"][-len(shape) :]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that no command takes."""
+    folder = tmp_path_factory.mktemp("bad")
+    good = stack(folder / "good.tif", (4, 64, 64)).read_bytes()
+    (folder / "cut.tif").write_bytes(good[: len(good) // 2])
+    (folder / "junk.tif").write_bytes(b"no image at all")
+    (folder / "junk.mrc").write_bytes(b"no image at all" * 100)
+    (folder / "text.txt").write_text("no image")
+    (folder / "empty").mkdir()
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    tifffile.imwrite(folder / "rgb.tif", rgb, photometric="rgb")
+    with mrcfile.new(folder / "complex.mrc") as mrc:
+        mrc.set_data(np.ones((4, 64, 64), np.complex64))
+    stack(folder / "nan.tif", (4, 64, 64), first=np.nan)
+    stack(folder / "infinite.tif", (4, 64, 64), first=np.inf)
+    tifffile.imwrite(folder / "constant.tif", np.full((64, 64), 7, np.uint16))
+    channels = np.random.default_rng(0).uniform(1, 9, (2, 64, 64)).astype(np.float32)
+    write_ome_tiff(folder / "channels.tif", xr.DataArray(channels, dims=["c", "y", "x"]))
+    return folder
+
+
+FILES = {
+    "missing.tif": ("no such file", "check the name"),
+    "cut.tif": ("TIFF", "copy or save the file again"),
+    "junk.tif": ("TIFF", "copy or save the file again"),
+    "junk.mrc": ("unreadable MRC", "copy the file again"),
+    "text.txt": ("a file of type '.txt'", "save it as TIFF"),
+    "empty": ("a folder without image files", "check the folder"),
+    "rgb.tif": ("a colour (RGB) image", "split its colours"),
+    "complex.mrc": ("complex pixels", "save the intensities"),
+    "nan.tif": ("1 NaN or infinite of 16384 pixels", "crop or fill"),
+    "infinite.tif": ("1 NaN or infinite of 16384 pixels", "crop or fill"),
+    "constant.tif": ("constant", "7"),
+    "channels.tif": ("2 channels", "save"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", FILES)
+def test_images_that_cannot_be_used(
+    name: str, command: str, refused: Call, bad: Path, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    path, structures = bad / name, [*bench.structures("ER"), "--structure", "MT", bad / name]
+    lines = {
+        "train": ["--config", bench.yaml(tmp_path, **NOISE), *structures, "-o", "run"],
+        "predict": [run_folder, bench.image("mixed"), path, "-o", "out"],
+        "evaluate": [run_folder, *structures],
+        "superpose": [*structures, "-o", "mixed.tif"],
+    }
+    says = FILES[name]
+    if name == "constant.tif":
+        says = ("constant" if command == "predict" else "all have the value", "7")
+    refused(command, *lines[command], says=(name, *says))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "superpose"])
+def test_structures_that_do_not_belong_together(
+    command: str, refused: Call, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    start = {
+        "train": ["train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run"],
+        "evaluate": ["evaluate", run_folder],
+        "superpose": ["superpose", "-o", "mixed.tif"],
+    }[command]
+    fewer = stack(tmp_path / "fewer.tif", (3, 64, 64))
+    wider = stack(tmp_path / "wider.tif", (4, 64, 80))
+    for path, says in (
+        (fewer, ("3 frames", "4 as in structure ER")),
+        (wider, ("frame 0", "64 x 80 px", "64 x 64 px as in structure ER")),
+    ):
+        refused(*start, *bench.structures("ER"), "--structure", "MT", path,
+                says=("structure MT", *says, "the same fields of view"))  # fmt: skip
+    twice = (*bench.structures("ER"), "--structure", "ER", bench.image("MT"))
+    refused(*start, *twice, says=("--structure ER", "twice", "its own name"))
+    same = ("--structure", "ER", bench.image("ER"), bench.image("ER"))
+    refused(*start, *same, *bench.structures("MT"), says=("ER.tif", "named twice"))
+    refused(*start, "--structure", "ER", says=("--structure ER", "no files"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((64, 64), ("64 x 64 px", "cut into training, validation and test")),
+        ((40, 200), ("a part of", "for validation", "network.patch")),
+        ((3, 24, 80), ("24 x 80 px for training", "at least 32 x 32")),
+    ],
+)
+def test_frames_too_small_to_be_cut(
+    shape: tuple[int, ...], says: tuple[str, ...], refused: Call, bench: Any, tmp_path: Path
+) -> None:
+    small = stack(tmp_path / "small.tif", shape)
+    refused("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run",
+            "--structure", "ER", small, says=("structure ER", *says))  # fmt: skip
+
+
+def test_one_constant_frame_of_many_is_named(refused: Call, bench: Any, tmp_path: Path) -> None:
+    pixels = tifffile.imread(bench.image("MT"))
+    pixels[2] = 5
+    write_ome_tiff(tmp_path / "mt.tif", xr.DataArray(pixels, dims=["t", "y", "x"]))
+    refused("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run",
+            *bench.structures("ER"), "--structure", "MT", tmp_path / "mt.tif",
+            says=("mt.tif[2]", "the value 5", "leave this frame out"))  # fmt: skip
+
+
+def test_poisson_noise_of_negative_values(refused: Call, bench: Any, tmp_path: Path) -> None:
+    """Of a test frame too, and before the training."""
+    path = stack(tmp_path / "low.tif", (4, 64, 64), first=-3)
+    structures = ["--structure", "ER", path]
+    for start in (["train", "--config", bench.yaml(tmp_path), "-o", "run"],
+                  ["superpose", "-o", "mixed.tif"]):  # fmt: skip
+        refused(*start, *structures, "--synthetic-poisson", "1",
+                says=("structure 1, frame 0", "-3", "--synthetic-poisson"))  # fmt: skip
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def test_outputs_that_exist(refused: Call, bench: Any, run_folder: Path, tmp_path: Path) -> None:
+    image, both = bench.image("ER"), bench.structures("ER", "MT")
+    for there in (run_folder, image):
+        refused("train", "--config", bench.yaml(tmp_path, **NOISE), *both, "-o", there,
+                says=(there, "an existing file or folder", "--resume"))  # fmt: skip
+    refused("predict", run_folder, image, "-o", run_folder, says=(run_folder, "--add"))
+    refused("predict", run_folder, image, "-o", image, says=(image, "a folder"))
+    refused("superpose", *both, "-o", image, says=(image, "an existing file"))
+    new = [f"{n}.tif" for n in range(3)]
+    refused("superpose", *both, "-o", *new, image, says=(image, "an existing file"))
+    refused("superpose", *both, "-o", *new, new[0], says=("0.tif", "an existing file"))
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "superpose"])
+def test_outputs_where_nothing_can_be_written(
+    command: str, refused: Call, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    inside = bench.image("ER") / "new.tif"
+    both = bench.structures("ER", "MT")
+    lines = {
+        "train": ["--quiet", "--config", bench.yaml(tmp_path, **NOISE), *both],
+        "predict": [run_folder, bench.image("mixed")],
+        "superpose": both,
+    }
+    refused(command, *lines[command], "-o", inside, says=(inside, "an error on writing"))
+
+
+def test_outputs_of_other_kinds(refused: Call, bench: Any) -> None:
+    refused("superpose", *bench.structures("ER", "MT"), "-o", "new/mixed.png",
+            says=("mixed.png", "'.png'", "rename the output"))  # fmt: skip
+    refused("superpose", *bench.structures("ER", "MT"), "-o", "a.tif", "b.tif",
+            says=("2 files", "each of 4 frames"))  # fmt: skip
+
+
+def test_inputs_of_one_name(refused: Call, bench: Any, run_folder: Path, tmp_path: Path) -> None:
+    """Their results would be one file; endings do not count."""
+    other = shutil.copy(bench.image("ER"), tmp_path / "ER.ome.tiff")
+    refused("predict", run_folder, bench.image("ER"), other, "-o", "out",
+            says=("ER.ome.tiff", "the same name as", "ER.tif", "rename"))  # fmt: skip
+
+
+# ---------------------------------------------------------------- full disk
+
+
+def full_disk(limit: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command for which no file may grow beyond ``limit`` bytes."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("denoisplit"), *map(str, arguments)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def files() -> list[str]:
+    return [str(path) for path in Path().rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_leaves_no_file(bench: Any, run_folder: Path, tmp_path: Path) -> None:
+    both = bench.structures("ER", "MT")
+    lines: dict[str, list[Any]] = {
+        "train": ["--config", bench.yaml(tmp_path, **NOISE), *both, "-o", "run"],
+        "predict": [run_folder, bench.image("mixed"), "-o", "out", "--samples", "2"],
+        "superpose": [*both, "-o", "mixed.tif"],
+    }
+    for command, line in lines.items():
+        done = full_disk(500, command, "--quiet", *line)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert f"{line[line.index('-o') + 1]}" in done.stderr
+        assert "free some space" in done.stderr
+        assert files() == []
+
+
+def test_no_image_of_an_input_is_left_where_one_has_no_room(
+    bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    """The mean fits, the samples do not: neither stays, nor do the results of other inputs go."""
+    small = stack(tmp_path / "small.tif", (32, 32))
+    tail = ["-o", "out", "--samples", "4", "--keep-samples", "4"]
+    done = full_disk(30_000, "predict", "--quiet", run_folder, small, bench.image("mixed"), *tail)
+    assert done.returncode == 2 and "small_samples.ome.tif" in done.stderr
+    assert files() == []
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="a small disk is mounted by root only"
+)
+def test_a_disk_that_is_really_full(bench: Any, run_folder: Path, call: Call) -> None:
+    disk = Path("disk")
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        for command in (
+            [
+                "predict",
+                "-q",
+                run_folder,
+                bench.image("mixed"),
+                "-o",
+                disk / "out",
+                "--samples",
+                "2",
+            ],
+            ["superpose", *bench.structures("ER", "MT"), "-o", disk / "mixed.tif"],
+        ):
+            answer = call(*command)
+            assert answer.code == 2 and answer.err.count("\n") == 1
+            assert "no room for the file" in answer.err and "free some space" in answer.err
+            assert [path for path in disk.rglob("*") if path.is_file()] == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_folders_that_are_no_run(
+    refused: Call, bench: Any, bad: Path, tmp_path: Path, run_folder: Path
+) -> None:
+    both = bench.structures("ER", "MT")
+    for folder, found in ((bad, "without config.yaml"), (tmp_path / "nowhere", "no such folder")):
+        for line in (
+            ["predict", folder, bench.image("ER"), "-o", "out"],
+            ["evaluate", folder, *both],
+            ["superpose", *both, "--run", folder, "-o", "mixed.tif"],
+            ["train", "-o", folder, "--resume"],
+        ):
+            refused(*line, says=(folder, found, "check the path"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("model.safetensors", b"", ("no readable weights", "copy the run again")),
+        ("model.safetensors", None, ("without model.safetensors", "--resume")),
+        ("calibration.json", b"{", ("no JSON", "copy the run again")),
+        ("calibration.json", b'{"scalars": {"ER": "x", "MT": 1}}', ("'x' of ER", "copy")),
+        ("calibration.json", b'{"scalars": {"ER": NaN, "MT": 1}}', ("nan of ER", "copy")),
+        ("calibration.json", None, ("without calibration.json", "--resume")),
+        ("config.yaml", b"", ("config.yaml", "a YAML mapping")),
+        ("config.yaml", b"format_version: 99", ("format version 99", "release")),
+        ("config.yaml", b"format_version: 1", ("config.yaml", "settings")),
+    ],
+)
+def test_damaged_runs(
+    file: str, content: bytes | None, says: tuple[str, ...], refused: Call, bench: Any,
+    run_folder: Path,
+) -> None:  # fmt: skip
+    run = shutil.copytree(run_folder, "damaged")
+    Path(run, file).unlink()
+    if content is not None:
+        Path(run, file).write_bytes(content)
+    both = bench.structures("ER", "MT")
+    for line in (
+        ["predict", run, bench.image("ER"), "-o", "out"],
+        ["evaluate", run, *both, "--json"],
+        ["superpose", *both, "--run", run, "-o", "mixed.tif"],
+    ):
+        refused(*line, says=("damaged", *says))
+
+
+def test_structures_that_are_not_those_of_the_run(
+    refused: Call, bench: Any, run_folder: Path
+) -> None:
+    for names in (("ER",), ("ER", "CCP"), ("ER", "MT", "CCP")):
+        refused("evaluate", run_folder, *bench.structures(*names),
+                says=("--structure", ", ".join(names), "those of the run: ER, MT"))  # fmt: skip
+        refused("superpose", *bench.structures(*names), "--run", run_folder, "-o", "mixed.tif",
+                says=(run_folder, "ER, MT"))  # fmt: skip
+    both = bench.structures("ER", "MT")
+    refused("superpose", *both, "--run", run_folder, "-o", "a.tif", "--superposition", "mean",
+            says=("the sum of ER, MT", "leave --superposition out"))  # fmt: skip
+    refused("superpose", *both, "--run", run_folder, "-o", "a.tif", "--offset", "ER", "3",
+            says=("--offset", "leave it out"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--max-steps", "9"], ("other training",)),
+        (["--seed", "9"], ("other seed",)),
+        (["--superposition", "mean"], ("other data",)),
+        (["--offset", "MT", "3"], ("other structures",)),
+        (["--beta", "2"], ("other objective",)),
+    ],
+)
+def test_resuming_with_other_settings(
+    options: list[str], says: tuple[str, ...], refused: Call, bench: Any, run_folder: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    refused("train", "--config", bench.yaml(tmp_path, **NOISE), *bench.structures("ER", "MT"),
+            "-o", run_folder, "--resume", *options,
+            says=(run_folder, *says, "leave the settings out"))  # fmt: skip
+
+
+def test_resuming_with_other_images(
+    refused: Call, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    config = bench.yaml(tmp_path, **NOISE)
+    refused("train", "--config", config, "-o", run_folder, "--resume",
+            *bench.structures("ER"), "--structure", "MT", bench.image("CCP"),
+            says=("CCP.tif", "MT.tif", "restore them"))  # fmt: skip
+    refused("train", "--config", config, "-o", run_folder, "--resume", *bench.structures("ER"),
+            "--structure", "MT", bench.image("MT"), bench.image("CCP"),
+            says=("2 files of structure MT", "1 as before"))  # fmt: skip
+    # those of the run itself are gone
+    refused("train", "-o", run_folder, "--resume", says=("ER.tif", "no such file"))
+
+
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "noise_models/ER.npz"])
+def test_resuming_from_damaged_files(
+    file: str, refused: Call, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(run_folder, "damaged"))
+    (run / "model.safetensors").unlink()
+    (run / "calibration.json").unlink()
+    (run / file).write_bytes((run / file).read_bytes()[:1000])
+    refused("train", "--config", bench.yaml(tmp_path, **NOISE), *bench.structures("ER", "MT"),
+            "-o", run, "--resume", says=(file, "no readable"))  # fmt: skip
+
+
+# ---------------------------------------------------------------- noise models
+
+
+def test_no_noise_model_and_no_noise(refused: Call, bench: Any, tmp_path: Path) -> None:
+    refused("train", "--config", bench.yaml(tmp_path), *bench.structures("ER", "MT"), "-o", "run",
+            says=("structure ER", "no noise model", "--noise-model ER FILE.npz",
+                  "--synthetic-poisson"))  # fmt: skip
+
+
+def test_noise_models_that_do_not_fit(
+    refused: Call, bench: Any, bad: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    model = run_folder / "noise_models/ER.npz"
+    start = ["train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run",
+             *bench.structures("ER", "MT")]  # fmt: skip
+    given = [*start, "--noise-model", "ER"]
+    refused(*given, model, "--synthetic-poisson", "3",
+            says=(model, "poisson factor 2", "3 as in the data"))  # fmt: skip
+    refused(*given, model, "--synthetic-gaussian", "2", says=(model, "gaussian sigma"))
+    refused(*given, tmp_path / "no.npz", says=("no.npz", "no such file"))
+    refused(*given, bad / "rgb.tif", says=("rgb.tif", "no readable npz archive"))
+    np.savez(tmp_path / "other.npz", weights=np.ones(3))
+    refused(*given, tmp_path / "other.npz", says=("other.npz", "trained_weight"))
+    refused(*start, "--noise-model", "Golgi", model, says=("Golgi", "one of ER, MT"))
+    refused(*given, model, "--noise-model", "ER", model, says=("--noise-model ER", "twice"))
+
+
+def test_a_model_of_synthetic_noise_is_not_one_of_recorded_noise(
+    refused: Call, bench: Any, run_folder: Path, tmp_path: Path
+) -> None:
+    models = [w for n in ("ER", "MT")
+              for w in ("--noise-model", n, str(run_folder / f"noise_models/{n}.npz"))]  # fmt: skip
+    refused("train", "--config", bench.yaml(tmp_path), "-o", "run",
+            *bench.structures("ER", "MT"), *models,
+            says=("ER.npz", "poisson factor 2", "0 as in the data"))  # fmt: skip
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--samples", "0"], ("--samples", "at least 1")),
+        (["--samples", "-3"], ("--samples", "-3")),
+        (["--samples", "many"], ("--samples", "'many'")),
+        (["--keep-samples", "-1"], ("--keep-samples", "-1")),
+        (["--samples", "2", "--keep-samples", "3"], ("--keep-samples", "0 to 2")),
+        (["--seed", "-1"], ("--seed", "a number from 0 to")),
+        (["--tile", "8"], ("--tile", "at least 16 px")),
+        (["--halo", "40"], ("--halo", "multiple of 16 px")),
+        (["--halo", "-16"], ("--halo", "-16")),
+        (["--noise-address", "place"], ("--noise-address", "'place'")),
+    ],
+)
+def test_numbers_for_predict(
+    options: list[str], says: tuple[str, ...], refused: Call, bench: Any, run_folder: Path
+) -> None:
+    refused("predict", run_folder, bench.image("ER"), "-o", "out", *options, says=says)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--seed", "-1"], ("--seed", "-1")),
+        (["--synthetic-poisson", "-1"], ("-1", "--synthetic-poisson")),
+        (["--synthetic-poisson", "nan"], ("nan", "--synthetic-poisson")),
+        (["--synthetic-gaussian", "-1"], ("Gaussian", "--synthetic-gaussian")),
+        (["--synthetic-gaussian", "inf"], ("Gaussian", "--synthetic-gaussian")),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "evaluate", "superpose"])
+def test_numbers_for_noise(
+    command: str, options: list[str], says: tuple[str, ...], refused: Call, bench: Any,
+    run_folder: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    # copies, or evaluate would warn that these were trained on
+    both: list[object] = []
+    for name in ("ER", "MT"):
+        pixels = tifffile.imread(bench.image(name))[:, 1:]
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="minisblack")
+        both += ["--structure", name, tmp_path / f"{name}.tif"]
+    lines = {
+        "train": ["--config", bench.yaml(tmp_path), "-o", "run"],
+        "evaluate": [run_folder, "--samples", "2"],
+        "superpose": ["-o", "mixed.tif"],
+    }
+    if command == "train":
+        says = (options[0].strip("-").replace("-", "_").removeprefix("synthetic_"), options[1])
+    refused(command, *lines[command], *both, *options, says=says)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--max-steps", "0"], ("max_steps = 0",)),
+        (["--beta", "-1"], ("beta = -1",)),
+        (["--seed", str(2**31)], ("seed",)),
+        (["--preset", "paper"], ("4 frames", "at least 10")),
+        (["--offset", "ER", "much"], ("--offset ER much", "a number")),
+        (["--offset", "Golgi", "1"], ("Golgi", "one of ER, MT")),
+    ],
+)
+def test_numbers_for_train(
+    options: list[str], says: tuple[str, ...], refused: Call, bench: Any, tmp_path: Path
+) -> None:
+    refused("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run",
+            *bench.structures("ER", "MT"), *options, says=says)  # fmt: skip
+
+
+def test_names_that_make_no_file_name(refused: Call, bench: Any, tmp_path: Path) -> None:
+    for name in ("../ER", "", "E/R"):
+        refused("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run",
+                "--structure", name, bench.image("ER"),
+                says=("structure name", repr(name)))  # fmt: skip
+
+
+# ---------------------------------------------------------------- YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("banana: 1", ("settings.yaml", "unknown key banana", "max_steps")),
+        ("network: {filter: 8}", ("unknown key network.filter",)),
+        ("network: 3", ("network = 3",)),
+        ("network: {patch: 30}", ("patch 30", "16")),
+        ("prediction: {halo: 50}", ("halo", "16", "50")),
+        ("training: {schedule: cosine}", ("cosine needs max_steps",)),
+        ("max_steps: many", ("max_steps = 'many'",)),
+        ("noise_models: [a]", ("settings.yaml", "noise_models = ['a']")),
+        ("offsets: 3", ("settings.yaml", "offsets = 3")),
+        ("output: 3", ("settings.yaml", "output = 3")),
+        ("resume: perhaps", ("settings.yaml", "resume = 'perhaps'")),
+        ("structures: [a.tif]", ("settings.yaml", "NAME: [FILES]")),
+        ("structures: {ER: 3}", ("settings.yaml", "structures")),
+        ("structures: {ER: [a.tif], ER: [b.tif]}", ("settings.yaml", "ER is given twice")),
+        ("seed: 1\nseed: 2", ("settings.yaml", "seed is given twice")),
+        ("- a", ("settings.yaml", "a YAML mapping")),
+        ("{", ("settings.yaml", "no YAML")),
+    ],
+)
+def test_yaml_for_train(
+    text: str, says: tuple[str, ...], refused: Call, bench: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    structures = () if "structures" in text else bench.structures("ER", "MT")
+    output = () if "output" in text else ("-o", "run")
+    refused("train", "--config", path, *structures, *output, says=says)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "superpose"])
+@pytest.mark.parametrize(
+    "values",
+    [{"banana": 1}, {"seed": "x"}, {"seed": None}, {"seed": 1.5}, {"seed": [1]}, {"network": {}}],
+    ids=repr,
+)
+def test_yaml_for_the_others(
+    command: str, values: dict[str, Any], refused: Call, bench: Any, run_folder: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    path = tmp_path / "options.yaml"
+    path.write_text(yaml.safe_dump(values))
+    both = bench.structures("ER", "MT")
+    lines = {
+        "predict": [run_folder, bench.image("mixed"), "-o", "out"],
+        "evaluate": [run_folder, *both],
+        "superpose": [*both, "-o", "mixed.tif"],
+    }
+    [key] = values
+    refused(command, "--config", path, *lines[command], says=("options.yaml", key))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_yaml_file_that_is_not_there(command: str, refused: Call) -> None:
+    refused(command, "--config", "no.yaml", says=("no.yaml", "No such file", "check the path"))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ([], ("COMMAND",)),
+        (["split"], ("'split'",)),
+        (["train"], ("-o RUN",)),
+        (["train", "-o", "run"], ("--structure NAME FILES",)),
+        (["predict"], ("RUN",)),
+        (["predict", "run", "-o", "out"], ("FILES",)),
+        (["predict", "run", "a.tif"], ("-o DIR",)),
+        (["predict", "run", "a.tif", "-o", "out", "--tiles"], ("--tiles",)),
+        (["evaluate", "run"], ("--structure NAME FILES",)),
+        (["superpose", "-o", "a.tif"], ("--structure NAME FILES",)),
+    ],
+    ids=" ".join,
+)
+def test_incomplete_lines(line: list[str], says: tuple[str, ...], refused: Call) -> None:
+    refused(*line, says=says)

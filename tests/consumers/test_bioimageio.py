@@ -1,0 +1,154 @@
+"""bioimageio's own program on an exported package: its test, and prediction whole and in blocks.
+
+Each run starts a process that loads torch, so the quick set tests every weight format once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from denoisplit_zoo import export
+
+from denoisplit.commands.predict import predict
+from denoisplit.images import read_image
+from denoisplit.run import load
+
+SAMPLES, TILE, HALO = 2, 128, 32
+FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
+BORDER = 64  # px within reach of what is reflected, a little differently, to fill the last stride
+
+
+def make_run(*arguments: Any, **options: Any) -> Path:
+    """That of tests/packaging."""
+    path = Path(__file__).parents[1] / "packaging" / "conftest.py"
+    spec = spec_from_file_location("small_runs", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    run: Path = module.make_run(*arguments, **options)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained run with the names, images and intensities of real structures."""
+    cells = data_dir / "nf1_cells"
+    files = {"ER": [cells / "er.tif"], "actin": [cells / "actin.tif"]}
+    return make_run(tmp_path_factory.mktemp("runs") / "er-actin", files)
+
+
+@pytest.fixture(scope="module")
+def package(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("packages") / "er-actin.zip"
+    return export(run, output, samples=SAMPLES, tile=TILE, halo=HALO, seed=3)
+
+
+@pytest.fixture(scope="module")
+def bioimageio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """The program, in a folder of its own; it must succeed."""
+    program = Path(sys.executable).with_name("bioimageio")
+    env = os.environ | {
+        "BIOIMAGEIO_CACHE_PATH": str(tmp_path_factory.mktemp("cache")),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        # whoever asks the internet for something gets no answer
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    env.pop("PYTHONPATH", None)
+
+    def call(*arguments: str | Path, cwd: Path) -> str:
+        done = subprocess.run(
+            [str(program), *map(str, arguments)], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text
+        return text
+
+    return call
+
+
+@pytest.mark.parametrize("weights", FORMATS)
+def test_bioimageio_test_passes(
+    bioimageio: Callable[..., str], package: Path, tmp_path: Path, weights: str
+) -> None:
+    said = bioimageio("test", package, "--weight-format", weights, cwd=tmp_path)
+    assert "passed" in said
+    assert "Reproduce test outputs from test inputs" in said
+    assert "❌" not in said
+
+
+@pytest.fixture(scope="module")
+def mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A superposition of real fields, of odd size."""
+    cells = data_dir / "nf1_cells"
+    er, actin = (read_image(cells / name).values.reshape(-1, *read_image(cells / name).shape[-2:])
+                 for name in ("er.tif", "actin.tif"))  # fmt: skip
+    image = (er[0].astype(np.float32) + actin[0])[:201, :235]
+    path = tmp_path_factory.mktemp("images") / "mixed.tif"
+    tifffile.imwrite(path, image)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(run: Path, mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What ``denoisplit predict --noise-address content`` makes of it, (4, Y, X), as a whole."""
+    output = tmp_path_factory.mktemp("predicted")
+    paths = predict(
+        load(run, device="cpu"), [mixed], output, samples=SAMPLES, seed=3,
+        noise_address="content", tile=512, halo=HALO,
+    )  # fmt: skip
+    return np.concatenate([tifffile.imread(path) for path in paths])
+
+
+def predicted(
+    bioimageio: Callable[..., str], package: Path, image: Path, folder: Path, *options: str
+) -> np.ndarray:
+    bioimageio(
+        "predict", package, "--inputs", f'[["{image.as_posix()}"]]', "--outputs",
+        "split.tif", *options, cwd=folder,
+    )  # fmt: skip
+    found: np.ndarray = tifffile.imread(folder / "split.tif")
+    return found.reshape(-1, *found.shape[-2:])
+
+
+def test_whole_image_is_what_the_python_package_predicts(
+    bioimageio: Callable[..., str], package: Path, mixed: Path, expected: np.ndarray,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    found = predicted(bioimageio, package, mixed, tmp_path)
+    assert found.shape == expected.shape
+    scale = np.ptp(tifffile.imread(mixed))
+    inside = np.s_[:, BORDER:-BORDER, BORDER:-BORDER]
+    assert np.abs(found - expected)[inside].max() < 1e-2 * scale
+    # far from every border not even what was reflected matters
+    assert np.abs(found - expected)[:, 96:105, 96:139].max() < 1e-4 * scale
+    assert found[2:].mean() > 1e-2 * scale  # other noise would be seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", FORMATS)
+def test_blocks_are_what_the_python_package_predicts(
+    bioimageio: Callable[..., str], package: Path, mixed: Path, expected: np.ndarray,
+    tmp_path: Path, weights: str,
+) -> None:  # fmt: skip
+    found = predicted(
+        bioimageio, package, mixed, tmp_path, "--blockwise", "True", "--weight-format", weights
+    )
+    scale = np.ptp(tifffile.imread(mixed))
+    # the last block of an axis is moved inside the image, off the network's grid: other samples
+    kept = TILE - 2 * HALO
+    height, width = expected.shape[-2:]
+    aligned = np.s_[:, BORDER : height - kept, BORDER : width - kept]
+    assert np.abs(found - expected)[aligned].max() < 1e-2 * scale

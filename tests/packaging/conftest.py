@@ -1,0 +1,135 @@
+"""Small untrained runs to export. ``tests/consumers`` reads ``make_run`` from here too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy.ndimage import gaussian_filter
+
+from denoisplit.atomic import write_json
+from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, settings_from
+from denoisplit.images import Frames, fingerprint, read_frames
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.run import (
+    METRICS,
+    build_network,
+    noise_model_path,
+    save_config,
+    save_weights,
+    write_calibration,
+)
+
+SIZES = {"filters": 8, "latents": 4, "patch": 32}
+SCORE = {"mean": 1.5, "sem": 0.25}
+
+
+def metrics(names: Sequence[str]) -> dict[str, Any]:
+    from denoisplit.report.table import ROWS
+
+    scores = dict.fromkeys(ROWS, SCORE)
+    return {
+        "frames": 1,
+        "samples": 4,
+        "structures": dict.fromkeys(names, scores),
+        "mean": scores,
+        "reference": "noise-free",
+    }
+
+
+def untrained(model: VSE, frames: Sequence[Frames]) -> VSE:
+    """A network whose samples differ visibly, with the statistics of the images."""
+    means = torch.tensor([float(np.mean(f.images)) for f in frames])
+    stds = torch.tensor([float(np.std(f.images)) for f in frames])
+    torch.manual_seed(0)
+    model.input_mean.copy_(means.sum())
+    model.input_std.copy_(stds.sum())
+    model.target_mean.copy_(means)
+    model.target_std.copy_(stds)
+    for name, parameter in model.named_parameters():
+        if "latent_out.weight" in name:
+            parameter.data.mul_(4)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def make_run(
+    path: Path,
+    files: dict[str, list[Path]],
+    *,
+    network: dict[str, Any] = SIZES,
+    pixel_size_um: float | None = None,
+    **settings: Any,
+) -> Path:
+    """A run folder with everything that a training writes, and an untrained network."""
+    given = {
+        "structures": [{"name": n, "files": [str(f) for f in fs]} for n, fs in files.items()],
+        "network": network,
+        "data": {"synthetic_poisson": 1.0, "synthetic_gaussian": 0.5},
+        "prediction": {"halo": 32},
+    }
+    frames = {name: read_frames(paths) for name, paths in files.items()}
+    config = RunConfig(
+        format_version=FORMAT_VERSION,
+        settings=settings_from(given | settings),
+        facts=Facts(
+            gaussian_sigma=20.0,
+            pooled_std=40.0,
+            clip=None,
+            input_frame_mean=(sum(float(np.mean(f.images)) for f in frames.values()), 10.0),
+            input_noise_std=25.0,
+            content_quantum=2.0,
+            frames={"training": 1, "validation": 1, "test": 1},
+            pixel_size_um={} if pixel_size_um is None else dict.fromkeys("yx", pixel_size_um),
+            fingerprints={name: fingerprint(f.files) for name, f in frames.items()},
+            libraries={"torch": torch.__version__},
+        ),
+    )
+    (path / "noise_models").mkdir(parents=True)
+    save_config(path, config)
+    torch.manual_seed(0)
+    model = untrained(build_network(config.settings), tuple(frames.values()))
+    save_weights(model, path / "model.safetensors")
+    write_calibration(path, {"scalars": {n: 1.25 - 0.5 * k for k, n in enumerate(files)}})
+    write_json(path / METRICS, metrics(tuple(files)))
+    (path / "history.csv").write_text("epoch,step,train_loss\n1,100,2.5\n2,200,2.25\n")
+    if config.settings.system == "denoisplit":
+        for name in files:
+            mixture = GaussianMixture(np.zeros((3, 2)), 0, 1000, 0.125, {"source": name})
+            noise_model_path(path, name).write_bytes(mixture.to_bytes())
+    return path
+
+
+def blobs(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """A smooth image of uint16 counts, about 100 on average."""
+    field = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 3)
+    return np.clip(100 + 40 * field / field.std(), 0, None).astype(np.uint16)
+
+
+def structure_files(folder: Path, names: Sequence[str], shape: tuple[int, int]) -> dict[str, Any]:
+    """Three frames per structure, each structure one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for k, name in enumerate(names):
+        path = folder / f"structure{k}.tif"
+        stack = np.stack([blobs(10 * k + j, shape) for j in range(3)])
+        tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": "TYX"})
+        files[name] = [path]
+    return files
+
+
+@pytest.fixture(scope="package")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two structures that is only read."""
+    folder = tmp_path_factory.mktemp("runs")
+    files = structure_files(folder / "images", ("ER", "F-actin (60x)"), (150, 160))
+    return make_run(folder / "er-actin", files, pixel_size_um=0.1)

@@ -1,0 +1,123 @@
+"""Made-up test frames, predictions and settings of a run, in every form that a report meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from denoisplit.config import Facts, RunConfig, Settings
+from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.superposition import Superposition
+from denoisplit.evaluation import Scenes, judge
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction import Prediction, Sampling
+
+NAMES = ("ER", "actin <b>", "MT")
+
+
+@dataclass
+class Made:
+    """All that `write_report` takes."""
+
+    names: tuple[str, ...]
+    scenes: Scenes
+    predictions: list[Prediction]
+    config: RunConfig
+    calibration: dict[str, Any]
+    metrics: dict[str, Any]
+    noise_models: list[GaussianMixture] = field(default_factory=list)
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        return self.calibration["scalars"]
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return (
+            self.config, self.scenes, self.predictions, self.calibration, self.metrics,
+            self.noise_models,
+        )  # fmt: skip
+
+
+def constant_mixture(variance: float) -> GaussianMixture:
+    """Gaussian noise of one variance for all signals."""
+    weight = np.zeros((3, 2))
+    weight[1] = np.log(variance), -50.0
+    return GaussianMixture(weight, 0.0, 200.0, 1e-3)
+
+
+def make(
+    structures: int = 2,
+    *,
+    frames: int = 3,
+    shape: tuple[int, int] = (64, 48),
+    truth: bool = True,
+    noise_models: bool = True,
+    pixel_size_um: float | None = 0.1,
+) -> Made:
+    rng = np.random.default_rng(0)
+    names = NAMES[:structures]
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    clean = tuple(
+        tuple(
+            (100 + 80 * np.sin((k + 1) * rows / 5 + j) * np.cos(columns / 7)).astype(np.float32)
+            for j in range(frames)
+        )
+        for k in range(structures)
+    )
+    noise = SyntheticNoise(0.0, 10.0 if truth else 0.0)
+    scenes = Scenes(clean, noise, Superposition("sum", (0.0,) * structures), seed=0, part="test")
+    predictions = []
+    for frame, image in enumerate(scenes.truth):
+        # frame 0 is predicted worst and the last one best
+        std = np.float32(6.0 - frame)
+        samples = image + rng.normal(0, std, (4, *image.shape)).astype(np.float32)
+        error = std * rng.normal(0, 1, image.shape)
+        spread = np.abs(rng.normal(std / 2, 0.3, image.shape)) + 0.1
+        predictions.append(
+            Prediction((image + error).astype("f4"), spread.astype("f4"), samples)
+        )  # fmt: skip
+    settings = Settings.model_validate(
+        {
+            # a name that no settings let through, so that the page's own escaping is seen
+            "structures": [
+                {"name": f"s{k}", "files": [f"folder/{k}.tif"]} for k in range(structures)
+            ],
+            "data": {"synthetic_gaussian": 1.0 if truth else 0.0},
+        }
+    )
+    entries = tuple(
+        s.model_copy(update={"name": n}) for s, n in zip(settings.structures, names, strict=True)
+    )
+    config = RunConfig(
+        format_version=1,
+        settings=settings.model_copy(update={"structures": entries}),
+        facts=Facts(
+            gaussian_sigma=noise.gaussian_sigma, pooled_std=10.0, clip=None,
+            input_frame_mean=(1.0, 1.0), input_noise_std=1.0, content_quantum=1.0,
+            frames={"training": 7, "validation": 1, "test": frames},
+            pixel_size_um={} if pixel_size_um is None else {"x": pixel_size_um},
+            fingerprints={n: [{"name": "a.tif", "bytes": 1, "sha256": "ab" * 32}] for n in names},
+            libraries={"denoisplit": "0"},
+        ),
+    )  # fmt: skip
+    scalars = {name: 2.0 + k for k, name in enumerate(names)}
+    metrics = judge(scenes, predictions, names, scalars, Sampling(4, keep=3))
+    metrics["reference"] = "noise-free" if truth else "the recorded, noisy images"
+    reference = "noise-free" if truth else "noisy, the noise model's variance taken out"
+    if not truth and not noise_models:
+        reference = "none: no scalar could be fitted to noisy references"
+    return Made(
+        names, scenes, predictions, config,
+        {"scalars": scalars, "samples": 4, "reference": reference}, metrics,
+        [constant_mixture(100.0) for _ in names] if noise_models else [],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def made() -> Callable[..., Made]:
+    return make

@@ -1,0 +1,129 @@
+"""What is drawn of training, calibration and noise models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoisplit.calibration import calibration_curve
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.report.plots import (
+    calibrated,
+    calibration_figure,
+    density_of,
+    loss_figure,
+    noise_figure,
+    read_history,
+    variance_of,
+)
+
+HISTORY = """epoch,step,train_loss,train_data,train_kl,val_loss,val_data,val_kl
+1,10,5.5,5.0,0.5,5.6,5.0,0.6
+2,20,5.0,4.6,0.4,,,
+3,30,4.5,4.2,0.3,4.7,4.3,0.4
+"""
+
+
+def gaussian(variance: float) -> GaussianMixture:
+    weight = np.zeros((3, 2))
+    weight[1] = np.log(variance), -50.0
+    return GaussianMixture(weight, 0.0, 200.0, 1e-3)
+
+
+def test_loss_curves(tmp_path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(HISTORY)
+    figure = loss_figure(read_history(path))
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["loss = data term + KL", "data term", "KL"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"step"}
+    training, validation = figure.axes[0].lines
+    assert (training.get_label(), validation.get_label()) == ("training", "validation")
+    np.testing.assert_array_equal(training.get_xdata(), [10, 20, 30])
+    np.testing.assert_array_equal(training.get_ydata(), [5.5, 5.0, 4.5])
+    np.testing.assert_array_equal(validation.get_ydata(), [5.6, np.nan, 4.7])
+    np.testing.assert_array_equal(figure.axes[2].lines[1].get_ydata(), [0.6, np.nan, 0.4])
+
+
+@pytest.mark.parametrize("structures", [1, 2, 3])
+def test_calibration_plot(made, structures) -> None:
+    parts = made(structures=structures)
+    found = calibrated(parts.scenes, parts.predictions, parts.scalars, parts.noise_models)
+    figure = calibration_figure(found)
+    assert [axes.get_title("left") for axes in figure.axes] == list(parts.names)
+    for k, axes in enumerate(figure.axes):
+        assert (axes.get_xlabel(), axes.get_ylabel()) == (
+            "predicted error (RMV)", "real error (RMSE)"
+        )  # fmt: skip
+        (identity,) = axes.lines
+        np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
+        truth = [t[k] for t in parts.scenes.truth]
+        mean, std = [p.mean[k] for p in parts.predictions], [p.std[k] for p in parts.predictions]
+        for points, factor in zip(axes.collections, (1.0, 2.0 + k), strict=True):
+            curve = calibration_curve(truth, mean, std, factor)
+            expected = np.column_stack([curve.rmv, curve.rmse])
+            np.testing.assert_allclose(points.get_offsets(), expected)
+        assert axes.get_xlim() == axes.get_ylim()
+
+
+def test_share_within_one_std(made) -> None:
+    parts = made()
+    first, second = calibrated(parts.scenes, parts.predictions, parts.scalars, [])
+    for k, found in enumerate((first, second)):
+        inside = [
+            np.abs(t[k] - p.mean[k]) <= (2 + k) * p.std[k]
+            for t, p in zip(parts.scenes.truth, parts.predictions, strict=True)
+        ]
+        assert found.within == pytest.approx(np.mean(inside))
+
+
+def test_noise_of_the_reference_is_taken_out(made) -> None:
+    """Recorded images whose own noise has variance 9 beside the error of the prediction."""
+    parts = made(truth=False)
+    without = calibrated(parts.scenes, parts.predictions, parts.scalars, [])
+    models = [gaussian(9.0), gaussian(9.0)]
+    found = calibrated(parts.scenes, parts.predictions, parts.scalars, models)
+    for a, b in zip(without, found, strict=True):
+        np.testing.assert_allclose(b.after.rmv, a.after.rmv)
+        expected = np.sqrt(np.maximum(a.after.rmse**2 - 9, 0))
+        np.testing.assert_allclose(b.after.rmse, expected, atol=1e-3)
+
+
+def test_noise_figure_with_pairs() -> None:
+    rng = np.random.default_rng(0)
+    signal = rng.uniform(0, 200, (2, 300, 300))
+    observed = signal + rng.normal(0, 10, signal.shape)
+    figure = noise_figure(
+        gaussian(100.0), "ER", colour="#123456", signal=list(signal), observed=list(observed)
+    )
+    joint, density, variance = figure.axes
+    assert (joint.get_title("left"), joint.get_xlabel(), joint.get_ylabel()) == (
+        "ER", "signal", "observation"
+    )  # fmt: skip
+    counts = joint.images[0].get_array() ** 4
+    assert counts.sum() == pytest.approx(signal.size, rel=0.01)
+    column = counts[:, 60]
+    assert abs(column.argmax() / 120 - 0.5) < 0.1
+    assert len(density.lines) == len(joint.lines) == 2
+    for marker, line in zip(joint.lines, density.lines, strict=True):
+        x, y = line.get_data()
+        assert np.sum(y) * (x[1] - x[0]) == pytest.approx(1, abs=0.01)
+        assert x[y.argmax()] == pytest.approx(marker.get_xdata()[0], abs=1)
+    bars = [bar.get_height() for bar in density.patches]
+    assert max(bars) == pytest.approx(density.lines[0].get_ydata().max(), rel=0.1)
+    np.testing.assert_allclose(variance.lines[0].get_ydata(), 100, rtol=1e-4)
+    (points,) = variance.collections
+    np.testing.assert_allclose(points.get_offsets()[:, 1], 100, rtol=0.1)
+
+
+def test_noise_figure_without_pairs() -> None:
+    joint, density, variance = noise_figure(gaussian(100.0), "ER", colour="red").axes
+    assert joint.images[0].get_array().shape == (120, 120)
+    assert not density.patches and not variance.collections and len(density.lines) == 2
+
+
+def test_density_and_variance_of_a_model() -> None:
+    x = np.linspace(40, 160, 2001)
+    density = density_of(gaussian(100.0), x, np.array(100.0))
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(variance_of(gaussian(100.0), np.array([1.0, 50.0])), 100, rtol=1e-5)

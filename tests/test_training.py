@@ -1,0 +1,477 @@
+"""Training: what a step is made of, what interrupts it, and what a resumed one gives."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+
+from denoisplit import training
+from denoisplit.cli import main
+from denoisplit.commands.train import initial_network
+from denoisplit.config import Settings, settings_from
+from denoisplit.data.patches import RandomCrops
+from denoisplit.data.prepare import TrainingData, prepare
+from denoisplit.data.simulation import simulate
+from denoisplit.errors import InputError
+from denoisplit.images import write_ome_tiff
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.routes import noise_models_of_run
+from denoisplit.objective import Loss
+from denoisplit.training import Fitted, SplittingTask, fit, schedule, step_seed
+
+FRAMES = {
+    "ER": simulate("mesh", frames=4, size=64, seed=1),
+    "MT": simulate("filaments", frames=4, size=64, seed=1),
+}
+TINY: dict[str, Any] = {
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 8, "batch": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
+    "prediction": {"calibration_samples": 2},
+    "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
+}
+COMMAND = Path(sys.executable).with_name("denoisplit")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+
+
+def tiny(**groups: Any) -> Settings:
+    """The tiny settings, groups of settings laid over them."""
+    values = {key: {**value, **groups.pop(key, {})} for key, value in TINY.items()}
+    names = [{"name": name, "files": ["unused"]} for name in FRAMES]
+    return settings_from({"structures": names, **values, **groups})
+
+
+def material(settings: Settings) -> tuple[TrainingData, list[GaussianMixture]]:
+    data = prepare(list(FRAMES.values()), settings)
+    return data, noise_models_of_run(settings, data, None)
+
+
+def fitted(folder: Path, **groups: Any) -> tuple[VSE, Fitted]:
+    """A tiny training."""
+    settings = tiny(**groups)
+    data, models = material(settings)
+    model = initial_network(settings, data)
+    folder.mkdir(exist_ok=True)
+    result = fit(model, models, data, settings, checkpoints=folder, history=folder / "history.csv")
+    return model, result
+
+
+def task_of(**groups: Any) -> tuple[SplittingTask, torch.Tensor]:
+    """The training task and one batch."""
+    settings = tiny(**groups)
+    data, models = material(settings)
+    task = SplittingTask(
+        initial_network(settings, data), models, data.superposition, settings,
+        schedule(settings, 8),
+    )  # fmt: skip
+    crops = RandomCrops(data.training, patch=32, seed=0, independent=False, augment=False)
+    return task, torch.stack([crops[0], crops[1]])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def finite(model: VSE) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
+
+
+# ---------------------------------------------------------------- randomness and schedule
+
+
+def test_a_step_seed_is_a_function_of_seed_use_and_step() -> None:
+    places = [(s, u, n) for s in range(4) for u in (1, 2) for n in range(250)]
+    seeds = [step_seed(*place) for place in places]
+    assert len(set(seeds)) == len(seeds)
+    assert [step_seed(*place) for place in places] == seeds
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+@pytest.mark.parametrize("max_steps", [1, 2, 7, 100, 1000, None])
+@pytest.mark.parametrize("crops", [1, 10, 1000])
+def test_the_steps_asked_for_are_made_and_never_passed(max_steps: int | None, crops: int) -> None:
+    training_ = {"max_steps": max_steps, "batch": 4, "max_epochs": 30, "min_steps_per_epoch": 3}
+    plan = schedule(tiny(training=training_), crops)
+    once = max(math.ceil(crops / 4), 3)
+    if max_steps is None:
+        assert (plan.epochs, plan.steps_per_epoch) == (30, once)
+    else:
+        assert plan.steps <= min(max_steps, 30 * max(once, max_steps))
+        assert plan.epochs <= 30
+        # all of them, but for a rest smaller than an epoch
+        assert plan.epochs == 30 or max_steps - plan.steps < plan.epochs
+
+
+def test_a_seed_is_one_training(tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    first, _ = fitted(tmp_path / "a")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(5)
+    again, _ = fitted(tmp_path / "b")
+    other, _ = fitted(tmp_path / "c", seed=1)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    assert not torch.equal(first.state_dict()["output.weight"], other.state_dict()["output.weight"])
+
+
+def test_a_cosine_ends_at_no_step(tmp_path: Path) -> None:
+    fitted(tmp_path, training={"schedule": "cosine", "max_steps": 16, "learning_rate": 1e-3})
+    rates = [float(row["learning_rate"]) for row in rows(tmp_path / "history.csv")]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * 15 / 16)), rel=1e-3)
+
+
+def test_a_plateau_halves_the_rate(tmp_path: Path) -> None:
+    """So high a rate that the validation loss hardly falls."""
+    rate = {"plateau_patience": 1, "learning_rate": 0.1, "max_steps": 48}
+    fitted(tmp_path, training=rate)
+    rates = [float(row["learning_rate"]) for row in rows(tmp_path / "history.csv")]
+    assert rates[0] == 0.1 and rates[-1] < 0.1
+    assert {a / b for a, b in pairwise(rates)} <= {1.0, 2.0}
+
+
+@pytest.mark.parametrize(("augment", "pairing"), [(True, "co-registered"), (False, "unrelated")])
+def test_settings_reach_the_crops(
+    augment: bool, pairing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Recorded(RandomCrops):
+        def __init__(self, frames: Any, **options: Any) -> None:
+            asked.update(options)
+            super().__init__(frames, **options)
+
+    monkeypatch.setattr(training, "RandomCrops", Recorded)
+    fitted(tmp_path, data={"augment": augment, "pairing": pairing}, seed=3)
+    assert asked == {
+        "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- the objective of a step
+
+
+def loss_of(task: SplittingTask, batch: torch.Tensor) -> Loss:
+    task.eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return task.loss(batch)
+
+
+def test_beta_weighs_the_kl_by_the_number_of_structures() -> None:
+    for beta in (0.0, 1.0, 2.0):
+        loss = loss_of(*task_of(objective={"beta": beta}))
+        assert loss.total.item() == pytest.approx((loss.data + beta / 2 * loss.kl).item())
+
+
+def test_the_two_forms_of_the_kl_weigh_the_levels_differently() -> None:
+    eq3, eq4 = (
+        loss_of(*task_of(objective={"kl_form": form, "free_bits": 0.0})) for form in ("eq3", "eq4")
+    )
+    assert eq3.data == eq4.data
+    sizes = [4 * (32 // 2 ** (level + 1)) ** 2 for level in range(4)]
+    by_level = eq4.kl_levels.numpy()
+    assert eq4.kl.item() == pytest.approx(by_level.sum() / 32**2, rel=1e-5)
+    assert eq3.kl.item() == pytest.approx(np.mean(by_level / sizes), rel=1e-5)
+
+
+def test_altered_musplit_has_a_variance_of_its_own() -> None:
+    task, batch = task_of(system="altered_musplit")
+    assert len(task.noise_models) == 0
+    output = loss_of(task, batch)
+    plain = loss_of(*task_of())
+    assert output.data.item() != pytest.approx(plain.data.item(), rel=0.01)
+
+
+@pytest.mark.parametrize("system", ["denoisplit", "altered_musplit"])
+def test_mixed_precision_leaves_the_likelihood_in_float32(system: str) -> None:
+    task, batch = task_of(system=system)
+    exact = loss_of(task, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+        mixed = loss_of(task, batch)
+    for a, b in zip(mixed, exact, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
+    # a likelihood in bfloat16 would be a multiple of 1 / 32 here
+    assert mixed.data.item() != mixed.data.bfloat16().item()
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_loss_that_is_nan_once_is_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, calls = SplittingTask.loss, []
+
+    def once(task: SplittingTask, targets: torch.Tensor) -> Loss:
+        found = loss(task, targets)
+        calls.append(task.training)
+        return found._replace(total=found.total * float("nan")) if len(calls) == 3 else found
+
+    monkeypatch.setattr(SplittingTask, "loss", once)
+    model, result = fitted(tmp_path)
+    assert calls[2]
+    assert (result.steps, result.skipped_steps) == (8, 1)
+    assert finite(model)
+    assert [row["skipped_steps"] for row in rows(tmp_path / "history.csv")] == ["1", "1"]
+    assert all(math.isfinite(float(row["train_loss"])) for row in rows(tmp_path / "history.csv"))
+
+
+def test_a_poisoned_batch_does_not_stay_in_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the weights nor in the running moments of its normalisation."""
+    crop = RandomCrops.__getitem__
+
+    def poisoned(crops: RandomCrops, number: int) -> torch.Tensor:
+        return crop(crops, number) * (float("nan") if number == 4 else 1)
+
+    monkeypatch.setattr(RandomCrops, "__getitem__", poisoned)
+    model, result = fitted(tmp_path)
+    assert result.skipped_steps == 1
+    assert finite(model)
+    assert math.isfinite(result.best)
+
+
+def test_a_training_without_a_finite_step_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = SplittingTask.loss
+
+    def never(task: SplittingTask, targets: torch.Tensor) -> Loss:
+        found = loss(task, targets)
+        return found._replace(total=found.total * (float("nan") if task.training else 1))
+
+    monkeypatch.setattr(SplittingTask, "loss", never)
+    with pytest.raises(InputError, match="21 steps in a row without a finite gradient.*rate"):
+        fitted(tmp_path, training={"max_steps": 40})
+
+
+def test_a_training_without_a_finite_validation_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = SplittingTask.loss
+
+    def never(task: SplittingTask, targets: torch.Tensor) -> Loss:
+        found = loss(task, targets)
+        return found._replace(total=found.total * (1 if task.training else float("inf")))
+
+    monkeypatch.setattr(SplittingTask, "loss", never)
+    with pytest.raises(InputError, match="no epoch with a finite validation loss"):
+        fitted(tmp_path)
+
+
+# ---------------------------------------------------------------- which weights are kept
+
+
+@pytest.mark.parametrize("monitor", ["loss", "data"])
+def test_the_weights_are_those_of_the_best_epoch(monitor: str, tmp_path: Path) -> None:
+    """At a rate so high that later epochs are worse; validated again, they give the same value."""
+    groups: dict[str, Any] = {
+        "objective": {"monitor": monitor},
+        "training": {"learning_rate": 0.05, "max_steps": 20},
+    }
+    model, result = fitted(tmp_path, **groups)
+    values = [float(row[f"val_{monitor}"]) for row in rows(tmp_path / "history.csv")]
+    assert result.best == pytest.approx(min(values), rel=1e-5)
+    assert values.index(min(values)) < len(values) - 1
+
+    settings = tiny(**groups)
+    data, models = material(settings)
+    task = SplittingTask(model, models, data.superposition, settings, schedule(settings, 8))
+    task.eval()
+    patches = training.GridPatches(data.validation, patch=32)
+    found = []
+    for batch in range(2):
+        torch.manual_seed(step_seed(0, training.VALIDATION, batch))
+        with torch.no_grad():
+            loss = task.loss(torch.stack([patches[2 * batch], patches[2 * batch + 1]]))
+        found.append((loss.total if monitor == "loss" else loss.data).item())
+    assert np.mean(found) == pytest.approx(result.best, rel=1e-5)
+
+
+def test_a_checkpoint_is_read_without_executing_anything(tmp_path: Path) -> None:
+    fitted(tmp_path)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 8
+    assert state["denoisplit"]["skipped_steps"] == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "best.ckpt", "history.csv"}
+
+
+def test_checkpoints_are_not_copied_from_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy can be cut short; a file moved within its folder is the old one or the new one."""
+
+    def refuse(*unused: Any, **options: Any) -> None:
+        raise AssertionError("a file is made elsewhere")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    fitted(tmp_path)
+    assert (tmp_path / "last.ckpt").stat().st_size > 100_000
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    for name, pixels in FRAMES.items():
+        write_ome_tiff(folder / f"{name}.tif", xr.DataArray(pixels, dims=["t", "y", "x"]))
+    schedules: dict[str, dict[str, Any]] = {
+        "plateau": {"plateau_patience": 1, "learning_rate": 0.1, "max_epochs": 12,
+                    "max_steps": None},
+        "cosine": {"schedule": "cosine", "max_steps": 48},
+    }  # fmt: skip
+    for name, values in schedules.items():
+        tiny_ = TINY | {"training": TINY["training"] | values}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny_))
+    return folder
+
+
+def arguments(bench: Path, kind: str, run: Path) -> list[str]:
+    words = ["train", "-q", "--config", bench / f"{kind}.yaml", "-o", run]
+    for name in FRAMES:
+        words += ["--structure", name, bench / f"{name}.tif"]
+    return [str(word) for word in words]
+
+
+def start(*words: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [COMMAND, *map(str, words)], env=ENVIRONMENT, text=True, **options,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def until(process: subprocess.Popen[str], history: Path, epochs: int) -> None:
+    """Wait for some finished epochs of a training that goes on."""
+    end = time.monotonic() + 120
+    while not history.exists() or len(rows(history)) < epochs:
+        assert process.poll() is None, "the training ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Per schedule an uninterrupted run, and one that was killed between two epochs or in one."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for kind in ("plateau", "cosine"):
+        whole, part = folder / f"{kind}-whole", folder / f"{kind}-part"
+        with start(*arguments(bench, kind, whole)) as first:
+            with start(*arguments(bench, kind, part)) as second:
+                until(second, part / "history.csv", 3)
+                second.send_signal(signal.SIGKILL)
+            assert second.returncode == -signal.SIGKILL
+            assert first.wait(120) == 0
+        assert not (part / "model.safetensors").exists()
+        found[kind] = whole, part
+    return found
+
+
+def same_result(a: Path, b: Path) -> Iterator[str]:
+    """Names of files that differ between two runs, bit for bit."""
+    for name in ("model.safetensors", "calibration.json", "metrics.json"):
+        if (a / name).read_bytes() != (b / name).read_bytes():
+            yield name
+    told = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(run / "history.csv")]
+        for run in (a, b)
+    ]
+    if told[0] != told[1]:
+        yield "history.csv"
+
+
+def test_a_killed_training_is_resumed_to_the_same_weights(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """With the plateau schedule; the rate is lowered on the way."""
+    whole, part = killed["plateau"]
+    run = shutil.copytree(part, part.with_name("resumed"))
+    with start("train", "-q", "-o", run, "--resume") as process:
+        assert process.wait(120) == 0
+    assert list(same_result(whole, run)) == []
+    history = rows(run / "history.csv")
+    assert [int(row["epoch"]) for row in history] == list(range(1, 13))
+    assert float(history[-1]["learning_rate"]) < float(history[0]["learning_rate"])
+    seconds = [float(row["seconds"]) for row in history]
+    assert seconds == sorted(seconds)
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
+def test_a_killed_training_is_resumed_elsewhere(
+    killed: dict[str, tuple[Path, Path]], bench: Path, tmp_path: Path
+) -> None:
+    """With the cosine schedule; the run and the images were moved in between."""
+    whole, part = killed["cosine"]
+    run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
+    with start(*arguments(images, "cosine", run), "--resume") as process:
+        _, told = process.communicate(timeout=120)
+    assert (process.returncode, told) == (0, "")
+    assert list(same_result(whole, run)) == []
+    assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    _, part = killed["plateau"]
+    run = shutil.copytree(part, tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()}
+    limit = 100_000  # bytes per file: less than a checkpoint, more than the rest
+    with start(
+        "train", "-q", "-o", run, "--resume",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    ) as process:  # fmt: skip
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert told.count("\n") == 1 and str(run) in told, told
+    assert "File too large" in told and "free some space" in told
+    assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
+
+
+def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with start(*arguments(bench, "cosine", run)) as process:
+        until(process, run / "history.csv", 2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert told == "denoisplit train: interrupted\n"
+    assert (run / "checkpoints/last.ckpt").exists()
+
+
+def test_a_diverging_training_ends_in_one_line(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load((bench / "cosine.yaml").read_text())
+    values["training"] |= {"learning_rate": 1e30}
+    (tmp_path / "wild.yaml").write_text(yaml.safe_dump(values))
+    words = arguments(bench, "cosine", tmp_path / "run")
+    words[words.index("--config") + 1] = str(tmp_path / "wild.yaml")
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "training.learning_rate" in told, told
