@@ -30,9 +30,9 @@ from denoisplit.run import METRICS, Run, read_json
 PathLike = str | Path
 
 KINDS = ("filaments", "puncta")
-FRAMES, SIDE, NEW_SIDE = 30, 256, 384  # simulated frames to train with, and a new one to split; px
+FRAMES, SIDE, NEW_SIDE = 24, 256, 384  # simulated frames to train with, and a new one to split; px
 PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # that the simulated images claim
-MAX_STEPS = 900
+MAX_STEPS = 700
 POISSON, GAUSSIAN = 4.0, 1.0
 PACKAGE_SAMPLES, PACKAGE_TILE = 16, 256
 WHOLE = 1024  # px; larger images go through bioimageio block by block

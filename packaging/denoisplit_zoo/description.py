@@ -77,7 +77,7 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "kwargs": dict(package.arguments),
         "pytorch_version": torch.__version__.split("+")[0],
         "opset": OPSET,
-        "nickname": re.sub(r"[^a-z0-9]+", "-", package.name.lower()).strip("-"),
+        "nickname": re.sub(r"[^a-z0-9]+", "-", package.name.lower()).strip("-") or "denoisplit",
         "absolute_tolerance": float(f"{limit:.1e}"),
     }
     named = {f"sha_{re.sub(r'[^a-z0-9]', '_', name)}": digest for name, digest in hashes.items()}

@@ -136,8 +136,10 @@ def export(
     write_bytes(output, archive)
     if about.missing:
         logger.warning(
-            "%s: %s not given; say them in a YAML file with --about before you publish it",
-            output, " and ".join(", ".join(about.missing).rsplit(", ", 1)),
+            "%s: %s not given (it says: authors %s, license %s); say them in a YAML file with "
+            "--about before you publish it",
+            output, ", ".join(about.missing), ", ".join(a.name for a in about.authors),
+            about.license,
         )  # fmt: skip
     return output
 
