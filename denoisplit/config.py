@@ -198,7 +198,7 @@ class RunConfig(_Frozen):
 def small_preset() -> dict[str, Any]:
     """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch."""
     return {
-        # with few steps, few latents: each unused one leaves noise in the samples until it is unlearnt
+        # few steps, few latents: each unused one leaves noise in the samples until it is unlearnt
         "network": {"filters": 32, "latents": 8, "patch": 64},
         # the same expectation as one sample with less noise in its gradient, which tells when
         # steps are few: ER and actin reach in 200 steps the loss of 500

@@ -87,7 +87,7 @@ def test_preset_paper_is_the_published_configuration(structures: int) -> None:
 
 def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
-    assert (s.network.filters, s.network.latents, s.network.patch) == (32, 32, 64)
+    assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
     assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1000, "cosine")
     assert s.objective == settings().objective
     assert s.data == settings().data
@@ -103,7 +103,7 @@ def test_own_values_lie_over_the_preset_key_by_key() -> None:
 
 def test_presets_do_not_remember() -> None:
     settings(preset="small", network={"latents": 16})
-    assert settings(preset="small").network.latents == 32
+    assert settings(preset="small").network.latents == 8
 
 
 def test_settings_are_frozen_and_round_trip_as_plain_values() -> None:
