@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from denoisplit.run import (
 )
 
 SIZES = {"filters": 8, "latents": 4, "patch": 32}
+SMALL: dict[str, Any] = {"samples": 2, "tile": 96, "halo": 32}
 SCORE = {"mean": 1.5, "sem": 0.25}
 
 
@@ -133,3 +135,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     files = structure_files(folder / "images", ("ER", "F-actin (60x)"), (150, 160))
     return make_run(folder / "er-actin", files, pixel_size_um=0.1)
+
+
+def contents(package: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(package) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}

@@ -65,7 +65,7 @@ def loaded(script: bytes) -> Any:
 def runners(
     graph: MeanAndStd, script: bytes, onnx_file: bytes
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    traced, session = loaded(script), ort.InferenceSession(onnx_file)
+    traced, runtime = loaded(script), ort.InferenceSession(onnx_file)
 
     @torch.inference_mode()
     def torched(module: Any, image: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def runners(
     return {
         "python": lambda image: torched(graph, image),
         "torchscript": lambda image: torched(traced, image),
-        "onnx": lambda image: session.run(None, {"input": image})[0],
+        "onnx": lambda image: runtime.run(None, {"input": image})[0],
     }
 
 
@@ -165,8 +165,8 @@ def test_noise_is_equal_bit_for_bit_in_every_runtime(content: str) -> None:
         )  # fmt: skip
     keys = content_keys(tensor, levels=4, quantum=2.0)
     eps = [standard_normal(k, channel_keys(3, 0, i, 5), normal_table()) for i, k in enumerate(keys)]
-    session = ort.InferenceSession(stream.getvalue())
-    from_onnx = session.run(names, {"image": image})
+    runtime = ort.InferenceSession(stream.getvalue())
+    from_onnx = runtime.run(names, {"image": image})
     for expected, a, b in zip([*keys, *eps], traced(tensor), from_onnx, strict=True):
         assert torch.equal(expected, a)
         np.testing.assert_array_equal(expected.numpy(), b)
