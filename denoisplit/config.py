@@ -205,7 +205,7 @@ def small_preset() -> dict[str, Any]:
         "objective": {"closed_form": True},
         "training": {
             "batch": 8,
-            "max_steps": 1000,
+            "max_steps": 1200,
             "schedule": "cosine",
             "learning_rate": 2e-3,
             "min_steps_per_epoch": 100,

@@ -88,7 +88,7 @@ def test_preset_paper_is_the_published_configuration(structures: int) -> None:
 def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
-    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1000, "cosine")
+    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1200, "cosine")
     assert s.objective == settings().objective
     assert s.data == settings().data
 
@@ -96,7 +96,7 @@ def test_preset_small_runs_in_minutes() -> None:
 def test_own_values_lie_over_the_preset_key_by_key() -> None:
     s = settings(preset="small", network={"latents": 16}, training={"batch": 4})
     assert (s.network.filters, s.network.latents) == (32, 16)
-    assert (s.training.batch, s.training.max_steps) == (4, 1000)
+    assert (s.training.batch, s.training.max_steps) == (4, 1200)
     s = settings(preset="paper", objective={"beta": 0.5})
     assert (s.objective.beta, s.objective.monitor) == (0.5, "data")
 
@@ -207,7 +207,7 @@ def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:
     assert s.structures[0].files == ("er.tif", "µ 2.tif")
     assert s.structures[1].offset == 100
     assert s.training.learning_rate == 1e-3
-    assert s.training.max_steps == 1000
+    assert s.training.max_steps == 1200
 
 
 @pytest.mark.parametrize(
