@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PRIME = 2**31 - 1
 TABLE_BITS = 16
@@ -70,42 +70,65 @@ def position_keys(level: int, y: int, x: int, height: int, width: int) -> Tensor
     return 1 + mix(rows[:, None], columns) % (PRIME - 1)
 
 
-def content_keys(raw: Tensor, *, levels: int, quantum: float) -> list[Tensor]:
-    """Keys of latent pixels by image content, level 0 first, each (B, h_i, w_i).
+class ContentKeys(nn.Module):
+    """Keys of latent pixels by image content.
 
     Quantised intensities of each cell of the total stride are hashed, a cell's hash is joined with
     those of its eight neighbours, and the place inside the cell is added: flat or saturated cells
     differ as long as something within 1.5 strides does.
 
+    Its constants are buffers, so that no device is written into a traced graph. Cells are summed
+    modulo PRIME, which changes no key: onnxruntime sums int64 in float64, exact below 2^53 only.
+
     Parameters
     ----------
-    raw : Tensor (B, Y, X)
-        Raw intensities; sides are multiples of the total stride ``2 ** levels``.
+    levels : int
+        L; the total stride is ``2 ** levels``.
     quantum : float
         A power of two well below the noise's standard deviation, raw units.
     """
-    stride = 2**levels
-    batch, rows, columns = raw.shape[0], raw.shape[1] // stride, raw.shape[2] // stride
-    q = torch.floor(raw / quantum).to(torch.int64) % PRIME
-    weights = mix(torch.zeros(1, dtype=torch.int64), torch.arange(stride * stride)) % 2**22
-    cells = q.reshape(batch, rows, stride, columns, stride)
-    # the remainder before the sum: a cell of 2^12 pixels and more would exceed 63 bits
-    weighted = cells * weights.reshape(stride, 1, stride).to(raw.device) % PRIME
-    h = mix(weighted.sum(dim=(2, 4)) % PRIME, 0)
 
-    padded = torch.nn.functional.pad(h, (1, 1, 1, 1))
-    joined = torch.zeros_like(h)
-    for dy, row in enumerate(NEIGHBOUR):
-        for dx, multiplier in enumerate(row):
-            part = padded[:, dy : dy + rows, dx : dx + columns]
-            joined = (joined + part * multiplier) % PRIME
+    weights: Tensor  # (S, 1, S) of the pixels of a cell; S is the total stride
 
-    keys = []
-    for level in range(levels):
-        n = stride >> (level + 1)  # latent pixels per cell side
-        place = mix(torch.zeros(1, dtype=torch.int64), torch.arange(n * n) + (level << 16))
-        inside = mix(joined[:, :, None, :, None], place.reshape(n, 1, n).to(raw.device))
-        keys.append(1 + inside.reshape(batch, rows * n, columns * n) % (PRIME - 1))
+    def __init__(self, levels: int, quantum: float) -> None:
+        super().__init__()
+        self.stride = 2**levels
+        self.quantum = quantum
+        zero = torch.zeros(1, dtype=torch.int64)
+        weights = mix(zero, torch.arange(self.stride**2)) % 2**22
+        self.register_buffer(
+            "weights", weights.reshape(self.stride, 1, self.stride), persistent=False
+        )
+        self.sides = [self.stride >> (level + 1) for level in range(levels)]  # latents of a cell
+        for level, n in enumerate(self.sides):
+            place = mix(zero, torch.arange(n * n) + (level << 16))
+            self.register_buffer(f"place_{level}", place.reshape(n, 1, n), persistent=False)
+
+    def forward(self, raw: Tensor) -> list[Tensor]:
+        """(B, Y, X) raw, sides multiples of the stride -> (B, h_i, w_i) of every level."""
+        batch, height, width = raw.shape
+        rows, columns = height // self.stride, width // self.stride
+        q = torch.floor(raw / self.quantum).to(torch.int64) % PRIME
+        cells = q.reshape(batch, rows, self.stride, columns, self.stride)
+        h = mix((cells * self.weights % PRIME).sum(dim=(2, 4)) % PRIME, 0)
+
+        padded = nn.functional.pad(h, (1, 1, 1, 1))
+        joined = 0 * h
+        for dy, row in enumerate(NEIGHBOUR):
+            for dx, multiplier in enumerate(row):
+                part = padded[:, dy : dy + rows, dx : dx + columns]
+                joined = (joined + part * multiplier) % PRIME
+
+        keys = []
+        for level, n in enumerate(self.sides):
+            inside = mix(joined[:, :, None, :, None], self.get_buffer(f"place_{level}"))
+            keys.append(1 + inside.reshape(batch, rows * n, columns * n) % (PRIME - 1))
+        return keys
+
+
+def content_keys(raw: Tensor, *, levels: int, quantum: float) -> list[Tensor]:
+    """Keys of latent pixels by content, (B, Y, X) -> (B, h_i, w_i); see `ContentKeys`."""
+    keys: list[Tensor] = ContentKeys(levels, quantum).to(raw.device)(raw)
     return keys
 
 

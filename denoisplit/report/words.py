@@ -35,11 +35,10 @@ def summary(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def overview_caption(example: Example) -> str:
     """Which frame it is, and which part of it."""
-    which = (
-        f"Test frame {example.number} of {example.count}, the one of median PSNR"
-        if example.count > 1
-        else "The test frame"
-    )
+    which = "The test frame"
+    if example.count > 1:
+        place = "median" if example.count > 2 else "the lower"
+        which = f"Test frame {example.number} of {example.count}, the one of {place} PSNR"
     part = ""
     if example.is_part:
         height, width = example.frame_shape

@@ -14,59 +14,12 @@ from torch import Tensor, nn
 
 from denoisplit.network import VSE
 from denoisplit.posterior import (
-    NEIGHBOUR,
-    PRIME,
+    ContentKeys,
     RunningMoments,
     channel_keys,
-    mix,
     normal_table,
     standard_normal,
 )
-
-
-class ContentKeys(nn.Module):
-    """Keys of latent pixels: those of `denoisplit.posterior.content_keys`, bit for bit, traceable.
-
-    Its constants are buffers, so that no device is written into a traced graph. Cells are summed
-    modulo PRIME, which changes no key: onnxruntime sums int64 in float64, exact below 2^53 only.
-    """
-
-    weights: Tensor  # (S, 1, S) of the pixels of a cell; S is the total stride
-
-    def __init__(self, levels: int, quantum: float) -> None:
-        super().__init__()
-        self.stride = 2**levels
-        self.quantum = quantum
-        zero = torch.zeros(1, dtype=torch.int64)
-        weights = mix(zero, torch.arange(self.stride**2)) % 2**22
-        self.register_buffer(
-            "weights", weights.reshape(self.stride, 1, self.stride), persistent=False
-        )
-        self.sides = [self.stride >> (level + 1) for level in range(levels)]  # latents of a cell
-        for level, n in enumerate(self.sides):
-            place = mix(zero, torch.arange(n * n) + (level << 16))
-            self.register_buffer(f"place_{level}", place.reshape(n, 1, n), persistent=False)
-
-    def forward(self, raw: Tensor) -> list[Tensor]:
-        """(B, Y, X) raw, sides multiples of the stride -> (B, h_i, w_i) of every level."""
-        batch, height, width = raw.shape
-        rows, columns = height // self.stride, width // self.stride
-        q = torch.floor(raw / self.quantum).to(torch.int64) % PRIME
-        cells = q.reshape(batch, rows, self.stride, columns, self.stride)
-        h = mix((cells * self.weights % PRIME).sum(dim=(2, 4)) % PRIME, 0)
-
-        padded = nn.functional.pad(h, (1, 1, 1, 1))
-        joined = 0 * h
-        for dy, row in enumerate(NEIGHBOUR):
-            for dx, multiplier in enumerate(row):
-                part = padded[:, dy : dy + rows, dx : dx + columns]
-                joined = (joined + part * multiplier) % PRIME
-
-        keys = []
-        for level, n in enumerate(self.sides):
-            inside = mix(joined[:, :, None, :, None], self.get_buffer(f"place_{level}"))
-            keys.append(1 + inside.reshape(batch, rows * n, columns * n) % (PRIME - 1))
-        return keys
 
 
 class Moments(RunningMoments):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from denoisplit_zoo.graph import ContentKeys, MeanAndStd, Moments
+from denoisplit_zoo.graph import MeanAndStd, Moments
 from denoisplit_zoo.weights import build_graph, graph_arguments
 
-from denoisplit.posterior import RunningMoments, channel_keys, content_keys, standard_normal
+from denoisplit.posterior import RunningMoments, channel_keys, standard_normal
 from denoisplit.prediction import Sampling, sample_patch
 from denoisplit.run import Run, load
 
@@ -87,16 +87,6 @@ def test_odd_sizes_are_reflected_at_right_and_bottom(run: Run, shape: tuple[int,
 
 
 # ---------------------------------------------------------------- noise
-
-
-@pytest.mark.parametrize("levels", [1, 3, 4])
-@pytest.mark.parametrize("quantum", [0.125, 2.0])
-def test_content_keys_are_those_of_the_package(levels: int, quantum: float) -> None:
-    images = raw(2, 4 * 2**levels, 3 * 2**levels) - 150  # of both signs
-    expected = content_keys(images, levels=levels, quantum=quantum)
-    found = ContentKeys(levels, quantum)(images)
-    assert len(found) == levels
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_noise_of_a_tile_is_that_of_the_whole_image(run: Run) -> None:
