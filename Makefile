@@ -24,7 +24,7 @@ demo: $(READY)  ## the whole way on simulated images, into demo/ (minutes); goes
 	$(BIN)/denoisplit demo -o demo
 
 test: $(READY)  ## the quick tests (minutes); DENOISPLIT_TEST_DATA names the folder of test images
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the tests that train for minutes
 	$(BIN)/python -m pytest -m slow

@@ -196,7 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = command("demo", "the whole way on simulated images, or on your own", config=False)
     _structure(demo)
     demo.add_argument("-o", "--output", metavar="DIR", help="folder of all results (default demo)")
-    demo.add_argument("--max-steps", type=int, metavar="N", help="of the training (default 700)")
+    demo.add_argument("--max-steps", type=int, metavar="N", help="of the training (default 600)")
     demo.add_argument("--samples", type=int, metavar="S", help="posterior samples (default 50)")
     _noise(demo, unit="the pooled standard deviation of the training frames")
     demo.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
