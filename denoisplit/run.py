@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 
 from denoisplit.atomic import write_bytes, write_json, write_text
 from denoisplit.config import FORMAT_VERSION, RunConfig, Settings, parse, read_yaml
+from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.network import VSE
@@ -33,12 +34,6 @@ def build_network(settings: Settings) -> VSE:
         log_variance=settings.system == "altered_musplit",
         **settings.network.model_dump(),
     )
-
-
-def superposition_of(settings: Settings) -> Superposition:
-    """How the structures of a run add up."""
-    offsets = tuple(s.offset for s in settings.structures)
-    return Superposition(settings.data.superposition, offsets)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import xarray as xr
 from denoisplit.atomic import not_written
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
-from denoisplit.images import list_files, read_image, write_ome_tiff
+from denoisplit.images import list_files, read_image, write_ome_tiffs
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
@@ -264,16 +264,11 @@ def _check_image(run: Run, image: xr.DataArray, path: Path) -> None:
 
 def _write(output: Path, stem: str, result: SplitImage) -> list[Path]:
     """All files of one input, or none."""
-    written: list[Path] = []
-    try:
-        for kind in ("split", "std", "samples"):
-            image = getattr(result, kind)
-            if image is not None:
-                path = output / f"{stem}_{kind}.ome.tif"
-                write_ome_tiff(path, image)
-                written.append(path)
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    return written
+    images = {kind: getattr(result, kind) for kind in ("split", "std", "samples")}
+    return write_ome_tiffs(
+        [
+            (output / f"{stem}_{kind}.ome.tif", image)
+            for kind, image in images.items()
+            if image is not None
+        ]
+    )

@@ -18,7 +18,7 @@ from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.images import check_tiff_name, read_frames, write_ome_tiff
+from denoisplit.images import check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
 
 PathLike = str | Path
@@ -113,21 +113,17 @@ def superpose(
     mixed = [mix(frame) for frame in zip(*noisy, strict=True)]
     attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
     stacks = mixed if len(outputs) == count else [_stack(mixed)]
-    written: list[Path] = []
-    try:
-        for path, pixels in zip(outputs, stacks, strict=True):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise not_written(path, error) from error
-            dims = ("t", "y", "x")[-pixels.ndim :]
-            write_ome_tiff(path, xr.DataArray(pixels, dims=dims, attrs=attrs))
-            written.append(path)
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    return written
+    for path in outputs:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_written(path, error) from error
+    return write_ome_tiffs(
+        [
+            (path, xr.DataArray(pixels, dims=("t", "y", "x")[-pixels.ndim :], attrs=attrs))
+            for path, pixels in zip(outputs, stacks, strict=True)
+        ]
+    )
 
 
 def _stack(frames: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

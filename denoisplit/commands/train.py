@@ -48,6 +48,7 @@ from denoisplit.run import (
     ready_to_predict,
     save_config,
     save_weights,
+    write_calibration,
 )
 from denoisplit.training import fit
 
@@ -95,8 +96,8 @@ def train(
     """
     run = Path(output)
     given = bool(structures or noise_models or offsets or options)
-    if resume:
-        config = load_config(run)
+    config = load_config(run) if resume else None
+    if config is not None:
         settings = config.settings
         if given:
             values = settings_values(
@@ -115,8 +116,8 @@ def train(
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
     }
-    if resume:
-        check_same_images(load_config(run).facts, prints, run)
+    if config is not None:
+        check_same_images(config.facts, prints, run)
         if all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT)):
             logger.info("%s: this training is finished already", run)
             return load(run)
@@ -199,7 +200,7 @@ def calibrate_and_judge(
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
-    write_json(run / CALIBRATION, calibration)
+    write_calibration(run, calibration)
     write_report(
         run / REPORT, load_config(run), test, predicted, calibration, metrics, models,
         history=run / HISTORY,

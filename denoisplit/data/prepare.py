@@ -31,13 +31,15 @@ class TrainingData:
     pooled_std: float  # of the clean training frames, raw units
     seed: int
 
-    def observed(self, part: str) -> FloatGroup:
-        """The noisy structures of a split, ``[structure][frame]``."""
-        return observe(getattr(self.clean, part), self.noise, seed=self.seed, part=part)
-
     def inputs(self, noisy: FloatGroup) -> list[Array]:
         """Superposed frames, raw units."""
         return [self.superposition(frame) for frame in zip(*noisy, strict=True)]
+
+
+def superposition_of(settings: Settings) -> Superposition:
+    """How the structures of a run add up."""
+    offsets = tuple(s.offset for s in settings.structures)
+    return Superposition(settings.data.superposition, offsets)
 
 
 def observe(clean: Group, noise: SyntheticNoise, *, seed: int, part: str) -> FloatGroup:
@@ -86,9 +88,7 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         training=training,
         validation=observe(clean.validation, noise, seed=settings.seed, part="validation"),
         noise=noise,
-        superposition=Superposition(
-            data.superposition, tuple(s.offset for s in settings.structures)
-        ),
+        superposition=superposition_of(settings),
         statistics=statistics(clean.training, training, noise, settings.seed),
         pooled_std=unit,
         seed=settings.seed,

@@ -2,7 +2,7 @@
 
 from denoisplit.images.files import list_files, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames
-from denoisplit.images.write import check_tiff_name, write_ome_tiff
+from denoisplit.images.write import check_tiff_name, write_ome_tiff, write_ome_tiffs
 
 __all__ = [
     "Frames",
@@ -12,4 +12,5 @@ __all__ = [
     "read_frames",
     "read_image",
     "write_ome_tiff",
+    "write_ome_tiffs",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = F
         raise _not_written(path, error, image.nbytes) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
+    """Write several Images, all or none; see `write_ome_tiff`."""
+    written: list[Path] = []
+    try:
+        for path, image in images:
+            write_ome_tiff(path, image)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
 
 
 def check_tiff_name(path: Path) -> None:

@@ -54,7 +54,6 @@ def noise_models_of_run(
             if structure.name in given:
                 model = given[structure.name]
             else:
-                # the noise model is that of the unclipped pixels: a clipped one has another law
                 model = fit(
                     signal=np.concatenate([f.ravel() for f in data.clean.training[k]]),
                     observed=np.concatenate([f.ravel() for f in data.training[k]]),
