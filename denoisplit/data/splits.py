@@ -37,7 +37,7 @@ def split(
     rule: str,
     patch: int,
 ) -> Splits:
-    """Split the frames of every structure, in file order: test first, then validation.
+    """Split the frames of every structure into training, validation and test.
 
     Parameters
     ----------
@@ -47,9 +47,13 @@ def split(
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
         stack; unrelated ones are split each for itself.
-    rule : {"rounded", "truncated"}
-        ``max(1, round(0.1 N))`` test and validation frames each, one or two frames being cut into
-        parts; or ``int(0.1 N)`` as in the paper.
+    rule : {"spread", "first", "truncated"}
+        "spread" and "first": ``max(1, round(0.1 N))`` test and validation frames each, one or two
+        frames being cut into parts. "first": in file order, test, then validation, as the paper
+        has them. "spread": evenly over the files, so that both parts see what the training sees
+        and the calibration of one holds for the other; neighbours of a time series or of a
+        z-stack then share their cells, for which "first" is the stricter test. "truncated":
+        ``int(0.1 N)``, in file order, as in the paper.
     patch : int
         Side of the training patch: training and validation parts must hold one.
 
@@ -69,7 +73,7 @@ def split(
     validation, test = (_common(tuple(p[i] for p in parts)) for i in (1, 2))
     if pairing == "in-order":
         training = _common(training)
-    parted = [rule == "rounded" and len(frames) <= 2 for frames in groups]
+    parted = [rule != "truncated" and len(frames) <= 2 for frames in groups]
     for label, group, side in (
         ("training", training, patch),
         ("validation", validation, patch),
@@ -84,7 +88,7 @@ def _split_one(
     frames: tuple[Image, ...], name: str, rule: str
 ) -> tuple[tuple[Image, ...], tuple[Image, ...], tuple[Image, ...]]:
     n = len(frames)
-    if n <= 2 and rule == "rounded":
+    if n <= 2 and rule != "truncated":
         cut = [_cut(frame, name) for frame in frames]
         return tuple(c[0] for c in cut), tuple(c[1] for c in cut), tuple(c[2] for c in cut)
     held = int(0.1 * n) if rule == "truncated" else max(1, round(0.1 * n))
@@ -93,9 +97,19 @@ def _split_one(
             f"structure {name}",
             f"{n} frames",
             "at least 10 with the paper's rule of splitting",
-            "give more frames, or set data.split to rounded",
+            "give more frames, or set data.split to first",
         )
-    return frames[2 * held :], frames[held : 2 * held], frames[:held]
+    test: Sequence[int] = range(held)
+    validation: Sequence[int] = range(held, 2 * held)
+    if rule == "spread":
+        test = [(2 * j + 1) * n // (2 * held) for j in range(held)]
+        validation = [j * n // held for j in range(held)]
+    training = sorted({*range(n)} - {*test, *validation})
+    return _chosen(frames, training), _chosen(frames, validation), _chosen(frames, test)
+
+
+def _chosen(frames: tuple[Image, ...], indices: Sequence[int]) -> tuple[Image, ...]:
+    return tuple(frames[j] for j in indices)
 
 
 def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
