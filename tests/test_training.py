@@ -455,7 +455,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
 
 def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with start(*arguments(bench, "cosine", run)) as process:
+    # a test run in the background ignores SIGINT, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start(*arguments(bench, "cosine", run))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         until(process, run / "history.csv", 2)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
