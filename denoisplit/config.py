@@ -89,7 +89,7 @@ class DataSettings(_Frozen):
     synthetic_poisson: NotNegative = 0.0  # f, raw intensity per event; 0 for none
     synthetic_gaussian: NotNegative = 0.0  # level: in units of the pooled std
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
-    split: Literal["spread", "first", "truncated"] = "first"  # see `denoisplit.data.splits.split`
+    split: Literal["rounded", "spread", "truncated"] = "rounded"  # see `data.splits.split`
     augment: bool = True  # flips and rotations
 
 

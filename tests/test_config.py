@@ -58,7 +58,7 @@ def test_defaults_are_those_of_the_method() -> None:
     assert (s.noise_model_fit.components, s.noise_model_fit.coefficients) == (6, 4)
     assert s.noise_model_fit.steps == 2000
     assert s.data.superposition == "sum"
-    assert s.data.split == "first"
+    assert s.data.split == "rounded"
     assert s.data.augment
     assert s.prediction.antithetic
     assert s.prediction.calibration_samples == 50

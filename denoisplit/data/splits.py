@@ -47,13 +47,13 @@ def split(
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
         stack; unrelated ones are split each for itself.
-    rule : {"spread", "first", "truncated"}
-        "spread" and "first": ``max(1, round(0.1 N))`` test and validation frames each, one or two
-        frames being cut into parts. "first": in file order, test, then validation, as the paper
-        has them. "spread": evenly over the files, so that both parts see what the training sees
-        and the calibration of one holds for the other; neighbours of a time series or of a
-        z-stack then share their cells, for which "first" is the stricter test. "truncated":
-        ``int(0.1 N)``, in file order, as in the paper.
+    rule : {"rounded", "spread", "truncated"}
+        How many frames are test, and as many validation, and which. "rounded":
+        ``max(1, round(0.1 N))``, in file order: test first, then validation. "spread": as many,
+        evenly over the files, so that both show what the training shows; where neighbouring frames
+        share their cells, as in a time series or a z-stack, "rounded" is the stricter test.
+        "truncated": ``int(0.1 N)`` in file order, as in the paper. One or two frames are cut into
+        parts, except by "truncated".
     patch : int
         Side of the training patch: training and validation parts must hold one.
 
@@ -97,7 +97,7 @@ def _split_one(
             f"structure {name}",
             f"{n} frames",
             "at least 10 with the paper's rule of splitting",
-            "give more frames, or set data.split to first",
+            "give more frames, or set data.split to rounded",
         )
     test: Sequence[int] = range(held)
     validation: Sequence[int] = range(held, 2 * held)
