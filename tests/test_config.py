@@ -88,6 +88,7 @@ def test_preset_paper_is_the_published_configuration(structures: int) -> None:
 def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
+    assert s.network.dropout == 0
     assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1200, "cosine")
     assert s.objective == settings(objective={"closed_form": True}).objective
     assert s.data == settings().data
