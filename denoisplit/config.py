@@ -89,7 +89,7 @@ class DataSettings(_Frozen):
     synthetic_poisson: NotNegative = 0.0  # f, raw intensity per event; 0 for none
     synthetic_gaussian: NotNegative = 0.0  # level: in units of the pooled std
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
-    split: Literal["rounded", "spread", "truncated"] = "rounded"  # see `data.splits.split`
+    split: Literal["auto", "rounded", "spread", "truncated"] = "auto"  # see `data.splits.rule_for`
     augment: bool = True  # flips and rotations
 
 
@@ -182,6 +182,7 @@ class Facts(_Frozen):
     input_noise_std: float  # estimated, raw units
     content_quantum: float  # raw units, for content-addressed noise
     frames: dict[str, int]  # per split
+    held_out: dict[str, dict[str, list[int]]] = {}  # per structure; none where frames were cut
     pixel_size_um: dict[str, float]
     fingerprints: dict[str, list[dict[str, Any]]]  # per structure: name, size, sha256 of each file
     libraries: dict[str, str]
@@ -206,7 +207,7 @@ def small_preset() -> dict[str, Any]:
         "objective": {"closed_form": True},
         "training": {
             "batch": 8,
-            "max_steps": 1200,
+            "max_steps": 1600,
             "schedule": "cosine",
             "learning_rate": 2e-3,
             "min_steps_per_epoch": 100,

@@ -58,7 +58,7 @@ def test_defaults_are_those_of_the_method() -> None:
     assert (s.noise_model_fit.components, s.noise_model_fit.coefficients) == (6, 4)
     assert s.noise_model_fit.steps == 2000
     assert s.data.superposition == "sum"
-    assert s.data.split == "rounded"
+    assert s.data.split == "auto"
     assert s.data.augment
     assert s.prediction.antithetic
     assert s.prediction.calibration_samples == 50
@@ -89,7 +89,7 @@ def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
     assert s.network.dropout == 0
-    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1200, "cosine")
+    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1600, "cosine")
     assert s.objective == settings(objective={"closed_form": True}).objective
     assert s.data == settings().data
 
@@ -97,7 +97,7 @@ def test_preset_small_runs_in_minutes() -> None:
 def test_own_values_lie_over_the_preset_key_by_key() -> None:
     s = settings(preset="small", network={"latents": 16}, training={"batch": 4})
     assert (s.network.filters, s.network.latents) == (32, 16)
-    assert (s.training.batch, s.training.max_steps) == (4, 1200)
+    assert (s.training.batch, s.training.max_steps) == (4, 1600)
     s = settings(preset="paper", objective={"beta": 0.5})
     assert (s.objective.beta, s.objective.monitor) == (0.5, "data")
 
@@ -208,7 +208,7 @@ def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:
     assert s.structures[0].files == ("er.tif", "µ 2.tif")
     assert s.structures[1].offset == 100
     assert s.training.learning_rate == 1e-3
-    assert s.training.max_steps == 1200
+    assert s.training.max_steps == 1600
 
 
 @pytest.mark.parametrize(

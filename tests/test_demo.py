@@ -19,6 +19,7 @@ from denoisplit_zoo.demo import demo
 from denoisplit.cli import main
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
+from denoisplit.run import load
 
 TINY = {
     "network": {"filters": 8, "latents": 4},
@@ -166,8 +167,9 @@ def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> No
     assert main(["demo", "-q", "-o", str(output), *given, *options]) == 0
     assert capsys.readouterr().out.startswith("The images are taken as clean, and noise is added")
     assert "simulated" not in " ".join(files(output))
-    first = tifffile.imread(tmp_path / "ER.tif")[0]  # test frames come first
-    np.testing.assert_array_equal(tifffile.imread(output / "images" / "ER_test.ome.tif"), first)
+    (number,) = load(output / "run").config.facts.held_out["ER"]["test"]
+    frame = tifffile.imread(tmp_path / "ER.tif")[number]
+    np.testing.assert_array_equal(tifffile.imread(output / "images" / "ER_test.ome.tif"), frame)
     assert {"images/mixed.ome.tif", "split/mixed_split.ome.tif"} <= files(output)
 
 

@@ -22,6 +22,7 @@ from denoisplit.commands.train_settings import (
 )
 from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, Settings, settings_from
 from denoisplit.data.prepare import TrainingData, prepare
+from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
@@ -215,6 +216,13 @@ def _facts(
     inputs = data.inputs(data.validation if unrelated else data.training)
     means = [float(x.mean()) for x in inputs]
     noise = float(np.median([noise_std(x) for x in inputs]))
+    held = frames_held_out(
+        [len(f.images) for f in frames], pairing=settings.data.pairing, rule=data.split_rule
+    )
+    for name, numbers in zip(settings.names, held, strict=True):
+        if numbers:
+            validation, test = (", ".join(map(str, numbers[p])) for p in ("validation", "test"))
+            logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
     return Facts(
         gaussian_sigma=data.noise.gaussian_sigma,
         pooled_std=data.pooled_std,
@@ -225,6 +233,7 @@ def _facts(
         frames={
             part: len(getattr(data.clean, part)[0]) for part in ("training", "validation", "test")
         },
+        held_out=dict(zip(settings.names, held, strict=True)),
         pixel_size_um=frames[0].pixel_size_um,
         fingerprints=prints,
         libraries={"denoisplit": denoisplit.__version__}

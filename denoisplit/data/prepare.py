@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from denoisplit.config import Settings
 from denoisplit.data.noise import Address, SyntheticNoise
-from denoisplit.data.splits import Group, Image, Splits, split
+from denoisplit.data.splits import Group, Image, Splits, rule_for, split
 from denoisplit.data.statistics import Statistics, pooled_std, statistics
 from denoisplit.data.superposition import Superposition
 
@@ -30,6 +30,7 @@ class TrainingData:
     statistics: Statistics
     pooled_std: float  # of the clean training frames, raw units
     seed: int
+    split_rule: str
 
     def inputs(self, noisy: FloatGroup) -> list[Array]:
         """Superposed frames, raw units."""
@@ -65,11 +66,12 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         If the frames do not pair, or are too few or too small.
     """
     data = settings.data
+    rule = rule_for(structures, data.split)
     clean = split(
         structures,
         names=settings.names,
         pairing=data.pairing,
-        rule=data.split,
+        rule=rule,
         patch=settings.network.patch,
     )
     unit = pooled_std(clean.training)
@@ -92,6 +94,7 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         statistics=statistics(clean.training, training, noise, settings.seed),
         pooled_std=unit,
         seed=settings.seed,
+        split_rule=rule,
     )
 
 

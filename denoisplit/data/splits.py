@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ Group = tuple[tuple[Image, ...], ...]  # [structure][frame] -> (Y, X)
 
 GAP = 32  # px between the parts of a frame that is cut
 SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
+COARSE = 16  # px that are averaged before frames are compared
+ALIKE = 0.5  # correlation of neighbouring frames from which on they show the same cells
 
 
 class Splits(NamedTuple):
@@ -47,13 +50,11 @@ def split(
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
         stack; unrelated ones are split each for itself.
-    rule : {"rounded", "spread", "truncated"}
-        How many frames are test, and as many validation, and which. "rounded":
+    rule : {"auto", "rounded", "spread", "truncated"}
+        How many frames are test, and as many validation, and which; see `rule_for`. "rounded":
         ``max(1, round(0.1 N))``, in file order: test first, then validation. "spread": as many,
-        evenly over the files, so that both show what the training shows; where neighbouring frames
-        share their cells, as in a time series or a z-stack, "rounded" is the stricter test.
-        "truncated": ``int(0.1 N)`` in file order, as in the paper. One or two frames are cut into
-        parts, except by "truncated".
+        evenly over the files. "truncated": ``int(0.1 N)`` in file order, as in the paper. One or
+        two frames are cut into parts, except by "truncated".
     patch : int
         Side of the training patch: training and validation parts must hold one.
 
@@ -62,6 +63,7 @@ def split(
     InputError
         If frames do not pair, or are too few or too small.
     """
+    rule = rule_for(structures, rule)
     groups = [tuple(frames) for frames in structures]
     if pairing == "co-registered":
         check_registered(groups, names)
@@ -91,21 +93,80 @@ def _split_one(
     if n <= 2 and rule != "truncated":
         cut = [_cut(frame, name) for frame in frames]
         return tuple(c[0] for c in cut), tuple(c[1] for c in cut), tuple(c[2] for c in cut)
-    held = int(0.1 * n) if rule == "truncated" else max(1, round(0.1 * n))
-    if held == 0:
+    validation, test = held_out(n, rule)
+    if not test:
         raise InputError(
             f"structure {name}",
             f"{n} frames",
             "at least 10 with the paper's rule of splitting",
             "give more frames, or set data.split to rounded",
         )
-    test: Sequence[int] = range(held)
-    validation: Sequence[int] = range(held, 2 * held)
-    if rule == "spread":
-        test = [(2 * j + 1) * n // (2 * held) for j in range(held)]
-        validation = [j * n // held for j in range(held)]
     training = sorted({*range(n)} - {*test, *validation})
     return _chosen(frames, training), _chosen(frames, validation), _chosen(frames, test)
+
+
+def held_out(n: int, rule: str) -> tuple[list[int], list[int]]:
+    """Numbers of the validation and of the test frames among ``n``, counted from 0."""
+    held = int(0.1 * n) if rule == "truncated" else max(1, round(0.1 * n))
+    if rule == "spread":
+        test = [(2 * j + 1) * n // (2 * held) for j in range(held)]
+        return [j * n // held for j in range(held)], test
+    return list(range(held, 2 * held)), list(range(held))
+
+
+def frames_held_out(
+    counts: Sequence[int], *, pairing: str, rule: str
+) -> list[dict[str, list[int]]]:
+    """Per structure the numbers of its validation and test frames; none where frames are cut.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Frames of every structure.
+    pairing, rule : str
+        As of `split`; "auto" is no rule here.
+    """
+    if pairing == "in-order":
+        counts = [min(counts)] * len(counts)
+    if rule != "truncated" and min(counts) <= 2:
+        return [{} for _ in counts]
+    found = [held_out(n, rule) for n in counts]
+    common = min(len(test) for _, test in found)
+    return [{"validation": v[:common], "test": t[:common]} for v, t in found]
+
+
+def rule_for(structures: Sequence[Sequence[Image]], asked: str) -> str:
+    """The rule of `split`; "auto" is decided by the frames themselves.
+
+    Files in order often are one dish or condition after another. So test and validation are spread
+    over them: then a calibration scalar holds for all of them, and a metric speaks of all of them.
+    But neighbours in a time series or a z-stack show the same cells, which a test must not have
+    seen in the training: where frames look like their neighbours, they stay in file order.
+    """
+    if asked != "auto":
+        return asked
+    alike = [_alike(frames) for frames in structures]
+    return "rounded" if max(alike) > ALIKE else "spread"
+
+
+def _alike(frames: Sequence[Image]) -> float:
+    """Median correlation of frames of one size with their neighbours; 0 where there are none."""
+    found = [0.0]
+    for pair in pairwise(frames):
+        if pair[0].shape == pair[1].shape and min(pair[0].shape) >= COARSE:
+            a, b = (_coarse(frame) for frame in pair)
+            scale = float(np.sqrt((a @ a) * (b @ b)))
+            found.append(float(a @ b) / scale if scale > 0 else 0.0)
+    return float(np.median(found[1:] or found))
+
+
+def _coarse(frame: Image) -> npt.NDArray[np.float64]:
+    """Block means about their mean: noise of single pixels averages out."""
+    rows, columns = (side // COARSE for side in frame.shape)
+    inner = frame[: rows * COARSE, : columns * COARSE].astype(np.float64)
+    means = inner.reshape(rows, COARSE, columns, COARSE).mean(axis=(1, 3)).ravel()
+    centred: npt.NDArray[np.float64] = means - means.mean()
+    return centred
 
 
 def _chosen(frames: tuple[Image, ...], indices: Sequence[int]) -> tuple[Image, ...]:

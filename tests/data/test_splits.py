@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoisplit.data.splits import GAP, Splits, split
+from denoisplit.data.simulation import simulate
+from denoisplit.data.splits import GAP, Splits, frames_held_out, rule_for, split
 from denoisplit.errors import InputError
 
 Image = NDArray[np.int64]
@@ -84,6 +85,52 @@ def test_co_registered_frames_stay_pairs() -> None:
     for group in cut(*given):
         for a, b in zip(*group, strict=True):
             assert (b - a == 100 * a.size).all()
+
+
+# ---------------------------------------------------------------- the rule that frames ask for
+
+
+def noisy(images: NDArray[np.float32], seed: int) -> list[NDArray[np.float32]]:
+    """With noise as strong as the contrast."""
+    rng = np.random.default_rng(seed)
+    return [image + rng.normal(0, images.std(), image.shape) for image in images]
+
+
+@pytest.mark.parametrize("kind", ["mesh", "filaments", "puncta"])
+def test_unlike_frames_are_spread_and_a_time_series_is_not(kind: str) -> None:
+    """Noise or not; one structure that moves little is enough."""
+    cells = simulate(kind, frames=10, size=128, seed=3)
+    series = np.stack([np.roll(cells[0], (j, 2 * j), (0, 1)) for j in range(10)])
+    assert rule_for([list(cells)], "auto") == "spread"
+    assert rule_for([noisy(cells, 0), noisy(cells, 1)], "auto") == "spread"
+    assert rule_for([list(series)], "auto") == "rounded"
+    assert rule_for([noisy(cells, 0), noisy(series, 1)], "auto") == "rounded"
+
+
+def test_a_rule_that_is_asked_for_stands() -> None:
+    cells = list(simulate("mesh", frames=4, size=64, seed=3))
+    for rule in ("rounded", "spread", "truncated"):
+        assert rule_for([cells], rule) == rule
+
+
+def test_frames_that_cannot_be_compared_are_spread() -> None:
+    constant = [np.zeros((64, 64))] * 5
+    sizes = [np.random.default_rng(j).random((64 + j, 64)) for j in range(5)]
+    assert rule_for([constant], "auto") == rule_for([sizes], "auto") == "spread"
+
+
+@pytest.mark.parametrize("rule", ["rounded", "spread"])
+@pytest.mark.parametrize("pairing", ["co-registered", "in-order", "unrelated"])
+def test_the_numbers_of_the_frames_held_out(rule: str, pairing: str) -> None:
+    n = (25, 25) if pairing == "co-registered" else (25, 14)
+    given = [frames(count, first=1000 * k) for k, count in enumerate(n)]
+    result = cut(*given, pairing=pairing, rule=rule)
+    found = frames_held_out(n, pairing=pairing, rule=rule)
+    for k, numbers in enumerate(found):
+        for part, group in (("validation", result.validation[k]), ("test", result.test[k])):
+            first = [int(frame.flat[0]) for frame in group]
+            assert first == [int(given[k][j].flat[0]) for j in numbers[part]]
+    assert frames_held_out((2, 2), pairing="co-registered", rule=rule) == [{}, {}]
 
 
 # ---------------------------------------------------------------- frames that are cut
