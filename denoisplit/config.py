@@ -23,6 +23,7 @@ System = Literal["denoisplit", "altered_musplit"]
 Preset = Literal["default", "small", "paper"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
+Route = Literal["auto", "A", "B", "C"]
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -38,6 +39,7 @@ class StructureSettings(_Frozen):
     name: str
     files: tuple[str, ...] = Field(min_length=1)
     noise_model: str | None = None  # an exchange .npz; fitted if absent
+    repeats: tuple[str, ...] = ()  # shots of static scenes that it is fitted to, route A
     offset: float = 0.0  # camera offset in raw units, counted once in a sum of structures
 
     @model_validator(mode="after")
@@ -117,9 +119,36 @@ class TrainingSettings(_Frozen):
 class NoiseModelSettings(_Frozen):
     """Size and fit of the noise models."""
 
-    components: Positive = 6
+    # A: repeated shots, or simulated ones where noise is added; B: clean images and this noise;
+    # C: noisy images alone; auto: the first of them that the images allow
+    route: Route = "auto"
+    components: Positive | None = None  # None: as few as held-out pairs call for
     coefficients: Positive = 4
     steps: Positive = 2000
+
+
+class N2VSettings(_Frozen):
+    """The Noise2Void denoiser, where a noise model comes from noisy images alone."""
+
+    depth: Annotated[int, Field(gt=0, le=6)] = 2
+    filters: Positive = 32
+    patch: Positive = 64  # side of the training patch, px
+    batch: Positive = 64
+    masked: Annotated[float, Field(gt=0, lt=1)] = 0.002  # share of the pixels
+    neighbourhood: Annotated[int, Field(ge=3)] = 11  # side of the square a replacement is from, px
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    plateau_patience: Positive = 10  # epochs
+    max_epochs: Positive = 100
+    max_steps_per_epoch: Positive = 400
+    max_steps: Positive | None = None  # exactly so many along a cosine; None: epochs and plateaus
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> N2VSettings:
+        if self.patch % 2**self.depth:
+            raise ValueError(f"patch {self.patch} is no multiple of the stride {2**self.depth}")
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(f"neighbourhood {self.neighbourhood} has no middle: give an odd one")
+        return self
 
 
 class PredictionSettings(_Frozen):
@@ -143,6 +172,7 @@ class Settings(_Frozen):
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     noise_model_fit: NoiseModelSettings = NoiseModelSettings()
+    n2v: N2VSettings = N2VSettings()
     prediction: PredictionSettings = PredictionSettings()
 
     @model_validator(mode="after")
@@ -212,7 +242,10 @@ def small_preset() -> dict[str, Any]:
             "learning_rate": 2e-3,
             "min_steps_per_epoch": 100,
         },
-    }
+        # half the filters: a quarter of the time; more hidden pixels: less noise in the gradient
+        "n2v": {"filters": 16, "batch": 8, "masked": 0.03, "learning_rate": 2e-3,
+                "max_steps": 1500},
+    }  # fmt: skip
 
 
 def paper_preset(structures: int) -> dict[str, Any]:
@@ -220,6 +253,7 @@ def paper_preset(structures: int) -> dict[str, Any]:
     return {
         # a data term that is a mean over structures with weight 1 on the KL: beta = C
         "objective": {"beta": float(structures), "monitor": "data"},
+        "noise_model_fit": {"components": 6},
         "data": {
             "superposition": "mean",
             "pairing": "in-order",
