@@ -2,6 +2,7 @@
 
 from denoisplit.images.files import list_files, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames
+from denoisplit.images.scenes import read_scenes
 from denoisplit.images.write import check_tiff_name, write_ome_tiff, write_ome_tiffs
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "list_files",
     "read_frames",
     "read_image",
+    "read_scenes",
     "write_ome_tiff",
     "write_ome_tiffs",
 ]

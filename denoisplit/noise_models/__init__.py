@@ -2,5 +2,6 @@
 
 from denoisplit.noise_models.fit import fit
 from denoisplit.noise_models.gmm import GaussianMixture
+from denoisplit.noise_models.histogram import HistogramModel
 
-__all__ = ["GaussianMixture", "fit"]
+__all__ = ["GaussianMixture", "HistogramModel", "fit"]

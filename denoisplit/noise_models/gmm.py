@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from denoisplit.errors import InputError
+from denoisplit.noise_models.archive import read_arrays
 
 LOG_2PI = math.log(2 * math.pi)
 EXCHANGE_KEYS = ("trained_weight", "min_signal", "max_signal", "min_sigma")
@@ -36,6 +35,17 @@ class Mixture(NamedTuple):
             (residual[..., None] - self.offset) ** 2 / self.var + torch.log(self.var) + LOG_2PI
         )
         return torch.logsumexp(self.log_alpha + log_normal, dim=-1)
+
+    def cumulative(self, residual: Tensor) -> Tensor:
+        """Probability below ``residual`` = observation minus signal, (...,) -> (...,)."""
+        below: Tensor = torch.special.ndtr(
+            (residual[..., None] - self.offset) / torch.sqrt(self.var)
+        )
+        return (self.log_alpha.exp() * below).sum(dim=-1)
+
+    def variance(self) -> Tensor:
+        """Variance of the observation, (...,)."""
+        return (self.log_alpha.exp() * (self.var + self.offset**2)).sum(dim=-1)
 
 
 def mixture(weight: Tensor, t: Tensor, floor: Tensor | float) -> Mixture:
@@ -123,8 +133,12 @@ class GaussianMixture(nn.Module):
 
     def variance(self, signal: Tensor) -> Tensor:
         """Variance of the observation given the signal, raw units squared."""
-        offset, var, log_alpha = self.at(signal)
-        return (log_alpha.exp() * (var + offset**2)).sum(dim=-1)
+        return self.at(signal).variance()
+
+    def cumulative(self, observed: Tensor, signal: Tensor) -> Tensor:
+        """Probability of less than ``observed`` given the signal; elementwise and broadcasting."""
+        observed, signal = torch.broadcast_tensors(observed.float(), signal.float())
+        return self.at(signal).cumulative(observed - signal)
 
     def sample(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """Draw one observation per signal value; randomness is passed in."""
@@ -168,18 +182,7 @@ class GaussianMixture(nn.Module):
             If the file is missing, no such archive, or its arrays do not fit together.
         """
         remedy = "give a Gaussian-mixture noise model (.npz) of this program, HDN or PPN2V"
-        keys = ", ".join(EXCHANGE_KEYS)
-        try:
-            # from memory: of a damaged archive numpy leaves the file open
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
-                arrays = {key: np.asarray(archive[key]) for key in archive.files}
-        except FileNotFoundError:
-            raise InputError(path, "no such file", "a noise model", remedy) from None
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-            raise InputError(path, "no readable npz archive", f"arrays {keys}", remedy) from None
-        missing = [key for key in EXCHANGE_KEYS if key not in arrays]
-        if missing:
-            raise InputError(path, f"no array {', '.join(missing)}", f"arrays {keys}", remedy)
+        arrays = read_arrays(path, EXCHANGE_KEYS, "a noise model", remedy)
         about = {
             key.removeprefix("about_"): value.item()
             for key, value in arrays.items()
@@ -189,4 +192,5 @@ class GaussianMixture(nn.Module):
             low, high, floor = (float(arrays[key].reshape(-1)[0]) for key in EXCHANGE_KEYS[1:])
             return cls(arrays["trained_weight"], low, high, floor, about)
         except (ValueError, IndexError, TypeError) as error:
+            keys = ", ".join(EXCHANGE_KEYS)
             raise InputError(path, str(error), f"arrays {keys}", remedy) from None

@@ -156,6 +156,18 @@ def test_the_floor_is_a_variance() -> None:
     assert peak == pytest.approx(1 / math.sqrt(2 * math.pi * 0.125), rel=1e-5)
 
 
+@pytest.mark.parametrize("s", [LOW - 50, 300.0, HIGH])
+def test_cumulative_is_the_integral_of_the_density(s: float) -> None:
+    m = model(3)
+    std = math.sqrt(m.variance(torch.tensor(s)).item())
+    y = s + std * np.linspace(-9, 9, 20_001)
+    density = np.exp(reference_log_density(m, y, np.full(y.size, s)))
+    expected = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(y))))
+    found = m.cumulative(observed=tensor(y), signal=torch.tensor(s)).double().numpy()
+    # float32 places observations of about 1000 to 6e-5, of a density of 0.1 at most
+    np.testing.assert_allclose(found, expected, atol=3e-5)
+
+
 def test_log_prob_broadcasts_and_is_float32() -> None:
     m = model()
     observed, signal = torch.full((2, 1, 5), 400.0).double(), torch.linspace(200, 900, 3)[:, None]
