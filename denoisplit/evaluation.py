@@ -19,7 +19,14 @@ from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import Group
 from denoisplit.data.superposition import Superposition
-from denoisplit.metrics import align, blur_psnr, ms_ssim, range_invariant_psnr, score
+from denoisplit.metrics import (
+    align,
+    blur_psnr,
+    ms_ssim,
+    noise_correlation,
+    range_invariant_psnr,
+    score,
+)
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction import Prediction, Sampling, predict_frame
@@ -153,7 +160,8 @@ def judge(
     Every metric is ``{"mean": over frames, "sem": its standard error}``: ``psnr`` of the posterior
     mean, ``psnr_single_sample``, ``psnr_naive`` of the noisy input, ``psnr_blur`` of the noisy
     input at the best of four blurs, ``psnr_clean_mixture`` of the noise-free input, ``ms_ssim``,
-    ``ms_ssim_aligned``, ``calibration_error`` and ``calibration_error_unscaled``.
+    ``ms_ssim_aligned``, ``noise_correlation`` of the error of the posterior mean with the noise of
+    the input, ``calibration_error`` and ``calibration_error_unscaled``.
     ``predictions`` hold their first sample.
     """
     table = {
@@ -220,6 +228,10 @@ def _judge_structure(
         "psnr_single_sample": psnr([p.samples[0, k] for p in predictions]),
         "ms_ssim": [_ms_ssim(t, m, span) for t, m in zip(truth, mean, strict=True)],
         "ms_ssim_aligned": [_ms_ssim(*align(t, m), span) for t, m in zip(truth, mean, strict=True)],
+        "noise_correlation": [
+            noise_correlation(m - t, x - clean)
+            for t, m, x, clean in zip(truth, mean, scenes.inputs, scenes.clean_inputs, strict=True)
+        ],
         **{metric: [error[metric] for error in errors] for metric in errors[0]},
     }
 

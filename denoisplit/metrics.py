@@ -175,6 +175,34 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
     return float(value)
 
 
+def noise_correlation(error: Frame, noise: Frame) -> float | None:
+    """Pearson correlation of a prediction's error with the noise of its input.
+
+    Near 1 where the prediction keeps the input's noise, near 0 where its errors are its own.
+
+    Parameters
+    ----------
+    error, noise : ndarray, (Y, X)
+        Prediction minus truth, and input minus noise-free input; each in any unit.
+
+    Returns
+    -------
+    float or None
+        -1 to 1; None where one of the two is constant, such as the noise of a noise-free input.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ or a value is not finite.
+    """
+    e, n = _pair(error, noise)
+    if np.ptp(e) == 0 or np.ptp(n) == 0:
+        return None
+    # brought to unit size first, so that tiny or huge units neither under- nor overflow
+    e, n = ((v - v.mean()) / np.ptp(v) for v in (e, n))
+    return float(np.vdot(e, n) / math.sqrt(np.vdot(e, e) * np.vdot(n, n)))
+
+
 def blur(frame: Frame, sigma: float) -> NDArray[np.float64]:
     """Gaussian blur of one frame (Y, X), sigma in px, borders reflected: the plainest denoiser."""
     from scipy.ndimage import gaussian_filter

@@ -162,6 +162,32 @@ def test_the_calibration_error_is_that_of_the_scaled_std() -> None:
     assert found["MT"]["calibration_error"] == found["MT"]["calibration_error_unscaled"]
 
 
+@pytest.mark.parametrize("structures", [1, 3])
+@pytest.mark.parametrize(("kept", "own"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (-0.3, 0.4)])
+def test_noise_of_the_input_is_found_in_the_prediction(
+    structures: int, kept: float, own: float
+) -> None:
+    """Errors that hold a share of the input's noise, and others of their own."""
+    made = scenes(structures, noise=SyntheticNoise(2.0, SIGMA))
+    rng = np.random.default_rng(0)
+    means = []
+    for truth, x, clean in zip(made.truth, made.inputs, made.clean_inputs, strict=True):
+        noise = x - clean
+        means.append(truth + kept * noise + own * rng.normal(0, noise.std(), truth.shape))
+    found = judged(made, predicted(means))
+    for scores in (*found["structures"].values(), found["mean"]):
+        expected = kept / math.hypot(kept, own)
+        assert scores["noise_correlation"]["mean"] == pytest.approx(expected, abs=0.04)
+
+
+def test_where_nothing_is_noise_nothing_correlates_with_it() -> None:
+    """Without synthetic noise there is no truth that would tell the noise of the input."""
+    made = scenes(noise=SyntheticNoise())
+    found = judged(made, predicted([t + np.arange(64) for t in made.truth]))
+    assert found["mean"]["noise_correlation"] == {"mean": None, "sem": None}
+    assert found["mean"]["psnr"]["mean"] is not None
+
+
 def test_one_sample_has_no_calibration_error() -> None:
     made = scenes()
     found = judged(made, predicted(inputs_for_all(made), std=None))

@@ -13,6 +13,7 @@ ROWS = {
     "psnr_clean_mixture": "  of the noise-free input",
     "ms_ssim": "MS-SSIM",
     "ms_ssim_aligned": "  aligned",
+    "noise_correlation": "correlation with noise",
     "calibration_error": "calibration error",
     "calibration_error_unscaled": "  before calibration",
 }
@@ -31,6 +32,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     lines = [f"{metrics['frames']} frames, {metrics['samples']} samples"]
     lines.append(" " * 24 + "".join(f"{name:>{width}}" for name in columns))
     for key, label in ROWS.items():
+        if any(key not in column for column in columns.values()):
+            continue  # a run of an earlier release
         cells = "".join(f"{cell(column[key], key):>{width}}" for column in columns.values())
         lines.append(f"{label:<24}{cells}")
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import yaml
 
 import denoisplit
 from denoisplit.metrics import range_invariant_psnr
@@ -21,7 +22,7 @@ Call = Callable[..., Any]
 
 METRICS = {
     "psnr", "psnr_naive", "psnr_blur", "psnr_clean_mixture", "psnr_single_sample", "ms_ssim",
-    "calibration_error",
+    "noise_correlation", "calibration_error",
 }  # fmt: skip
 OF_OUR_OWN = {"ms_ssim_aligned", "calibration_error_unscaled"}
 
@@ -49,8 +50,11 @@ def test_json_and_nothing_else(
 
 
 def test_the_keys_are_those_that_others_read(found: dict[str, Any]) -> None:
-    assert set(found) == {"frames", "samples", "superposition", "structures", "mean"}
+    assert set(found) == {
+        "frames", "samples", "superposition", "reference", "structures", "mean",
+    }  # fmt: skip
     assert (found["frames"], found["samples"], found["superposition"]) == (4, 4, "sum")
+    assert found["reference"] == "noise-free"
     assert list(found["structures"]) == ["ER", "MT"]
     for scores in (*found["structures"].values(), found["mean"]):
         assert set(scores) - OF_OUR_OWN == METRICS
@@ -103,6 +107,7 @@ def test_no_noise_is_no_noise(works: Call, run_folder: Path, bench: Any) -> None
                    "--synthetic-poisson", "0", "--synthetic-gaussian", "0", "--json")  # fmt: skip
     mean = json.loads(answer.out)["mean"]
     assert mean["psnr_naive"] == mean["psnr_clean_mixture"]
+    assert mean["noise_correlation"] == {"mean": None, "sem": None}
     # one sample has no spread
     assert mean["calibration_error"] == {"mean": None, "sem": None}
     assert mean["psnr"]["mean"] == pytest.approx(mean["psnr_single_sample"]["mean"], abs=1e-3)
@@ -112,6 +117,157 @@ def test_images_of_the_training_are_warned_of(works: Call, run_folder: Path, ben
     answer = works("evaluate", "-q", run_folder, *bench.structures("ER", "MT"), "--samples", "1")
     assert "ER.tif was given to the training" in answer.err
     assert "PSNR (dB)" in answer.out
+
+
+# ---------------------------------------------------------------- a truth of its own
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, bench: Any) -> Path:
+    """Noisy images of two structures, long exposures in other units, and a run without truth."""
+    folder = tmp_path_factory.mktemp("recorded")
+    rng = np.random.default_rng(0)
+    for name, clean in frames(bench).items():
+        low = clean + rng.normal(0, 15, clean.shape)
+        for kind, pixels in (("low", low), ("high", clean), ("long", 6 * clean + 32768)):
+            tifffile.imwrite(folder / f"{name}_{kind}.tif", np.float32(pixels),
+                             photometric="minisblack")  # fmt: skip
+    denoisplit.train(
+        {name: [folder / f"{name}_low.tif"] for name in ("ER", "MT")}, folder / "run",
+        system="altered_musplit", network={"filters": 8, "latents": 4, "patch": 32},
+        training={"max_steps": 4, "batch": 2}, prediction={"calibration_samples": 4},
+    )  # fmt: skip
+    return folder
+
+
+def given(option: str, kind: str, folder: Path, *names: str) -> list[object]:
+    """``--structure NAME FILE`` or ``--truth NAME FILE`` for each name."""
+    return [w for n in names or ("ER", "MT") for w in (option, n, folder / f"{n}_{kind}.tif")]
+
+
+def splits(works: Call, run: Path, *options: object) -> dict[str, Any]:
+    answer = works("evaluate", run, *options, "--samples", "2", "--json")
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def test_recorded_images_are_compared_with_long_exposures(works: Call, recorded: Path) -> None:
+    """The images as they are: no noise is added, and none is taken for the truth."""
+    answer = works("evaluate", recorded / "run", *given("--structure", "low", recorded),
+                   *given("--truth", "long", recorded), "--samples", "2", "--json")  # fmt: skip
+    found = json.loads(answer.out)
+    assert "no noise added: the images have that of their recording\n" in answer.err
+    assert re.search(r"truth of ER: times 0.1[67]\d*, correlation .* 0\.\d\d", answer.err)
+    assert found["reference"] == "separate images, fitted by gain and offset to the structures"
+    low = [tifffile.imread(recorded / f"{name}_low.tif") for name in ("ER", "MT")]
+    for name, scores in found["structures"].items():
+        truth = tifffile.imread(recorded / f"{name}_long.tif")
+        psnr = [range_invariant_psnr(t, x) for t, x in zip(truth, sum(low), strict=True)]
+        assert scores["psnr_naive"]["mean"] == pytest.approx(np.mean(psnr), abs=1e-3)
+        assert scores["psnr_naive"]["mean"] < scores["psnr_clean_mixture"]["mean"]
+        assert set(scores) - OF_OUR_OWN == METRICS
+        assert -1 <= scores["noise_correlation"]["mean"] <= 1
+
+
+def test_the_units_of_the_truth_change_no_number(works: Call, recorded: Path) -> None:
+    low = given("--structure", "low", recorded)
+    a, b = (
+        splits(works, recorded / "run", *low, *given("--truth", kind, recorded))
+        for kind in ("high", "long")
+    )
+    for name in METRICS - {"ms_ssim"}:
+        assert b["mean"][name]["mean"] == pytest.approx(a["mean"][name]["mean"], abs=1e-3), name
+
+
+def test_mixed_images_are_judged_as_their_structures_are(works: Call, recorded: Path) -> None:
+    low, truth = given("--structure", "low", recorded), given("--truth", "long", recorded)
+    works("superpose", *low, "-o", "mixed.tif", "--run", recorded / "run")
+    apart = splits(works, recorded / "run", *low, *truth)
+    together = splits(works, recorded / "run", "--mixed", "mixed.tif", *truth)
+    assert together["reference"].endswith("to the mixed images, together")
+    for name, scores in apart["structures"].items():
+        other = together["structures"][name]
+        for metric in ("psnr", "psnr_single_sample", "psnr_naive", "psnr_blur"):
+            assert other[metric]["mean"] == pytest.approx(scores[metric]["mean"], abs=1e-3)
+        # gains are fitted together here and apart there
+        assert other["psnr_clean_mixture"]["mean"] == pytest.approx(
+            scores["psnr_clean_mixture"]["mean"], abs=0.2
+        )
+        assert other["noise_correlation"]["mean"] == pytest.approx(
+            scores["noise_correlation"]["mean"], abs=0.02
+        )
+
+
+def test_a_run_of_synthetic_noise_splits_recorded_images_as_they_are(
+    works: Call, run_folder: Path, recorded: Path
+) -> None:
+    answer = works("evaluate", run_folder, *given("--structure", "low", recorded),
+                   *given("--truth", "high", recorded), "--samples", "1")  # fmt: skip
+    assert "no noise added" in answer.err
+    assert "the training had synthetic noise, Poisson factor 2 and Gaussian sigma" in answer.err
+    assert "noise added: Poisson" not in answer.err
+    assert answer.out.endswith(
+        "compared with: separate images, fitted by gain and offset to the structures\n"
+    )
+    assert "correlation with noise" in answer.out
+
+
+def test_a_truth_of_other_fields_is_warned_of(works: Call, recorded: Path, tmp_path: Path) -> None:
+    for name in ("ER", "MT"):
+        pixels = tifffile.imread(recorded / f"{name}_low.tif")
+        other = np.random.default_rng(3).normal(9, 1, pixels.shape) + 1e-3 * pixels
+        tifffile.imwrite(tmp_path / f"{name}_other.tif", np.float32(other),
+                         photometric="minisblack")  # fmt: skip
+    answer = works("evaluate", "-q", recorded / "run", *given("--structure", "low", recorded),
+                   *given("--truth", "other", tmp_path), "--samples", "1")  # fmt: skip
+    assert "the truth of ER hardly agrees" in answer.err and "the same fields?" in answer.err
+
+
+def test_truths_that_do_not_fit(refused: Call, recorded: Path, bench: Any, tmp_path: Path) -> None:
+    start = ["evaluate", recorded / "run"]
+    low, truth = given("--structure", "low", recorded), given("--truth", "high", recorded)
+    mixed = ["--mixed", bench.image("mixed")]
+    for images, where in ((low, "structure MT"), (mixed, "--mixed")):
+        refused(*start, *images, *given("--truth", "high", recorded, "ER"),
+                says=("--truth", "the structures ER,", "those of the run: ER, MT"))  # fmt: skip
+        pixels = tifffile.imread(recorded / "MT_high.tif")
+        for changed, says in (
+            (pixels[:3], ("--truth MT", "3 frames", f"4 as in {where}")),
+            (pixels[:, :50], ("--truth MT, frame 0", "50 x 64 px", f"64 x 64 px as in {where}")),
+            (-pixels, ("--truth MT", "dark where", "the same fields")),
+        ):
+            tifffile.imwrite(tmp_path / "MT_bad.tif", changed, photometric="minisblack")
+            refused(*start, *images, *truth[:3], *given("--truth", "bad", tmp_path, "MT"),
+                    says=says)  # fmt: skip
+    same = [*truth[:3], "--truth", "MT", truth[2]]
+    refused(*start, *mixed, *same, says=("--truth", "multiples", "check the files"))
+    refused(*start, *low, *truth, *truth, says=("--truth ER", "twice"))
+
+
+def test_options_that_exclude_or_need_each_other(refused: Call, recorded: Path, bench: Any) -> None:
+    start = ["evaluate", recorded / "run"]
+    low, truth = given("--structure", "low", recorded), given("--truth", "high", recorded)
+    mixed = ["--mixed", bench.image("mixed")]
+    refused(*start, *low, *mixed, *truth, says=("--mixed", "beside --structure", "leave one out"))
+    refused(*start, *mixed, says=("--mixed", "no --truth", "denoisplit predict"))
+    refused(*start, *truth, says=("--structure NAME FILES or --mixed FILES",))
+    for noise in (("--synthetic-poisson", "1"), ("--synthetic-gaussian", "0")):
+        refused(*start, *low, *truth, *noise, says=("--truth", "synthetic noise", noise[0]))
+    with pytest.raises(denoisplit.InputError, match="--mixed FILES"):
+        denoisplit.evaluate(recorded / "run")
+
+
+def test_options_of_a_truth_in_yaml(works: Call, recorded: Path, tmp_path: Path) -> None:
+    low, truth = given("--structure", "low", recorded), given("--truth", "high", recorded)
+    works("superpose", *low, "-o", "mixed.tif", "--run", recorded / "run")
+    files = {name: str(recorded / f"{name}_high.tif") for name in ("ER", "MT")}
+    options = tmp_path / "o.yaml"
+    options.write_text(yaml.safe_dump({"mixed": "mixed.tif", "truth": files}))
+    by_file = splits(works, recorded / "run", "--config", options)
+    assert by_file == splits(works, recorded / "run", "--mixed", "mixed.tif", *truth)
+
+
+# ---------------------------------------------------------------- superpose
 
 
 def test_superpose_makes_what_evaluate_judges(

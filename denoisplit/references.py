@@ -1,0 +1,192 @@
+"""Truth from images of its own, such as long exposures: brought to the units of what is judged.
+
+Another exposure has other grey levels. PSNR does not mind, but calibration, MS-SSIM and what is
+left of the noise compare grey levels. So the truth gets one gain per structure and an offset, by
+least squares over all pixels of all frames, from the recorded images alone: predictions have no
+part in it, and their errors of brightness remain errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.prepare import observe
+from denoisplit.data.splits import Group, Image
+from denoisplit.data.superposition import Superposition
+from denoisplit.errors import InputError
+from denoisplit.evaluation import Scenes
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """``image ~ sum_k gains[k] * truth_k + offset``.
+
+    Attributes
+    ----------
+    gains : tuple of float
+        Units of the image per unit of each truth.
+    offset : float
+        In the unit of the image.
+    correlation : float
+        Of the image and the fitted sum over all pixels; 1 without noise.
+    """
+
+    gains: tuple[float, ...]
+    offset: float
+    correlation: float
+
+
+def linear_fit(truth: Group, images: Sequence[Image]) -> LinearFit:
+    """Fit images by a weighted sum of truths, least squares over the pixels of all frames.
+
+    Noise of the truth lowers the gains: by its share of the truth's variance.
+
+    Parameters
+    ----------
+    truth : [structure][frame] of (Y, X)
+        Any unit, no two structures proportional to each other.
+    images : [frame] of (Y, X)
+        Frames of the sizes of the truth's.
+
+    Raises
+    ------
+    InputError
+        If the truths depend on each other, so that the gains have no value.
+    """
+    variables = (*truth, tuple(images))
+    pixels = sum(image.size for image in images)
+    means = np.array([sum(f.sum(dtype=np.float64) for f in v) / pixels for v in variables])
+    products = np.zeros((len(variables), len(variables)))
+    for frame in zip(*variables, strict=True):
+        centred = np.stack([f.ravel().astype(np.float64) for f in frame]) - means[:, None]
+        products += centred @ centred.T
+    spread = np.sqrt(np.diag(products))
+    correlations = products / np.outer(spread, spread)
+    among, with_image = correlations[:-1, :-1], correlations[:-1, -1]
+    if np.linalg.eigvalsh(among)[0] < 1e-6:
+        raise InputError(
+            "--truth", "images that are multiples or sums of each other",
+            "an image of each structure alone", "check the files",
+        )  # fmt: skip
+    slopes = np.linalg.solve(among, with_image)  # of unit variances
+    gains = slopes * spread[-1] / spread[:-1]
+    return LinearFit(
+        gains=tuple(float(gain) for gain in gains),
+        offset=float(means[-1] - gains @ means[:-1]),
+        correlation=float(np.sqrt(max(slopes @ with_image, 0.0))),
+    )
+
+
+class RecordedScenes(Scenes):
+    """Frames that carry their own noise, and a truth that was recorded apart and fitted to them.
+
+    Parameters
+    ----------
+    truth : [structure][frame] of (Y, X)
+        In the unit of the observed structures.
+    observed : [structure][frame] of (Y, X)
+        Empty where only the superposition was recorded.
+    inputs : [frame] of (Y, X)
+    fits : sequence of LinearFit
+        How the truth was brought to its unit, one per structure.
+    """
+
+    def __init__(
+        self,
+        truth: Sequence[Sequence[Array]],
+        observed: Sequence[Sequence[Array]],
+        inputs: Sequence[Array],
+        superposition: Superposition,
+        fits: Sequence[LinearFit],
+    ) -> None:
+        self.truth = [np.stack(frame) for frame in zip(*truth, strict=True)]
+        self.observed = [np.stack(frame) for frame in zip(*observed, strict=True)]
+        self.inputs = list(inputs)
+        self.clean_inputs = [superposition(frame) for frame in self.truth]
+        self.has_truth = True
+        self.fits = tuple(fits)
+
+
+def scenes_of_structures(
+    structures: Group, truth: Group, superposition: Superposition, *, clip: float | None = None
+) -> RecordedScenes:
+    """Superpose recorded structures; each truth is fitted to the recorded image of its structure.
+
+    Parameters
+    ----------
+    structures, truth : [structure][frame] of (Y, X)
+        The same fields; raw units and any unit.
+    superposition : Superposition
+    clip : float, optional
+        Upper clip of the run, for both, in raw units.
+    """
+    recorded = SyntheticNoise(clip=clip)  # no noise, the clip alone
+    observed = observe(structures, recorded, seed=0, part="evaluation")
+    fits = [linear_fit((t,), s) for t, s in zip(truth, structures, strict=True)]
+    fitted = tuple(
+        tuple(_line(image, fit.gains[0], fit.offset) for image in frames)
+        for frames, fit in zip(truth, fits, strict=True)
+    )
+    fitted = observe(fitted, recorded, seed=0, part="evaluation")
+    inputs = [superposition(frame) for frame in zip(*observed, strict=True)]
+    return RecordedScenes(fitted, observed, inputs, superposition, fits)
+
+
+def scenes_of_mixed(
+    mixed: Sequence[Image], truth: Group, superposition: Superposition
+) -> RecordedScenes:
+    """Take recorded superpositions; the truths are fitted to them together.
+
+    A superposition has one offset. Each structure gets the same share of it; see `share_offset`.
+
+    Parameters
+    ----------
+    mixed : [frame] of (Y, X)
+        Raw units, superposed as those of the run.
+    truth : [structure][frame] of (Y, X)
+        The same fields; any unit.
+    superposition : Superposition
+    """
+    fit = linear_fit(truth, mixed)
+    scale, count = superposition.scale, len(truth)
+    offset = (fit.offset - superposition.shift) / (scale * count)
+    fitted = [
+        [_line(image, gain / scale, offset) for image in frames]
+        for frames, gain in zip(truth, fit.gains, strict=True)
+    ]
+    inputs = [image.astype(np.float32) for image in mixed]
+    each = [LinearFit((gain,), fit.offset, fit.correlation) for gain in fit.gains]
+    return RecordedScenes(fitted, (), inputs, superposition, each)
+
+
+def share_offset(scenes: RecordedScenes, means: Sequence[Array]) -> None:
+    """Share the offset of mixed images among the structures as predictions do; in place.
+
+    How it is shared cannot be seen in a mixed image: a network knows it from its training. Every
+    structure's mean error becomes the same, and the superposition of the truths stays what it is.
+
+    Parameters
+    ----------
+    scenes : RecordedScenes
+    means : [frame] of (C, Y, X)
+        Predictions of the inputs.
+    """
+    pixels = sum(x.size for x in scenes.inputs)
+    errors = [
+        (p.astype(np.float64) - t).sum(axis=(1, 2))
+        for p, t in zip(means, scenes.truth, strict=True)
+    ]
+    shift = np.sum(errors, axis=0) / pixels
+    shift = (shift - shift.mean()).astype(np.float32)[:, None, None]
+    scenes.truth = [t + shift for t in scenes.truth]
+
+
+def _line(image: Image, gain: float, offset: float) -> Array:
+    return (gain * image.astype(np.float64) + offset).astype(np.float32)
