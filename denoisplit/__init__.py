@@ -13,6 +13,7 @@ _LAZY = {
     "Run": "run",
     "Sampling": "prediction",
     "evaluate": "commands.evaluate",
+    "fit_noise_model": "commands.noise_model",
     "load": "run",
     "predict": "commands.predict",
     "predict_image": "commands.predict",
@@ -24,6 +25,7 @@ __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
     from denoisplit.commands.evaluate import evaluate as evaluate
+    from denoisplit.commands.noise_model import fit_noise_model as fit_noise_model
     from denoisplit.commands.predict import predict as predict
     from denoisplit.commands.predict import predict_image as predict_image
     from denoisplit.commands.superpose import superpose as superpose

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +52,21 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file."""
     with replacing(path) as stream:
         stream.write(content)
+
+
+def write_new(contents: Mapping[Path, bytes]) -> None:
+    """Write several files that are not there yet: all, or none."""
+    try:
+        with ExitStack() as stack:
+            for path, content in contents.items():
+                stream = stack.enter_context(replacing(path))
+                stream.write(content)
+                stream.flush()  # a full disk is told here, before the first file is in its place
+    except BaseException:
+        for path in contents:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:

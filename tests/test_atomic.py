@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from denoisplit.atomic import replacing, write_bytes, write_json, write_text
+from denoisplit.atomic import replacing, write_bytes, write_json, write_new, write_text
 from denoisplit.errors import InputError
 
 
@@ -114,3 +114,17 @@ def test_two_writers_at_once_do_not_meet(tmp_path: Path) -> None:
         other.write(b"other")
     assert path.read_bytes() == b"one"  # the last to finish
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_new_files_appear_together(tmp_path: Path) -> None:
+    write_new({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+
+
+@pytest.mark.parametrize("order", [["a", "folder"], ["folder", "a"], ["a", "none/b"]])
+def test_several_new_files_or_none(tmp_path: Path, order: list[str]) -> None:
+    """A folder stands in the way of one, or its folder is missing."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=order[-1] if "none/b" in order else "folder"):
+        write_new({tmp_path / name: b"content" for name in order})
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

@@ -56,7 +56,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run("train", "--config", "train.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("run: run\n")
-    assert "noise models" in done.stderr and "left" in done.stderr
+    assert "noise model of ER" in done.stderr and "left" in done.stderr
     return folder
 
 

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from denoisplit.config import Settings, read_yaml
 from denoisplit.errors import InputError
 
+IMAGES = ("repeats", "clean", "noisy", "signal", "observed")  # of `noise-model fit`
+
 
 def from_yaml(
     path: str | Path, command: str, function: Callable[..., Any] | None = None
@@ -39,7 +41,7 @@ def from_yaml(
         from denoisplit.commands.train_settings import GROUP_OF
 
         known |= set(GROUP_OF) | (set(Settings.model_fields) - {"structures"})
-    if command == "evaluate":
+    if command in ("evaluate", "noise-model fit"):
         known.add("json")
     unknown = sorted(set(values) - known)
     if unknown:
@@ -58,8 +60,9 @@ def from_yaml(
             str(name): [files] if isinstance(files, str) else files
             for name, files in structures.items()
         }
-    if isinstance(values.get("files"), str):
-        values["files"] = [values["files"]]
+    for key in ("files", *IMAGES):
+        if isinstance(values.get(key), str):
+            values[key] = [values[key]]
     return _typed(path, function, values)
 
 
@@ -91,12 +94,15 @@ def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the config.yaml of a run."""
     settings = dict(values.get("settings", {}))
     entries = settings.pop("structures", [])
-    given = {e["name"]: e["noise_model"] for e in entries if e.get("noise_model")}
+    given = {
+        option: {e["name"]: e[key] for e in entries if e.get(key)}
+        for option, key in (("noise_models", "noise_model"), ("repeats", "repeats"))
+    }
     return {
         **settings,
         "structures": {e["name"]: list(e["files"]) for e in entries},
         "offsets": {e["name"]: e.get("offset", 0.0) for e in entries},
-        **({"noise_models": given} if given else {}),
+        **{option: values for option, values in given.items() if values},
     }
 
 
@@ -113,6 +119,10 @@ def _function(command: str) -> Callable[..., Any]:
         from denoisplit.commands.evaluate import evaluate
 
         return evaluate
+    if command == "noise-model fit":
+        from denoisplit.commands.noise_model import fit_noise_model
+
+        return fit_noise_model
     from denoisplit.commands.superpose import superpose
 
     return superpose

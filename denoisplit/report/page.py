@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -16,8 +15,11 @@ from denoisplit.atomic import write_text
 from denoisplit.config import RunConfig
 from denoisplit.evaluation import Scenes
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.fitted import Fitted
 from denoisplit.prediction import Prediction
 from denoisplit.report.example import pick_example
+from denoisplit.report.html import document, figure, paragraphs, section, small
+from denoisplit.report.noise_page import noise_section
 from denoisplit.report.pictures import overview_figure, structure_figure
 from denoisplit.report.plots import (
     calibrated,
@@ -26,7 +28,7 @@ from denoisplit.report.plots import (
     noise_figure,
     read_history,
 )
-from denoisplit.report.style import WIDTH, ink, png
+from denoisplit.report.style import ink
 from denoisplit.report.table import ROWS, cell, metrics_columns
 from denoisplit.report.words import (
     listed,
@@ -39,40 +41,8 @@ from denoisplit.report.words import (
     summary,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 REPORT = "report.html"
 SYSTEMS = {"denoisplit": "denoiSplit", "altered_musplit": "Altered muSplit"}
-
-CSS = """
-:root { color-scheme: light dark; }
-body { margin: 0; background: light-dark(#f5f6f8, #17191d); color: light-dark(#26282d, #e4e6ea);
-  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 48px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
-h2 { font-size: 19px; margin: 34px 0 8px; }
-p { margin: 6px 0; max-width: 95ch; }
-.facts, figcaption, .small { color: light-dark(#666b75, #a5abb6); font-size: 13px; }
-.summary { font-size: 17px; margin: 14px 0 16px; }
-figure { margin: 10px 0; }
-figure img { display: block; box-sizing: border-box; padding: 10px;
-  background: #fff; border-radius: 8px; box-shadow: 0 1px 3px rgb(0 0 0 / .16); }
-figcaption { margin-top: 6px; max-width: 120ch; }
-table { border-collapse: collapse; margin: 10px 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 0 4px 26px; text-align: right; white-space: nowrap; }
-th:first-child { text-align: left; font-weight: 400; padding-left: 0; }
-tr.inner th { padding-left: 18px; color: light-dark(#666b75, #a5abb6); }
-thead th { border-bottom: 1px solid light-dark(#c9cdd4, #4a4f58); font-weight: 600; }
-tbody tr.main td { font-weight: 600; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 56px; }
-.pair section { flex: 1 1 380px; } .pair section:first-child { flex: 0 1 auto; max-width: 100%; }
-.pair section:first-child p { max-width: 64ch; }
-pre { background: light-dark(#fff, #22252b); padding: 14px; border-radius: 8px; overflow-x: auto;
-  font-size: 12.5px; line-height: 1.45; }
-summary { cursor: pointer; }
-@media print { body { background: #fff; } figure { break-inside: avoid; } }
-"""
 
 
 def write_report(
@@ -82,7 +52,7 @@ def write_report(
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    noise_models: Sequence[GaussianMixture],
+    noise_models: Sequence[Fitted],
     history: Path | None = None,
 ) -> None:
     """Write the report of a run.
@@ -98,8 +68,8 @@ def write_report(
         One per test frame, with std and the first two or more samples.
     calibration, metrics : mapping
         As in calibration.json and metrics.json.
-    noise_models : sequence of GaussianMixture
-        One per structure, or none.
+    noise_models : sequence of Fitted
+        One per structure, or none; with quality and pairs where they were fitted by the training.
     history : Path, optional
         history.csv of the training.
     """
@@ -115,7 +85,7 @@ def report(
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    noise_models: Sequence[GaussianMixture],
+    noise_models: Sequence[Fitted],
     history: Path | None = None,
 ) -> str:
     """The HTML of a report; see `write_report`."""
@@ -126,29 +96,29 @@ def report(
         scenes, predictions, scalars,
         antithetic=config.settings.prediction.antithetic, pixel_size_um=size,
     )  # fmt: skip
-    curves = calibrated(scenes, predictions, scalars, noise_models)
+    curves = calibrated(scenes, predictions, scalars, [fitted.model for fitted in noise_models])
     sections = [
         _head(config, metrics),
-        _figure(overview_figure(example), "Input, split and truth", overview_caption(example)),
+        figure(overview_figure(example), "Input, split and truth", overview_caption(example)),
         '<div class="pair">',
-        _section("Numbers", _numbers(metrics) + _paragraphs(numbers_note(scenes))),
-        _section(
+        section("Numbers", _numbers(metrics) + paragraphs(numbers_note(scenes))),
+        section(
             "What the standard deviation means",
-            _paragraphs(*std_note(calibration, curves, truth_known=scenes.has_truth)),
+            paragraphs(*std_note(calibration, curves, truth_known=scenes.has_truth)),
         ),
         "</div>",
-        _section(
+        section(
             "Every structure",
             "".join(
                 f"<h3>{escape(name)}</h3>" * (len(names) > 1)
-                + _figure(structure_figure(example, k), f"Panels of {name}", "")
+                + figure(structure_figure(example, k), f"Panels of {name}", "")
                 for k, name in enumerate(names)
             )
-            + _small(panels_note(example)),
+            + small(panels_note(example)),
         ),
-        _section(
+        section(
             "Calibration",
-            _figure(
+            figure(
                 calibration_figure(curves), "Real error against predicted error",
                 "Pixels of all test frames, in 30 bins of equal width of their std; larger dots "
                 "hold more pixels. On the dashed line the predicted error is the real one."
@@ -158,17 +128,10 @@ def report(
         _noise_section(scenes, names, noise_models),
     ]  # fmt: skip
     if history is not None and history.is_file():
-        figure = _figure(loss_figure(read_history(history)), "Losses over the steps", "")
-        sections.append(_section("Course of training", figure))
-    sections.append(_section("Settings", _settings(config)))
-    title = escape(f"{', '.join(names)}: report of a denoiSplit run")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in sections if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+        drawn = figure(loss_figure(read_history(history)), "Losses over the steps", "")
+        sections.append(section("Course of training", drawn))
+    sections.append(section("Settings", _settings(config)))
+    return document(f"{', '.join(names)}: report of a denoiSplit run", *sections)
 
 
 def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
@@ -197,7 +160,7 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
         body.append(f'<tr class="{kind}"><th>{escape(label.strip())}</th>{cells}</tr>')
     return (
         f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        + _small(
+        + small(
             f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
             "± is the standard error over frames. PSNR is higher where better, MS-SSIM at most 1; "
             "a calibration error of 0.1 means error bars that are off by 10 %."
@@ -205,37 +168,48 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _noise_section(
-    scenes: Scenes, names: Sequence[str], noise_models: Sequence[GaussianMixture]
-) -> str:
+def _noise_section(scenes: Scenes, names: Sequence[str], noise_models: Sequence[Fitted]) -> str:
     if not noise_models:
         return ""
-    figures = []
-    for k, (name, model) in enumerate(zip(names, noise_models, strict=True)):
-        pairs = {}
-        if scenes.has_truth:
-            pairs = {
-                "signal": [frame[k] for frame in scenes.truth],
-                "observed": [frame[k] for frame in scenes.observed],
-            }
-        drawn = noise_figure(model, name, colour=ink(k), **pairs)
-        figures.append(_figure(drawn, f"Noise model of {name}", ""))
+    parts = []
+    for k, (name, (model, quality, pairs)) in enumerate(zip(names, noise_models, strict=True)):
+        parts.append(f"<h3>{escape(name)}</h3>" * (len(names) > 1))
+        if quality is not None and pairs is not None:
+            parts.append(noise_section(model, quality, pairs, colour=ink(k)))
+        else:
+            parts.append(_given_noise_model(scenes, model, name, k))
+    return section("Noise models", "".join(parts))
+
+
+def _given_noise_model(scenes: Scenes, model: GaussianMixture, name: str, k: int) -> str:
+    """Of a file nothing is known but the model itself."""
+    pairs = {}
     left = (
-        "Left: pairs of signal and observation in the test frames (colour: count to the power of "
-        "0.25). Middle: the densities of the noise model (lines) at the two signals marked left, "
-        "over what was observed there (grey)."
-        if scenes.has_truth
-        else "Left: density of the noise model to the power of 0.25. Middle: at the two signals "
-        "marked left."
+        "Left: density of the noise model to the power of 0.25. Middle: at the two signals marked "
+        "left."
     )
-    note = _small(left + " Right: variance of the noise. All in raw intensity.")
-    return _section("Noise models", "".join(figures) + note)
+    if scenes.has_truth:
+        pairs = {
+            "signal": [frame[k] for frame in scenes.truth],
+            "observed": [frame[k] for frame in scenes.observed],
+        }
+        left = (
+            "Left: pairs of signal and observation in the test frames (colour: count to the power "
+            "of 0.25). Middle: the densities of the noise model (lines) at the two signals marked "
+            "left, over what was observed there (grey)."
+        )
+    return (
+        paragraphs("This noise model was given as a file.")
+        + figure(noise_figure(model, name, colour=ink(k), **pairs), f"Noise model of {name}", "")
+        + small(left + " Right: variance of the noise. All in raw intensity.")
+    )
 
 
 def _settings(config: RunConfig) -> str:
     values = config.model_dump(mode="json")
     for structure in values["settings"]["structures"]:  # a report is passed on; folders are not
-        structure["files"] = [Path(file).name for file in structure["files"]]
+        for key in ("files", "repeats"):
+            structure[key] = [Path(file).name for file in structure[key]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
     for prints in values["facts"]["fingerprints"].values():
@@ -248,26 +222,3 @@ def _settings(config: RunConfig) -> str:
         f"structures. {escape(noise_added(config))}</p>"
         f"<details><summary>All settings</summary><pre>{escape(text)}</pre></details>"
     )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def _figure(figure: Figure, alternative: str, caption: str) -> str:
-    data = base64.b64encode(png(figure)).decode("ascii")
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    share = 100 * figure.get_figwidth() / WIDTH
-    image = (
-        f'<img alt="{escape(alternative)}" style="width:{share:.0f}%" '
-        f'src="data:image/png;base64,{data}">'
-    )
-    return f"<figure>{image}{below}</figure>"
-
-
-def _paragraphs(*texts: str) -> str:
-    return "".join(f"<p>{escape(text)}</p>" for text in texts if text)
-
-
-def _small(text: str) -> str:
-    return f'<p class="small">{escape(text)}</p>'

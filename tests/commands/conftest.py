@@ -163,7 +163,7 @@ def refused(
         line = answer.err
         assert answer.code == 2, line
         assert line.endswith("\n") and line.count("\n") == 1, line
-        assert re.match(r"denoisplit( \w+)?: error: .+; \S", line), line
+        assert re.match(r"denoisplit( [\w -]+)?: error: .+; \S", line), line
         for words in says:
             assert str(words) in line
         assert answer.out == ""

@@ -14,6 +14,7 @@ from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.superposition import Superposition
 from denoisplit.evaluation import Scenes, judge
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.fitted import Fitted
 from denoisplit.prediction import Prediction, Sampling
 
 NAMES = ("ER", "actin <b>", "MT")
@@ -39,7 +40,7 @@ class Made:
     def parts(self) -> tuple[Any, ...]:
         return (
             self.config, self.scenes, self.predictions, self.calibration, self.metrics,
-            self.noise_models,
+            [Fitted(model) for model in self.noise_models],
         )  # fmt: skip
 
 
