@@ -32,7 +32,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.routes import noise_models_of_run
+from denoisplit.noise_models.routes import noise_models_at_hand
 from denoisplit.objective import Loss
 from denoisplit.training import Fitted, SplittingTask, fit, schedule, step_seed
 
@@ -60,7 +60,7 @@ def tiny(**groups: Any) -> Settings:
 
 def material(settings: Settings) -> tuple[TrainingData, list[GaussianMixture]]:
     data = prepare(list(FRAMES.values()), settings)
-    return data, noise_models_of_run(settings, data, None)
+    return data, [fitted.model for fitted in noise_models_at_hand(settings, data, {}).values()]
 
 
 def fitted(folder: Path, **groups: Any) -> tuple[VSE, Fitted]:

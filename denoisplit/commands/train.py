@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 import denoisplit
-from denoisplit.atomic import not_written, write_bytes, write_json
+from denoisplit.atomic import not_written, write_json
 from denoisplit.commands.train_settings import (
+    Files,
     check_same_images,
     check_same_settings,
     files_of,
@@ -26,10 +27,11 @@ from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
-from denoisplit.images import Frames, fingerprint, read_frames
+from denoisplit.images import Frames, fingerprint, read_frames, read_scenes
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.routes import noise_models_of_run
+from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
+from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, write_report
@@ -45,7 +47,6 @@ from denoisplit.run import (
     load,
     load_config,
     load_weights,
-    noise_model_path,
     ready_to_predict,
     save_config,
     save_weights,
@@ -62,6 +63,7 @@ def train(
     output: PathLike = "run",
     *,
     noise_models: Mapping[str, PathLike] | None = None,
+    repeats: Mapping[str, Files] | None = None,
     offsets: Mapping[str, float] | None = None,
     resume: bool = False,
     **options: Any,
@@ -75,7 +77,11 @@ def train(
     output : path
         The run folder; must not exist, unless ``resume``.
     noise_models : mapping of name to .npz, optional
-        Noise models at hand. The others are fitted, for which the noise must be synthetic.
+        Noise models at hand. The others are fitted: where noise is added, to the clean images and
+        this noise; else to what a denoiser that is trained on the noisy images makes of them.
+    repeats : mapping of name to files, optional
+        Shots of static scenes, recorded as the structure was; its noise model is fitted to them.
+        See `denoisplit.images.read_scenes`.
     offsets : mapping of name to raw intensity, optional
         Camera offsets, counted once in a sum of structures.
     resume : bool
@@ -96,13 +102,13 @@ def train(
         For images, settings or folders that do not fit; nothing is left half-written.
     """
     run = Path(output)
-    given = bool(structures or noise_models or offsets or options)
+    given = bool(structures or noise_models or repeats or offsets or options)
     config = load_config(run) if resume else None
     if config is not None:
         settings = config.settings
         if given:
             values = settings_values(
-                structures or files_of(settings), noise_models, offsets, options
+                structures or files_of(settings), noise_models, repeats, offsets, options
             )
             settings = settings_from(values)
             check_same_settings(config.settings, settings, run)
@@ -112,7 +118,8 @@ def train(
                 run, "an existing file or folder", "a new name",
                 "choose another output, or say --resume to continue the training in it",
             )  # fmt: skip
-        settings = settings_from(settings_values(structures or {}, noise_models, offsets, options))
+        values = settings_values(structures or {}, noise_models, repeats, offsets, options)
+        settings = settings_from(values)
     frames = [read_frames(s.files) for s in settings.structures]
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
@@ -123,13 +130,15 @@ def train(
             logger.info("%s: this training is finished already", run)
             return load(run)
     data = prepare([f.images for f in frames], settings)
-    models = noise_models_of_run(settings, data, run / NOISE_MODELS if resume else None)
     if not resume:
-        _start(run, RunConfig(
+        scenes = {s.name: read_scenes(s.repeats) for s in settings.structures if s.repeats}
+        config = RunConfig(
             format_version=FORMAT_VERSION, settings=settings,
             facts=_facts(settings, data, frames, prints),
-        ), models)  # fmt: skip
+        )  # fmt: skip
+        _start(run, config, noise_models_at_hand(settings, data, scenes))
     try:
+        models = remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
         return _train(run, settings, data, models, resume=resume)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
@@ -203,7 +212,8 @@ def calibrate_and_judge(
     write_json(run / METRICS, metrics)
     write_calibration(run, calibration)
     write_report(
-        run / REPORT, load_config(run), test, predicted, calibration, metrics, models,
+        run / REPORT, load_config(run), test, predicted, calibration, metrics,
+        [fit_kept(run / NOISE_MODELS, name) for name in settings.names] if models else [],
         history=run / HISTORY,
     )  # fmt: skip
 
@@ -241,8 +251,8 @@ def _facts(
     )
 
 
-def _start(run: Path, config: RunConfig, models: Sequence[GaussianMixture]) -> None:
-    """Create the run folder in one step: it appears with its configuration and noise models."""
+def _start(run: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
+    """Create the run folder in one step, with its configuration and the noise models at hand."""
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{run.name}.", dir=run.parent))
@@ -250,8 +260,8 @@ def _start(run: Path, config: RunConfig, models: Sequence[GaussianMixture]) -> N
             draft.chmod(0o755)
             (draft / NOISE_MODELS).mkdir()
             (draft / CHECKPOINTS).mkdir()
-            for name, model in zip(config.settings.names, models, strict=False):
-                write_bytes(noise_model_path(draft, name), model.to_bytes())
+            for name, fitted in fits.items():
+                keep(draft / NOISE_MODELS, name, fitted)
             save_config(draft, config)
             draft.rename(run)
         finally:

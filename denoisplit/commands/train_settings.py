@@ -10,6 +10,7 @@ from denoisplit.config import Facts, Settings
 from denoisplit.errors import InputError
 
 PathLike = str | Path
+Files = Sequence[PathLike] | PathLike
 
 # options of the command line -> the group of settings that they belong to
 GROUP_OF = {
@@ -25,6 +26,7 @@ GROUP_OF = {
 def settings_values(
     structures: Mapping[str, Sequence[PathLike]],
     noise_models: Mapping[str, PathLike] | None,
+    repeats: Mapping[str, Files] | None,
     offsets: Mapping[str, float] | None,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -33,14 +35,19 @@ def settings_values(
         {"name": name, "files": [str(f) for f in files]} for name, files in structures.items()
     ]
     by_name = {entry["name"]: entry for entry in entries}
-    for key, given in (("noise_model", noise_models), ("offset", offsets)):
-        for name, value in (given or {}).items():
+    known: dict[str, Mapping[str, Any]] = {
+        "noise_model": {name: str(file) for name, file in (noise_models or {}).items()},
+        "repeats": {name: _texts(files) for name, files in (repeats or {}).items()},
+        "offset": offsets or {},
+    }
+    for key, given in known.items():
+        for name, value in given.items():
             if name not in by_name:
                 raise InputError(
                     f"{key} {name}", "no structure of that name",
                     f"one of {', '.join(by_name)}", "correct the name",
                 )  # fmt: skip
-            by_name[name][key] = str(value) if key == "noise_model" else value
+            by_name[name][key] = value
     values: dict[str, Any] = {"structures": entries}
     for key, value in options.items():
         group = GROUP_OF.get(key)
@@ -56,6 +63,10 @@ def settings_values(
     return values
 
 
+def _texts(files: Files) -> list[str]:
+    return [str(file) for file in ([files] if isinstance(files, str | Path) else files)]
+
+
 def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The image files of every structure."""
     return {s.name: s.files for s in settings.structures}
@@ -63,8 +74,7 @@ def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
     """Refuse to resume with other settings."""
-    # files may have been moved: `check_same_images` compares their content
-    a, b = (s.model_dump(exclude={"structures": {"__all__": {"files"}}}) for s in (stored, given))
+    a, b = (_wherever(s) for s in (stored, given))
     for key, value in a.items():
         if b[key] != value:
             raise InputError(
@@ -72,6 +82,19 @@ def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
                 "the settings that it was started with",
                 "leave the settings out, or train into a new folder",
             )  # fmt: skip
+
+
+def _wherever(settings: Settings) -> dict[str, Any]:
+    """The settings without folders: files may have been moved since.
+
+    `check_same_images` compares the content of images; noise models and shots are not read again.
+    """
+    values = settings.model_dump(exclude={"structures": {"__all__": {"files"}}})
+    for structure in values["structures"]:
+        structure["repeats"] = [Path(file).name for file in structure["repeats"]]
+        if structure["noise_model"] is not None:
+            structure["noise_model"] = Path(structure["noise_model"]).name
+    return values
 
 
 def check_same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> None:

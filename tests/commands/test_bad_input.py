@@ -19,6 +19,7 @@ import xarray as xr
 import yaml
 
 from denoisplit.images import write_ome_tiff
+from denoisplit.noise_models import GaussianMixture
 
 Call = Callable[..., Any]
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
@@ -381,10 +382,51 @@ def test_resuming_from_damaged_files(
 # ---------------------------------------------------------------- noise models
 
 
-def test_no_noise_model_and_no_noise(refused: Call, bench: Any, tmp_path: Path) -> None:
-    refused("train", "--config", bench.yaml(tmp_path), *bench.structures("ER", "MT"), "-o", "run",
-            says=("structure ER", "no noise model", "--noise-model ER FILE.npz",
-                  "--synthetic-poisson"))  # fmt: skip
+def test_noisy_images_that_no_denoiser_learns_from(
+    refused: Call, bench: Any, tmp_path: Path
+) -> None:
+    """Before the run folder is made."""
+    start = ["train", *bench.structures("MT"), "-o", "run"]
+    refused(*start, "--config", bench.yaml(tmp_path, n2v={"patch": 128}),
+            says=("structure MT", "frame 0", "64 x 64 px", "n2v.patch"))  # fmt: skip
+    dark = np.zeros((4, 64, 64), np.uint8)
+    dark[:2] = np.random.default_rng(0).poisson(3, (2, 64, 64))
+    dark[2:] = 255
+    dark[2:, 0, 0] = 254
+    tifffile.imwrite(tmp_path / "dark.tif", dark, photometric="minisblack")
+    refused("train", "-o", "run", "--config", bench.yaml(tmp_path), "--structure", "A",
+            tmp_path / "dark.tif", says=("structure A", "254 in every pixel"))  # fmt: skip
+
+
+def test_repeats_that_do_not_serve(refused: Call, bench: Any, bad: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.uniform(20, 90, (1, 40, 40))
+    noise = rng.normal(0, 5, (9, 40, 40))
+    for name, shots in (
+        ("one", scene),
+        ("same", np.repeat(scene, 3, axis=0)),
+        ("good", scene + noise),
+        ("bright", 100 * scene + noise),
+    ):
+        pixels = shots.astype(np.float32)
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="minisblack")
+    start = ["train", "-q", "--config", bench.yaml(tmp_path), *bench.structures("MT"), "-o", "run"]
+    given = [*start, "--repeats", "MT"]
+    refused(*given, tmp_path / "one.tif", says=("one.tif", "one shot only"))
+    refused(*given, tmp_path / "same.tif", says=("--repeats MT", "equal their signals"))
+    refused(*given, tmp_path / "bright.tif",
+            says=("--repeats MT", "a noise model for signals", "one for data"))  # fmt: skip
+    refused(*given, bad / "rgb.tif", says=("rgb.tif", "RGB"))
+    refused(*given, tmp_path / "good.tif", bench.image("CCP"), tmp_path / "no.tif",
+            says=("no.tif", "no such file"))  # fmt: skip
+    refused(*given, says=("--repeats MT", "no files"))
+    refused(*start, "--repeats", "Golgi", tmp_path / "good.tif", says=("Golgi", "one of MT"))
+    refused(*given, tmp_path / "good.tif", "--synthetic-poisson", "2",
+            says=("--repeats MT", "synthetic noise beside it"))  # fmt: skip
+    refused(*given, tmp_path / "good.tif", "--noise-model", "MT", "mt.npz",
+            says=("--repeats MT", "--noise-model MT beside it", "leave one out"))  # fmt: skip
+    refused(*given, tmp_path / "good.tif", "--system", "altered_musplit",
+            says=("--repeats MT", "no noise models"))  # fmt: skip
 
 
 def test_noise_models_that_do_not_fit(
@@ -401,6 +443,10 @@ def test_noise_models_that_do_not_fit(
     refused(*given, bad / "rgb.tif", says=("rgb.tif", "no readable npz archive"))
     np.savez(tmp_path / "other.npz", weights=np.ones(3))
     refused(*given, tmp_path / "other.npz", says=("other.npz", "trained_weight"))
+    other = GaussianMixture(np.zeros((3, 2)), 5000.0, 60000.0, 1.0).to_bytes()
+    (tmp_path / "bright.npz").write_bytes(other)
+    refused(*given, tmp_path / "bright.npz",
+            says=("bright.npz", "signals from 5000 to 6e+04", "one for data from"))  # fmt: skip
     refused(*start, "--noise-model", "Golgi", model, says=("Golgi", "one of ER, MT"))
     refused(*given, model, "--noise-model", "ER", model, says=("--noise-model ER", "twice"))
 

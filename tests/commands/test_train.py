@@ -37,7 +37,9 @@ def test_the_run_folder(run_folder: Path) -> None:
     files = {str(p.relative_to(run_folder)) for p in run_folder.rglob("*") if p.is_file()}
     assert files - {"report.html"} == {
         "config.yaml", "model.safetensors", "calibration.json", "metrics.json", "history.csv",
-        "noise_models/ER.npz", "noise_models/MT.npz", "checkpoints/last.ckpt",
+        "checkpoints/last.ckpt",
+        *(f"noise_models/{name}"
+          for name in ("ER.npz", "ER.json", "pairs/ER.npz", "MT.npz", "MT.json", "pairs/MT.npz")),
     }  # fmt: skip
 
 
@@ -274,7 +276,7 @@ def test_a_noise_model_of_a_run_serves_another_run(
 ) -> None:
     """One is given, the other fitted; the given one is not fitted again."""
     given = run_folder / "noise_models/ER.npz"
-    config = bench.yaml(tmp_path, **NOISE, noise_model_fit={"steps": 10})
+    config = bench.yaml(tmp_path, **NOISE, noise_model_fit={"steps": 10, "components": 2})
     works("train", "-q", "--config", config, "-o", "run",
           *bench.structures("ER", "MT"), "--noise-model", "ER", given)  # fmt: skip
     kept, fitted = (Path("run/noise_models") / f"{name}.npz" for name in ("ER", "MT"))

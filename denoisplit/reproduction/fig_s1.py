@@ -1,0 +1,133 @@
+"""Fig. S.1: PSNR with noise models from repeated shots (A), clean (B) and noisy images (C)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from denoisplit.atomic import write_bytes, write_text
+from denoisplit.commands.train import PathLike, train
+from denoisplit.errors import InputError
+from denoisplit.progress import logger
+from denoisplit.report.style import INKS, legend, new_figure, plain, png
+from denoisplit.report.table import cell
+from denoisplit.run import METRICS, read_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVELS = (1.0, 1.5, 2.0, 4.0)
+ROUTES = {"A": "simulated shots", "B": "clean images", "C": "noisy images alone"}
+MARKERS = ("o", "s", "D")
+PANEL = 3.4  # inches
+
+
+class Score(NamedTuple):
+    """PSNR of one structure in the test frames of one run, dB; ``sem`` where there are several."""
+
+    level: float
+    route: str
+    structure: str
+    psnr: float | None
+    sem: float | None
+
+
+def fig_s1(
+    structures: Mapping[str, Sequence[PathLike]],
+    output: PathLike,
+    *,
+    synthetic_gaussian: Sequence[float] = LEVELS,
+    **options: Any,
+) -> list[Score]:
+    """Train with noise models by every route at every level of noise.
+
+    Runs go to ``output/route-A-level-1.5`` and so on. Finished ones are not repeated, interrupted
+    ones go on. At the end ``S1.csv`` and ``S1.png`` are written beside them.
+
+    Parameters
+    ----------
+    structures : mapping of name to files
+        Clean images of each structure.
+    output : path
+        Folder of all results.
+    synthetic_gaussian : sequence of float
+        Levels, in units of the pooled std of the training frames.
+    **options
+        As of `denoisplit.train`: ``synthetic_poisson``, ``preset``, ``seed``, ``max_steps``, ...
+
+    Raises
+    ------
+    InputError
+        For images or settings that do not fit, also to those of the runs that are there.
+    """
+    levels = sorted({float(level) for level in synthetic_gaussian})
+    if not levels:
+        raise InputError("--synthetic-gaussian", "no level", "one or more", "give levels of noise")
+    fit = options.pop("noise_model_fit", {})
+    scores = []
+    for level in levels:
+        for route in ROUTES:
+            run = Path(output) / f"route-{route}-level-{level:g}"
+            logger.info("%s: noise models from %s", run, ROUTES[route])
+            done = train(
+                structures, run, resume=run.exists(), synthetic_gaussian=level,
+                noise_model_fit={**fit, "route": route}, **options,
+            )  # fmt: skip
+            found = read_json(done.path / METRICS)["structures"]
+            scores += [
+                Score(level, route, name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
+                for name in done.names
+            ]
+    write_text(Path(output) / "S1.csv", as_csv(scores))
+    write_bytes(Path(output) / "S1.png", png(figure(scores)))
+    return scores
+
+
+def as_csv(scores: Sequence[Score]) -> str:
+    """One line per run and structure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Score._fields)
+    writer.writerows(scores)
+    return text.getvalue()
+
+
+def table(scores: Sequence[Score]) -> str:
+    """PSNR in dB: a row per structure and level, a column per route."""
+    names = _structures(scores)
+    width = max(11, *(len(name) + 2 for name in names))
+    lines = [f"{'PSNR (dB)':<{width}}{'level':>7}" + "".join(f"{f'route {r}':>16}" for r in ROUTES)]
+    for name in names:
+        for level in sorted({score.level for score in scores}):
+            row = {s.route: s for s in scores if (s.structure, s.level) == (name, level)}
+            cells = (cell({"mean": row[r].psnr, "sem": row[r].sem}, "psnr") for r in ROUTES)
+            lines.append(f"{name:<{width}}{level:>7g}" + "".join(f"{text:>16}" for text in cells))
+    return "\n".join(lines) + "\n"
+
+
+def figure(scores: Sequence[Score]) -> Figure:
+    """PSNR over the level of noise: a panel per structure, a line per route."""
+    names = _structures(scores)
+    drawn = new_figure(PANEL, max(PANEL, PANEL * len(names)) + 0.6)
+    for place, name in enumerate(names, 1):
+        axes = drawn.add_subplot(1, len(names), place)
+        plain(axes, name, "level of Gaussian noise", "PSNR (dB)" if place == 1 else "")
+        for k, (route, source) in enumerate(ROUTES.items()):
+            line = [s for s in scores if (s.structure, s.route) == (name, route)]
+            axes.errorbar(
+                [s.level for s in line],
+                [float("nan") if s.psnr is None else s.psnr for s in line],
+                yerr=[s.sem or 0.0 for s in line], color=INKS[k], marker=MARKERS[k],
+                markersize=4, linewidth=1.6, capsize=2, label=f"{route}: {source}",
+            )  # fmt: skip
+        if place == 1:
+            legend(axes)
+    drawn.tight_layout()
+    return drawn
+
+
+def _structures(scores: Sequence[Score]) -> list[str]:
+    return list(dict.fromkeys(score.structure for score in scores))

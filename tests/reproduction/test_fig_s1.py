@@ -1,0 +1,167 @@
+"""Fig. S.1: three routes at every level, nothing twice, and a table of what came out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from denoisplit.cli import main
+from denoisplit.data.simulation import simulate
+from denoisplit.errors import InputError
+from denoisplit.noise_models.fitted import fit_kept
+from denoisplit.reproduction import fig_s1 as module
+from denoisplit.reproduction.fig_s1 import Score, as_csv, fig_s1, figure, table
+from denoisplit.run import load
+
+TINY: dict[str, Any] = {
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 2, "batch": 2},
+    "prediction": {"calibration_samples": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
+    "n2v": {"filters": 4, "patch": 32, "batch": 2, "masked": 0.03, "max_steps": 5},
+    "synthetic_poisson": 2.0,
+}
+SCORES = [
+    Score(level, route, name, 30 - level + k + 0.1 * "ABC".index(route), 0.25 if k else None)
+    for level in (1.0, 2.0)
+    for route in "ABC"
+    for k, name in enumerate(("ER", "MT"))
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, list[Path]]:
+    pixels = np.rint(simulate("filaments", frames=4, size=64, seed=1)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "MT.tif", pixels, photometric="minisblack")
+    return {"MT": [tmp_path / "MT.tif"]}
+
+
+def test_every_route_is_trained_once_and_scored(
+    files: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
+    assert [score[:3] for score in scores] == [(0.5, route, "MT") for route in "ABC"]
+    assert all(score.psnr is not None and score.psnr > 0 for score in scores)
+    folders = [tmp_path / "s1" / f"route-{route}-level-0.5" for route in "ABC"]
+    assert sorted(tmp_path.glob("s1/*")) == [
+        tmp_path / "s1/S1.csv", tmp_path / "s1/S1.png", *folders
+    ]  # fmt: skip
+    sources = [load(run).noise_models()[0].about["source"] for run in folders]
+    assert sources == [
+        "simulated shots of known signals", "clean images and synthetic noise",
+        "noisy images and their denoised form",
+    ]  # fmt: skip
+    # what the first route was fitted to: the integers that occur
+    pairs = fit_kept(folders[0] / "noise_models", "MT").pairs
+    training = tifffile.imread(files["MT"][0])[2:]
+    assert pairs is not None
+    assert np.array_equal(np.unique(pairs.signal), np.arange(training.min(), training.max() + 1))
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/route-*/**/*")}
+    (tmp_path / "s1/S1.csv").unlink()
+    again = fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
+    assert again == scores and (tmp_path / "s1/S1.csv").exists()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/route-*/**/*")} == before
+    with pytest.raises(InputError, match="route-A-level-0.5.*other seed"):
+        fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY, seed=1)
+
+
+def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: dict[str, tuple[bool, Any, Any]] = {}
+
+    def recorded(structures: Any, run: Path, **options: Any) -> Any:
+        calls[run.name] = options["resume"], options["noise_model_fit"], options["seed"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", recorded)
+    (tmp_path / "route-A-level-1.5").mkdir()
+    for levels in ([1.5], [2.0]):
+        with pytest.raises(KeyboardInterrupt):
+            fig_s1({}, tmp_path, synthetic_gaussian=levels, seed=3, noise_model_fit={"steps": 9})
+    assert calls == {
+        "route-A-level-1.5": (True, {"steps": 9, "route": "A"}, 3),
+        "route-A-level-2": (False, {"steps": 9, "route": "A"}, 3),
+    }
+
+
+def test_the_table_has_a_row_per_structure_and_level() -> None:
+    lines = table(SCORES).splitlines()
+    assert lines[0].split() == ["PSNR", "(dB)", "level", "route", "A", "route", "B", "route", "C"]
+    assert [line.split() for line in lines[1:]] == [
+        ["ER", "1", "29.00", "29.10", "29.20"],
+        ["ER", "2", "28.00", "28.10", "28.20"],
+        ["MT", "1", "30.00", "±", "0.25", "30.10", "±", "0.25", "30.20", "±", "0.25"],
+        ["MT", "2", "29.00", "±", "0.25", "29.10", "±", "0.25", "29.20", "±", "0.25"],
+    ]
+
+
+def test_the_csv_holds_every_score() -> None:
+    rows = list(csv.DictReader(as_csv([*SCORES, Score(4.0, "C", "a, b", None, None)]).splitlines()))
+    assert len(rows) == 13
+    assert rows[1] == {
+        "level": "1.0",
+        "route": "A",
+        "structure": "MT",
+        "psnr": "30.0",
+        "sem": "0.25",
+    }
+    assert rows[-1]["structure"] == "a, b" and rows[-1]["psnr"] == ""
+
+
+def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
+    panels = figure([*SCORES, Score(4.0, "C", "MT", None, None)]).axes
+    assert [axes.get_title("left") for axes in panels] == ["ER", "MT"]
+    lines = [bars.lines[0].get_xydata().tolist() for bars in panels[0].containers]
+    assert lines == [[[1.0, 29 + 0.1 * k], [2.0, 28 + 0.1 * k]] for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["S1", "-o", "out"], "no --structure NAME FILES"),
+        (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
+        (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: found no such file"),
+        (["S9"], "invalid choice: 'S9'"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["reproduce", "-q", *words])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    told = capsys.readouterr().err
+    assert code == 2 and told.count("\n") == 1 and says in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_passes_its_options_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from denoisplit.commands import reproduce
+
+    given: dict[str, Any] = {}
+
+    def made(structures: Any, output: Any, **options: Any) -> list[Score]:
+        given.update(structures=structures, output=output, **options)
+        return SCORES
+
+    as_table: Callable[[list[Score]], str] = table
+    monkeypatch.setattr(reproduce, "ITEMS", {"S1": (made, as_table)})
+    words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
+             "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2"]  # fmt: skip
+    assert main(["reproduce", "S1", *words, "-o", "out"]) == 0
+    assert given == {
+        "structures": {"ER": ["a.tif", "b.tif"]}, "output": "out", "seed": 4, "max_steps": 9,
+        "synthetic_gaussian": [1.0, 1.5], "synthetic_poisson": 2.0, "preset": "small",
+    }  # fmt: skip
+    assert capsys.readouterr().out == f"{table(SCORES)}results: out\n"
