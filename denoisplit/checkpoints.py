@@ -39,7 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0][:80]
         raise InputError(
             path, f"no readable checkpoint ({reason})", "that of the interrupted training",
-            "copy the run again, or empty its folder checkpoints to start from the beginning",
+            "copy it again, or remove it to start from the beginning",
         ) from None  # fmt: skip
     return state
 

@@ -90,7 +90,7 @@ def fit_noise_model(
     synthetic_gaussian : float
         Level in units of the std of the clean images; with ``clean``.
     preset : {"default", "small", "paper"}, optional
-        Of the denoiser; with ``noisy``.
+        Of the denoiser, and in "paper" of the number of Gaussians, 6; with ``noisy``.
     components : int, optional
         Number of Gaussians; by default as many as held-out pairs call for.
     seed : int
@@ -146,7 +146,8 @@ def fit_noise_model(
     write_new({
         path: model.to_bytes(), page: noise_page(path.stem, model, quality, pairs).encode(),
     })  # fmt: skip
-    checkpoint.unlink(missing_ok=True)
+    if noisy:
+        checkpoint.unlink(missing_ok=True)
     return NoiseModelFit(model, quality, path, page)
 
 
@@ -180,7 +181,7 @@ def _settings(
     noise_model_fit: Mapping[str, Any] | None,
     n2v: Mapping[str, Any] | None,
 ) -> Settings:
-    """Those of a training with the preset; of its other settings none is used."""
+    """Those of a training with the preset, of which denoiser and fit are used."""
     fit = dict(noise_model_fit or {})
     if components is not None:
         fit["components"] = components

@@ -128,11 +128,14 @@ def frames_held_out(
     """
     if pairing == "in-order":
         counts = [min(counts)] * len(counts)
-    if rule != "truncated" and min(counts) <= 2:
-        return [{} for _ in counts]
+    cut = [rule != "truncated" and n <= 2 for n in counts]
     found = [held_out(n, rule) for n in counts]
-    common = min(len(test) for _, test in found)
-    return [{"validation": v[:common], "test": t[:common]} for v, t in found]
+    # of a frame that is cut a part is held out
+    common = min(n if c else len(test) for n, c, (_, test) in zip(counts, cut, found, strict=True))
+    return [
+        {} if c else {"validation": v[:common], "test": t[:common]}
+        for c, (v, t) in zip(cut, found, strict=True)
+    ]
 
 
 def rule_for(structures: Sequence[Sequence[Image]], asked: str) -> str:

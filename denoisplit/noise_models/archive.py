@@ -40,7 +40,10 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except FileNotFoundError:
         raise InputError(path, "no such file", what, remedy) from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
+        RuntimeError, NotImplementedError,  # encrypted, compressed in an odd way
+    ):  # fmt: skip
         raise InputError(path, "no readable npz archive", expected, remedy) from None
     missing = [key for key in keys if key not in arrays]
     if missing:

@@ -10,11 +10,14 @@ limit are dropped as well; at a share of `CUT` that costs 1 % of the variance at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
 
+Image = npt.NDArray[Any]
 Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -25,6 +28,8 @@ STEEP = 3.0  # times as many values at the limit as on the levels before it
 STEEP_AT_ONE_SIGNAL = 1.2
 WINDOW = (0.05, 0.4)  # share of a signal's observations at a limit where its shape can be seen
 LEVELS = 5  # levels before a limit that it is compared with
+BLUR = 2.0  # px, of what stands for the signal where none is known yet
+LOOKED_AT = 20_000_000  # pixels at most
 
 
 class Limits(NamedTuple):
@@ -41,6 +46,32 @@ class Limits(NamedTuple):
         if self.high is not None:
             free &= values < self.high
         return free
+
+
+def ceiling_of(images: Sequence[Image]) -> float | None:
+    """Greatest value of the data type, for integers."""
+    kinds = {image.dtype for image in images}
+    if not all(np.issubdtype(kind, np.integer) for kind in kinds):
+        return None
+    return float(min(np.iinfo(kind).max for kind in kinds))
+
+
+def limits_of(frames: Sequence[Image]) -> Limits:
+    """The limits that frames (Y, X) of one recording reach, where their signals are not known.
+
+    A dark photon count is a frequent 0 too, but no cut-off one: left out, it would leave dark
+    signals too high. What tells them apart is seen at one signal, for which a blur must do here.
+    """
+    every = 1 + sum(frame.size for frame in frames) // LOOKED_AT
+    values, rough = (
+        np.concatenate([np.ravel(image)[::every] for image in images]).astype(np.float64)
+        for images in (frames, (gaussian_filter(f.astype(np.float32), BLUR) for f in frames))
+    )
+    ceiling = ceiling_of(frames)
+    found = find_limits(values, rough, ceiling=ceiling)
+    if ceiling is not None and any(frame.max() >= ceiling for frame in frames):
+        return found._replace(high=ceiling)
+    return found
 
 
 def find_limits(
@@ -138,13 +169,16 @@ def _leading(bad: Mask) -> int:
 def grid_step(values: npt.NDArray[Any]) -> float:
     """Distance of the levels that values lie on; 0 for continuous ones.
 
-    1 for integers, in whatever type they are stored; 1/255 for 8-bit images scaled to [0, 1].
+    1 for integers, in whatever type they are stored; 16 for 12 bit shifted into 16; 1/255 for 8-bit
+    images scaled to [0, 1].
     """
     flat = np.ravel(values)
     flat = flat[:: max(1, flat.size // 100_000)].astype(np.float64)
-    if np.array_equal(flat, np.rint(flat)):
-        return 1.0
     levels = np.unique(flat)
+    if np.array_equal(levels, np.rint(levels)):
+        # the greatest may be that of the data type, which is off the grid
+        gaps = np.diff(levels[:-1]).astype(np.int64)
+        return float(np.gcd.reduce(gaps)) if gaps.size else 1.0
     if levels.size < 3 or levels.size > flat.size / 3:
         return 0.0
     gaps = np.diff(levels)

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from denoisplit.config import N2VSettings
 from denoisplit.denoisers import train_n2v
 from denoisplit.denoisers.frames import check_frames, moments
 from denoisplit.noise_models.fit import OnStep
 from denoisplit.noise_models.guards import Correlation
-from denoisplit.noise_models.limits import find_limits
-from denoisplit.noise_models.pairs import Image, Pairs, ceiling_of, from_denoised
+from denoisplit.noise_models.limits import limits_of
+from denoisplit.noise_models.pairs import Image, Pairs, from_denoised
 
 Mask = npt.NDArray[np.bool_]
 
-BLUR = 2.0  # px, of what stands for the signal where none is known yet
 BLOCK = 16  # side of the blocks that the correlation of noise is measured in, px
 FLAT = 0.05  # share of the blocks, those of least variance
 FEWEST = 4  # blocks
@@ -79,14 +77,8 @@ def check_noisy(frames: Sequence[Image], settings: N2VSettings) -> None:
 
 
 def unlimited(frames: Sequence[Image]) -> list[Mask]:
-    """Which pixels are neither saturated nor clipped; all frames together have their limits.
-
-    A dark photon count is a frequent 0 too, but no cut-off one: left out, it would leave dark
-    signals too high. What tells them apart is seen at one signal, for which a blur must do here.
-    """
-    values = np.concatenate([np.ravel(f).astype(np.float64) for f in frames])
-    rough = np.concatenate([np.ravel(gaussian_filter(f.astype(np.float64), BLUR)) for f in frames])
-    limits = find_limits(values, rough, ceiling=ceiling_of(frames))
+    """Which pixels are neither saturated nor clipped; all frames together have their limits."""
+    limits = limits_of(frames)
     return [limits.inside(frame) for frame in frames]
 
 

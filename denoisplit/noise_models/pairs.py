@@ -13,7 +13,14 @@ from denoisplit.data.noise import Address, SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.noise_models.exposures import check_matching, straight_line
 from denoisplit.noise_models.guards import Correlation, check_direction, residual_correlation
-from denoisplit.noise_models.limits import Limits, find_limits, grid_step, signal_range
+from denoisplit.noise_models.limits import (
+    Limits,
+    ceiling_of,
+    find_limits,
+    grid_step,
+    limits_of,
+    signal_range,
+)
 
 Image = npt.NDArray[Any]
 Flat = npt.NDArray[np.float64]
@@ -167,9 +174,9 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
         If frames do not match, the two are swapped or have nothing to do with each other.
     """
     check_matching(signal, observed)
-    ends = [_limits(frame) for frame in signal]
+    ends = [limits_of([frame]) for frame in signal]
     free = [
-        end.inside(s) & _limits(y).inside(y)
+        end.inside(s) & limits_of([y]).inside(y)
         for end, s, y in zip(ends, signal, observed, strict=True)
     ]
     every = 1 + sum(s.size for s in signal) // MAX_PAIRS
@@ -209,18 +216,6 @@ def from_denoised(*, denoised: Sequence[Image], noisy: Sequence[Image], seed: in
     check_matching(denoised, noisy)
     scenes = [_Scene(s.astype(np.float64), y[None]) for s, y in zip(denoised, noisy, strict=True)]
     return _pairs(scenes, "noisy images and their denoised form", seed)
-
-
-def ceiling_of(images: Sequence[Image]) -> float | None:
-    """Greatest value of the data type, for integers."""
-    kinds = {image.dtype for image in images}
-    if not all(np.issubdtype(kind, np.integer) for kind in kinds):
-        return None
-    return float(min(np.iinfo(kind).max for kind in kinds))
-
-
-def _limits(frame: Image) -> Limits:
-    return find_limits(np.ravel(frame).astype(np.float64), ceiling=ceiling_of([frame]))
 
 
 def _pairs(

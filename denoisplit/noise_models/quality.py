@@ -24,6 +24,7 @@ BINS = 20  # of the signal, and of the probability integral transform
 PARTS = 25  # of each bin, at whose mean signals the model's variance is taken
 FEWEST = 2  # pairs that a variance is of
 JUDGED = 5000  # pairs from which on a variance is known well enough to judge by: 2 %
+NO_NOISE = 1e-6  # share of the greatest variance up to which a bin holds no noise
 CHUNK = 250_000  # pairs that a density is taken of at once
 
 # of the variance: relative error; of the integral transform: distance from uniform
@@ -141,7 +142,9 @@ class Quality:
         )  # fmt: skip
 
     def _summary(self) -> str:
-        judged = self.bins.count >= JUDGED
+        # where nothing varies, as in an exactly dark background, there is no noise to be off from
+        noise = float(self.bins.measured.max(initial=0))
+        judged = (self.bins.count >= JUDGED) & (self.bins.measured > NO_NOISE * noise)
         if not judged.any():
             return (
                 f"There are too few pairs ({self.pairs + self.held_out}) to tell how well the "

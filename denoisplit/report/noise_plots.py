@@ -118,9 +118,10 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         shown, origin="lower", aspect="auto", cmap="magma", interpolation="nearest",
         extent=(x[0], x[-1], y[0], y[-1]), vmax=float(np.quantile(shown[shown > 0], 0.99)),
     )  # fmt: skip
-    observed = np.linspace(y[0], y[-1], 600)
+    stds = np.sqrt(variance_of(model, signals))
     gaps = np.diff(np.concatenate(([x[0]], signals)))
-    for value, gap in zip(signals, gaps, strict=True):
+    for value, gap, std in zip(signals, gaps, stds, strict=True):
+        observed = np.clip(value + np.linspace(-5, 5, 201) * std, y[0], y[-1])
         height = density_of(model, observed, np.array(value))
         height /= height.max()
         height[height < 1e-3] = np.nan

@@ -133,6 +133,17 @@ def test_the_numbers_of_the_frames_held_out(rule: str, pairing: str) -> None:
     assert frames_held_out((2, 2), pairing="co-registered", rule=rule) == [{}, {}]
 
 
+def test_a_structure_of_one_frame_beside_one_of_many() -> None:
+    """Of the former a part is held out, of the latter a frame."""
+    given = frames(1, 400, 80), frames(25)
+    (_, validation), (_, test) = cut(*given, pairing="unrelated")[1:]
+    one, many = frames_held_out((1, 25), pairing="unrelated", rule="rounded")
+    assert one == {}
+    assert many == {"validation": [2], "test": [0]}
+    assert test[0].flat[0] == given[1][many["test"][0]].flat[0]
+    assert validation[0].flat[0] == given[1][many["validation"][0]].flat[0]
+
+
 # ---------------------------------------------------------------- frames that are cut
 
 

@@ -100,6 +100,10 @@ def test_everything_cut_off_leaves_an_empty_range() -> None:
         (np.arange(1000) % 256, 1.0),
         ((np.arange(1000) % 256).astype(np.float32), 1.0),
         ((np.arange(5000) % 256).astype(np.float32) / 255, 1 / 255),
+        # 12 bit shifted into 16, some of it saturated; photons at four grey levels each
+        (np.append(16 * (np.arange(5000) % 4096), [65535] * 9).astype(np.uint16), 16.0),
+        (4.0 * np.random.default_rng(0).poisson(9, 5000), 4.0),
+        (np.array([0, 200] * 50), 1.0),
         (np.random.default_rng(0).integers(0, 4096, 10**6) / np.float32(4095), 1 / 4095),
         (np.random.default_rng(0).normal(size=5000), 0.0),
         (np.array([0.3, 0.5, 0.9]), 0.0),

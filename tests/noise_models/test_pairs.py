@@ -39,6 +39,18 @@ def shots(clean: Array, count: int, *, seed: int = 0, gain: float = 2.0) -> NDAr
     return np.clip(np.rint(counts + rng.normal(0, 2, counts.shape)), 0, 255).astype(np.uint8)
 
 
+def test_dark_photon_counts_of_exposures_are_not_clipped() -> None:
+    """Zeros are frequent where light is rare, but no cut-off values."""
+    rng = np.random.default_rng(3)
+    clean = scene(peak=40, background=0.5)
+    found = from_exposures(
+        signal=[rng.poisson(20 * clean).astype(np.uint16)],
+        observed=[rng.poisson(clean).astype(np.uint16)],
+    )
+    assert (found.saturated, found.clipped) == (0, 0)
+    assert found.line == pytest.approx((0.05, 0), abs=0.03)
+
+
 # ---------------------------------------------------------------- repeated shots
 
 
