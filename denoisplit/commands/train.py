@@ -137,6 +137,10 @@ def train(
             facts=_facts(settings, data, frames, prints),
         )  # fmt: skip
         _start(run, config, noise_models_at_hand(settings, data, scenes))
+        for name, numbers in config.facts.held_out.items():
+            if numbers:
+                validation, test = (", ".join(map(str, numbers[p])) for p in ("validation", "test"))
+                logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
     try:
         models = remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
         return _train(run, settings, data, models, resume=resume)
@@ -229,10 +233,6 @@ def _facts(
     held = frames_held_out(
         [len(f.images) for f in frames], pairing=settings.data.pairing, rule=data.split_rule
     )
-    for name, numbers in zip(settings.names, held, strict=True):
-        if numbers:
-            validation, test = (", ".join(map(str, numbers[p])) for p in ("validation", "test"))
-            logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
     return Facts(
         gaussian_sigma=data.noise.gaussian_sigma,
         pooled_std=data.pooled_std,

@@ -59,7 +59,10 @@ def test_every_route_is_trained_once_and_scored(
     ]  # fmt: skip
     # what the first route was fitted to: the integers that occur
     pairs = fit_kept(folders[0] / "noise_models", "MT").pairs
-    training = tifffile.imread(files["MT"][0])[2:]
+    held = load(folders[0]).config.facts.held_out["MT"]
+    training = np.delete(
+        tifffile.imread(files["MT"][0]), [*held["validation"], *held["test"]], axis=0
+    )
     assert pairs is not None
     assert np.array_equal(np.unique(pairs.signal), np.arange(training.min(), training.max() + 1))
 
