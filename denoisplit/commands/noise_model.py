@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from denoisplit.atomic import not_written, write_new
@@ -136,7 +135,7 @@ def fit_noise_model(
                 model, quality = _fit(pairs, settings, {}, _part(progress, DENOISER, 100))
         else:
             pairs, about = _pairs(images, synthetic_poisson, synthetic_gaussian, seed)
-            _check_noise(pairs)
+            pairs.check_noise()
             with bar("noise model", 100) as progress:
                 model, quality = _fit(pairs, settings, about, _part(progress, 0, 100))
     warning = correlation_warning(pairs.correlation)
@@ -227,15 +226,6 @@ def _pairs(
         about = {"poisson_factor": noise.poisson_factor, "gaussian_sigma": noise.gaussian_sigma}
         return from_clean(frames=frames, noise=noise, seed=seed), dict(about)
     return from_exposures(signal=images["signal"], observed=images["observed"], seed=seed), {}
-
-
-def _check_noise(pairs: Pairs) -> None:
-    noise = float(np.std(pairs.observed - pairs.signal))
-    if noise <= 1e-9 * float(np.std(pairs.signal)):
-        raise InputError(
-            "observations", "values that equal their signals", "noise",
-            "give images as the camera recorded them, each shot once",
-        )  # fmt: skip
 
 
 @contextmanager

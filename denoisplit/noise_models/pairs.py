@@ -73,6 +73,20 @@ class Pairs:
         held = out[np.searchsorted(numbers, self.block)]
         return self._only(~held), self._only(held)
 
+    def check_noise(self) -> None:
+        """Refuse observations that equal their signals.
+
+        Raises
+        ------
+        InputError
+        """
+        noise = float(np.std(self.observed - self.signal))
+        if noise <= 1e-9 * float(np.std(self.signal)):
+            raise InputError(
+                "observations", "values that equal their signals", "noise",
+                "give images as the camera recorded them, each shot once",
+            )  # fmt: skip
+
     def _only(self, mask: Mask) -> Pairs:
         return replace(
             self, signal=self.signal[mask], observed=self.observed[mask], block=self.block[mask]

@@ -156,11 +156,7 @@ def fit_structure(
     noise: SyntheticNoise | None = None,
 ) -> Fitted:
     """Fit to pairs of one structure, and say how well; ``noise`` is stored if there is any."""
-    if float(np.std(pairs.observed - pairs.signal)) <= 1e-9 * float(np.std(pairs.signal)):
-        raise InputError(
-            "observations", "values that equal their signals", "noise",
-            "give images as the camera recorded them, each shot once",
-        )  # fmt: skip
+    pairs.check_noise()
     about: dict[str, str | float] = {}
     if noise:
         about = {"poisson_factor": noise.poisson_factor, "gaussian_sigma": noise.gaussian_sigma}
