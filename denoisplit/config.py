@@ -156,8 +156,8 @@ class PredictionSettings(_Frozen):
 
     antithetic: bool = True
     calibration_samples: Annotated[int, Field(ge=2)] = 50
-    tile: Positive = 256  # side of a tile's core, px
-    halo: Annotated[int, Field(ge=0)] = 64
+    tile: Positive = 512  # side of a tile's core, px
+    halo: Annotated[int, Field(ge=0)] | None = None  # px; None: measured on the trained network
 
 
 class Settings(_Frozen):
@@ -189,7 +189,7 @@ class Settings(_Frozen):
     @model_validator(mode="after")
     def _halo_fits_stride(self) -> Settings:
         stride = 2**self.network.levels
-        if self.prediction.halo % stride:
+        if (self.prediction.halo or 0) % stride:
             raise ValueError(
                 f"prediction.halo as a multiple of the total stride {stride}, "
                 f"not {self.prediction.halo}"

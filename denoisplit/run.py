@@ -19,6 +19,7 @@ from denoisplit.config import FORMAT_VERSION, RunConfig, Settings, parse, read_y
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
+from denoisplit.halo import EXACT, SAME, enough
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 
@@ -40,13 +41,21 @@ def build_network(settings: Settings) -> VSE:
 class Run:
     """A finished run: configuration, network in evaluation mode, calibration scalars.
 
-    ``calibration`` maps each structure to the factor that its posterior std is multiplied by.
+    ``calibration`` maps each structure to the factor that its posterior std is multiplied by,
+    ``halo_errors`` each halo (px) to what tiles differ by with it (`denoisplit.halo`).
     """
 
     path: Path
     config: RunConfig
     model: VSE
     calibration: dict[str, float]
+    halo_errors: dict[int, float]
+
+    @property
+    def halo(self) -> int:
+        """What a tile sees around its core, px: as set, or else as measured."""
+        given = self.config.settings.prediction.halo
+        return enough(self.halo_errors, SAME) if given is None else given
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,7 +102,8 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
             )
     model = build_network(config.settings)
     load_weights(model, path / WEIGHTS)
-    calibration = read_json(path / CALIBRATION).get("scalars")
+    stored = read_json(path / CALIBRATION)
+    calibration = stored.get("scalars")
     names = config.settings.names
     if not isinstance(calibration, dict) or set(calibration) != set(names):
         raise InputError(
@@ -109,8 +119,25 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
                 "copy the run again",
             )  # fmt: skip
     scalars = {name: float(calibration[name]) for name in names}
+    errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model.stride)
     ready_to_predict(model, device)
-    return Run(path, config, model, scalars)
+    return Run(path, config, model, scalars, errors)
+
+
+def _halo_errors(path: Path, stored: Any, stride: int) -> dict[int, float]:
+    """The measured halos of calibration.json; the exact one where none was measured."""
+    if stored is None:
+        return {EXACT * stride: 0.0}
+    try:
+        found = {int(halo): float(error) for halo, error in stored.items()}
+    except (AttributeError, TypeError, ValueError):
+        found = {}
+    if not found or any(halo < 0 or halo % stride or not e >= 0 for halo, e in found.items()):
+        raise InputError(
+            path, "halo_errors that are none", f"multiples of {stride} px to shares of the range",
+            "copy the run again",
+        )  # fmt: skip
+    return found
 
 
 def ready_to_predict(model: VSE, device: torch.device | str | None = None) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def test_a_run_is_what_was_saved(saved: Path) -> None:
     assert set(state) == set(original)
     assert all(torch.equal(state[key], original[key]) for key in original)
     assert not any(module.training for module in run.model.modules())
+
+
+def test_the_halo_is_the_measured_one_unless_set(folder: Path) -> None:
+    assert load(folder, device="cpu").halo == 240  # none was measured: the exact one
+    scalars = dict(zip(NAMES, (1.25, 0.75), strict=True))
+    errors = {48: 1e-3, 64: 5e-5, 80: 1e-5}
+    write_calibration(folder, {"scalars": scalars, "halo_errors": errors})
+    run = load(folder, device="cpu")
+    assert run.halo_errors == errors
+    assert run.halo == 80
+    settings = run.config.settings
+    given = settings.model_copy(
+        update={"prediction": settings.prediction.model_copy(update={"halo": 64})}
+    )
+    assert replace(run, config=run.config.model_copy(update={"settings": given})).halo == 64
 
 
 def test_a_saved_model_predicts_the_same_without_its_training_data(saved: Path) -> None:

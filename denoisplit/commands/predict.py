@@ -187,9 +187,9 @@ def _sampling(
 
 def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
     """Tile and halo, those of the run where none is given."""
-    settings, stride = run.config.settings.prediction, run.model.stride
-    tile = settings.tile if tile is None else tile
-    halo = settings.halo if halo is None else halo
+    stride = run.model.stride
+    tile = run.config.settings.prediction.tile if tile is None else tile
+    halo = run.halo if halo is None else halo
     if tile < stride or halo < 0 or halo % stride:
         raise InputError(
             "--tile and --halo", f"{tile} and {halo} px",

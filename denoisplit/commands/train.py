@@ -27,6 +27,7 @@ from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
+from denoisplit.halo import SAME, enough, halo_errors
 from denoisplit.images import Frames, fingerprint, read_frames, read_scenes
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
@@ -201,14 +202,17 @@ def calibrate_and_judge(
         prediction.calibration_samples, settings.seed, prediction.antithetic,
         keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
     )  # fmt: skip
-    tiling = {"tile": prediction.tile, "halo": prediction.halo}
     validation, test = (
         Scenes(getattr(data.clean, part), data.noise, data.superposition,
                seed=settings.seed, part=part)
         for part in ("validation", "test")
     )  # fmt: skip
+    errors = halo_errors(model, validation.inputs, seed=settings.seed)
+    halo = enough(errors, SAME) if prediction.halo is None else prediction.halo
+    tiling = {"tile": prediction.tile, "halo": halo}
     predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
     calibration = calibrate_on(validation, predicted, settings.names, models, sampling.samples)
+    calibration["halo_errors"] = errors
     predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
     metrics = judge(test, predicted, settings.names, calibration["scalars"], sampling)
     metrics["superposition"] = settings.data.superposition

@@ -109,6 +109,7 @@ def card(package: Package) -> str:
         names=" and ".join(run.names),
         tile=package.tile,
         halo=package.halo,
+        halo_error=_halo_error(package),
         stride=run.model.stride,
         validation=_validation(run),
         calibration=", ".join(f"{name} {a:.3g}" for name, a in run.calibration.items()),
@@ -117,6 +118,14 @@ def card(package: Package) -> str:
         training=training,
         test_image=package.example.origin,
     )
+
+
+def _halo_error(package: Package) -> str:
+    """What the halo of a package was measured to cost."""
+    error = package.run.halo_errors.get(package.halo)
+    if error is None:
+        return "not measured for this halo"
+    return f"by {error:.1g} of the data range at most, on validation images"
 
 
 def summary(package: Package) -> str:

@@ -17,6 +17,7 @@ import yaml
 from denoisplit.atomic import not_written, write_bytes
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
+from denoisplit.halo import CLOSE, enough
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, Run, load, noise_model_path
 from denoisplit_zoo.about import About, read_about
@@ -59,8 +60,9 @@ def export(
     tile : int
         N, side of the images and tiles that the package is made for, px.
     halo : int, optional
-        What a tile sees around what is kept of it, px; the run's own by default. Tile and halo are
-        multiples of the total stride, and the tile is larger than twice the halo.
+        What a tile sees around what is kept of it, px; by default what the trained network was
+        found to need (`denoisplit.halo.CLOSE`). Tile and halo are multiples of the total stride,
+        and the tile is larger than twice the halo.
     seed : int
         Another seed is another package with other samples of the same posterior.
     name : str, optional
@@ -87,7 +89,9 @@ def export(
     _check_sampling(kind, samples, seed)
     about_given, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
-    halo = run.config.settings.prediction.halo if halo is None else halo
+    if halo is None:
+        given = run.config.settings.prediction.halo
+        halo = enough(run.halo_errors, CLOSE) if given is None else given
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(run.names)

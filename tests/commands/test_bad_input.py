@@ -296,6 +296,16 @@ def test_folders_that_are_no_run(
         ("calibration.json", b"{", ("no JSON", "copy the run again")),
         ("calibration.json", b'{"scalars": {"ER": "x", "MT": 1}}', ("'x' of ER", "copy")),
         ("calibration.json", b'{"scalars": {"ER": NaN, "MT": 1}}', ("nan of ER", "copy")),
+        (
+            "calibration.json",
+            b'{"scalars": {"ER": 1, "MT": 1}, "halo_errors": {"40": 0}}',
+            ("halo_errors", "multiples of 16 px", "copy"),
+        ),
+        (
+            "calibration.json",
+            b'{"scalars": {"ER": 1, "MT": 1}, "halo_errors": [48]}',
+            ("halo_errors", "copy"),
+        ),
         ("calibration.json", None, ("without calibration.json", "--resume")),
         ("config.yaml", b"", ("config.yaml", "a YAML mapping")),
         ("config.yaml", b"format_version: 99", ("format version 99", "release")),

@@ -97,6 +97,7 @@ def test_metrics_and_history_belong_together(run_folder: Path) -> None:
     assert metrics["frames"] == 1
     assert metrics["samples"] == calibration["samples"] == 4
     assert metrics["reference"] == calibration["reference"] == "noise-free"
+    assert min(calibration["halo_errors"].values()) < 2e-5
     assert set(calibration["scalars"]) == set(metrics["structures"]) == {"ER", "MT"}
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4")]
     # fewer than ten samples: the form that bears them

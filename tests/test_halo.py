@@ -1,0 +1,62 @@
+"""The halo of a trained network is what tiles need to agree with one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from denoisplit.halo import CLOSE, SAME, enough, halo_errors
+from denoisplit.network import VSE
+from denoisplit.prediction import Sampling, predict_frame
+
+from .test_prediction import frame_of, network
+
+
+def far_sighted(factor: float) -> VSE:
+    """A network whose weights reach further the larger they are."""
+    model = network()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.weight.mul_(factor)
+    return model
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_tiles_with_the_measured_halo_equal_the_whole(factor: float) -> None:
+    """On other pixels than those that it was measured on, by about the same share of the range."""
+    model = far_sighted(factor)
+    errors = halo_errors(model, [frame_of(300, 260)], seed=1)
+    halo = enough(errors, SAME)
+    assert errors[halo] < SAME
+    assert halo < 240
+    frame = frame_of(45, 700)
+    sampling = Sampling(samples=2, seed=2, keep=2)
+    whole = predict_frame(model, frame, sampling, tile=1000, halo=halo)
+    tiled = predict_frame(model, frame, sampling, tile=64, halo=halo)
+    assert np.abs(tiled.samples - whole.samples).max() < 10 * SAME * np.ptp(frame)
+    assert np.abs(tiled.samples - whole.samples).max() > 0
+
+
+def test_a_network_that_sees_further_needs_a_larger_halo() -> None:
+    near, far = (halo_errors(far_sighted(f), [frame_of(300, 300)], seed=1) for f in (1, 1.5))
+    assert enough(far, SAME) > enough(near, SAME)
+    shared = sorted(set(near) & set(far))
+    assert all(far[halo] > near[halo] for halo in shared)
+    assert min(shared) == 48
+
+
+def test_the_exact_halo_is_the_last_that_is_tried() -> None:
+    """Weights that magnify: whatever reaches the core at all is seen, and at 240 px nothing is."""
+    errors = halo_errors(far_sighted(2), [frame_of(64, 64), frame_of(20, 90)], seed=1)
+    assert list(errors) == list(range(48, 241, 16))[: len(errors)]
+    assert min(errors.values()) == errors[max(errors)] < SAME
+
+
+def test_the_smallest_halo_that_is_good_enough() -> None:
+    errors = {48: 1e-2, 64: 1e-3, 80: 1e-5}
+    assert enough(errors, CLOSE) == 64
+    assert enough(errors, SAME) == 80
+    assert enough({48: 1.0, 64: 0.5}, SAME) == 64  # none is: the largest
