@@ -11,7 +11,7 @@ from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.splits import Group, Image, check_registered
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, judge, predict_scenes
-from denoisplit.images import Frames, fingerprint, read_frames
+from denoisplit.images import Files, Frames, fingerprint, read_frames
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.references import (
@@ -23,7 +23,6 @@ from denoisplit.references import (
 from denoisplit.run import Run, load
 
 PathLike = str | Path
-Files = Sequence[PathLike] | PathLike
 
 LOW_CORRELATION = 0.2  # of recorded images with a truth that should explain them
 
@@ -168,7 +167,7 @@ def _recorded_scenes(
         _check_gains(run, scenes)
         _warn_of_training_images(run, recorded)
     else:
-        together = read_frames(_files(mixed)).images
+        together = read_frames(mixed).images
         for name, t in zip(run.names, clean, strict=True):
             _check_fields(name, t, together, "--mixed")
         scenes = scenes_of_mixed(together, clean, run.superposition)
@@ -210,10 +209,6 @@ def _sampling(samples: int, seed: int, *, antithetic: bool) -> Sampling:
     return Sampling(samples, seed, antithetic, keep=1)
 
 
-def _files(files: Files) -> Sequence[PathLike]:
-    return [files] if isinstance(files, str | Path) else files
-
-
 def _images(frames: Sequence[Frames]) -> Group:
     return tuple(f.images for f in frames)
 
@@ -242,7 +237,7 @@ def _frames(run: Run, groups: Mapping[str, Files], option: str) -> list[Frames]:
                 option, f"the structures {', '.join(groups)}",
                 f"those of the run: {expected}", "give each of them once",
             )  # fmt: skip
-    return [read_frames(_files(groups[name])) for name in run.names]
+    return [read_frames(groups[name]) for name in run.names]
 
 
 def _warn_of_training_images(run: Run, frames: Sequence[Frames]) -> None:

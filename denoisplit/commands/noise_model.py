@@ -16,7 +16,7 @@ from denoisplit.config import Preset, Settings, settings_from
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
-from denoisplit.images import read_frames
+from denoisplit.images import Files, each_of, read_frames
 from denoisplit.images.scenes import read_scenes
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.guards import correlation_warning
@@ -55,11 +55,11 @@ class NoiseModelFit:
 def fit_noise_model(
     output: PathLike,
     *,
-    repeats: Sequence[PathLike] = (),
-    clean: Sequence[PathLike] = (),
-    noisy: Sequence[PathLike] = (),
-    signal: Sequence[PathLike] = (),
-    observed: Sequence[PathLike] = (),
+    repeats: Files = (),
+    clean: Files = (),
+    noisy: Files = (),
+    signal: Files = (),
+    observed: Files = (),
     synthetic_poisson: float = 0.0,
     synthetic_gaussian: float = 0.0,
     preset: Preset | None = None,
@@ -74,15 +74,15 @@ def fit_noise_model(
     ----------
     output : path
         The noise model (.npz) in the exchange format; the page is the .html file beside it.
-    repeats : sequence of path
+    repeats : path or sequence of path
         Shots of static scenes. A file of several planes is one scene; all files of one plane
         together are another.
-    clean : sequence of path
+    clean : path or sequence of path
         Clean images, to which the synthetic noise is added.
-    noisy : sequence of path
+    noisy : path or sequence of path
         Noisy images alone: a Noise2Void denoiser is trained on them. Until the model is written,
         a checkpoint lies beside it, from which the same call goes on after an interruption.
-    signal, observed : sequence of path
+    signal, observed : path or sequence of path
         Long and short exposures of the same fields, in the same order.
     synthetic_poisson : float
         f, raw intensity per event; with ``clean``.
@@ -109,7 +109,7 @@ def fit_noise_model(
     path = Path(output)
     every = {"repeats": repeats, "clean": clean, "noisy": noisy, "signal": signal,
              "observed": observed}  # fmt: skip
-    given = {kind: files for kind, files in every.items() if files}
+    given = {kind: each_of(files) for kind, files in every.items() if files}
     _check_route(tuple(given))
     if not clean:
         _refuse_without("--clean", ("--synthetic-poisson", synthetic_poisson),

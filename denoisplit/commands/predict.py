@@ -13,7 +13,7 @@ import xarray as xr
 from denoisplit.atomic import not_written
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
-from denoisplit.images import list_files, read_image, write_ome_tiffs
+from denoisplit.images import Files, list_files, read_image, write_ome_tiffs
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
@@ -36,7 +36,7 @@ class SplitImage:
 
 def predict(
     run: Run | PathLike,
-    files: Sequence[PathLike],
+    files: Files,
     output: PathLike,
     *,
     samples: int = 50,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.images import Files
 from denoisplit.reproduction.fig_s1 import fig_s1, table
 
 PathLike = str | Path
@@ -13,9 +14,7 @@ PathLike = str | Path
 ITEMS = {"S1": (fig_s1, table)}
 
 
-def reproduce(
-    item: str, structures: Mapping[str, Sequence[PathLike]], output: PathLike, **options: Any
-) -> str:
+def reproduce(item: str, structures: Mapping[str, Files], output: PathLike, **options: Any) -> str:
     """Reproduce a figure of the paper; returns it as a table.
 
     Parameters

@@ -18,14 +18,14 @@ from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.images import check_tiff_name, read_frames, write_ome_tiffs
+from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
 
 PathLike = str | Path
 
 
 def superpose(
-    structures: Mapping[str, Sequence[PathLike]],
+    structures: Mapping[str, Files],
     output: Sequence[PathLike] | PathLike,
     *,
     run: Run | PathLike | None = None,

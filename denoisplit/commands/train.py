@@ -15,7 +15,6 @@ import torch
 import denoisplit
 from denoisplit.atomic import not_written, write_json
 from denoisplit.commands.train_settings import (
-    Files,
     check_same_images,
     check_same_settings,
     files_of,
@@ -28,7 +27,7 @@ from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
 from denoisplit.halo import SAME, enough, halo_errors
-from denoisplit.images import Frames, fingerprint, read_frames, read_scenes
+from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
@@ -60,7 +59,7 @@ LIBRARIES = ("torch", "lightning", "numpy", "xarray", "tifffile", "safetensors",
 
 
 def train(
-    structures: Mapping[str, Sequence[PathLike]] | None = None,
+    structures: Mapping[str, Files] | None = None,
     output: PathLike = "run",
     *,
     noise_models: Mapping[str, PathLike] | None = None,

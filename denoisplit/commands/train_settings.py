@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from denoisplit.config import Facts, Settings
 from denoisplit.errors import InputError
+from denoisplit.images import Files, each_of
 
 PathLike = str | Path
-Files = Sequence[PathLike] | PathLike
 
 # options of the command line -> the group of settings that they belong to
 GROUP_OF = {
@@ -24,7 +24,7 @@ GROUP_OF = {
 
 
 def settings_values(
-    structures: Mapping[str, Sequence[PathLike]],
+    structures: Mapping[str, Files],
     noise_models: Mapping[str, PathLike] | None,
     repeats: Mapping[str, Files] | None,
     offsets: Mapping[str, float] | None,
@@ -32,7 +32,7 @@ def settings_values(
 ) -> dict[str, Any]:
     """Plain values of Settings from the arguments of `train`."""
     entries: list[dict[str, Any]] = [
-        {"name": name, "files": [str(f) for f in files]} for name, files in structures.items()
+        {"name": name, "files": _texts(files)} for name, files in structures.items()
     ]
     by_name = {entry["name"]: entry for entry in entries}
     known: dict[str, Mapping[str, Any]] = {
@@ -64,7 +64,7 @@ def settings_values(
 
 
 def _texts(files: Files) -> list[str]:
-    return [str(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    return [str(file) for file in each_of(files)]
 
 
 def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:

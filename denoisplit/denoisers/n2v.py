@@ -150,7 +150,7 @@ def train_n2v(
     Returns
     -------
     N2V
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the device that it was trained on.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def train_n2v(
             on_step(done, training.steps)
     model = training.model
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as in files
-    return model.cpu().eval()
+    return model.eval()
 
 
 class _Training:

@@ -1,13 +1,15 @@
 """Image files in and out: named axes, channel names, pixel size in micrometres."""
 
-from denoisplit.images.files import list_files, read_image
+from denoisplit.images.files import Files, each_of, list_files, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames
 from denoisplit.images.scenes import read_scenes
 from denoisplit.images.write import check_tiff_name, write_ome_tiff, write_ome_tiffs
 
 __all__ = [
+    "Files",
     "Frames",
     "check_tiff_name",
+    "each_of",
     "fingerprint",
     "list_files",
     "read_frames",

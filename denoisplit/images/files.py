@@ -12,6 +12,9 @@ from denoisplit.errors import InputError
 from denoisplit.images.mrc import read_mrc
 from denoisplit.images.tiff import read_tiff
 
+PathLike = str | Path
+Files = Sequence[PathLike] | PathLike
+
 _READERS: dict[str, Callable[[Path], xr.DataArray]] = {
     ".tif": read_tiff,
     ".tiff": read_tiff,
@@ -55,12 +58,17 @@ def read_image(path: Path | str) -> xr.DataArray:
     return reader(path)
 
 
-def list_files(entries: Sequence[Path | str]) -> list[Path]:
+def each_of(files: Files) -> list[PathLike]:
+    """A single name as a list of one, several as a list."""
+    return [files] if isinstance(files, str | Path) else list(files)
+
+
+def list_files(entries: Files) -> list[Path]:
     """Expand files, folders and patterns to single image files.
 
     Parameters
     ----------
-    entries : sequence of Path or str
+    entries : Path or str, or a sequence of them
         Files, folders (every image file directly in it, ``img2`` before ``img10``, hidden files
         left out), or patterns with ``*`` or ``?`` for shells that do not expand them.
 
@@ -74,7 +82,7 @@ def list_files(entries: Sequence[Path | str]) -> list[Path]:
     InputError
         No entry, a missing file, an empty folder, an unsupported file type, or a file named twice.
     """
-    files = [file for entry in entries for file in _expand(Path(entry))]
+    files = [file for entry in each_of(entries) for file in _expand(Path(entry))]
     if not files:
         raise InputError("images", "no file name", "at least one file or folder", "name one")
     seen: set[Path] = set()

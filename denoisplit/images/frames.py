@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.files import list_files, read_image
+from denoisplit.images.files import Files, each_of, list_files, read_image
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Frames:
     pixel_size_um: dict[str, float]
 
 
-def read_frames(files: Sequence[Path | str]) -> Frames:
+def read_frames(files: Files) -> Frames:
     """Read all frames of one structure.
 
     Parameters
@@ -74,7 +73,7 @@ def read_frames(files: Sequence[Path | str]) -> Frames:
     return Frames(tuple(images), tuple(origins), paths, pixel_size_um or {})
 
 
-def fingerprint(files: Sequence[Path | str]) -> list[dict[str, str | int]]:
+def fingerprint(files: Files) -> list[dict[str, str | int]]:
     """What identifies the data of a run, whatever folder they lie in.
 
     Parameters
@@ -92,7 +91,7 @@ def fingerprint(files: Sequence[Path | str]) -> list[dict[str, str | int]]:
     InputError
         A file that cannot be read.
     """
-    return [_fingerprint(Path(file)) for file in files]
+    return [_fingerprint(Path(file)) for file in each_of(files)]
 
 
 def _fingerprint(file: Path) -> dict[str, str | int]:

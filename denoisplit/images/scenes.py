@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.files import list_files
+from denoisplit.images.files import Files, list_files
 from denoisplit.images.frames import read_frames
 
 
-def read_scenes(files: Sequence[Path | str]) -> list[NDArray[Any]]:
+def read_scenes(files: Files) -> list[NDArray[Any]]:
     """Read shots of scenes that do not move.
 
     Parameters

@@ -87,8 +87,8 @@ def gather(signal: Flat, residual: Flat) -> Cells:
 def variances(signal: Flat, residual: Flat) -> Variances | None:
     """Empirical variance of residuals, in bins of equal width and in bins of equally many pairs.
 
-    Taken about the mean of the bin: where the signal is a little off, that is no noise. None if no
-    bin holds enough pairs, or one of them holds no noise.
+    Taken about the mean of the bin: where the signal is a little off, that is no noise. Bins of too
+    few pairs, or without any noise, are left out; None if no bin remains.
     """
     bin_ = place(signal, edges_of(signal))
     n, sum_s, sum_r, sum_q = (
@@ -110,7 +110,9 @@ def variances(signal: Flat, residual: Flat) -> Variances | None:
     share, variance, count, weight = (
         np.concatenate(parts) for parts in (shares, found, counts, weights)
     )
-    if not variance.size or not (variance > 0).all():
+    noisy = variance > 0
+    share, variance, count, weight = (v[noisy] for v in (share, variance, count, weight))
+    if not variance.size:
         return None
     shrunk = towards_line(share @ (sum_s / n), variance, count)
     return Variances(sum_s / n, share, shrunk, weight / weight.sum())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from denoisplit.errors import InputError
 from denoisplit.noise_models.archive import read_arrays
 from denoisplit.noise_models.cells import flat_pairs
+from denoisplit.noise_models.guards import check_direction
 
 KEYS = ("histogram", "min_value", "max_value")
 EMPTY = 1e-30  # added to every cell
@@ -138,8 +139,11 @@ class HistogramModel(nn.Module):
         ------
         ValueError
             If shapes differ, values are not finite, or all are the same.
+        InputError
+            If signal and observation are swapped.
         """
         s, y = flat_pairs(signal, observed)
+        check_direction(signal=s, observed=y)
         low, high = (float(f([f(s), f(y)])) for f in (np.min, np.max)) if s.size else (0.0, 0.0)
         if low == high:
             raise ValueError("all values are the same: a noise model needs a range")

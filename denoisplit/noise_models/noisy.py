@@ -24,6 +24,7 @@ FLAT = 0.05  # share of the blocks, those of least variance
 FEWEST = 4  # blocks
 WIDE = 1.5  # times what structures correlate over two pixels, they do over one
 ENOUGH = 8_000_000  # pixels
+STEP = 3  # times what it takes to denoise a patch, a step of training takes for it
 
 
 def pairs_of_noisy(
@@ -43,21 +44,37 @@ def pairs_of_noisy(
     settings : N2VSettings
     seed : int
         Of the training, and of the choice of pixels.
-    checkpoint, on_step
+    checkpoint : Path, optional
         See `denoisplit.denoisers.train_n2v`.
+    on_step : callable, optional
+        Called with (steps done, steps in all); to denoise frames counts as the steps of a training
+        that take as long.
 
     Raises
     ------
     InputError
         What `check_noisy` refuses, or if the training diverges.
     """
+    of_step = STEP * settings.batch * settings.patch**2  # px
+    each = [max(1, round(frame.size / of_step)) for frame in frames]
+    trained = 0
+
+    def on_training(done: int, total: int) -> None:
+        nonlocal trained
+        trained = total
+        if on_step is not None:
+            on_step(done, total + sum(each))
+
     denoiser = train_n2v(
         frames, settings, seed=seed, valid=unlimited(frames), checkpoint=checkpoint,
-        on_step=on_step,
+        on_step=on_training,
     )  # fmt: skip
-    pairs = from_denoised(
-        denoised=[denoiser.denoise(frame) for frame in frames], noisy=frames, seed=seed
-    )
+    denoised = []
+    for number, frame in enumerate(frames, start=1):
+        denoised.append(denoiser.denoise(frame))
+        if on_step is not None:
+            on_step(trained + sum(each[:number]), trained + sum(each))
+    pairs = from_denoised(denoised=denoised, noisy=frames, seed=seed)
     # correlated noise is in part predicted from its neighbours, and then lacks in the residuals
     residual, flat = pairs.correlation, flat_correlation(frames)
     return replace(pairs, correlation=(max(residual[0], flat[0]), max(residual[1], flat[1])))

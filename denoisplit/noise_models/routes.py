@@ -228,7 +228,13 @@ def _check_noise(model: GaussianMixture, noise: SyntheticNoise, path: str) -> No
     for key in ("poisson_factor", "gaussian_sigma"):
         if key not in model.about:
             continue
-        stored, needed = float(model.about[key]), float(getattr(noise, key))
+        try:
+            stored, needed = float(model.about[key]), float(getattr(noise, key))
+        except (TypeError, ValueError):
+            raise InputError(
+                path, f"the {key.replace('_', ' ')} {model.about[key]!r}", "a number",
+                "fit the noise model again",
+            ) from None  # fmt: skip
         if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):
             raise InputError(
                 path, f"a noise model made for {key.replace('_', ' ')} {stored:g}",

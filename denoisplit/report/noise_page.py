@@ -10,7 +10,7 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.noise_models.quality import Quality
 from denoisplit.report.html import document, figure, paragraphs, section, small
-from denoisplit.report.noise_plots import digits, line_text, noise_figures
+from denoisplit.report.noise_plots import digits, line_text, line_words, noise_figures
 
 
 def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
@@ -37,7 +37,7 @@ def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs
     return document(
         f"{name}: a noise model", head, paragraphs(*rest),
         section("Does it fit?", _figures(model, quality, pairs, None)),
-        section("Numbers", _numbers(model, quality)),
+        section("Numbers", _numbers(model, quality, pairs)),
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def noise_section(
     return (
         paragraphs(*quality.verdict())
         + _figures(model, quality, pairs, colour)
-        + _numbers(model, quality)
+        + _numbers(model, quality, pairs)
     )
 
 
@@ -70,7 +70,7 @@ def _figures(model: GaussianMixture, quality: Quality, pairs: Pairs, colour: str
     )
 
 
-def _numbers(model: GaussianMixture, quality: Quality) -> str:
+def _numbers(model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
     low, high = quality.signal_range
     along_x, along_y = quality.correlation
     rows = {
@@ -86,6 +86,9 @@ def _numbers(model: GaussianMixture, quality: Quality) -> str:
         "Left out as saturated": f"{100 * quality.saturated:.2g} %",
         "Left out as clipped at the lower end": f"{100 * quality.clipped:.2g} %",
     }
+    if pairs.line is not None:
+        gain, offset = pairs.line
+        rows["Signal, from the long exposure"] = line_words(gain, "intensity", offset)
     body = "".join(
         f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in rows.items()
     )

@@ -225,8 +225,12 @@ def _likelihoods(axes: Axes, quality: Quality, colour: str) -> None:
 
 def line_text(quality: Quality) -> str:
     """The straight line of the variance in words, raw units."""
-    sign = "−" if quality.offset < 0 else "+"
-    return f"{digits(quality.gain)} × signal {sign} {digits(abs(quality.offset))}"
+    return line_words(quality.gain, "signal", quality.offset)
+
+
+def line_words(slope: float, of: str, offset: float) -> str:
+    """A straight line in words."""
+    return f"{digits(slope)} × {of} {'−' if offset < 0 else '+'} {digits(abs(offset))}"
 
 
 def digits(value: float) -> str:

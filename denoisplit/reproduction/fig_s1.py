@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from denoisplit.atomic import write_bytes, write_text
 from denoisplit.commands.train import PathLike, train
 from denoisplit.errors import InputError
+from denoisplit.images import Files
 from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell
@@ -36,7 +37,7 @@ class Score(NamedTuple):
 
 
 def fig_s1(
-    structures: Mapping[str, Sequence[PathLike]],
+    structures: Mapping[str, Files],
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,

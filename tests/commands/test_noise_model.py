@@ -119,6 +119,14 @@ def test_noisy_images_alone(fit: Call, images: Path) -> None:
     assert GaussianMixture.load("new/model.npz").about["source"] == told["source"]
 
 
+def test_one_path_is_a_list_of_one(images: Path, tmp_path: Path) -> None:
+    fits = [
+        denoisplit.fit_noise_model(tmp_path / f"{k}.npz", repeats=given, noise_model_fit=QUICK)
+        for k, given in enumerate((str(images / "shots.tif"), [images / "shots.tif"]))
+    ]
+    assert fits[0].path.read_bytes() == fits[1].path.read_bytes()
+
+
 def test_shots_in_one_file_or_in_many(fit: Call, images: Path) -> None:
     fit("--repeats", images / "shots.tif", output="stack.npz")
     fit("--repeats", *(images / f"shot{n}.tif" for n in range(12)), output="files.npz")

@@ -50,7 +50,8 @@ def test_without_a_word_about_noise_the_images_own_is_learnt(
     config = bench.yaml(tmp_path, n2v={**N2V, "max_steps": 20})
     answer = works("train", "--config", config, "-o", "run", *noisy(bench, tmp_path, "ER", "MT"))
     for name in ("ER", "MT"):
-        for said in (f"denoiser of {name}", f"noise model of {name}", f"noise model of {name}: "):
+        # the bar of the denoiser, that of the fit, and the verdict
+        for said in (f"denoiser of {name}", f"noise model of {name} ", f"noise model of {name}: "):
             assert said in answer.err
     run = load("run")
     assert [model.about["source"] for model in run.noise_models()] == [

@@ -67,9 +67,16 @@ def test_few_pairs_have_no_variance() -> None:
     assert variances(signal, residual) is None
 
 
-def test_signals_without_noise_have_none_either() -> None:
+def test_bins_without_noise_are_left_out() -> None:
+    """As of a detector that shows one value below a threshold: the others still have a variance."""
     signal = np.linspace(0, 1, 100_000)
-    assert variances(signal, np.where(signal > 0.5, np.sin(1e5 * signal), 0)) is None
+    noise = np.random.default_rng(0).standard_normal(signal.size)
+    found = variances(signal, np.where(signal > 0.5, noise, 0))
+    assert found is not None
+    assert (found.share @ found.signal).min() > 0.48  # one bin lies on both sides of the threshold
+    assert found.weight.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found.variance[1:-1], 1, rtol=0.6)
+    assert variances(signal, 0 * signal) is None
 
 
 def test_uncertain_variances_go_to_the_line_if_it_holds() -> None:

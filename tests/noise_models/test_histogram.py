@@ -34,6 +34,12 @@ def model() -> HistogramModel:
     return HistogramModel.fit(signal=signal, observed=observed, bins=64)
 
 
+def test_swapped_arguments_are_refused() -> None:
+    signal, observed = pairs()
+    with pytest.raises(InputError, match="signal and observed seem to be swapped"):
+        HistogramModel.fit(signal=observed, observed=signal, bins=64)
+
+
 def reference(signal: Array, observed: Array, bins: int, at_y: Array, at_s: Array) -> list[float]:
     """Method: the density at some pairs, from the definition."""
     low, high = min(signal.min(), observed.min()), max(signal.max(), observed.max())

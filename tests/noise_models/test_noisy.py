@@ -53,7 +53,15 @@ def test_dark_photon_counts_are_targets(kind: str, background: float) -> None:
 def test_pairs_hold_no_saturated_pixels() -> None:
     noisy = camera(200 * scaled(), gain=4.0, read_noise=3.0, offset=60.0, seed=0)
     frames = [*np.minimum(noisy, 180)]
-    pairs = pairs_of_noisy(frames, SETTINGS, seed=0)
+    told: list[tuple[int, int]] = []
+    pairs = pairs_of_noisy(
+        frames, SETTINGS, seed=0, on_step=lambda *progress: told.append(progress)
+    )
+    # training and denoising, one progress that never goes back
+    done, totals = zip(*told, strict=True)
+    assert all(a < b for a, b in pairwise(done))
+    assert len(set(totals)) == 1 and done[-1] == totals[0]
+    assert len(told) == SETTINGS.max_steps + len(frames)
     assert 0 < pairs.saturated < 0.1 and pairs.clipped == 0
     assert pairs.observed.max() < 180
     assert len(pairs) < sum(frame.size for frame in frames)

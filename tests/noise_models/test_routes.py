@@ -166,6 +166,26 @@ def test_a_fit_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert model.to_bytes() == fit.model.to_bytes()
 
 
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (3.0, ("poisson factor 3", "2 as in the data")),
+        ("two", ("poisson factor 'two'", "a number")),
+    ],
+)
+def test_a_file_for_other_noise_is_refused(
+    stored: float | str, says: tuple[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "given.npz"
+    model = GaussianMixture(np.zeros((3, 2)), 0, 1000, 1.0, {"poisson_factor": stored})
+    file.write_bytes(model.to_bytes())
+    settings, data = material(CLEAN, {"ER": {"noise_model": str(file)}}, data=SYNTHETIC)
+    with pytest.raises(InputError) as caught:
+        noise_models_at_hand(settings, data, {})
+    text = str(caught.value)
+    assert text.startswith(str(file)) and all(word in text for word in says)
+
+
 def test_of_a_given_file_the_model_alone_is_kept(tmp_path: Path) -> None:
     keep(tmp_path, "MT", Fitted(GaussianMixture(np.zeros((3, 2)), 0.0, 1.0, 0.1)))
     assert [path.name for path in tmp_path.iterdir()] == ["MT.npz"]

@@ -173,6 +173,12 @@ def test_page_says_how_well_it_fits() -> None:
         assert words.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;") in text
 
 
+def test_page_of_exposures_says_how_they_were_brought_to_one_scale() -> None:
+    page = noise_page("ER", gaussian(), quality(), replace(pairs(), line=(0.4, -12.0)))
+    assert "<td>0.400 × intensity − 12.0</td>" in page
+    assert "from the long exposure" not in noise_page("ER", gaussian(), quality(), pairs())
+
+
 def test_section_is_a_part_of_a_page() -> None:
     part = noise_section(gaussian(), quality(), pairs(), colour="#123456")
     assert "<html" not in part and part.count("<img ") == 2
