@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from denoisplit.errors import InputError
 from denoisplit.noise_models.archive import read_arrays
-from denoisplit.noise_models.cells import flat_pairs
+from denoisplit.noise_models.cells import Flat, flat_pairs
 from denoisplit.noise_models.guards import check_direction
 
 KEYS = ("histogram", "min_value", "max_value")
@@ -144,6 +144,11 @@ class HistogramModel(nn.Module):
         """
         s, y = flat_pairs(signal, observed)
         check_direction(signal=s, observed=y)
+        return cls.counted(s, y, bins=bins)
+
+    @classmethod
+    def counted(cls, s: Flat, y: Flat, *, bins: int = 100) -> HistogramModel:
+        """`fit` of pairs that are known to be such."""
         low, high = (float(f([f(s), f(y)])) for f in (np.min, np.max)) if s.size else (0.0, 0.0)
         if low == high:
             raise ValueError("all values are the same: a noise model needs a range")

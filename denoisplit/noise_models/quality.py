@@ -239,7 +239,7 @@ def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> 
     residual = known - fitted.signal
     mean, variance = float(residual.mean()), float(residual.var())
     square = float(((observed - judged.signal - mean) ** 2).mean())
-    table = HistogramModel.fit(signal=fitted.signal, observed=known)
+    table = HistogramModel.counted(fitted.signal, known)
     levels = _apply(model.cumulative, observed, judged.signal)
     bins = _variance_bins(model, fitted, held)
     # by the model's variance, as the measured one of few pairs may be next to nothing
