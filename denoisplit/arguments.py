@@ -234,8 +234,13 @@ def build_parser() -> argparse.ArgumentParser:
     export = command("export", "write a run as a bioimage.io model package")
     export.add_argument("run", metavar="RUN", nargs="?")
     export.add_argument("-o", "--output", metavar="PACKAGE.zip", help="the package to write")
-    export.add_argument("--kind", choices=("mmse",), help="mmse: posterior mean and std")
-    export.add_argument("--samples", type=int, metavar="K", help="posterior samples (default 16)")
+    export.add_argument(
+        "--kind", choices=("mmse", "samples", "split"),
+        help="mmse: posterior mean and std (default); samples: single samples; split: the mean",
+    )  # fmt: skip
+    export.add_argument(
+        "--samples", type=int, metavar="K", help="posterior samples (default 16; 8 of samples)"
+    )
     export.add_argument("--tile", type=int, metavar="PX", help="side of its tiles (default 256)")
     export.add_argument("--halo", type=int, metavar="PX", help="what tiles see around their core")
     export.add_argument("--seed", type=int, metavar="N", help="seed of the samples (default 0)")

@@ -23,6 +23,7 @@ from denoisplit.report.table import ROWS, cell, metrics_columns
 from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run, noise_model_path, read_json
 from denoisplit_zoo.about import About
 from denoisplit_zoo.example import Example
+from denoisplit_zoo.kinds import KINDS
 from denoisplit_zoo.weights import OPSET
 
 TAGS = (
@@ -68,8 +69,7 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "timestamp": trained.isoformat(timespec="seconds"),
         "tags": list(dict.fromkeys((*TAGS, *about.tags))),
         "input_description": "raw intensities of the superposed structures, one channel",
-        "output_description": "mean of the posterior samples per structure, then calibrated "
-        "standard deviations",
+        "output_description": KINDS[package.kind].output,
         "tile": package.tile,
         "halo": package.halo,
         "channels": list(package.channels),
@@ -97,6 +97,10 @@ def card(package: Package) -> str:
     counts = ", ".join(f"{count} {part}" for part, count in facts.frames.items())
     steps = _steps(run)
     training = f"{steps} steps" if steps else "an unknown number of steps"
+    kind = KINDS[package.kind]
+    meaning = Template(kind.channels).substitute(
+        structures=len(run.names), samples=package.arguments["samples"]
+    )
     return _template("card.md").substitute(
         name=package.name,
         description=summary(package),
@@ -105,18 +109,41 @@ def card(package: Package) -> str:
         seed=package.arguments["seed"],
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
-        structure_count=len(run.names),
+        returns=kind.returns,
+        channel_meaning=_wrapped(meaning, indent="  "),
+        uncertainty=_uncertainty(package),
+        deviations=_deviations(package),
         names=" and ".join(run.names),
         tile=package.tile,
         halo=package.halo,
         halo_error=_halo_error(package),
         stride=run.model.stride,
         validation=_validation(run),
-        calibration=", ".join(f"{name} {a:.3g}" for name, a in run.calibration.items()),
         training_data=package.about.training_data,
         frames=f"Frames: {counts}.",
         training=training,
         test_image=package.example.origin,
+    )
+
+
+def _uncertainty(package: Package) -> str:
+    """What to look at where the result may be wrong."""
+    return {
+        "mmse": "look at the standard deviation",
+        "samples": "compare the samples",
+        "split": "look at its samples or standard deviation, which other packages return",
+    }[package.kind]
+
+
+def _deviations(package: Package) -> str:
+    """The calibration, where there is something that it applies to."""
+    if package.kind != "mmse":
+        return ""
+    factors = ", ".join(f"{name} {a:.3g}" for name, a in package.run.calibration.items())
+    return (
+        f"Standard deviations are multiplied by these calibration factors: {factors}. They were "
+        "calibrated on average: single pixels, and images unlike those of the training, may have "
+        "larger errors than they say.\n"
     )
 
 
@@ -134,7 +161,7 @@ def summary(package: Package) -> str:
     kind = package.run.config.settings.data.superposition
     return package.about.description or (
         f"Splits a noisy fluorescence image that is the {kind} of {names} into these structures, "
-        "free of noise, with a calibrated standard deviation for every pixel."
+        f"{KINDS[package.kind].gives}."
     )
 
 
@@ -213,6 +240,10 @@ def _steps(run: Run) -> int | None:
 
 def _people(people: Sequence[Any]) -> list[dict[str, str]]:
     return [person.model_dump(exclude_none=True) for person in people]
+
+
+def _wrapped(text: str, *, indent: str) -> str:
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
 
 
 def _template(name: str) -> Template:

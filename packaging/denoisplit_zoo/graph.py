@@ -115,3 +115,24 @@ class MeanAndStd(Sampler):
             moments.add(sample)
         std = moments.std(antithetic=self.antithetic) * self.calibration
         return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
+
+
+class Split(Sampler):
+    """Posterior mean of every structure, (B, 1, Y, X) -> (B, C, Y, X), raw units."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Means of the structures, in channel order."""
+        height, width = raw.shape[-2:]
+        moments = Moments(self.zero)
+        for sample in self.draw(self.pad(raw)):
+            moments.add(sample)
+        return moments.mean[..., :height, :width]
+
+
+class Samples(Sampler):
+    """Posterior samples, (B, 1, Y, X) -> (B, K C, Y, X), raw units."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """All structures of the first sample, then those of the second, and so on."""
+        height, width = raw.shape[-2:]
+        return torch.cat(list(self.draw(self.pad(raw))), dim=1)[..., :height, :width]

@@ -26,10 +26,10 @@ from denoisplit_zoo.archive import DESCRIPTION, pack, validate
 from denoisplit_zoo.cover import cover
 from denoisplit_zoo.description import Package, card, description
 from denoisplit_zoo.example import given_example, held_out_example
+from denoisplit_zoo.kinds import channel_names, kind_of
 from denoisplit_zoo.weights import build_graph, graph_arguments, onnx, state_dict, torchscript
 
 PathLike = str | Path
-KINDS = ("mmse",)
 TITLES = {"denoisplit": "denoiSplit", "altered_musplit": "Altered muSplit"}
 
 
@@ -38,7 +38,7 @@ def export(
     output: PathLike,
     *,
     kind: str = "mmse",
-    samples: int = 16,
+    samples: int | None = None,
     tile: int = 256,
     halo: int | None = None,
     seed: int = 0,
@@ -53,10 +53,11 @@ def export(
     run : Run or path
     output : path
         The package, a new file named ``.zip``.
-    kind : {"mmse"}
-        Output channels: posterior mean of every structure, then their calibrated std.
-    samples : int
-        K posterior samples, at least 2.
+    kind : {"mmse", "samples", "split"}
+        Output channels: posterior mean of every structure, then their calibrated std; or single
+        samples, each with all structures; or the means alone.
+    samples : int, optional
+        K posterior samples: 16 by default, at least 2 for "mmse"; 8 of "samples".
     tile : int
         N, side of the images and tiles that the package is made for, px.
     halo : int, optional
@@ -86,7 +87,7 @@ def export(
     """
     output = Path(output)
     _check_output(output)
-    _check_sampling(kind, samples, seed)
+    samples = _checked_samples(kind, samples, seed)
     about_given, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
     if halo is None:
@@ -94,12 +95,12 @@ def export(
         halo = enough(run.halo_errors, CLOSE) if given is None else given
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
-    channels = channel_names(run.names)
+    channels = channel_names(kind, run.names, samples)
     example = given_example(test_image, tile) if test_image else held_out_example(run, tile)
     _make_parent(output)
 
-    arguments = graph_arguments(run, samples=samples, seed=seed)
-    graph = build_graph(run, arguments)
+    arguments = graph_arguments(run, samples=samples, seed=seed, kind=kind)
+    graph = build_graph(run, arguments, kind)
     image = torch.from_numpy(example.image)[None, None]
     with torch.inference_mode():
         split: npt.NDArray[np.float32] = graph(image).numpy()
@@ -148,25 +149,6 @@ def export(
     return output
 
 
-def channel_names(structures: tuple[str, ...]) -> list[str]:
-    """Output channels: structures, then their standard deviations, as identifiers.
-
-    Raises
-    ------
-    InputError
-        If two channels would have one name.
-    """
-    plain = [re.sub(r"\W+", "_", name).strip("_") for name in structures]
-    plain = [f"s_{name}" if not name[:1].isalpha() else name for name in plain]
-    names = [*plain, *(f"{name}_std" for name in plain)]
-    if len(set(names)) < len(names):
-        raise InputError(
-            "channel names", f"the structures {', '.join(structures)}",
-            "names that differ in letters or digits", "train with other names",
-        )  # fmt: skip
-    return names
-
-
 def _check_output(output: Path) -> None:
     if output.suffix.lower() != ".zip":
         raise InputError(output, "another ending", "a file name that ends with .zip", "add it")
@@ -181,15 +163,17 @@ def _make_parent(output: Path) -> None:
         raise not_written(output, error) from error
 
 
-def _check_sampling(kind: str, samples: int, seed: int) -> None:
-    if kind not in KINDS:
-        raise InputError("--kind", kind, f"one of {', '.join(KINDS)}", "choose one")
-    if samples < 2:
+def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
+    """Number of samples, that of the kind where none is given."""
+    known = kind_of(kind)
+    samples = known.samples if samples is None else samples
+    if samples < known.least:
+        reason = ": one sample has no standard deviation" if samples == 1 else ""
         raise InputError(
-            "--samples", str(samples), "2 or more: one sample has no standard deviation",
-            "give a larger number",
-        )  # fmt: skip
+            "--samples", str(samples), f"{known.least} or more{reason}", "give a larger number"
+        )
     check_seed(seed)
+    return samples
 
 
 def _check_tiling(run: Run, tile: int, halo: int) -> None:

@@ -13,41 +13,43 @@ import torch
 from torch import Tensor
 
 from denoisplit.run import Run
-from denoisplit_zoo.graph import MeanAndStd
+from denoisplit_zoo.graph import MeanAndStd, Sampler
+from denoisplit_zoo.kinds import KINDS
 
 OPSET = 17  # the newest that onnxruntime 1.12 reads, with version 8 of the file format
 
 
-def graph_arguments(run: Run, *, samples: int, seed: int) -> dict[str, Any]:
+def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") -> dict[str, Any]:
     """Plain keyword arguments of the graph of a run."""
     settings = run.config.settings
+    calibration = [run.calibration[name] for name in run.names]
     return {
         "samples": samples,
         "seed": seed,
         "antithetic": settings.prediction.antithetic,
         "quantum": run.config.facts.content_quantum,
-        "calibration": [run.calibration[name] for name in run.names],
+        **({"calibration": calibration} if KINDS[kind].graph is MeanAndStd else {}),
         "structures": len(run.names),
         "log_variance": settings.system == "altered_musplit",
         **settings.network.model_dump(),
     }
 
 
-def build_graph(run: Run, arguments: dict[str, Any]) -> MeanAndStd:
+def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Sampler:
     """The graph with the weights of a run, on the CPU, ready to predict."""
-    graph = MeanAndStd(**arguments)
+    graph = KINDS[kind].graph(**arguments)
     graph.network.load_state_dict(run.model.state_dict())
     return graph.eval().requires_grad_(False)
 
 
-def state_dict(graph: MeanAndStd) -> bytes:
+def state_dict(graph: Sampler) -> bytes:
     """Weights as tensors, to be read with ``torch.load(..., weights_only=True)``."""
     stream = io.BytesIO()
     torch.save({key: value.contiguous() for key, value in graph.state_dict().items()}, stream)
     return stream.getvalue()
 
 
-def torchscript(graph: MeanAndStd) -> bytes:
+def torchscript(graph: Sampler) -> bytes:
     """The traced graph, for images of any size."""
     stream = io.BytesIO()
     with _old_ways():
@@ -56,7 +58,7 @@ def torchscript(graph: MeanAndStd) -> bytes:
     return _without_debug_records(stream.getvalue())
 
 
-def onnx(graph: MeanAndStd) -> bytes:
+def onnx(graph: Sampler) -> bytes:
     """The graph as ONNX with free batch, y and x."""
     stream = io.BytesIO()
     free = {0: "batch", 2: "y", 3: "x"}
@@ -74,7 +76,7 @@ def onnx(graph: MeanAndStd) -> bytes:
     return stream.getvalue()
 
 
-def _trace_input(graph: MeanAndStd) -> Tensor:
+def _trace_input(graph: Sampler) -> Tensor:
     """An image off the network's grid, so that padding and cropping are in the trace."""
     stride = graph.network.stride
     return torch.linspace(0, 1, (3 * stride + 5) * (4 * stride + 11)).reshape(

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import yaml
 from denoisplit_zoo import About, export
-from denoisplit_zoo.package import channel_names
+from denoisplit_zoo.kinds import channel_names
 
 from denoisplit import cli
 from denoisplit.errors import InputError
@@ -103,13 +103,17 @@ def test_changed_training_images_are_no_test_image(run_folder: Path, tmp_path: P
 
 
 def test_channel_names() -> None:
-    assert channel_names(("ER", "2 photon (x)")) == [
+    structures = ("ER", "2 photon (x)")
+    assert channel_names("mmse", structures, 16) == [
         "ER", "s_2_photon_x", "ER_std", "s_2_photon_x_std",
     ]  # fmt: skip
-    with pytest.raises(InputError, match="names that differ"):
-        channel_names(("a b", "a-b"))
-    with pytest.raises(InputError, match="names that differ"):
-        channel_names(("a", "a_std"))
+    assert channel_names("samples", structures, 2) == [
+        "ER_1", "s_2_photon_x_1", "ER_2", "s_2_photon_x_2",
+    ]  # fmt: skip
+    assert channel_names("split", structures, 16) == ["ER", "s_2_photon_x"]
+    for kind, pair in (("split", ("a b", "a-b")), ("mmse", ("a", "a_std"))):
+        with pytest.raises(InputError, match="names that differ"):
+            channel_names(kind, pair, 2)
 
 
 # ---------------------------------------------------------------- refusals
@@ -123,7 +127,8 @@ def test_channel_names() -> None:
         ({"tile": 64}, ["--tile", "twice the halo of 32 px"]),
         ({"halo": 24}, ["--halo", "16 px"]),
         ({"halo": 0}, ["--halo"]),
-        ({"kind": "everything"}, ["--kind", "mmse"]),
+        ({"kind": "everything"}, ["--kind", "mmse, samples, split"]),
+        ({"kind": "samples", "samples": 0}, ["--samples", "1 or more"]),
         ({"seed": -1}, ["--seed"]),
         ({"name": "a/b model"}, ["--name", "'a/b model'"]),
         ({"name": "abc"}, ["--name", "5 to 128"]),

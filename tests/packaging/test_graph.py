@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from denoisplit_zoo.graph import MeanAndStd, Moments
+from denoisplit_zoo.graph import Moments, Sampler
 from denoisplit_zoo.weights import build_graph, graph_arguments
 
 from denoisplit.posterior import RunningMoments, channel_keys, standard_normal
@@ -21,7 +21,7 @@ def run(run_folder: Path) -> Run:
     return load(run_folder, device="cpu")
 
 
-def graph_of(run: Run, **changes: Any) -> MeanAndStd:
+def graph_of(run: Run, **changes: Any) -> Sampler:
     arguments = graph_arguments(run, samples=3, seed=5)
     return build_graph(run, arguments | changes)
 
@@ -32,7 +32,7 @@ def raw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def compute(graph: MeanAndStd, image: torch.Tensor) -> torch.Tensor:
+def compute(graph: Sampler, image: torch.Tensor) -> torch.Tensor:
     out: torch.Tensor = graph(image)
     return out
 
@@ -58,6 +58,28 @@ def test_mean_and_std_of_the_packages_own_samples(run: Run, samples: int, antith
     torch.testing.assert_close(found[:2], mean, atol=1e-3, rtol=0)
     torch.testing.assert_close(found[2:], std * scalars, atol=1e-3, rtol=0)
     assert found[2:].mean() > 1  # the samples differ
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_other_kinds_return_the_same_samples(run: Run, samples: int) -> None:
+    """Single ones, or their mean."""
+    image = raw(1, 1, 50, 61)
+    single, mean = (
+        compute(
+            build_graph(
+                run, graph_arguments(run, samples=samples, seed=5, kind=kind), kind
+            ),
+            image,
+        )
+        for kind in ("samples", "split")
+    )  # fmt: skip
+    assert single.shape == (1, 2 * samples, 50, 61)
+    each = single.reshape(1, samples, 2, 50, 61)
+    torch.testing.assert_close(mean, each.mean(dim=1), atol=1e-3, rtol=0)
+    if samples > 1:
+        both = compute(graph_of(run, samples=samples), image)
+        torch.testing.assert_close(mean, both[:, :2], atol=0, rtol=0)
+        assert (each[:, 0] - each[:, 1]).std() > 1
 
 
 def test_another_seed_gives_other_samples_of_the_same_posterior(run: Run) -> None:

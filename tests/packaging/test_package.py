@@ -190,3 +190,27 @@ def test_the_card_has_what_people_look_for(files: dict[str, bytes]) -> None:
     for consumer in ("bioimageio.core", "ilastik", "Fiji"):
         assert consumer in card
     assert "$" not in card.replace("$ bioimageio", "")
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("samples", 4), ("split", 2)])
+def test_other_kinds_describe_themselves(
+    run_folder: Path, tmp_path: Path, kind: str, channels: int, files: dict[str, bytes]
+) -> None:
+    found = contents(export(run_folder, tmp_path / "package.zip", kind=kind, **SMALL))
+    assert found.keys() == files.keys()
+    described = yaml.safe_load(found["rdf.yaml"])
+    (tensor_out,) = described["outputs"]
+    assert len(tensor_out["axes"][1]["channel_names"]) == channels
+    assert "standard deviation" not in tensor_out["description"] + described["description"]
+    split = np.load(io.BytesIO(found["test_output.npy"]))
+    assert split.shape == (1, channels, 96, 96)
+    mean = np.load(io.BytesIO(files["test_output.npy"]))[:, :2]
+    means = split.reshape(1, -1, 2, 96, 96).mean(axis=1)
+    np.testing.assert_allclose(means, mean, rtol=1e-5, atol=1e-3)
+    arguments = described["weights"]["pytorch_state_dict"]["architecture"]
+    assert arguments["callable"].lower() == kind
+    assert "calibration" not in arguments["kwargs"]
+    assert described["config"]["denoisplit"]["kind"] == kind
+    card = found["README.md"].decode()
+    assert "calibration factors" not in card
+    assert "$" not in card.replace("$ bioimageio", "")

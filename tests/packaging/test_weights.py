@@ -22,7 +22,7 @@ import pytest
 import torch
 from denoisplit_zoo import weights
 from denoisplit_zoo.architecture import MODULES, architecture_source, combine
-from denoisplit_zoo.graph import ContentKeys, MeanAndStd
+from denoisplit_zoo.graph import ContentKeys, Sampler
 from torch import Tensor, nn
 
 from denoisplit.posterior import channel_keys, content_keys, normal_table, standard_normal
@@ -41,17 +41,17 @@ def arguments(run_folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def graph(run_folder: Path, arguments: dict[str, Any]) -> MeanAndStd:
+def graph(run_folder: Path, arguments: dict[str, Any]) -> Sampler:
     return weights.build_graph(load(run_folder, device="cpu"), arguments)
 
 
 @pytest.fixture(scope="module")
-def script(graph: MeanAndStd) -> bytes:
+def script(graph: Sampler) -> bytes:
     return weights.torchscript(graph)
 
 
 @pytest.fixture(scope="module")
-def onnx_file(graph: MeanAndStd) -> bytes:
+def onnx_file(graph: Sampler) -> bytes:
     return weights.onnx(graph)
 
 
@@ -63,7 +63,7 @@ def loaded(script: bytes) -> Any:
 
 @pytest.fixture(scope="module")
 def runners(
-    graph: MeanAndStd, script: bytes, onnx_file: bytes
+    graph: Sampler, script: bytes, onnx_file: bytes
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     traced, runtime = loaded(script), ort.InferenceSession(onnx_file)
 
@@ -87,6 +87,21 @@ def test_formats_agree(runners: Any, name: str, size: tuple[int, int, int]) -> N
     assert found.shape == (size[0], 4, *size[1:])
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
+
+
+@pytest.mark.parametrize(("kind", "samples"), [("samples", 3), ("samples", 1), ("split", 1)])
+def test_formats_of_other_kinds_agree(run_folder: Path, kind: str, samples: int) -> None:
+    run = load(run_folder, device="cpu")
+    arguments = weights.graph_arguments(run, samples=samples, seed=1, kind=kind)
+    graph = weights.build_graph(run, arguments, kind)
+    image = raw(1, 1, 50, 61)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(image)).numpy()
+        script = loaded(weights.torchscript(graph))(torch.from_numpy(image)).numpy()
+    runtime = ort.InferenceSession(weights.onnx(graph))
+    for found in (script, runtime.run(None, {"input": image})[0]):
+        assert found.shape == (1, 2 * samples if kind == "samples" else 2, 50, 61)
+        assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
 
 
 # ---------------------------------------------------------------- TorchScript
@@ -121,7 +136,7 @@ def test_onnx_is_old_enough(onnx_file: bytes) -> None:
     assert free == ["batch", "", "y", "x"]
 
 
-def test_onnx_holds_every_weight_once(graph: MeanAndStd, onnx_file: bytes) -> None:
+def test_onnx_holds_every_weight_once(graph: Sampler, onnx_file: bytes) -> None:
     inside = sum(v.numel() for k, v in graph.state_dict().items() if "prior" not in k)
     model = onnx.load_from_string(onnx_file)
     stored = sum(int(np.prod(i.dims)) for i in model.graph.initializer)
@@ -189,7 +204,7 @@ with torch.inference_mode():
 
 
 def test_the_architecture_file_computes_the_same_alone(
-    graph: MeanAndStd, arguments: dict[str, Any], tmp_path: Path
+    graph: Sampler, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     image = raw(1, 1, 50, 61)
     (tmp_path / "architecture.py").write_text(architecture_source(), encoding="utf-8")

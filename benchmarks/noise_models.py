@@ -1,0 +1,104 @@
+"""How well noise models fit real and simulated noise, and how long the fit takes.
+
+    python benchmarks/noise_models.py [DATA] [--denoiser]
+
+DATA is the folder of test images. With --denoiser also route C, noisy images alone, which trains
+two denoisers for minutes. Prints a table in Markdown; the numbers in README.md are from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import denoisplit
+from denoisplit.config import settings_from
+from denoisplit.data.noise import SyntheticNoise
+from denoisplit.images import read_frames, read_scenes
+from denoisplit.noise_models.noisy import pairs_of_noisy
+from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, from_repeats
+from denoisplit.noise_models.quality import JUDGED, Quality, fit_pairs
+
+COLUMNS = ("noise", "pairs", "worst bin of variance, %", "gain", "KS", "nat above a Gaussian",
+           "nat above a histogram", "fit, s")  # fmt: skip
+
+
+def row(name: str, make: Callable[[], Pairs]) -> str:
+    """One line of the table."""
+    pairs = make()
+    start = time.perf_counter()
+    _, found = fit_pairs(
+        pairs, components=None, coefficients=4, steps=2000, seed=0, about=None
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    cells = (
+        name, f"{found.pairs + found.held_out:,}", f"{worst(found):.1f}", f"{found.gain:.2f}",
+        f"{found.ks:.4f}", f"{found.log_likelihood - found.gaussian:+.3f}",
+        f"{found.log_likelihood - found.histogram:+.3f}", f"{seconds:.1f}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def worst(found: Quality) -> float:
+    """Greatest error of the variance among bins with many pairs, per cent."""
+    bins = found.bins
+    judged = bins.count >= JUDGED
+    return 100 * float(np.abs(bins.model[judged] / bins.measured[judged] - 1).max())
+
+
+def simulated(scale: float, offset: float, pixels: int) -> Pairs:
+    """Poisson and Gaussian noise of clean signals over a whole range."""
+    signal = offset + scale * np.random.default_rng(0).random((1000, pixels // 1000))
+    noise = SyntheticNoise(scale / 100, scale / 50)
+    return from_clean(frames=[signal], noise=noise)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", default="../shared/data", type=Path)
+    parser.add_argument("--denoiser", action="store_true", help="route C too, minutes")
+    given = parser.parse_args()
+    cells, nuclei = given.data / "hagen_actin_mito/60x", given.data / "fmd_nuclei_repeats"
+    rows: dict[str, Callable[[], Pairs]] = {
+        f"{file.stem}, shots of a static scene": lambda file=file: from_repeats(
+            stacks=read_scenes(file)
+        )
+        for file in sorted(nuclei.glob("*.tif"))
+    }
+    for name in ("actin", "mito"):
+        low, high = (read_frames(cells / f"{name}_{end}.tif").images for end in ("low", "high"))
+        rows[f"{name} 60x, long and short exposure"] = lambda low=low, high=high: from_exposures(
+            signal=high, observed=low
+        )
+        if given.denoiser:
+            n2v = settings_from(
+                {"structures": [{"name": "x", "files": ["x"]}], "preset": "small"}
+            ).n2v
+            rows[f"{name} 60x, noisy image alone"] = lambda low=low, n2v=n2v: pairs_of_noisy(
+                low, n2v, seed=0
+            )
+    rows |= {
+        "simulated, [0, 1]": lambda: simulated(1, 0, 1_000_000),
+        "simulated, 8 bit": lambda: simulated(200, 20, 1_000_000),
+        "simulated, 16 bit with offset": lambda: simulated(30000, 32768, 1_000_000),
+        "simulated, 5 million pairs": lambda: simulated(200, 20, 5_000_000),
+    }
+    print(
+        f"denoisplit {denoisplit.__version__}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {platform.machine()}\n"
+    )
+    print(f"| {' | '.join(COLUMNS)} |")
+    print(f"|{'---|' * len(COLUMNS)}")
+    for name, make in rows.items():
+        print(row(name, make), flush=True)
+
+
+if __name__ == "__main__":
+    main()
