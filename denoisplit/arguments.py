@@ -248,6 +248,17 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--about", metavar="FILE.yaml", help="authors, license, training_data, ...")
     export.add_argument("--test-image", metavar="FILE", help="default: a test frame of the run")
 
+    check = command("check", "whether a package is accepted where it is to be used", config=False)
+    check.add_argument("package", metavar="PACKAGE.zip", nargs="?")
+    check.add_argument(
+        "--run-code", action="store_true",
+        help="also run the architecture.py of another release: of packages that you trust only",
+    )  # fmt: skip
+
+    imported = command("import", "a package back to a run that predicts the same", config=False)
+    imported.add_argument("package", metavar="PACKAGE.zip", nargs="?")
+    imported.add_argument("-o", "--output", metavar="RUN", help="the run folder, a new one")
+
     demo = command("demo", "the whole way on simulated images, or on your own", config=False)
     _structure(demo)
     demo.add_argument("-o", "--output", metavar="DIR", help="folder of all results (default demo)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -67,6 +69,29 @@ def write_new(contents: Mapping[Path, bytes]) -> None:
             with suppress(OSError):
                 path.unlink()
         raise
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that appears with all that is put into it, or not at all.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            draft.chmod(0o755)
+            yield draft
+            draft.rename(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

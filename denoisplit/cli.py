@@ -130,6 +130,22 @@ def _export(options: dict[str, Any]) -> None:
     sys.stdout.write(f"{export(**options)}\n")
 
 
+def _check(options: dict[str, Any]) -> int:
+    _need(options, "check", package="PACKAGE.zip")
+    from denoisplit_zoo import check
+
+    checked = check(**options)
+    sys.stdout.write(checked.text)
+    return 0 if checked.passed else EXIT_FAILED
+
+
+def _import(options: dict[str, Any]) -> None:
+    _need(options, "import", package="PACKAGE.zip", output="-o RUN")
+    from denoisplit_zoo import import_package
+
+    sys.stdout.write(f"{import_package(**options).path}\n")
+
+
 def _demo(options: dict[str, Any]) -> int:
     from denoisplit_zoo.demo import demo
 
@@ -149,5 +165,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "noise-model fit": _fit_noise_model,
     "reproduce": _reproduce,
     "export": _export,
+    "check": _check,
+    "import": _import,
     "demo": _demo,
 }

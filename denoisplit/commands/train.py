@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 
 import denoisplit
-from denoisplit.atomic import not_written, write_json
+from denoisplit.atomic import new_folder, not_written, write_json
 from denoisplit.commands.train_settings import (
     check_same_images,
     check_same_settings,
@@ -256,18 +254,9 @@ def _facts(
 
 def _start(run: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
     """Create the run folder in one step, with its configuration and the noise models at hand."""
-    try:
-        run.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{run.name}.", dir=run.parent))
-        try:
-            draft.chmod(0o755)
-            (draft / NOISE_MODELS).mkdir()
-            (draft / CHECKPOINTS).mkdir()
-            for name, fitted in fits.items():
-                keep(draft / NOISE_MODELS, name, fitted)
-            save_config(draft, config)
-            draft.rename(run)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise not_written(run, error) from error
+    with new_folder(run) as draft:
+        (draft / NOISE_MODELS).mkdir()
+        (draft / CHECKPOINTS).mkdir()
+        for name, fitted in fits.items():
+            keep(draft / NOISE_MODELS, name, fitted)
+        save_config(draft, config)

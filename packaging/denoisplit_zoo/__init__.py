@@ -6,12 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # public name -> module that holds it; loaded on first use
-_LAZY = {"About": "about", "export": "package"}
+_LAZY = {
+    "About": "about",
+    "check": "checking",
+    "export": "package",
+    "import_package": "importing",
+}
 
-__all__ = ["About", "export"]
+__all__ = ["About", "check", "export", "import_package"]
 
 if TYPE_CHECKING:
     from denoisplit_zoo.about import About as About
+    from denoisplit_zoo.checking import check as check
+    from denoisplit_zoo.importing import import_package as import_package
     from denoisplit_zoo.package import export as export
 
 

@@ -1,11 +1,17 @@
-"""The package file: a zip archive of named contents, equal bytes for equal contents."""
+"""The package file: a zip archive of named contents, equal bytes for equal contents.
+
+Reading one executes nothing that lies in it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,6 +32,91 @@ def pack(files: Mapping[str, bytes]) -> bytes:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, files[name])
     return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies in a package: files by their names, and the description among them."""
+
+    path: Path
+    files: Mapping[str, bytes]
+    description: Mapping[str, Any]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What only this project reads."""
+        found = self.description["config"]["denoisplit"]
+        assert isinstance(found, Mapping)  # looked at when it was read
+        return found
+
+    def named(self) -> Iterator[tuple[str, str | None]]:
+        """Files that the description names, each with the hash that it gives, if it does."""
+        for value in (self.description.get("documentation"), *self.description.get("covers", ())):
+            if isinstance(value, str):
+                yield value, None
+        without_facts = {k: v for k, v in self.description.items() if k != "config"}
+        yield from _sources(without_facts)
+
+    def changed(self) -> list[str]:
+        """Files that are not those which the description was written for."""
+        return [
+            name
+            for name, expected in self.named()
+            if expected is not None
+            and name in self.files
+            and hashlib.sha256(self.files[name]).hexdigest() != expected
+        ]
+
+
+def read_package(path: str | Path) -> Contents:
+    """Read a package of this project.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, no archive, or of something else.
+    """
+    path = Path(path)
+    remedy = "give a package that `denoisplit export` wrote"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
+    except OSError as error:
+        raise InputError(
+            path, f"no readable file ({error.strerror})", "a package", "check name and rights"
+        ) from None
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise InputError(path, f"no zip archive ({error})", "a package", remedy) from None
+    except Exception as error:  # zlib and struct have errors of their own
+        raise InputError(path, f"a damaged archive ({error})", "a package", remedy) from None
+    if DESCRIPTION not in files:
+        raise InputError(path, f"an archive without {DESCRIPTION}", "a package", remedy)
+    try:
+        values = yaml.safe_load(files[DESCRIPTION])
+        facts = values["config"]["denoisplit"]
+        if not isinstance(facts, dict):
+            raise TypeError
+    except yaml.YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}, {DESCRIPTION}", f"no YAML ({reason})", "a description", remedy
+        ) from None
+    except (TypeError, KeyError):
+        raise InputError(
+            path, "a package of something else", "one of denoisplit, which says so in its config",
+            remedy,
+        ) from None  # fmt: skip
+    return Contents(path, files, values)
+
+
+def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
+    if isinstance(value, dict):
+        if isinstance(value.get("source"), str):
+            yield value["source"], value.get("sha256")
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _sources(inner)
 
 
 def validate(archive: bytes, where: str | Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
 from denoisplit.report.table import metrics_table
 from denoisplit.run import METRICS, Run, read_json
+from denoisplit_zoo.client import bioimageio
 
 PathLike = str | Path
 
@@ -223,22 +221,9 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
 
 def _bioimageio(output: Path, *arguments: str, log: str) -> int:
     """Run bioimageio's command in the demo's folder, its cache included; returns the exit code."""
-    program = shutil.which("bioimageio", path=str(Path(sys.executable).parent))
-    if program is None:
-        raise InputError(
-            "bioimageio", "no such program beside this Python", "bioimageio.core, installed",
-            "pip install bioimageio.core",
-        )  # fmt: skip
-    done = subprocess.run(
-        [program, *arguments], cwd=output, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", check=False,
-        env={
-            **os.environ, "PYTHONIOENCODING": "utf-8",
-            "BIOIMAGEIO_CACHE_PATH": str((output / "cache").resolve()),
-        },
-    )  # fmt: skip
-    write_text(output / f"{log}.log", done.stdout)
-    return done.returncode
+    code, said = bioimageio(output, *arguments)
+    write_text(output / f"{log}.log", said)
+    return code
 
 
 def _passed(summary: Path, package: Path) -> bool:

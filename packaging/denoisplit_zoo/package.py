@@ -19,7 +19,7 @@ from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.halo import CLOSE, enough
 from denoisplit.progress import logger
-from denoisplit.run import CALIBRATION, CONFIG, Run, load, noise_model_path
+from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
 from denoisplit_zoo.about import About, read_about
 from denoisplit_zoo.architecture import architecture_source
 from denoisplit_zoo.archive import DESCRIPTION, pack, validate
@@ -204,7 +204,7 @@ def _checked_name(run: Run, given: str | None) -> str:
 
 
 def _attachments(run: Run) -> dict[str, bytes]:
-    """Configuration without the folders of the images, calibration, noise models."""
+    """Configuration without the folders of the images, calibration, metrics, noise models."""
     values: dict[str, Any] = run.config.model_dump(mode="json")
     for structure in values["settings"]["structures"]:
         structure["files"] = [PurePath(file).name for file in structure["files"]]
@@ -214,6 +214,8 @@ def _attachments(run: Run) -> dict[str, bytes]:
         CONFIG: yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(),
         CALIBRATION: (run.path / CALIBRATION).read_bytes(),
     }
+    if (run.path / METRICS).is_file():
+        found[METRICS] = (run.path / METRICS).read_bytes()
     if run.config.settings.system == "denoisplit":
         run.noise_models()  # each is there and readable
         for name in run.names:

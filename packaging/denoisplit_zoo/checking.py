@@ -1,0 +1,180 @@
+"""``denoisplit check``: whether a package is accepted, by each of the programs that it is for."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from denoisplit.progress import logger
+from denoisplit.run import read_json
+from denoisplit_zoo.architecture import architecture_source
+from denoisplit_zoo.archive import Contents, read_package
+from denoisplit_zoo.checks import (
+    CONSUMERS,
+    CORE,
+    DEEPIMAGEJ,
+    FORMATS,
+    ILASTIK,
+    ZOO,
+    Finding,
+    findings,
+)
+from denoisplit_zoo.client import bioimageio
+
+Array = npt.NDArray[np.float32]
+
+BORDER = 64  # px within reach of what whole images and blocks see beyond the border
+SAME = 1e-2  # share of the data range that blocks may differ from the whole image
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found, for each consumer.
+
+    Attributes
+    ----------
+    found : dict
+        Consumer to what is wrong for it; nothing for those that accept the package.
+    notes : list of str
+        What was not looked at, and why.
+    """
+
+    found: dict[str, list[str]]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every consumer accepts the package."""
+        return not any(self.found.values())
+
+    @property
+    def text(self) -> str:
+        """One line per consumer."""
+        width = max(map(len, self.found))
+        lines = [
+            f"{name:{width}}  {'fails: ' + '; '.join(reasons) if reasons else 'pass'}"
+            for name, reasons in self.found.items()
+        ]
+        return "\n".join([*lines, *self.notes]) + "\n"
+
+
+def check(package: str | Path, *, run_code: bool = False) -> Checked:
+    """Look at the files of a package, and run it in bioimageio's own program.
+
+    Parameters
+    ----------
+    package : path
+    run_code : bool
+        Also run an ``architecture.py`` that is not the one of this release. It can do anything that
+        you can: say it for packages that you trust only.
+
+    Raises
+    ------
+    InputError
+        If the file is no package of this project.
+    """
+    contents = read_package(package)
+    found: dict[str, list[str]] = {name: [] for name in CONSUMERS}
+    notes: list[str] = []
+    logger.info("looking at the files of %s", package)
+    problems = list(findings(contents))
+    if contents.changed():
+        notes.append("not run: its files are not those that the description was written for")
+    else:
+        formats = list(FORMATS)
+        source = _architecture(contents)
+        if not run_code and source != architecture_source().encode():
+            formats.remove(FORMATS[0])
+            notes.append(
+                "state dict not run: its architecture.py is of another release; --run-code runs it"
+            )
+        with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
+            problems += _runs(contents, Path(folder), formats)
+    for problem in problems:
+        for name in problem.consumers:
+            found[name].append(problem.text)
+    return Checked(found, notes)
+
+
+def _architecture(contents: Contents) -> bytes | None:
+    entry = contents.description.get("weights", {}).get(FORMATS[0], {}).get("architecture", {})
+    return contents.files.get(str(entry.get("source"))) if isinstance(entry, dict) else None
+
+
+def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
+    shutil.copyfile(contents.path, folder / "package.zip")
+    for name in formats:
+        logger.info("bioimageio test, %s", name)
+        yield from _tested(folder, name)
+    logger.info("bioimageio predict, whole and in blocks")
+    yield from _predicted(contents, folder, formats)
+
+
+def _tested(folder: Path, weight_format: str) -> Iterator[Finding]:
+    """What bioimageio's own test says of one format."""
+    summary = folder / f"{weight_format}.json"
+    code, said = bioimageio(
+        folder, "test", "package.zip", f"--weight-format={weight_format}",
+        f"--summary={summary.name}",
+    )  # fmt: skip
+    if code == 0 and summary.exists() and read_json(summary).get("status") == "passed":
+        return
+    reasons = _errors(summary) or [said.strip().splitlines()[-1] if said.strip() else "no answer"]
+    consumers = {
+        "pytorch_state_dict": (CORE, ZOO), "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
+        "onnx": (CORE, DEEPIMAGEJ, ZOO),
+    }[weight_format]  # fmt: skip
+    yield Finding(consumers, f"bioimageio test of {weight_format}: {reasons[0]}")
+
+
+def _errors(summary: Path) -> list[str]:
+    if not summary.exists():
+        return []
+    details: list[dict[str, Any]] = read_json(summary).get("details", [])
+    return [
+        f"{detail.get('name')}: {str(error.get('msg')).splitlines()[0]}"
+        for detail in details
+        for error in detail.get("errors", [])
+    ]
+
+
+def _predicted(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
+    """Whole against blocks, of the test image, reflected to a size that blocks are aligned in."""
+    (tensor_in,), (tensor_out,) = contents.description["inputs"], contents.description["outputs"]
+    image = np.load(io.BytesIO(contents.files[tensor_in["test_tensor"]["source"]]))[0, 0]
+    halo = max(axis.get("halo", 0) for axis in tensor_out["axes"])
+    more = image.shape[0] - 2 * halo
+    tifffile.imwrite(folder / "image.tif", np.pad(image, (0, more), mode="reflect"))
+    results: list[Array] = []
+    for blocks in (False, True):
+        name = f"blocks_{blocks}.tif"
+        _, said = bioimageio(
+            folder, "predict", "package.zip", f"--inputs={json.dumps([['image.tif']])}",
+            f"--outputs={name}", f"--blockwise={blocks}", f"--weight-format={formats[-1]}",
+        )  # fmt: skip
+        if not (folder / name).exists():
+            reason = said.strip().splitlines()[-1] if said.strip() else "no answer"
+            yield Finding((CORE,), f"bioimageio predict: {reason}")
+            return
+        found = tifffile.imread(folder / name)
+        results.append(found.reshape(-1, *found.shape[-2:]))
+    whole, blockwise = results
+    inside = np.s_[..., BORDER:-BORDER, BORDER:-BORDER]
+    difference = float(np.abs(whole - blockwise)[inside].max() / np.ptp(image))
+    logger.info("blocks differ from the whole image by %.2g of the data range", difference)
+    if difference > SAME:
+        yield Finding(
+            (CORE, ILASTIK, DEEPIMAGEJ),
+            f"blocks differ from the whole image by {difference:.2g} of the data range, at most "
+            f"{SAME:g}: export with a larger --halo",
+        )

@@ -1,0 +1,41 @@
+"""bioimageio's own program, as users run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from denoisplit.errors import InputError
+
+
+def bioimageio(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run bioimageio's command in a folder, its cache included.
+
+    Returns
+    -------
+    tuple of int and str
+        Exit code, and all that was said.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    program = shutil.which("bioimageio", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise InputError(
+            "bioimageio", "no such program beside this Python", "bioimageio.core, installed",
+            "pip install bioimageio.core",
+        )  # fmt: skip
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", check=False,
+        env={
+            **os.environ, "PYTHONIOENCODING": "utf-8",
+            "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
+        },
+    )  # fmt: skip
+    return done.returncode, done.stdout
