@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+CAREAMICS := 0.3.5
 # set in the shell of the caller, these would lead imports past the environment
 unexport PYTHONPATH PYTHONHOME
 
@@ -18,6 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one with: make env PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev]' --constraint constraints.txt
+	# a peer to compare with; its own requirements would bring another torch, and it runs without them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps careamics==$(CAREAMICS)
 	@touch $@
 
 demo: $(READY)  ## the whole way on simulated images, into demo/ (minutes); goes on where it stopped

@@ -11,13 +11,15 @@ _LAZY = {
     "check": "checking",
     "export": "package",
     "import_package": "importing",
+    "import_weights": "foreign",
 }
 
-__all__ = ["About", "check", "export", "import_package"]
+__all__ = ["About", "check", "export", "import_package", "import_weights"]
 
 if TYPE_CHECKING:
     from denoisplit_zoo.about import About as About
     from denoisplit_zoo.checking import check as check
+    from denoisplit_zoo.foreign import import_weights as import_weights
     from denoisplit_zoo.importing import import_package as import_package
     from denoisplit_zoo.package import export as export
 
