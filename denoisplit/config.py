@@ -77,6 +77,7 @@ class ObjectiveSettings(_Frozen):
     """The objective; see `denoisplit.objective.combine`."""
 
     beta: NotNegative = 1.0  # 1 is the exact evidence bound; the published runs have beta = C
+    warm_up: Annotated[int, Field(ge=0)] = 0  # steps over which beta rises from 0
     kl_form: Literal["eq3", "eq4"] = "eq4"
     free_bits: NotNegative = 1.0  # nat per sample and level
     closed_form: bool = False
@@ -93,6 +94,9 @@ class DataSettings(_Frozen):
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
     split: Literal["auto", "rounded", "spread", "truncated"] = "auto"  # see `data.splits.rule_for`
     augment: bool = True  # flips and rotations
+    crop_candidates: Positive = (
+        1  # places drawn for a crop, of which that of most contrast is taken
+    )
 
 
 class TrainingSettings(_Frozen):
@@ -135,6 +139,7 @@ class N2VSettings(_Frozen):
     patch: Positive = 64  # side of the training patch, px
     batch: Positive = 64
     masked: Annotated[float, Field(gt=0, lt=1)] = 0.002  # share of the pixels
+    crop_candidates: Positive = 1  # as of the data
     neighbourhood: Annotated[int, Field(ge=3)] = 11  # side of the square a replacement is from, px
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
     plateau_patience: Positive = 10  # epochs

@@ -131,11 +131,18 @@ class SplittingTask(L.LightningModule):
                 latents,
                 structures=model.structures,
                 pixels=targets.shape[-2] * targets.shape[-1],
-                beta=objective.beta,
+                beta=objective.beta * self._warmth(),
                 kl_form=objective.kl_form,
                 free_bits=objective.free_bits,
                 closed_form=objective.closed_form,
             )
+
+    def _warmth(self) -> float:
+        """Share of beta that counts: from 0 up, over the first steps of a training with warm-up."""
+        steps = self.settings.objective.warm_up
+        if not (self.model.training and steps):
+            return 1.0
+        return min(1.0, self.trainer.global_step / steps)
 
     def _densities(self) -> list[GaussianMixture]:
         return list(self.noise_models)  # type: ignore[arg-type]
@@ -256,6 +263,7 @@ def fit(
         seed=settings.seed,
         independent=settings.data.pairing == "unrelated",
         augment=settings.data.augment,
+        candidates=settings.data.crop_candidates,
     )
     plan = schedule(settings, crops.per_epoch)
     batch = settings.training.batch

@@ -217,6 +217,7 @@ class _Training:
         return RandomCrops(
             tuple(tuple(group) for group in groups),
             patch=self.settings.patch, seed=seed, independent=False, augment=True,
+            candidates=self.settings.crop_candidates,
         )  # fmt: skip
 
     def advance(self) -> None:

@@ -31,6 +31,58 @@ def crops(group: Any, **settings: Any) -> RandomCrops:
     return RandomCrops(group, **settings)
 
 
+# ---------------------------------------------------------------- candidates
+
+
+def half_empty(height: int = 64, width: int = 256) -> Array:
+    """Structure in the left quarter, little else; every pixel of its own value."""
+    image = np.random.default_rng(0).random((height, width), dtype=np.float32)
+    image[:, : width // 4] *= 100
+    return image
+
+
+def share_on_structure(group: Any, **settings: Any) -> float:
+    chosen = crops(group, **settings)
+    return float(np.mean([chosen[i][0].max() > 10 for i in range(400)]))
+
+
+def test_candidates_look_for_structure() -> None:
+    """With n candidates a crop misses it only if each of them does."""
+    group = ((half_empty(),),)
+    one = share_on_structure(group)
+    assert one == pytest.approx(64 / 241, abs=0.07)  # 64 places of 241 reach it
+    for candidates in (2, 4):
+        expected = 1 - (1 - one) ** candidates
+        assert share_on_structure(group, candidates=candidates) == pytest.approx(expected, abs=0.07)
+
+
+def test_every_structure_counts_in_its_own_unit() -> None:
+    """A dim one, and a bright one that is flat: what is bright alone does not decide."""
+    rng = np.random.default_rng(0)
+    flat = np.full((64, 256), 1e6, dtype=np.float32)
+    noisy = (1e4 * rng.standard_normal((64, 256))).astype(np.float32)
+    mask = np.zeros((64, 256), dtype=bool)
+    mask[:, 200:] = rng.random((64, 56)) > 0.5
+    for other in (flat, flat + noisy, mask):
+        share = share_on_structure(((half_empty(),), (other,)), candidates=4)
+        assert share == pytest.approx(1 - (1 - 64 / 241) ** 4, abs=0.07)
+
+
+def test_candidates_of_unrelated_structures_are_their_own() -> None:
+    group = ((half_empty(),), (half_empty()[:, ::-1].copy(),))
+    chosen = crops(group, independent=True, candidates=4)
+    both = np.mean([float((chosen[i].amax(dim=(1, 2)) > 10).all()) for i in range(400)])
+    assert both == pytest.approx((1 - (1 - 64 / 241) ** 4) ** 2, abs=0.08)
+
+
+def test_crops_of_candidates_are_windows_of_the_frames() -> None:
+    (group,) = (frames(2, 40, 50),)
+    crop = crops((group,), candidates=3)[5][0].numpy()
+    first = int(crop[0, 0])
+    frame, y, x = first // 2000, first % 2000 // 50, first % 50
+    np.testing.assert_array_equal(crop, group[frame][y : y + 16, x : x + 16])
+
+
 # ---------------------------------------------------------------- addresses
 
 

@@ -69,7 +69,9 @@ def test_frames_smaller_than_the_tile_are_reflected(tmp_path: Path) -> None:
     described = yaml.safe_load(found["rdf.yaml"])
     assert "reflected up to 96 px" in described["config"]["denoisplit"]["test_image"]
     assert described["outputs"][0]["axes"][1]["channel_names"][3:] == ["A_std", "B_std", "C_std"]
-    assert {a["source"] for a in described["attachments"]} == {"config.yaml", "calibration.json"}
+    assert {a["source"] for a in described["attachments"]} == {
+        "config.yaml", "calibration.json", "metrics.json",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("light")

@@ -67,7 +67,7 @@ def test_hashes_are_those_of_the_files(files: dict[str, bytes], described: dict[
     entries.append(described["weights"]["pytorch_state_dict"]["architecture"])
     for tensor in (*described["inputs"], *described["outputs"]):
         entries += [tensor["test_tensor"], tensor["sample_tensor"]]
-    assert len(entries) == 4 + 3 + 1 + 4
+    assert len(entries) == 5 + 3 + 1 + 4
     for entry in entries:
         assert hashlib.sha256(files[entry["source"]]).hexdigest() == entry["sha256"]
 
