@@ -139,7 +139,7 @@ class SplittingTask(L.LightningModule):
 
     def _warmth(self) -> float:
         """Share of beta that counts: from 0 up, over the first steps of a training with warm-up."""
-        steps = self.settings.objective.warm_up
+        steps = self.settings.objective.warm_up * self.plan.steps
         if not (self.model.training and steps):
             return 1.0
         return min(1.0, self.trainer.global_step / steps)

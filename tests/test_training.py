@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,9 +174,10 @@ def test_settings_reach_the_crops(
             super().__init__(frames, **options)
 
     monkeypatch.setattr(training, "RandomCrops", Recorded)
-    fitted(tmp_path, data={"augment": augment, "pairing": pairing}, seed=3)
+    fitted(tmp_path, data={"augment": augment, "pairing": pairing, "crop_candidates": 3}, seed=3)
     assert asked == {
         "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
+        "candidates": 3,
     }  # fmt: skip
 
 
@@ -193,6 +195,20 @@ def test_beta_weighs_the_kl_by_the_number_of_structures() -> None:
     for beta in (0.0, 1.0, 2.0):
         loss = loss_of(*task_of(objective={"beta": beta}))
         assert loss.total.item() == pytest.approx((loss.data + beta / 2 * loss.kl).item())
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (2, 0.5), (4, 1.0), (7, 1.0)])
+def test_beta_rises_over_the_first_steps(
+    step: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training of 8; validation judges by the whole objective from the beginning."""
+    task, batch = task_of(objective={"beta": 2.0, "warm_up": 0.5})
+    monkeypatch.setattr(SplittingTask, "trainer", SimpleNamespace(global_step=step))
+    loss = task.train().loss(batch)
+    assert loss.kl > 0.01
+    assert loss.total.item() == pytest.approx((loss.data + share * loss.kl).item())
+    judged = loss_of(task, batch)
+    assert judged.total.item() == pytest.approx((judged.data + judged.kl).item())
 
 
 def test_the_two_forms_of_the_kl_weigh_the_levels_differently() -> None:
