@@ -242,7 +242,7 @@ def small_preset() -> dict[str, Any]:
         # steps are few: ER and actin reach in 200 steps the loss of 500
         # the whole KL from the start shuts the latents before splitting is found: with the warm-up
         # ER and actin gain 0.4 dB, and the spread of the samples is that of the error
-        "objective": {"closed_form": True, "warm_up": 0.3},
+        "objective": {"closed_form": True, "warm_up": 0.5},
         # of images that are mostly empty most random crops are empty too
         "data": {"crop_candidates": 4},
         "training": {

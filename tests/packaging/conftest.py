@@ -137,6 +137,33 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(folder / "er-actin", files, pixel_size_um=0.1)
 
 
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports without tracing, where the weights do not matter."""
+    for name in ("torchscript", "onnx"):
+        monkeypatch.setattr(
+            f"denoisplit_zoo.package.{name}", lambda graph, name=name: name.encode()
+        )
+
+
+ABOUT: dict[str, Any] = {
+    "authors": [{"name": "Ada L."}],
+    "maintainers": [{"github_user": "ada"}],
+    "license": "MIT",
+    "training_data": "Blobs made by the tests.",
+    "git_repo": "https://example.org/blobs",
+}
+
+
+@pytest.fixture(scope="package")
+def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete package that is only read."""
+    from denoisplit_zoo import About, export
+
+    output = tmp_path_factory.mktemp("packages") / "er-actin.zip"
+    return export(run_folder, output, about=About.model_validate(ABOUT), **SMALL)
+
+
 def contents(package: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(package) as archive:
         assert archive.testzip() is None

@@ -14,32 +14,17 @@ import onnx
 import pytest
 import torch
 import yaml
-from denoisplit_zoo import About, checking, export
-from denoisplit_zoo.about import Maintainer, Person
+from denoisplit_zoo import checking
 from denoisplit_zoo.archive import pack
 from denoisplit_zoo.checking import check
 from PIL import Image
 
 from denoisplit.errors import InputError
 
-from .conftest import SMALL, contents
+from .conftest import contents
 
-ABOUT = About(
-    authors=(Person(name="Ada L."),),
-    maintainers=(Maintainer(github_user="ada"),),
-    license="MIT",
-    training_data="Blobs made by the tests.",
-    git_repo="https://example.org/blobs",
-)
 Files = dict[str, bytes]
 Spoil = Callable[[Files, dict[str, Any]], None]
-
-
-@pytest.fixture(scope="module")
-def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(
-        run_folder, tmp_path_factory.mktemp("packages") / "good.zip", about=ABOUT, **SMALL
-    )
 
 
 @pytest.fixture

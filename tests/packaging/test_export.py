@@ -20,16 +20,6 @@ from denoisplit.images import write_ome_tiff
 
 from .conftest import SMALL, blobs, contents, make_run, structure_files
 
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports without tracing, where the weights do not matter."""
-    for name in ("torchscript", "onnx"):
-        monkeypatch.setattr(
-            f"denoisplit_zoo.package.{name}", lambda graph, name=name: name.encode()
-        )
-
-
 # ---------------------------------------------------------------- other runs, other wishes
 
 

@@ -26,11 +26,6 @@ from .conftest import SMALL, contents
 
 
 @pytest.fixture(scope="module")
-def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(run_folder, tmp_path_factory.mktemp("packages") / "er-actin.zip", **SMALL)
-
-
-@pytest.fixture(scope="module")
 def files(package: Path) -> dict[str, bytes]:
     return contents(package)
 
