@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 import yaml
-from denoisplit_zoo import checking
+from denoisplit_zoo import checking, checks
 from denoisplit_zoo.archive import pack
 from denoisplit_zoo.checking import check
 from PIL import Image
@@ -174,14 +174,27 @@ EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
 )
 @pytest.mark.usefixtures("not_run")
 def test_what_is_spoiled_is_named(
-    package: Path, tmp_path: Path, spoil: Spoil, consumers: set[str], words: str
-) -> None:
+    package: Path, tmp_path: Path, spoil: Spoil, consumers: set[str], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # the format's own check takes seconds, and has a test of its own
+    monkeypatch.setattr(checks, "validate", lambda *_: None)
     found = check(spoiled(package, tmp_path / "bad.zip", spoil))
     concerned = {name for name, reasons in found.found.items() if words in "; ".join(reasons)}
     assert concerned == consumers
     assert not found.passed
     for name, line in zip(found.found, found.text.splitlines(), strict=True):
         assert line.startswith(name) and (words in line) == (name in consumers)
+
+
+@pytest.mark.usefixtures("not_run")
+def test_what_the_formats_own_check_says_is_named(package: Path, tmp_path: Path) -> None:
+    def no_such_licence(_: Files, described: dict[str, Any]) -> None:
+        described["license"] = "No-Such-1.0"
+
+    found = check(spoiled(package, tmp_path / "bad.zip", no_such_licence)).found
+    for name in ("core", "ilastik", "zoo"):
+        assert any(r.startswith("the format's own check says: license") for r in found[name])
 
 
 def test_a_changed_file_is_named_and_nothing_is_run(package: Path, tmp_path: Path) -> None:
