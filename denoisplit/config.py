@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoisplit.errors import InputError
+from denoisplit.presets import paper_preset, small_preset
 
 FORMAT_VERSION = 1
 
@@ -230,49 +231,6 @@ class RunConfig(_Frozen):
     format_version: int
     settings: Settings
     facts: Facts
-
-
-def small_preset() -> dict[str, Any]:
-    """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch."""
-    return {
-        # few steps, few latents: each unused one leaves noise in the samples until it is unlearnt
-        # and nothing to regularise: dropout costs 0.3 (ER and actin) to 0.4 dB (ER and nuclei)
-        "network": {"filters": 32, "latents": 8, "patch": 64, "dropout": 0.0},
-        # the same expectation as one sample with less noise in its gradient, which tells when
-        # steps are few: ER and actin reach in 200 steps the loss of 500
-        # the whole KL from the start shuts the latents before splitting is found: with the warm-up
-        # ER and actin gain 0.4 dB, and the spread of the samples is that of the error
-        "objective": {"closed_form": True, "warm_up": 0.5},
-        # of images that are mostly empty most random crops are empty too
-        "data": {"crop_candidates": 4},
-        "training": {
-            "batch": 8,
-            "max_steps": 1600,
-            "schedule": "cosine",
-            "learning_rate": 2e-3,
-            "min_steps_per_epoch": 100,
-        },
-        # half the filters: a quarter of the time; more hidden pixels: less noise in the gradient
-        "n2v": {"filters": 16, "batch": 8, "masked": 0.03, "learning_rate": 2e-3,
-                "max_steps": 1500, "crop_candidates": 4},
-    }  # fmt: skip
-
-
-def paper_preset(structures: int) -> dict[str, Any]:
-    """The published configuration, where it differs from the defaults."""
-    return {
-        # a data term that is a mean over structures with weight 1 on the KL: beta = C
-        "objective": {"beta": float(structures), "monitor": "data"},
-        "noise_model_fit": {"components": 6},
-        "data": {
-            "superposition": "mean",
-            "pairing": "in-order",
-            "clip_quantile": 1.0,
-            "split": "truncated",
-            "augment": False,
-        },
-        "prediction": {"antithetic": False},
-    }
 
 
 def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Settings:
