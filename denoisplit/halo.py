@@ -74,6 +74,11 @@ def enough(errors: Mapping[int, float], tolerance: float) -> int:
     return next((halo for halo, error in errors.items() if error < tolerance), max(errors))
 
 
+def chosen(given: int | None, errors: Mapping[int, float], tolerance: float) -> int:
+    """The halo that was set, or else the smallest that is good enough."""
+    return enough(errors, tolerance) if given is None else given
+
+
 def _square(image: npt.NDArray[np.floating], side: int) -> Array:
     """A square from the middle of an image, which is reflected where it is smaller."""
     missing = [max(0, side - n) for n in image.shape]

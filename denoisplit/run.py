@@ -19,7 +19,7 @@ from denoisplit.config import FORMAT_VERSION, RunConfig, Settings, parse, read_y
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.halo import EXACT, SAME, enough
+from denoisplit.halo import EXACT, SAME, chosen
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 
@@ -54,8 +54,7 @@ class Run:
     @property
     def halo(self) -> int:
         """What a tile sees around its core, px: as set, or else as measured."""
-        given = self.config.settings.prediction.halo
-        return enough(self.halo_errors, SAME) if given is None else given
+        return chosen(self.config.settings.prediction.halo, self.halo_errors, SAME)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
-from denoisplit.halo import SAME, enough, halo_errors
+from denoisplit.halo import SAME, chosen, halo_errors
 from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
@@ -205,8 +205,7 @@ def calibrate_and_judge(
         for part in ("validation", "test")
     )  # fmt: skip
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
-    halo = enough(errors, SAME) if prediction.halo is None else prediction.halo
-    tiling = {"tile": prediction.tile, "halo": halo}
+    tiling = {"tile": prediction.tile, "halo": chosen(prediction.halo, errors, SAME)}
     predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
     calibration = calibrate_on(validation, predicted, settings.names, models, sampling.samples)
     calibration["halo_errors"] = errors

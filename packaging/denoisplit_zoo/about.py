@@ -13,6 +13,11 @@ from denoisplit.errors import InputError
 ASKED_FOR = ("authors", "license", "training_data")
 
 
+# what stands where nothing was said
+ANONYMOUS = "Anonymous"
+UNDESCRIBED = "Not described by the authors."
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,10 +46,10 @@ class About(_Frozen):
     """The user's part of a description; every field may be left out."""
 
     description: str | None = None
-    authors: tuple[Person, ...] = (Person(name="Anonymous"),)
+    authors: tuple[Person, ...] = (Person(name=ANONYMOUS),)
     maintainers: tuple[Maintainer, ...] = ()
     license: str = "CC-BY-4.0"  # SPDX
-    training_data: str = "Not described by the authors."
+    training_data: str = UNDESCRIBED
     tags: tuple[str, ...] = ()
     git_repo: str | None = None
     version: str = "0.1.0"

@@ -10,6 +10,7 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Contents:
         without_facts = {k: v for k, v in self.description.items() if k != "config"}
         yield from _sources(without_facts)
 
+    @cached_property
     def changed(self) -> list[str]:
         """Files that are not those which the description was written for."""
         return [

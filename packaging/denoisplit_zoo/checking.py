@@ -27,6 +27,7 @@ from denoisplit_zoo.checks import (
     ILASTIK,
     ZOO,
     Finding,
+    at,
     findings,
 )
 from denoisplit_zoo.client import bioimageio
@@ -88,7 +89,7 @@ def check(package: str | Path, *, run_code: bool = False) -> Checked:
     notes: list[str] = []
     logger.info("looking at the files of %s", package)
     problems = list(findings(contents))
-    if contents.changed():
+    if contents.changed:
         notes.append("not run: its files are not those that the description was written for")
     else:
         formats = [name for name in FORMATS if name in contents.description.get("weights", {})]
@@ -107,8 +108,8 @@ def check(package: str | Path, *, run_code: bool = False) -> Checked:
 
 
 def _architecture(contents: Contents) -> bytes | None:
-    entry = contents.description.get("weights", {}).get(FORMATS[0], {}).get("architecture", {})
-    return contents.files.get(str(entry.get("source"))) if isinstance(entry, dict) else None
+    source = at(contents.description, "weights", FORMATS[0], "architecture", "source")
+    return contents.files.get(str(source))
 
 
 def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:

@@ -11,9 +11,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import torch
+
 from denoisplit.errors import InputError
+from denoisplit_zoo.about import ANONYMOUS, UNDESCRIBED
 from denoisplit_zoo.archive import DESCRIPTION, Contents, validate
-from denoisplit_zoo.weights import OPSET
+from denoisplit_zoo.weights import OPSET, read_tensors
 
 CORE, ILASTIK, DEEPIMAGEJ, ZOO = "core", "ilastik", "deepImageJ", "zoo"
 CONSUMERS = (CORE, ILASTIK, DEEPIMAGEJ, ZOO)
@@ -51,7 +54,7 @@ def _files(package: Contents) -> Iterator[Finding]:
     named = {name for name, _ in package.named()}
     for name in sorted(named - set(package.files)):
         yield Finding(CONSUMERS, f"{name} is named in {DESCRIPTION} and not there")
-    for name in package.changed():
+    for name in package.changed:
         yield Finding(CONSUMERS, f"{name} was changed: its SHA-256 is not that of {DESCRIPTION}")
     for name in sorted(set(package.files) - named - {DESCRIPTION}):
         yield Finding((ZOO,), f"{name} is named nowhere in {DESCRIPTION}: leave it out")
@@ -72,11 +75,11 @@ def _format(package: Contents) -> Iterator[Finding]:
                 (DEEPIMAGEJ, ILASTIK, ZOO), f"{key} has to be given as plain file names"
             )  # fmt: skip
     try:
-        if not package.changed():  # it would say the same at length
+        if not package.changed:  # it would say the same at length
             validate(package.path.read_bytes(), package.path)
     except InputError as error:
         yield Finding((CORE, ILASTIK, ZOO), f"the format's own check says: {error.found}")
-    nickname = _at(described, "config", "bioimageio", "nickname")
+    nickname = at(described, "config", "bioimageio", "nickname")
     if not isinstance(nickname, str):
         yield Finding((DEEPIMAGEJ,), "config.bioimageio.nickname lacks")
 
@@ -104,7 +107,7 @@ def _tensors(package: Contents) -> Iterator[Finding]:
 
 
 def _sizes(package: Contents, given: dict[str, Any], returned: dict[str, Any]) -> Iterator[Finding]:
-    levels = _at(
+    levels = at(
         package.description, "weights", "pytorch_state_dict", "architecture", "kwargs", "levels"
     )
     stride = 2**levels if isinstance(levels, int) else 16
@@ -146,12 +149,10 @@ def _weights(package: Contents) -> Iterator[Finding]:
 
 
 def _state_dict(data: bytes) -> Iterator[Finding]:
-    import torch
-
     try:
-        values = torch.load(io.BytesIO(data), weights_only=True)
+        values = read_tensors(data)
         plain = isinstance(values, dict) and all(torch.is_tensor(v) for v in values.values())
-    except Exception:  # of pickle, zipfile, torch: whatever it is, no consumer can read it
+    except ValueError:
         plain = False
     if not plain:
         yield Finding((CORE, ILASTIK, ZOO), "the state dict is no plain one of tensors")
@@ -194,10 +195,10 @@ def _onnx(data: bytes) -> Iterator[Finding]:
 def _metadata(package: Contents) -> Iterator[Finding]:
     described = package.description
     lacking = [key for key in ASKED_FOR if not described.get(key)]
-    if any(str(a.get("name")) == "Anonymous" for a in _list(described.get("authors"))):
+    if any(str(a.get("name")) == ANONYMOUS for a in _list(described.get("authors"))):
         lacking.append("authors")
     card = package.files.get(str(described.get("documentation")), b"").decode(errors="replace")
-    if "Not described by the authors." in card:
+    if UNDESCRIBED in card:
         lacking.append("training_data")
     if lacking:
         yield Finding(
@@ -230,7 +231,8 @@ def _cover(package: Contents) -> Iterator[Finding]:
             yield Finding((ZOO,), f"{name} has the ratio {ratio:.2g}:1, expected 2:1 or 1:1")
 
 
-def _at(value: Any, *keys: str) -> Any:
+def at(value: Any, *keys: str) -> Any:
+    """A value inside nested mappings; None where there is none."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value

@@ -111,7 +111,7 @@ def card(package: Package) -> str:
         channel_count=len(package.channels),
         returns=kind.returns,
         channel_meaning=_wrapped(meaning, indent="  "),
-        uncertainty=_uncertainty(package),
+        uncertainty=kind.uncertainty,
         deviations=_deviations(package),
         names=" and ".join(run.names),
         tile=package.tile,
@@ -124,15 +124,6 @@ def card(package: Package) -> str:
         training=training,
         test_image=package.example.origin,
     )
-
-
-def _uncertainty(package: Package) -> str:
-    """What to look at where the result may be wrong."""
-    return {
-        "mmse": "look at the standard deviation",
-        "samples": "compare the samples",
-        "split": "look at its samples or standard deviation, which other packages return",
-    }[package.kind]
 
 
 def _deviations(package: Package) -> str:

@@ -7,7 +7,6 @@ of theirs was at hand).
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from denoisplit.errors import InputError
 from denoisplit.network import VSE
+from denoisplit_zoo.weights import read_tensors
 
 MOST_LEVELS = 4  # deeper ladders of theirs divide the posterior by a number of the level
 # what wraps the network, in a checkpoint of a whole training
@@ -136,15 +136,14 @@ def _state_dict(weights: str | Path | Mapping[str, Any], where: str | Path) -> d
     values: Any = weights
     if isinstance(weights, str | Path):
         try:
-            values = torch.load(io.BytesIO(Path(weights).read_bytes()), weights_only=True)
+            values = read_tensors(Path(weights).read_bytes())
         except OSError as error:
             raise InputError(
                 where, f"no readable file ({error.strerror})", "weights", "check name and rights"
             ) from None
-        except Exception as error:  # of pickle, zipfile and torch
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except ValueError as error:
             raise InputError(
-                where, f"no plain state dict ({reason})", "tensors by their names",
+                where, f"no plain state dict ({error})", "tensors by their names",
                 "save the state dict alone: torch.save(model.state_dict(), ...)",
             ) from None  # fmt: skip
     if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):

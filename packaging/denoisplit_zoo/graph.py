@@ -87,6 +87,13 @@ class Sampler(nn.Module):
                 eps = [standard_normal(key, channels[i], self.table) for i, key in enumerate(keys)]
             yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
 
+    def moments(self, raw: Tensor) -> Moments:
+        """Mean and spread of the samples of an image (B, 1, Y, X), at its padded size."""
+        moments = Moments(self.zero)
+        for sample in self.draw(self.pad(raw)):
+            moments.add(sample)
+        return moments
+
 
 class MeanAndStd(Sampler):
     """Posterior mean and calibrated standard deviation, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
@@ -110,9 +117,7 @@ class MeanAndStd(Sampler):
     def forward(self, raw: Tensor) -> Tensor:
         """Means of the structures, then their standard deviations, in channel order."""
         height, width = raw.shape[-2:]
-        moments = Moments(self.zero)
-        for sample in self.draw(self.pad(raw)):
-            moments.add(sample)
+        moments = self.moments(raw)
         std = moments.std(antithetic=self.antithetic) * self.calibration
         return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
 
@@ -123,10 +128,7 @@ class Split(Sampler):
     def forward(self, raw: Tensor) -> Tensor:
         """Means of the structures, in channel order."""
         height, width = raw.shape[-2:]
-        moments = Moments(self.zero)
-        for sample in self.draw(self.pad(raw)):
-            moments.add(sample)
-        return moments.mean[..., :height, :width]
+        return self.moments(raw).mean[..., :height, :width]
 
 
 class Samples(Sampler):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-import yaml
-
-from denoisplit.atomic import new_folder, write_bytes, write_json
-from denoisplit.config import FORMAT_VERSION, RunConfig, parse
+from denoisplit.atomic import new_folder, write_bytes
+from denoisplit.config import RunConfig
 from denoisplit.errors import InputError
+from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import logger
 from denoisplit.run import (
@@ -26,12 +22,13 @@ from denoisplit.run import (
     Run,
     build_network,
     load,
-    load_weights,
+    load_config,
     noise_model_path,
-    save_config,
+    read_json,
     save_weights,
 )
 from denoisplit_zoo.archive import Contents, read_package
+from denoisplit_zoo.weights import read_tensors
 
 PathLike = str | Path
 NETWORK = "network."  # what names of the network's weights begin with in the graph
@@ -65,30 +62,32 @@ def import_package(package: PathLike, output: PathLike) -> Run:
             output, "an existing folder or file", "a new run folder", "move it, or choose another"
         )
     contents = read_package(package)
-    for name in contents.changed():
+    for name in contents.changed:
         raise InputError(
             f"{package}, {name}", "a changed file (its SHA-256 is another)",
             "the one that the description was written for", "get the package again",
         )  # fmt: skip
-    config = _config(contents)
-    names = config.settings.names
     with new_folder(output) as draft, _naming(contents.path, draft):
+        for name in (CONFIG, CALIBRATION, METRICS):
+            if name in contents.files:
+                write_bytes(draft / name, contents.files[name])
+            elif name != METRICS:
+                raise _lacking(contents, name)
+        if (draft / METRICS).exists():
+            read_json(draft / METRICS)
+        config = load_config(draft)
         (draft / NOISE_MODELS).mkdir()
-        save_config(draft, config)
-        for name in names:
+        for name in config.settings.names:
             file = f"noise_model_{name}.npz"
             if file in contents.files:
                 write_bytes(noise_model_path(draft, name), contents.files[file])
                 GaussianMixture.load(noise_model_path(draft, name))
             elif config.settings.system == "denoisplit":
                 raise _lacking(contents, file)
-        write_json(draft / CALIBRATION, _json(contents, CALIBRATION))
-        if METRICS in contents.files:
-            write_json(draft / METRICS, _json(contents, METRICS))
-        _write_weights(contents, config, draft)
-        load(draft, device="cpu")  # whatever does not fit is found before the folder appears
+        save_weights(_network(contents, config), draft / WEIGHTS)
+        run = load(draft)  # whatever does not fit is found before the folder appears
     logger.info("run: %s", output)
-    return load(output)
+    return replace(run, path=output)
 
 
 @contextmanager
@@ -101,19 +100,18 @@ def _naming(package: Path, draft: Path) -> Iterator[None]:
         raise InputError(where, error.found, error.expected, error.remedy) from None
 
 
-def _write_weights(contents: Contents, config: RunConfig, draft: Path) -> None:
-    """The network's part of the state dict."""
+def _network(contents: Contents, config: RunConfig) -> VSE:
+    """With the network's part of the state dict."""
     source = contents.description["weights"]["pytorch_state_dict"]["source"]
     where = f"{contents.path}, {source}"
+    if source not in contents.files:
+        raise _lacking(contents, source)
     try:
-        state = torch.load(io.BytesIO(_file(contents, source)), weights_only=True)
-        state = {key.removeprefix(NETWORK): v for key, v in state.items() if NETWORK in key}
-    except InputError:
-        raise
-    except Exception as error:  # of pickle, zipfile and torch, which have errors of their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        stored = read_tensors(contents.files[source])
+        state = {key.removeprefix(NETWORK): v for key, v in stored.items() if NETWORK in key}
+    except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            where, f"no plain state dict ({reason})", "tensors by their names", "export it again"
+            where, f"no plain state dict ({error})", "tensors by their names", "export it again"
         ) from None
     model = build_network(config.settings)
     try:
@@ -124,45 +122,7 @@ def _write_weights(contents: Contents, config: RunConfig, draft: Path) -> None:
             where, f"the weights of another network ({detail})", f"those of {CONFIG}",
             "export it again",
         ) from None  # fmt: skip
-    save_weights(model, draft / WEIGHTS)
-    load_weights(model, draft / WEIGHTS)
-
-
-def _config(contents: Contents) -> RunConfig:
-    where = f"{contents.path}, {CONFIG}"
-    try:
-        values = yaml.safe_load(_file(contents, CONFIG))
-    except yaml.YAMLError as error:
-        raise InputError(
-            where, f"no YAML ({str(error).splitlines()[0]})", "a configuration", "export it again"
-        ) from None
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            where, f"format version {version}", f"version {FORMAT_VERSION}",
-            "read it with the release of denoisplit that wrote it",
-        )  # fmt: skip
-    return parse(RunConfig, values, where)
-
-
-def _json(contents: Contents, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(_file(contents, name))
-    except ValueError as error:
-        raise InputError(
-            f"{contents.path}, {name}", f"no JSON ({error})", "a JSON object", "export it again"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{contents.path}, {name}", "no JSON object", "a JSON object", "export it again"
-        )
-    return value
-
-
-def _file(contents: Contents, name: str) -> bytes:
-    if name not in contents.files:
-        raise _lacking(contents, name)
-    return contents.files[name]
+    return model
 
 
 def _lacking(contents: Contents, name: str) -> InputError:

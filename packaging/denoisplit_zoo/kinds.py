@@ -20,6 +20,7 @@ class Kind:
     gives: str  # end of the sentence on the model
     output: str  # of the description
     returns: str  # of the card: what it does with its samples
+    uncertainty: str  # of the card: what to look at where the result may be wrong
     channels: str  # of the card: what the channels are
 
 
@@ -29,6 +30,7 @@ KINDS = {
         "free of noise, with a calibrated standard deviation for every pixel",
         "mean of the posterior samples per structure, then calibrated standard deviations",
         "returns their mean and their spread",
+        "look at the standard deviation",
         "The first $structures are the structures (mean of $samples posterior samples), the others "
         "are their standard deviations, calibrated on images that the training did not see. A "
         "calibrated standard deviation is about as large as the typical error of the mean there.",
@@ -38,6 +40,7 @@ KINDS = {
         "free of noise, as several plausible answers",
         "posterior samples, one after another, each with all structures",
         "returns each of them, to be looked at",
+        "compare the samples",
         "Each $structures of them, in this order, are one posterior sample: one plausible answer, "
         "with all structures. Where samples differ, the image does not tell: do not trust details "
         "there. The mean of the samples is closer to the truth than any of them.",
@@ -47,6 +50,7 @@ KINDS = {
         "free of noise",
         "mean of the posterior samples per structure",
         "returns their mean",
+        "look at its samples or standard deviation, which other packages return",
         "Each is a structure (mean of $samples posterior samples).",
     ),
 }  # fmt: skip

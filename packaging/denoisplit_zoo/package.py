@@ -17,7 +17,7 @@ import yaml
 from denoisplit.atomic import not_written, write_bytes
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
-from denoisplit.halo import CLOSE, enough
+from denoisplit.halo import CLOSE, chosen
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
 from denoisplit_zoo.about import About, read_about
@@ -91,8 +91,7 @@ def export(
     about_given, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
     if halo is None:
-        given = run.config.settings.prediction.halo
-        halo = enough(run.halo_errors, CLOSE) if given is None else given
+        halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(kind, run.names, samples)

@@ -107,12 +107,14 @@ def test_other_kinds_pass_too(
     assert "❌" not in said
 
 
-def complete(package: Path, to: Path) -> Path:
-    """The same with all that reviewers ask for, as far as can be said without network."""
+def changed(
+    package: Path, to: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]
+) -> Path:
+    """A package with other files, or another description."""
     with zipfile.ZipFile(package) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     described = yaml.safe_load(files["rdf.yaml"])
-    described["authors"] = [{"name": "Ada L."}]
+    change(files, described)
     files["rdf.yaml"] = yaml.safe_dump(described, sort_keys=False).encode()
     to.write_bytes(pack(files))
     return to
@@ -120,7 +122,11 @@ def complete(package: Path, to: Path) -> Path:
 
 def test_check_runs_a_package_in_bioimageio(package: Path, tmp_path: Path) -> None:
     """Passes where nothing but people are missing; blocks, whole and all formats are run."""
-    found = check(complete(package, tmp_path / "package.zip")).found
+
+    def by_somebody(_: dict[str, bytes], described: dict[str, Any]) -> None:
+        described["authors"] = [{"name": "Ada L."}]
+
+    found = check(changed(package, tmp_path / "package.zip", by_somebody)).found
     assert found["core"] == found["ilastik"] == found["deepImageJ"] == []
     (missing,) = found["zoo"]
     assert missing.startswith("not given: maintainers, git_repo, training_data")
@@ -128,19 +134,17 @@ def test_check_runs_a_package_in_bioimageio(package: Path, tmp_path: Path) -> No
 
 def test_check_names_what_bioimageio_finds(package: Path, tmp_path: Path) -> None:
     """An output that the weights do not give."""
-    with zipfile.ZipFile(package) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    stream = io.BytesIO()
-    np.save(stream, np.load(io.BytesIO(files["test_output.npy"])) + 50)
-    files["test_output.npy"] = stream.getvalue()
-    described = yaml.safe_load(files["rdf.yaml"])
-    digest = hashlib.sha256(files["test_output.npy"]).hexdigest()
-    described["outputs"][0]["test_tensor"]["sha256"] = digest
-    del described["weights"]["pytorch_state_dict"], described["weights"]["onnx"]
-    described["weights"]["torchscript"].pop("parent")
-    files["rdf.yaml"] = yaml.safe_dump(described, sort_keys=False).encode()
-    (tmp_path / "bad.zip").write_bytes(pack(files))
-    found = check(tmp_path / "bad.zip").found
+
+    def brighter(files: dict[str, bytes], described: dict[str, Any]) -> None:
+        stream = io.BytesIO()
+        np.save(stream, np.load(io.BytesIO(files["test_output.npy"])) + 50)
+        files["test_output.npy"] = stream.getvalue()
+        digest = hashlib.sha256(files["test_output.npy"]).hexdigest()
+        described["outputs"][0]["test_tensor"]["sha256"] = digest
+        del described["weights"]["pytorch_state_dict"], described["weights"]["onnx"]
+        described["weights"]["torchscript"].pop("parent")
+
+    found = check(changed(package, tmp_path / "bad.zip", brighter)).found
     assert any("bioimageio test of torchscript" in reason for reason in found["deepImageJ"])
     assert any("no pytorch_state_dict weights" in reason for reason in found["ilastik"])
 
