@@ -8,7 +8,7 @@ CAREAMICS := 0.3.5
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint format wheel-test clean
+.PHONY: help env demo example test test-slow consumers lint format wheel-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,18 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole way on simulated images, into demo/ (minutes); goes on where it stopped
 	$(BIN)/denoisplit demo -o demo
 
+example: $(READY)  ## a finished package of simulated images, example/package.zip, and its check
+	$(BIN)/denoisplit demo -o example --about rdf_templates/example.yaml
+	$(BIN)/denoisplit check example/package.zip
+
 test: $(READY)  ## the quick tests (minutes); DENOISPLIT_TEST_DATA names the folder of test images
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the tests that train for minutes
 	$(BIN)/python -m pytest -m slow
+
+consumers: $(READY)  ## packages of all kinds in several versions of bioimageio.core (half an hour)
+	$(BIN)/python tests/consumers/matrix.py .venvs
 
 lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check .

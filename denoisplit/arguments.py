@@ -266,4 +266,5 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--samples", type=int, metavar="S", help="posterior samples (default 50)")
     _noise(demo, unit="the pooled standard deviation of the training frames")
     demo.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+    demo.add_argument("--about", metavar="FILE.yaml", help="authors, licence, ... of the package")
     return parser

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from functools import partial
+from importlib.resources import files as files_of
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,27 @@ def test_what_it_tells(calls: list[str], tmp_path: Path) -> None:
     assert f"bioimageio test: passed ({tmp_path / 'demo' / 'bioimageio_test.json'})" in lines
     told = [word for word in text.split() if word.startswith(str(tmp_path))]
     assert len(told) == 6 and all(Path(path).exists() for path in told)
+
+
+def test_people_of_the_package(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+    """As the example package is made; what the file leaves open is filled in."""
+    given = []
+
+    def export(run: Any, output: Path, **options: Any) -> None:
+        given.append(options["about"])
+        output.write_text("")
+
+    monkeypatch.setattr(denoisplit_zoo, "export", export)
+    file = files_of("denoisplit_zoo.rdf_templates") / "example.yaml"
+    demo(tmp_path / "demo", about=str(file), **QUICK)
+    (about,) = given
+    assert about.maintainers and about.git_repo and "simulated" in about.training_data
+    assert [author.name for author in about.authors] == ["denoiSplit developers"]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("autors: []")
+    with pytest.raises(InputError, match="autors"):
+        demo(tmp_path / "other", about=bad, **QUICK)
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_interrupted_demo_goes_on(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:

@@ -37,8 +37,9 @@ SIGMAS = 5.0  # of a mean over many independent values: exceeded by chance once 
 def image(kind: str, side: int = 1024, seed: int = 0) -> Tensor:
     """A raw frame of counts (1, Y, X)."""
     rng = np.random.default_rng(seed)
-    mean = {"poisson 1": 1.0, "poisson 100": 100.0}[kind]
-    return torch.from_numpy(rng.poisson(mean, (1, side, side)).astype(np.float32))
+    mean = {"sparse": 0.1, "poisson 1": 1.0, "poisson 100": 100.0, "saturated": 100.0}[kind]
+    frame = rng.poisson(mean, (1, side, side)).astype(np.float32)
+    return torch.from_numpy(frame.clip(max=95.0) if kind == "saturated" else frame)
 
 
 def keys_by_position(level: int) -> Tensor:
@@ -51,7 +52,7 @@ def keys_by_content(kind: str) -> Callable[[int], Tensor]:
     return lambda level: keys[level][0]
 
 
-SOURCES = ("position", "poisson 1", "poisson 100")
+SOURCES = ("position", "sparse", "poisson 1", "poisson 100", "saturated")
 
 
 @pytest.fixture(scope="module", params=SOURCES)

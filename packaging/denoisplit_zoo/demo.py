@@ -64,6 +64,7 @@ def demo(
     synthetic_poisson: float = POISSON,
     synthetic_gaussian: float = GAUSSIAN,
     seed: int = 0,
+    about: PathLike | None = None,
 ) -> Demo:
     """Train, calibrate, predict, export, and let bioimageio test and run the package.
 
@@ -83,6 +84,9 @@ def demo(
         Noise to add, as in `denoisplit.train`.
     seed : int
         Of simulation, training, noise and samples.
+    about : path, optional
+        YAML file with authors, maintainers, licence, as of `denoisplit export`. The data statement
+        of simulated images need not be in it.
 
     Raises
     ------
@@ -91,6 +95,10 @@ def demo(
     """
     if samples < 2:
         raise InputError("--samples", str(samples), "2 or more", "one sample has no spread")
+    if about is not None:
+        from denoisplit_zoo.about import read_about
+
+        read_about(about)  # a mistake in it shows now, not after the training
     output = Path(output)
     images = output / "images"
     try:
@@ -121,12 +129,16 @@ def demo(
         predict(run, [mixed], split.parent, samples=samples, seed=seed, keep_samples=2, add=True)
     package = output / "package.zip"
     if _stage("export for bioimage.io", package):
-        from denoisplit_zoo import About, export
+        from denoisplit_zoo import export
+        from denoisplit_zoo.about import read_about
 
+        said = read_about(about)
         data = note if structures else f"Images simulated by `denoisplit demo`. {SIMULATED_NOTE}"
+        if "training_data" in said.missing:
+            said = said.model_copy(update={"training_data": data})
         export(
             run, package, kind="mmse", samples=PACKAGE_SAMPLES, tile=PACKAGE_TILE, seed=seed,
-            about=About(training_data=data),
+            about=said,
         )  # fmt: skip
     test = output / "bioimageio_test.json"
     if _stage("bioimageio test", test if _passed(test, package) else None):
