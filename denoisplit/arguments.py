@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = command("train", "train on images of the structures; makes a run folder")
     _structure(train)
     train.add_argument("-o", "--output", metavar="RUN", help="the run folder to make")
-    train.add_argument("--system", choices=("denoisplit", "altered_musplit"))
+    train.add_argument("--system", choices=("denoisplit", "altered_musplit", "hdn"))
     train.add_argument(
         "--noise-model", dest="noise_models", nargs=2, metavar=("NAME", "FILE.npz"), action=_Pairs,
         help="a structure's noise model; without one it is fitted to the images",
@@ -241,7 +241,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--samples", type=int, metavar="K", help="posterior samples (default 16; 8 of samples)"
     )
-    export.add_argument("--tile", type=int, metavar="PX", help="side of its tiles (default 256)")
+    export.add_argument(
+        "--tile", type=int, metavar="PX", help="side of its tiles (default 256 if the halo fits)"
+    )
     export.add_argument("--halo", type=int, metavar="PX", help="what tiles see around their core")
     export.add_argument("--seed", type=int, metavar="N", help="seed of the samples (default 0)")
     export.add_argument("--name", help="name of the package (default: from the structures)")

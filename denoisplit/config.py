@@ -14,13 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoisplit.errors import InputError
-from denoisplit.presets import paper_preset, small_preset
+from denoisplit.presets import paper_preset, small_preset, system_preset
+from denoisplit.systems import SYSTEMS
 
 FORMAT_VERSION = 1
 
 Model = TypeVar("Model", bound=BaseModel)
 
-System = Literal["denoisplit", "altered_musplit"]
+System = Literal["denoisplit", "altered_musplit", "hdn"]
 Preset = Literal["default", "small", "paper"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
@@ -194,6 +195,16 @@ class Settings(_Frozen):
         return self
 
     @model_validator(mode="after")
+    def _system_takes_the_structures(self) -> Settings:
+        expected = SYSTEMS[self.system].structures
+        if expected not in (None, len(self.structures)):
+            raise ValueError(
+                f"system {self.system} with {expected} structure, not {len(self.structures)}: "
+                "it denoises images of one structure, or mixed images as if they were one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _halo_fits_stride(self) -> Settings:
         stride = 2**self.network.levels
         if (self.prediction.halo or 0) % stride:
@@ -248,6 +259,7 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
         base = small_preset()
     elif preset == "paper":
         base = paper_preset(len(structures) if isinstance(structures, list | tuple) else 1)
+    base = _merged(base, system_preset(values.get("system"), preset))
     return parse(Settings, _merged(base, values), where)
 
 

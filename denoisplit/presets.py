@@ -46,3 +46,21 @@ def paper_preset(structures: int) -> dict[str, Any]:
         },
         "prediction": {"antithetic": False},
     }
+
+
+def system_preset(system: str | None, preset: str) -> dict[str, Any]:
+    """What a system has otherwise than denoiSplit, over the preset."""
+    if system != "hdn":
+        return {}
+    own: dict[str, Any] = {
+        "network": {"variance": "exp", "log_variance_max": None},
+        "objective": {"closed_form": True},
+    }
+    if preset == "small":
+        return own
+    own["network"] |= {
+        "filters": 32, "latents": 32, "levels": 6, "blocks_per_level": 5, "final_blocks": 5,
+        "dropout": 0.2,
+    }  # fmt: skip
+    own["training"] = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
+    return own

@@ -22,6 +22,7 @@ from denoisplit.errors import InputError
 from denoisplit.halo import EXACT, SAME, chosen
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.systems import SYSTEMS
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY = "metrics.json", "history.csv"
@@ -32,7 +33,7 @@ def build_network(settings: Settings) -> VSE:
     """The untrained network of some settings."""
     return VSE(
         len(settings.structures),
-        log_variance=settings.system == "altered_musplit",
+        log_variance=not SYSTEMS[settings.system].noise_models,
         **settings.network.model_dump(),
     )
 

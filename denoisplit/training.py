@@ -27,6 +27,7 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
 from denoisplit.posterior import mix
 from denoisplit.progress import bar
+from denoisplit.systems import SYSTEMS
 
 LAST = "last.ckpt"
 MAX_SKIPPED_IN_A_ROW = 20
@@ -121,7 +122,7 @@ class SplittingTask(L.LightningModule):
         output, latents = model(model.normalise(raw)[:, None], eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
-            if self.settings.system == "altered_musplit":
+            if not SYSTEMS[self.settings.system].noise_models:
                 log_variance = output[:, model.structures :]
                 nll = gaussian_nll(model.normalise_targets(targets), means, log_variance)
             else:

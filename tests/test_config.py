@@ -65,6 +65,25 @@ def test_defaults_are_those_of_the_method() -> None:
     assert s.seed == 0
 
 
+def test_hdn_has_its_own_sizes() -> None:
+    one = {"structures": TWO[:1], "system": "hdn"}
+    for preset in ("default", "paper"):
+        s = settings_from(one | {"preset": preset, "network": {"levels": 3}})
+        n, t = s.network, s.training
+        assert (n.filters, n.latents, n.levels, n.patch, n.dropout) == (32, 32, 3, 128, 0.2)
+        assert (n.blocks_per_level, n.final_blocks) == (5, 5)
+        assert (n.variance, n.log_variance_max) == ("exp", None)
+        assert (t.plateau_patience, t.early_stop_patience, t.max_epochs) == (15, 100, 200)
+        assert s.objective.closed_form and s.objective.beta == 1
+    small, denoisplit = (
+        settings_from({"preset": "small"} | given) for given in (one, {"structures": TWO})
+    )
+    same = {"variance": "exp", "log_variance_max": None}
+    assert small.network == denoisplit.network.model_copy(update=same)
+    assert small.training == denoisplit.training
+    assert "denoises images of one structure" in refusal({"structures": TWO, "system": "hdn"})
+
+
 @pytest.mark.parametrize("structures", [1, 2, 3])
 def test_preset_paper_is_the_published_configuration(structures: int) -> None:
     given = [{"name": f"s{k}", "files": ["a.tif"]} for k in range(structures)]

@@ -21,6 +21,7 @@ from denoisplit.noise_models.noisy import check_noisy, pairs_of_noisy
 from denoisplit.noise_models.pairs import Image, Pairs, from_clean, from_repeats
 from denoisplit.noise_models.quality import fit_pairs
 from denoisplit.progress import Bar, bar, logger
+from denoisplit.systems import SYSTEMS
 
 MOST_SIGNALS, DRAWS = 4096, 100  # of simulated shots
 EXTENT = (0.001, 0.999)  # quantiles of the data that a noise model's range is compared with
@@ -114,7 +115,7 @@ def remaining_noise_models(
     InputError
         If a stored file is unreadable, or nothing can be made of the images.
     """
-    if settings.system == "altered_musplit":
+    if not SYSTEMS[settings.system].noise_models:
         return []
     models = []
     for k, name in enumerate(settings.names):
@@ -200,10 +201,10 @@ def _route(structure: StructureSettings, settings: Settings, noise: SyntheticNoi
     given = [option for option, value in options.items() if value]
     if len(given) > 1:
         raise InputError(given[1], f"{given[0]} beside it", "one of the two", "leave one out")
-    if settings.system == "altered_musplit":
+    if not SYSTEMS[settings.system].noise_models:
         if given:
             raise InputError(
-                given[0], "system altered_musplit, which has no noise models",
+                given[0], f"system {settings.system}, which has no noise models",
                 "system denoisplit", f"leave {given[0].split()[0]} out",
             )  # fmt: skip
         return "none"

@@ -40,9 +40,9 @@ from denoisplit.report.words import (
     std_note,
     summary,
 )
+from denoisplit.systems import SYSTEMS
 
 REPORT = "report.html"
-SYSTEMS = {"denoisplit": "denoiSplit", "altered_musplit": "Altered muSplit"}
 
 
 def write_report(
@@ -138,7 +138,7 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     settings, names = config.settings, config.settings.names
     task = "Split into " + listed(names) if len(names) > 1 else f"Denoised: {names[0]}"
     facts = [
-        SYSTEMS[settings.system],
+        SYSTEMS[settings.system].title,
         f"{settings.preset} preset",
         f"denoisplit {denoisplit.__version__}",
         datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0"),

@@ -25,11 +25,12 @@ from denoisplit_zoo.about import About
 from denoisplit_zoo.example import Example
 from denoisplit_zoo.kinds import KINDS
 from denoisplit_zoo.weights import OPSET
+from denoisplit_zoo.words import CITATIONS, words
 
 TAGS = (
     "fluorescence-light-microscopy", "2d", "cells", "pytorch", "unet", "image-restoration",
     "denoising", "ilastik", "fiji", "imagej", "deepimagej",
-    "denoisplit", "image-splitting", "variational-autoencoder", "uncertainty",
+    "denoisplit", "variational-autoencoder", "uncertainty",
 )  # fmt: skip
 PACKAGE_VERSION = 1  # of what config.denoisplit and the attachments hold
 # of the largest test value: above what reduced precision does, half of what the format allows
@@ -58,17 +59,20 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
     run, about = package.run, package.about
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     trained = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
+    said = _words(package)
+    more = CITATIONS.get(run.config.settings.system)
     limit = ABSOLUTE_TOLERANCE * float(package.output.max())
     values = {
         "name": package.name,
-        "description": summary(package),
+        "description": about.description or said["summary"],
         "authors": _people(about.authors),
         "maintainers": _people(about.maintainers),
         "license": about.license,
         "version": about.version,
         "timestamp": trained.isoformat(timespec="seconds"),
-        "tags": list(dict.fromkeys((*TAGS, *about.tags))),
-        "input_description": "raw intensities of the superposed structures, one channel",
+        "tags": list(dict.fromkeys((*TAGS, *said["tag"].split(), *about.tags))),
+        "input_description": said["input_description"],
+        "input_channel": said["input_channel"],
         "output_description": KINDS[package.kind].output,
         "tile": package.tile,
         "halo": package.halo,
@@ -86,6 +90,7 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         {key: _flow(value) for key, value in values.items()},
         **named,
         git_repo=f"git_repo: {_flow(about.git_repo)}" if about.git_repo else "",
+        more_citations=_block([more._asdict()], indent=0) if more else "",
         attachments=_block(entries, indent=0),
         facts=_block(_facts(package), indent=4),
     )
@@ -97,21 +102,28 @@ def card(package: Package) -> str:
     counts = ", ".join(f"{count} {part}" for part, count in facts.frames.items())
     steps = _steps(run)
     training = f"{steps} steps" if steps else "an unknown number of steps"
-    kind = KINDS[package.kind]
+    kind, said = KINDS[package.kind], _words(package)
+    more = CITATIONS.get(settings.system)
     meaning = Template(kind.channels).substitute(
         structures=len(run.names), samples=package.arguments["samples"]
     )
     return _template("card.md").substitute(
         name=package.name,
-        description=summary(package),
-        superposition=settings.data.superposition,
-        samples=package.arguments["samples"],
+        description=package.about.description or said["summary"],
+        task=_wrapped(
+            f"{said['task']} For every image there are many plausible answers; this package draws "
+            f"{package.arguments['samples']} of them and {kind.returns}."
+        ),
+        use=_wrapped(said["use"]),
+        picture=said["picture"],
+        validate=_wrapped(said["validate"]),
+        trained_for=said["trained_for"],
+        untold=_wrapped(said["untold"], indent="  ").lstrip(),
+        more_citations=f"\n{_wrapped(f'{more.text}, doi {more.doi}.')}\n" if more else "",
         seed=package.arguments["seed"],
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
-        returns=kind.returns,
         channel_meaning=_wrapped(meaning, indent="  "),
-        uncertainty=kind.uncertainty,
         deviations=_deviations(package),
         names=" and ".join(run.names),
         tile=package.tile,
@@ -146,13 +158,10 @@ def _halo_error(package: Package) -> str:
     return f"by {error:.1g} of the data range at most, on validation images"
 
 
-def summary(package: Package) -> str:
-    """One sentence on what the model does, or the user's own."""
-    names = " and ".join(package.run.names)
-    kind = package.run.config.settings.data.superposition
-    return package.about.description or (
-        f"Splits a noisy fluorescence image that is the {kind} of {names} into these structures, "
-        f"{KINDS[package.kind].gives}."
+def _words(package: Package) -> Mapping[str, str]:
+    settings = package.run.config.settings
+    return words(
+        package.run.names, settings.data.superposition, settings.system, KINDS[package.kind]
     )
 
 
@@ -233,7 +242,7 @@ def _people(people: Sequence[Any]) -> list[dict[str, str]]:
     return [person.model_dump(exclude_none=True) for person in people]
 
 
-def _wrapped(text: str, *, indent: str) -> str:
+def _wrapped(text: str, *, indent: str = "") -> str:
     return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
 
 

@@ -76,8 +76,9 @@ def held_out_example(run: Run, side: int) -> Example:
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
     scenes = Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
     number = max(range(len(scenes)), key=lambda j: _busiest(scenes.inputs[j], side)[0])
+    superposed = ", superposed from its structures" if len(test) > 1 else ""
     added = " with the synthetic noise of the training" if noise else ""
-    origin = f"Test frame {number + 1} of the run, superposed from its structures{added}."
+    origin = f"Test frame {number + 1} of the run{superposed}{added}."
     return _fitted(scenes.inputs[number], side, origin)
 
 

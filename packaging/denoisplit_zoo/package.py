@@ -20,6 +20,7 @@ from denoisplit.errors import InputError
 from denoisplit.halo import CLOSE, chosen
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
+from denoisplit.systems import SYSTEMS
 from denoisplit_zoo.about import About, read_about
 from denoisplit_zoo.architecture import architecture_source
 from denoisplit_zoo.archive import DESCRIPTION, pack, validate
@@ -30,7 +31,8 @@ from denoisplit_zoo.kinds import channel_names, kind_of
 from denoisplit_zoo.weights import build_graph, graph_arguments, onnx, state_dict, torchscript
 
 PathLike = str | Path
-TITLES = {"denoisplit": "denoiSplit", "altered_musplit": "Altered muSplit"}
+
+TILE = 256  # px
 
 
 def export(
@@ -39,7 +41,7 @@ def export(
     *,
     kind: str = "mmse",
     samples: int | None = None,
-    tile: int = 256,
+    tile: int | None = None,
     halo: int | None = None,
     seed: int = 0,
     name: str | None = None,
@@ -58,8 +60,9 @@ def export(
         samples, each with all structures; or the means alone.
     samples : int, optional
         K posterior samples: 16 by default, at least 2 for "mmse"; 8 of "samples".
-    tile : int
-        N, side of the images and tiles that the package is made for, px.
+    tile : int, optional
+        N, side of the images and tiles that the package is made for, px; by default 256, or twice
+        that as often as the halo calls for.
     halo : int, optional
         What a tile sees around what is kept of it, px; by default what the trained network was
         found to need (`denoisplit.halo.CLOSE`). Tile and halo are multiples of the total stride,
@@ -92,6 +95,8 @@ def export(
     run = run if isinstance(run, Run) else load(run, device="cpu")
     if halo is None:
         halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
+    if tile is None:
+        tile = tile_for(halo)
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(kind, run.names, samples)
@@ -175,6 +180,14 @@ def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
     return samples
 
 
+def tile_for(halo: int) -> int:
+    """The smallest tile, doubled from 256 px, of whose side a quarter at least is kept."""
+    tile = TILE
+    while tile - 2 * halo < tile // 4:
+        tile *= 2
+    return tile
+
+
 def _check_tiling(run: Run, tile: int, halo: int) -> None:
     stride = run.model.stride
     if halo < stride or halo % stride:
@@ -191,7 +204,7 @@ def _check_tiling(run: Run, tile: int, halo: int) -> None:
 
 
 def _checked_name(run: Run, given: str | None) -> str:
-    title = TITLES[run.config.settings.system]
+    title = SYSTEMS[run.config.settings.system].title
     name = f"{title} {' + '.join(run.names)}" if given is None else given
     bad = sorted(set(re.sub(r"[A-Za-z0-9_+\- ()]", "", name)))
     if bad or not 5 <= len(name) <= 128:

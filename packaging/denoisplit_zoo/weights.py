@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from denoisplit.run import Run
+from denoisplit.systems import SYSTEMS
 from denoisplit_zoo.graph import MeanAndStd, Sampler
 from denoisplit_zoo.kinds import KINDS
 
@@ -30,7 +31,7 @@ def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") ->
         "quantum": run.config.facts.content_quantum,
         **({"calibration": calibration} if KINDS[kind].graph is MeanAndStd else {}),
         "structures": len(run.names),
-        "log_variance": settings.system == "altered_musplit",
+        "log_variance": not SYSTEMS[settings.system].noise_models,
         **settings.network.model_dump(),
     }
 

@@ -161,6 +161,17 @@ def test_altered_musplit_needs_no_noise_models(works: Call, bench: Any, tmp_path
     works("predict", run.path, bench.image("ER"), "-o", "out", "--samples", "2")
 
 
+def test_hdn_denoises_one_structure(works: Call, bench: Any, tmp_path: Path) -> None:
+    small = {"filters": 8, "latents": 4, "levels": 3, "blocks_per_level": 2, "patch": 32}
+    run = train(
+        works, bench, tmp_path, "ER", system="hdn", network=small,
+        data={"synthetic_gaussian": 1.0},
+    )  # fmt: skip
+    assert (run.path / "noise_models" / "ER.npz").exists()
+    assert "HDN" in (run.path / "report.html").read_text()
+    works("predict", run.path, bench.image("ER"), "-o", "out", "--samples", "2")
+
+
 def test_sum_and_mean_show_the_network_the_same(
     works: Call, bench: Any, tmp_path: Path, trained: Run
 ) -> None:

@@ -13,12 +13,13 @@ import tifffile
 import yaml
 from denoisplit_zoo import About, export
 from denoisplit_zoo.kinds import channel_names
+from denoisplit_zoo.package import tile_for
 
 from denoisplit import cli
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 
-from .conftest import SMALL, blobs, contents, make_run, structure_files
+from .conftest import SIZES, SMALL, blobs, contents, make_run, structure_files
 
 # ---------------------------------------------------------------- other runs, other wishes
 
@@ -43,6 +44,27 @@ def test_the_users_part(run_folder: Path, tmp_path: Path) -> None:
     assert "lysosomes" in described["tags"]
     assert described["git_repo"] == "https://example.org/repo"
     assert "Fields of two dishes." in found["README.md"].decode()
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("kind", ["mmse", "samples", "split"])
+def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
+        network=SIZES | {"levels": 5, "blocks_per_level": 2},
+    )  # fmt: skip
+    found = contents(export(run, tmp_path / "p.zip", kind=kind, **SMALL))
+    described, readme = yaml.safe_load(found["rdf.yaml"]), found["README.md"].decode()
+    assert described["name"] == "HDN ER"
+    assert [c["doi"] for c in described["cite"]] == [
+        "10.48550/arXiv.2403.11854", "10.48550/arXiv.2104.01374",
+    ]  # fmt: skip
+    assert described["inputs"][0]["axes"][1]["channel_names"] == ["noisy"]
+    assert described["weights"]["pytorch_state_dict"]["architecture"]["kwargs"]["variance"] == "exp"
+    for text in (readme, str(described["inputs"]), described["description"]):
+        assert "split" not in text.partition("## Citation")[0].lower()
+        assert "superpos" not in text
+    assert "removes their noise" in readme and "2104.01374" in readme
 
 
 @pytest.mark.usefixtures("light")
@@ -92,6 +114,12 @@ def test_changed_training_images_are_no_test_image(run_folder: Path, tmp_path: P
     tifffile.imwrite(files["B"][0], blobs(7, (100, 100)))
     with pytest.raises(InputError, match="other images of B"):
         export(run, tmp_path / "p.zip", **SMALL)
+
+
+def test_the_tile_grows_with_the_halo() -> None:
+    assert [tile_for(halo) for halo in (32, 96, 112, 192, 240, 384)] == [
+        256, 256, 512, 512, 1024, 1024,
+    ]  # fmt: skip
 
 
 def test_channel_names() -> None:

@@ -29,7 +29,6 @@ def ladder() -> Iterator[Any]:
     spec = importlib.util.find_spec("careamics")
     assert spec is not None and spec.submodule_search_locations, "run `make env`: it installs it"
     root = Path(spec.submodule_search_locations[0])
-    before = dict(sys.modules)
     for name in ("careamics", "careamics.models", "careamics.config"):
         module = types.ModuleType(name)
         module.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
@@ -44,8 +43,10 @@ def ladder() -> Iterator[Any]:
 
         yield LadderVAE
     finally:
-        for name in set(sys.modules) - set(before):
-            del sys.modules[name]
+        # those of torch that came along stay: it cannot be imported twice
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("careamics", "torchvision"):
+                del sys.modules[name]
 
 
 def theirs(ladder: Any, *, structures: int = 2, logvar: str | None = None, levels: int = 4) -> Any:

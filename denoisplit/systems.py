@@ -1,0 +1,24 @@
+"""The systems of the paper: one network and objective, set up differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """What sets a system apart, beside its settings (`denoisplit.presets`)."""
+
+    title: str
+    reference: str  # of the network
+    noise_models: bool  # in the data term; else a Gaussian whose log-variance is predicted
+    structures: int | None = None  # the only number that it takes
+
+
+PAPER = "Ashesh and Jug 2024"
+
+SYSTEMS = {
+    "denoisplit": System("denoiSplit", f"denoiSplit, {PAPER}", noise_models=True),
+    "altered_musplit": System("Altered muSplit", f"Altered muSplit, {PAPER}", noise_models=False),
+    "hdn": System("HDN", "HDN, Prakash et al. 2021", noise_models=True, structures=1),
+}
