@@ -37,7 +37,7 @@ class Calibration:
     Attributes
     ----------
     scalar : float
-        The one to use: `closed` for 10 or more samples, `ratio` for fewer.
+        The one to use, see `calibrate`.
     closed : float
         Maximum-likelihood value ``sqrt(mean(error^2 / std^2))``.
     ratio : float
@@ -153,7 +153,13 @@ def noisy_calibration_scalar(
     return math.sqrt(excess / float(np.mean(std_**2))) if excess > 0 else None
 
 
-def calibrate(reference: Pixels, means: Pixels, stds: Pixels, samples: int) -> list[Calibration]:
+def calibrate(
+    reference: Pixels,
+    means: Pixels,
+    stds: Pixels,
+    samples: int,
+    form: Literal["auto", "closed", "ratio"] = "auto",
+) -> list[Calibration]:
     """Calibrate every structure on the validation frames.
 
     Parameters
@@ -163,7 +169,11 @@ def calibrate(reference: Pixels, means: Pixels, stds: Pixels, samples: int) -> l
     means, stds : as `reference`
         Mean and standard deviation over posterior samples, in the unit of the reference.
     samples : int
-        Number of posterior samples behind `means` and `stds`; decides which form is used.
+        Number of posterior samples behind `means` and `stds`.
+    form : {"auto", "closed", "ratio"}
+        Which scalar to use; "auto": the closed form for 10 or more samples, the ratio for fewer.
+        The closed form weighs each pixel by ``1 / std^2``: where the spread has not the shape of
+        the error, the many dim pixels decide. The ratio weighs all alike.
 
     Returns
     -------
@@ -192,7 +202,8 @@ def calibrate(reference: Pixels, means: Pixels, stds: Pixels, samples: int) -> l
         truth, mean, std = ([frame[k] for frame in group] for group in frames)
         closed = calibration_scalar(truth, mean, std, form="closed")
         ratio = calibration_scalar(truth, mean, std, form="ratio")
-        scalar = closed if samples >= CLOSED_FORM_MIN_SAMPLES else ratio
+        few = samples < CLOSED_FORM_MIN_SAMPLES
+        scalar = ratio if form == "ratio" or (form == "auto" and few) else closed
         result.append(Calibration(scalar, closed, ratio))
     return result
 

@@ -25,6 +25,7 @@ System = Literal["denoisplit", "altered_musplit", "hdn"]
 Preset = Literal["default", "small", "paper"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
+CalibrationForm = Literal["auto", "closed", "ratio"]
 Route = Literal["auto", "A", "B", "C"]
 
 Positive = Annotated[int, Field(gt=0)]
@@ -108,6 +109,8 @@ class TrainingSettings(_Frozen):
     batch: Positive = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["plateau", "cosine"] = "plateau"
+    # share of the steps at the full rate, before the cosine begins
+    cosine_from: Annotated[float, Field(ge=0, lt=1)] = 0.0
     plateau_patience: Positive = 30  # epochs
     early_stop_patience: Positive = 200  # epochs
     max_epochs: Positive = 400
@@ -164,6 +167,7 @@ class PredictionSettings(_Frozen):
 
     antithetic: bool = True
     calibration_samples: Annotated[int, Field(ge=2)] = 50
+    calibration_form: CalibrationForm = "auto"  # see `denoisplit.calibration.calibrate`
     tile: Positive = 512  # side of a tile's core, px
     halo: Annotated[int, Field(ge=0)] | None = None  # px; None: measured on the trained network
 

@@ -15,6 +15,7 @@ from denoisplit.calibration import (
     calibration_error,
     noisy_calibration_scalar,
 )
+from denoisplit.config import CalibrationForm
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import Group
@@ -104,6 +105,7 @@ def calibrate_on(
     names: Sequence[str],
     noise_models: Sequence[GaussianMixture],
     samples: int,
+    form: CalibrationForm = "auto",
 ) -> dict[str, Any]:
     """Calibration scalars per structure, ready for calibration.json.
 
@@ -113,7 +115,7 @@ def calibrate_on(
     stds = [p.std for p in predictions if p.std is not None]
     means = [p.mean for p in predictions]
     if scenes.has_truth:
-        found = calibrate(scenes.truth, means, stds, samples)
+        found = calibrate(scenes.truth, means, stds, samples, form)
         return {
             "scalars": {name: c.scalar for name, c in zip(names, found, strict=True)},
             "closed": {name: c.closed for name, c in zip(names, found, strict=True)},

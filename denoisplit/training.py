@@ -152,7 +152,8 @@ class SplittingTask(L.LightningModule):
         """Address the step's randomness, dropout included, and set a scheduled learning rate."""
         torch.manual_seed(step_seed(self.settings.seed, TRAINING, self.trainer.global_step))
         if self.settings.training.schedule == "cosine":
-            share = self.trainer.global_step / self.plan.steps
+            start = self.settings.training.cosine_from
+            share = max(0.0, (self.trainer.global_step / self.plan.steps - start) / (1 - start))
             rate = self.settings.training.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate

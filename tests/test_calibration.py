@@ -152,6 +152,9 @@ def test_the_form_follows_the_number_of_samples(samples: int, closed: bool) -> N
         assert one.closed == pytest.approx(calibration_scalar(*args))
         assert one.ratio == pytest.approx(calibration_scalar(*args, form="ratio"))
         assert one.scalar == (one.closed if closed else one.ratio)
+    for form in ("closed", "ratio"):
+        chosen = calibrate(reference, mean, std / factor, samples, form)
+        assert [c.scalar for c in chosen] == [getattr(c, form) for c in found]
     assert found[0].scalar == pytest.approx(2, rel=0.1)
     assert found[1].scalar == pytest.approx(5, rel=0.1)
 

@@ -140,6 +140,16 @@ def test_a_cosine_ends_at_no_step(tmp_path: Path) -> None:
     assert rates[-1] == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * 15 / 16)), rel=1e-3)
 
 
+def test_a_cosine_may_begin_late(tmp_path: Path) -> None:
+    training = {"schedule": "cosine", "max_steps": 16, "learning_rate": 1e-3, "cosine_from": 0.5}
+    fitted(tmp_path, training=training)
+    rates = {int(r["step"]): float(r["learning_rate"]) for r in rows(tmp_path / "history.csv")}
+    for step, rate in rates.items():  # of the last step of each epoch
+        share = max(0.0, (step - 1 - 8) / 8)
+        assert rate == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * share)), rel=1e-3)
+    assert min(rates) < 8 < max(rates)
+
+
 def rises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every validation worse than the one before."""
     loss = SplittingTask.loss

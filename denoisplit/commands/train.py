@@ -207,7 +207,10 @@ def calibrate_and_judge(
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
     tiling = {"tile": prediction.tile, "halo": chosen(prediction.halo, errors, SAME)}
     predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
-    calibration = calibrate_on(validation, predicted, settings.names, models, sampling.samples)
+    calibration = calibrate_on(
+        validation, predicted, settings.names, models, sampling.samples,
+        prediction.calibration_form,
+    )  # fmt: skip
     calibration["halo_errors"] = errors
     predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
     metrics = judge(test, predicted, settings.names, calibration["scalars"], sampling)

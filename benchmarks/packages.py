@@ -1,0 +1,92 @@
+"""A package on a large image: whole against blocks, in bioimageio's own program.
+
+    python benchmarks/packages.py RUN [--side 2048] [--samples 4]
+
+Exports RUN twice, with the halo that was measured and with one beyond which nothing is seen, and
+predicts an image of SIDE px, made of the run's own test image by reflection, as a whole and in
+blocks. Prints a table in Markdown; the numbers in README.md are from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+import zipfile
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from denoisplit_zoo import export
+from denoisplit_zoo.client import bioimageio
+
+from denoisplit.halo import EXACT
+from denoisplit.run import load
+
+
+def predicted(folder: Path, blocks: bool) -> tuple[float, float]:
+    """Seconds and peak memory in GB of one prediction, in a process of its own."""
+    start = time.perf_counter()
+    code, said = bioimageio(
+        folder, "predict", "package.zip", f"--inputs={json.dumps([['image.tif']])}",
+        f"--outputs=blocks_{blocks}.tif", f"--blockwise={blocks}",
+    )  # fmt: skip
+    if code:
+        raise SystemExit(said)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return time.perf_counter() - start, peak * 1024 / 1e9
+
+
+def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) -> str:
+    """One line of the table: one package."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export(run, folder / "package.zip", samples=samples, tile=tile, halo=halo)
+        with zipfile.ZipFile(folder / "package.zip") as archive:
+            image = np.load(io.BytesIO(archive.read("test_input.npy")))[0, 0]
+            described = archive.read("rdf.yaml").decode()
+        used = int(described.partition("halo: ")[2].partition("}")[0])
+        more = [(0, side - n) for n in image.shape]
+        tifffile.imwrite(folder / "image.tif", np.pad(image, more, mode="symmetric"))
+        measured, results = {}, {}
+        for blocks in (False, True):
+            with get_context("spawn").Pool(1) as pool:  # memory is counted from the start
+                measured[blocks] = pool.apply(predicted, (folder, blocks))
+            found: Any = tifffile.imread(folder / f"blocks_{blocks}.tif")
+            results[blocks] = found.reshape(-1, side, side)
+        # outside the last blocks, which are moved inside the image, and what sees beyond the border
+        core = len(image) - 2 * used
+        inside = np.s_[:, used : side - core - used, used : side - core - used]
+        difference = np.abs(results[True] - results[False])[inside].max() / np.ptp(image)
+        cells = [f"{len(image)}, {used}"]
+        for blocks in (False, True):
+            cells += [f"{measured[blocks][0]:.0f}", f"{measured[blocks][1]:.2f}"]
+        return f"| {' | '.join([*cells, f'{difference:.1e}'])} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--samples", type=int, default=4)
+    given = parser.parse_args()
+    stride = load(given.run, device="cpu").model.stride
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
+          f"{given.side} x {given.side} px, {given.samples} samples\n")  # fmt: skip
+    print("| tile, halo (px) | whole, s | whole, GB | blocks, s | blocks, GB | difference |")
+    print("|---|---|---|---|---|---|", flush=True)
+    print(row(given.run, given.side, given.samples, None, None), flush=True)
+    exact = EXACT * stride
+    print(row(given.run, given.side, given.samples, 3 * exact // stride * stride, exact))
+
+
+if __name__ == "__main__":
+    main()
