@@ -71,7 +71,7 @@ class VSE(nn.Module):
         super().__init__()
         self.structures = structures
         self.latents = latents
-        self.stride = 2**levels
+        self.stride = self._total_stride(levels)
         self.patch = patch
         if patch % self.stride:
             raise ValueError(
@@ -81,7 +81,7 @@ class VSE(nn.Module):
         gauss = ToGaussian(variance, log_variance_max)
         self.encoder = Encoder(filters, levels, blocks_per_level, dropout)
         self.decoder = Decoder(
-            filters, latents, levels, blocks_per_level, dropout, gauss, patch // self.stride
+            filters, latents, levels, blocks_per_level, dropout, gauss, patch >> levels
         )
         self.final = nn.Sequential(*(ResBlock(filters, dropout) for _ in range(final_blocks)))
         self.output = nn.Conv2d(filters, planes, 3, padding=1)
@@ -90,10 +90,14 @@ class VSE(nn.Module):
         self.register_buffer("target_mean", torch.zeros(structures))
         self.register_buffer("target_std", torch.ones(structures))
 
+    def _total_stride(self, levels: int) -> int:
+        """What the sides of an image have to be multiples of, px."""
+        return 1 << levels
+
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """(Z, h, w) of every level, level 0 first, for an input of ``height x width`` px."""
-        sides = range(1, self.stride.bit_length())
-        return [(self.latents, height >> i, width >> i) for i in sides]
+        halvings = range(1, self.stride.bit_length())
+        return [(self.latents, height >> n, width >> n) for n in halvings]
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Normalised images (B, 1, Y, X) -> features of every level, (B, F, Y/2^(i+1), X/2^(i+1)).

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,30 +114,37 @@ def _architecture(contents: Contents) -> bytes | None:
 
 
 def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
+    """All runs of bioimageio, two at a time: half of each is spent on one core."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(_tested, contents, folder / name, name) for name in formats]
+        if formats:
+            runs.insert(0, pool.submit(_predicted, contents, folder / "predict", formats))
+        for run in runs:
+            yield from run.result()
+
+
+def _copied(contents: Contents, folder: Path) -> None:
+    folder.mkdir()
     shutil.copyfile(contents.path, folder / "package.zip")
-    for name in formats:
-        logger.info("bioimageio test, %s", name)
-        yield from _tested(folder, name)
-    if formats:
-        logger.info("bioimageio predict, whole and in blocks")
-        yield from _predicted(contents, folder, formats)
 
 
-def _tested(folder: Path, weight_format: str) -> Iterator[Finding]:
+def _tested(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
     """What bioimageio's own test says of one format."""
+    logger.info("bioimageio test, %s", weight_format)
+    _copied(contents, folder)
     summary = folder / f"{weight_format}.json"
     code, said = bioimageio(
         folder, "test", "package.zip", f"--weight-format={weight_format}",
         f"--summary={summary.name}",
     )  # fmt: skip
     if code == 0 and summary.exists() and read_json(summary).get("status") == "passed":
-        return
+        return []
     reasons = _errors(summary) or [said.strip().splitlines()[-1] if said.strip() else "no answer"]
     consumers = {
         "pytorch_state_dict": (CORE, ZOO), "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
         "onnx": (CORE, DEEPIMAGEJ, ZOO),
     }[weight_format]  # fmt: skip
-    yield Finding(consumers, f"bioimageio test of {weight_format}: {reasons[0]}")
+    return [Finding(consumers, f"bioimageio test of {weight_format}: {reasons[0]}")]
 
 
 def _errors(summary: Path) -> list[str]:
@@ -150,8 +158,10 @@ def _errors(summary: Path) -> list[str]:
     ]
 
 
-def _predicted(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
+def _predicted(contents: Contents, folder: Path, formats: list[str]) -> list[Finding]:
     """Whole against blocks, of the test image, reflected to a size that blocks are aligned in."""
+    logger.info("bioimageio predict, whole and in blocks")
+    _copied(contents, folder)
     try:
         (tensor_in,), (tensor_out,) = (contents.description[key] for key in ("inputs", "outputs"))
         file = contents.files[tensor_in["test_tensor"]["source"]]
@@ -159,8 +169,8 @@ def _predicted(contents: Contents, folder: Path, formats: list[str]) -> Iterator
         halo = max(axis.get("halo", 0) for axis in tensor_out["axes"])
         more = image.shape[0] - 2 * halo
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        yield Finding((CORE,), f"bioimageio predict was not tried: no usable test image ({error})")
-        return
+        text = f"bioimageio predict was not tried: no usable test image ({error})"
+        return [Finding((CORE,), text)]
     tifffile.imwrite(folder / "image.tif", np.pad(image, (0, more), mode="reflect"))
     results: list[Array] = []
     for blocks in (False, True):
@@ -171,8 +181,7 @@ def _predicted(contents: Contents, folder: Path, formats: list[str]) -> Iterator
         )  # fmt: skip
         if not (folder / name).exists():
             reason = said.strip().splitlines()[-1] if said.strip() else "no answer"
-            yield Finding((CORE,), f"bioimageio predict: {reason}")
-            return
+            return [Finding((CORE,), f"bioimageio predict: {reason}")]
         found = tifffile.imread(folder / name)
         results.append(found.reshape(-1, *found.shape[-2:]))
     whole, blockwise = results
@@ -180,8 +189,9 @@ def _predicted(contents: Contents, folder: Path, formats: list[str]) -> Iterator
     difference = float(np.abs(whole - blockwise)[inside].max() / np.ptp(image))
     logger.info("blocks differ from the whole image by %.2g of the data range", difference)
     if difference > SAME:
-        yield Finding(
-            (CORE, ILASTIK, DEEPIMAGEJ),
+        text = (
             f"blocks differ from the whole image by {difference:.2g} of the data range, at most "
-            f"{SAME:g}: export with a larger --halo",
+            f"{SAME:g}: export with a larger --halo"
         )
+        return [Finding((CORE, ILASTIK, DEEPIMAGEJ), text)]
+    return []
