@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = command("train", "train on images of the structures; makes a run folder")
     _structure(train)
     train.add_argument("-o", "--output", metavar="RUN", help="the run folder to make")
-    train.add_argument("--system", choices=("denoisplit", "altered_musplit", "hdn"))
+    train.add_argument("--system", choices=("denoisplit", "altered_musplit", "musplit", "hdn"))
     train.add_argument(
         "--noise-model", dest="noise_models", nargs=2, metavar=("NAME", "FILE.npz"), action=_Pairs,
         help="a structure's noise model; without one it is fitted to the images",

@@ -154,12 +154,9 @@ def noisy_calibration_scalar(
 
 
 def calibrate(
-    reference: Pixels,
-    means: Pixels,
-    stds: Pixels,
-    samples: int,
+    reference: Pixels, means: Pixels, stds: Pixels, samples: int,
     form: Literal["auto", "closed", "ratio"] = "auto",
-) -> list[Calibration]:
+) -> list[Calibration]:  # fmt: skip
     """Calibrate every structure on the validation frames.
 
     Parameters
@@ -172,8 +169,7 @@ def calibrate(
         Number of posterior samples behind `means` and `stds`.
     form : {"auto", "closed", "ratio"}
         Which scalar to use; "auto": the closed form for 10 or more samples, the ratio for fewer.
-        The closed form weighs each pixel by ``1 / std^2``: where the spread has not the shape of
-        the error, the many dim pixels decide. The ratio weighs all alike.
+        The closed form weighs each pixel by ``1 / std^2``, the ratio weighs all alike.
 
     Returns
     -------

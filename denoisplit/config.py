@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 
 Model = TypeVar("Model", bound=BaseModel)
 
-System = Literal["denoisplit", "altered_musplit", "hdn"]
+System = Literal["denoisplit", "altered_musplit", "musplit", "hdn"]
 Preset = Literal["default", "small", "paper"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
@@ -66,14 +66,29 @@ class NetworkSettings(_Frozen):
     patch: Positive = 128  # side of the training patch, px
     variance: Literal["soft_exp", "exp"] = "soft_exp"
     log_variance_max: float | None = 20.0
+    planes: Positive = 1  # of the input: the patch, and more for what lies around it (muSplit)
+    context: Literal["lean", "regular", "deep"] = "regular"  # of more than one plane
 
     @model_validator(mode="after")
-    def _patch_fits_stride(self) -> NetworkSettings:
-        if self.patch % 2**self.levels:
-            raise ValueError(
-                f"patch {self.patch} is no multiple of the total stride {2**self.levels}"
-            )
+    def _sizes_fit(self) -> NetworkSettings:
+        if self.planes > self.levels + 1:
+            raise ValueError(f"{self.planes} planes are too many for {self.levels} levels")
+        if self.patch % self.stride:
+            raise ValueError(f"patch {self.patch} is no multiple of the total stride {self.stride}")
         return self
+
+    @property
+    def stride(self) -> int:
+        """What the sides of a patch have to be multiples of, px."""
+        if self.planes == 1 or self.context == "lean":
+            return 1 << self.levels
+        return max(4, 1 << (self.levels + 1 - self.planes))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the network."""
+        left_out = {"planes", "context"} if self.planes == 1 else set()
+        return self.model_dump(exclude=left_out)
 
 
 class ObjectiveSettings(_Frozen):
@@ -200,6 +215,11 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _system_takes_the_structures(self) -> Settings:
+        if self.network.planes > 1 and not SYSTEMS[self.system].context:
+            raise ValueError(
+                f"network.planes {self.network.planes} with system {self.system}: "
+                "only musplit sees context"
+            )
         expected = SYSTEMS[self.system].structures
         if expected not in (None, len(self.structures)):
             raise ValueError(
@@ -210,7 +230,7 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _halo_fits_stride(self) -> Settings:
-        stride = 2**self.network.levels
+        stride = self.network.stride
         if (self.prediction.halo or 0) % stride:
             raise ValueError(
                 f"prediction.halo as a multiple of the total stride {stride}, "
@@ -259,11 +279,12 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
     preset = values.get("preset", "default")
     structures = values.get("structures")
     base: dict[str, Any] = {}
+    count = len(structures) if isinstance(structures, list | tuple) else 1
     if preset == "small":
         base = small_preset()
     elif preset == "paper":
-        base = paper_preset(len(structures) if isinstance(structures, list | tuple) else 1)
-    base = _merged(base, system_preset(values.get("system"), preset))
+        base = paper_preset(count)
+    base = _merged(base, system_preset(values.get("system"), preset, count))
     return parse(Settings, _merged(base, values), where)
 
 

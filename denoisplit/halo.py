@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.network import VSE
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.prediction import Sampling, sample_patch
 
 Array = npt.NDArray[np.float32]
@@ -46,7 +46,10 @@ def halo_errors(
     dict
         Halo in px (multiples of the total stride, growing) to the largest difference, as a share
         of the range of the images. Ends with the first halo that differs by less than `SAME`.
+        Empty for a network with context, whose tiles are its own patches.
     """
+    if isinstance(model, ContextVSE):
+        return {}
     stride = model.stride
     cut, side = (EXACT + 1) * stride, (EXACT + 1 + CORE) * stride
     chosen = [
@@ -71,7 +74,9 @@ def halo_errors(
 
 def enough(errors: Mapping[int, float], tolerance: float) -> int:
     """The smallest halo whose difference is below a share of the data range, else the largest."""
-    return next((halo for halo, error in errors.items() if error < tolerance), max(errors))
+    return next(
+        (halo for halo, error in errors.items() if error < tolerance), max(errors, default=0)
+    )
 
 
 def chosen(given: int | None, errors: Mapping[int, float], tolerance: float) -> int:

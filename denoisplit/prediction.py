@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.network import VSE
+from denoisplit.data.context import Pyramid
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.posterior import (
     RunningMoments,
     addressed_noise,
@@ -125,7 +126,8 @@ def predict_frame(
     sampling : Sampling
     tile, halo : int
         Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
-        the total stride. A halo of 240 makes tiles exact.
+        the total stride. A halo of 240 makes tiles exact. A network with context has but one way,
+        whatever is said here: patches of its own side, of which the middle half is kept.
     on_tile : callable, optional
         Called with (tiles done, tiles in all).
 
@@ -136,26 +138,17 @@ def predict_frame(
     """
     if frame.ndim != 2:
         raise ValueError(f"frame has shape {frame.shape}, expected (Y, X)")
-    if halo % model.stride:
-        raise ValueError(f"halo is {halo} px, expected a multiple of {model.stride}")
     height, width = frame.shape
-    tiles = tile_frame(height, width, tile=tile, stride=model.stride)
-    margin = min(halo, -(-BORDER // model.stride) * model.stride)
-    beyond = [margin + (-side) % model.stride for side in (height, width)]
-    padded = np.pad(
-        frame.astype(np.float32), ((margin, beyond[0]), (margin, beyond[1])), mode="reflect"
-    )
+    if isinstance(model, ContextVSE):
+        patches = _patches_with_context(model, frame)
+    else:
+        patches = _patches(model, frame, tile, halo)
     shape = (model.structures, height, width)
     mean = np.empty(shape, dtype=np.float32)
     std = np.empty(shape, dtype=np.float32) if sampling.samples > 1 else None
     kept = np.empty((sampling.keep, *shape), dtype=np.float32)
 
-    for done, core in enumerate(tiles, start=1):
-        # the patch: core and halo, as far as the padded frame goes; starts stay on the stride
-        y, x = (max(start - halo, -margin) for start in core[:2])
-        bottom = core.y + -(-core.height // model.stride) * model.stride + halo
-        right = core.x + -(-core.width // model.stride) * model.stride + halo
-        patch = padded[y + margin : bottom + margin, x + margin : right + margin]
+    for done, (core, (y, x), patch) in enumerate(patches, start=1):
         rows, columns = core.y - y, core.x - x
         inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
         to = np.s_[:, core.y : core.y + core.height, core.x : core.x + core.width]
@@ -170,8 +163,50 @@ def predict_frame(
         if std is not None:
             std[to] = moments.std(antithetic=sampling.antithetic).cpu().numpy()
         if on_tile is not None:
-            on_tile(done, len(tiles))
+            on_tile(done, len(patches))
     return Prediction(mean, std, kept)
+
+
+class _Patch(NamedTuple):
+    """What a tile sees: its core, the place of its first pixel in the frame, raw intensities."""
+
+    core: Tile
+    start: tuple[int, int]
+    pixels: Array  # (Y, X), or (n, P, P) with context
+
+
+def _patches(model: VSE, frame: npt.NDArray[Any], tile: int, halo: int) -> list[_Patch]:
+    """Core and halo, as far as the padded frame goes; starts stay on the stride."""
+    stride = model.stride
+    if halo % stride:
+        raise ValueError(f"halo is {halo} px, expected a multiple of {stride}")
+    margin = min(halo, -(-BORDER // stride) * stride)
+    beyond = [margin + (-side) % stride for side in frame.shape]
+    padded = np.pad(
+        frame.astype(np.float32), ((margin, beyond[0]), (margin, beyond[1])), mode="reflect"
+    )
+    found = []
+    for core in tile_frame(*frame.shape, tile=tile, stride=stride):
+        y, x = (max(start - halo, -margin) for start in core[:2])
+        bottom = core.y + -(-core.height // stride) * stride + halo
+        right = core.x + -(-core.width // stride) * stride + halo
+        pixels = padded[y + margin : bottom + margin, x + margin : right + margin]
+        found.append(_Patch(core, (y, x), pixels))
+    return found
+
+
+def _patches_with_context(model: ContextVSE, frame: npt.NDArray[Any]) -> list[_Patch]:
+    """Patches of the network's own side, of which the middle half is the core."""
+    height, width = frame.shape
+    side, margin = model.patch // 2, model.patch // 4
+    pyramid = Pyramid(frame, planes=model.planes, patch=model.patch, margin=model.patch)
+    return [
+        _Patch(
+            Tile(y, x, min(side, height - y), min(side, width - x)), (y - margin, x - margin),
+            pyramid.cut(y - margin, x - margin),
+        )
+        for y in range(0, height, side) for x in range(0, width, side)
+    ]  # fmt: skip
 
 
 @torch.inference_mode()
@@ -182,7 +217,7 @@ def sample_patch(
 
     Parameters
     ----------
-    patch : array (Y, X)
+    patch : array (Y, X), or (n, P, P) of a network with context
         Raw intensities; sides are multiples of the total stride.
     y, x : int
         Place of its first pixel in the frame, multiples of the total stride; may be negative.
@@ -194,10 +229,13 @@ def sample_patch(
     """
     device = model.input_mean.device
     raw = torch.from_numpy(np.ascontiguousarray(patch)).to(device)
-    *features, top = model.encode(model.normalise(raw)[None, None])
+    planes = raw if raw.ndim == 3 else raw[None]
+    *features, top = model.encode(model.normalise(planes)[None])
     keys = _keys(model, raw, sampling, y, x)
     table = normal_table().to(device)
-    batch = max(1, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // patch.size)
+    batch = max(
+        1, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // (patch.shape[-2] * patch.shape[-1])
+    )
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))
         eps = addressed_noise(
@@ -215,7 +253,16 @@ def sample_patch(
 
 def _keys(model: VSE, raw: Tensor, sampling: Sampling, y: int, x: int) -> list[Tensor]:
     """Keys of the latent pixels of a patch, (h_i, w_i), level 0 first."""
-    shapes = model.latent_shapes(*raw.shape)
+    shapes = model.latent_shapes(*raw.shape[-2:])
+    if isinstance(model, ContextVSE):
+        # latents reach beyond the patch, around its centre
+        half = model.patch // 2
+        return [
+            position_keys(
+                i, ((y + half) >> (i + 1)) - h // 2, ((x + half) >> (i + 1)) - w // 2, h, w
+            ).to(raw.device)
+            for i, (_, h, w) in enumerate(shapes)
+        ]
     if sampling.address == "content":
         keys = content_keys(raw[None], levels=len(shapes), quantum=sampling.quantum)
         return [key[0] for key in keys]

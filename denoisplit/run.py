@@ -20,7 +20,7 @@ from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.halo import EXACT, SAME, chosen
-from denoisplit.network import VSE
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.systems import SYSTEMS
 
@@ -31,10 +31,11 @@ NOISE_MODELS, CHECKPOINTS = "noise_models", "checkpoints"
 
 def build_network(settings: Settings) -> VSE:
     """The untrained network of some settings."""
-    return VSE(
+    network = VSE if settings.network.planes == 1 else ContextVSE
+    return network(
         len(settings.structures),
         log_variance=not SYSTEMS[settings.system].noise_models,
-        **settings.network.model_dump(),
+        **settings.network.arguments,
     )
 
 
@@ -119,13 +120,16 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
                 "copy the run again",
             )  # fmt: skip
     scalars = {name: float(calibration[name]) for name in names}
-    errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model.stride)
+    errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model)
     ready_to_predict(model, device)
     return Run(path, config, model, scalars, errors)
 
 
-def _halo_errors(path: Path, stored: Any, stride: int) -> dict[int, float]:
+def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:
     """The measured halos of calibration.json; the exact one where none was measured."""
+    stride = model.stride
+    if isinstance(model, ContextVSE):
+        return {}
     if stored is None:
         return {EXACT * stride: 0.0}
     try:

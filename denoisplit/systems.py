@@ -13,6 +13,7 @@ class System:
     reference: str  # of the network
     noise_models: bool  # in the data term; else a Gaussian whose log-variance is predicted
     structures: int | None = None  # the only number that it takes
+    context: bool = False  # may have further input planes
 
 
 PAPER = "Ashesh and Jug 2024"
@@ -20,5 +21,6 @@ PAPER = "Ashesh and Jug 2024"
 SYSTEMS = {
     "denoisplit": System("denoiSplit", f"denoiSplit, {PAPER}", noise_models=True),
     "altered_musplit": System("Altered muSplit", f"Altered muSplit, {PAPER}", noise_models=False),
+    "musplit": System("muSplit", "muSplit, Ashesh et al. 2023", noise_models=False, context=True),
     "hdn": System("HDN", "HDN, Prakash et al. 2021", noise_models=True, structures=1),
 }

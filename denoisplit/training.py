@@ -114,12 +114,16 @@ class SplittingTask(L.LightningModule):
         return self.optimiser
 
     def loss(self, targets: Tensor) -> Loss:
-        """The objective of raw noisy targets (B, C, P, P); draws eps from the global generator."""
+        """The objective of raw noisy targets (B, C, P, P); draws eps from the global generator.
+
+        With context they are (B, C, n, P, P): all planes are superposed, the first is the target.
+        """
         model, objective = self.model, self.settings.objective
         raw = targets.sum(dim=1) * self.superposition.scale + self.superposition.shift
+        raw, targets = (raw, targets[:, :, 0]) if targets.ndim == 5 else (raw[:, None], targets)
         shapes = model.latent_shapes(*targets.shape[-2:])
         eps = [torch.randn(len(targets), *shape, device=targets.device) for shape in shapes]
-        output, latents = model(model.normalise(raw)[:, None], eps)
+        output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
             if not SYSTEMS[self.settings.system].noise_models:
@@ -266,6 +270,7 @@ def fit(
         independent=settings.data.pairing == "unrelated",
         augment=settings.data.augment,
         candidates=settings.data.crop_candidates,
+        planes=settings.network.planes,
     )
     plan = schedule(settings, crops.per_epoch)
     batch = settings.training.batch
@@ -273,7 +278,8 @@ def fit(
         crops, batch_size=batch, sampler=EpochSampler(plan.steps_per_epoch * batch)
     )
     val_loader = DataLoader(
-        GridPatches(data.validation, patch=settings.network.patch), batch_size=batch
+        GridPatches(data.validation, patch=settings.network.patch, planes=settings.network.planes),
+        batch_size=batch,
     )
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
     task = SplittingTask(model, noise_models, data.superposition, settings, plan)

@@ -14,6 +14,7 @@ from denoisplit.atomic import not_written
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.images import Files, list_files, read_image, write_ome_tiffs
+from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
@@ -177,6 +178,8 @@ def _sampling(
             "give a smaller number, or more --samples",
         )  # fmt: skip
     try:
+        if noise_address == "content" and isinstance(run.model, ContextVSE):
+            raise ValueError("content, of a network that sees context")
         return Sampling(
             samples, seed, run.config.settings.prediction.antithetic, noise_address,
             run.config.facts.content_quantum, keep,
@@ -188,6 +191,11 @@ def _sampling(
 def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
     """Tile and halo, those of the run where none is given."""
     stride = run.model.stride
+    if isinstance(run.model, ContextVSE) and (tile, halo) != (None, None):
+        raise InputError(
+            "--tile and --halo", f"a network that sees context in patches of {run.model.patch} px",
+            "neither", "leave them out: the patch is a part of this model",
+        )  # fmt: skip
     tile = run.config.settings.prediction.tile if tile is None else tile
     halo = run.halo if halo is None else halo
     if tile < stride or halo < 0 or halo % stride:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from denoisplit.data.context import Pyramid
 from denoisplit.data.splits import Group
 
 Array = npt.NDArray[np.float32]
@@ -19,7 +20,8 @@ Array = npt.NDArray[np.float32]
 class RandomCrops(Dataset[Tensor]):
     """Crop number i of a run: a pure function of (seed, i), so training resumes exactly.
 
-    An item is the raw noisy targets (C, P, P), float32; the input is their superposition.
+    An item is the raw noisy targets (C, P, P), float32; the input is their superposition. With
+    more than one plane it is (C, n, P, P), see `denoisplit.data.context`.
 
     Parameters
     ----------
@@ -35,11 +37,13 @@ class RandomCrops(Dataset[Tensor]):
     candidates : int
         Places that are drawn for every crop, of which the one with the most contrast is taken:
         images that are mostly empty are not learnt from mostly empty crops. 1 is the paper's way.
+    planes : int
+        n; more than 1 for a network with context.
     """
 
     def __init__(
         self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool,
-        candidates: int = 1,
+        candidates: int = 1, planes: int = 1,
     ) -> None:  # fmt: skip
         self.frames = frames
         self.patch = patch
@@ -47,6 +51,7 @@ class RandomCrops(Dataset[Tensor]):
         self.independent = independent
         self.augment = augment
         self.candidates = candidates
+        self._pyramids = _pyramids(frames, planes, patch)
         self._weights = [
             _contrast_unit(structure) if candidates > 1 else 0.0 for structure in frames
         ]
@@ -70,32 +75,45 @@ class RandomCrops(Dataset[Tensor]):
 
     def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
         """The same place of the same frame in all given structures."""
-        crops = max(
-            (self._drawn(structures, rng) for _ in range(self.candidates)),
-            key=lambda found: self._contrast(structures, found),
+        j, y, x = max(
+            (self._drawn(structures[0], rng) for _ in range(self.candidates)),
+            key=lambda place: self._contrast(structures, place),
         )
+        if self._pyramids:
+            crops = [self._pyramids[k][j].cut(y, x) for k in structures]
+        else:
+            crops = [self._window(k, (j, y, x)) for k in structures]
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            crops = [np.rot90(c, turns) for c in crops]
-            crops = [np.ascontiguousarray(c[:, ::-1] if flip else c) for c in crops]
+            crops = [np.rot90(c, turns, axes=(-2, -1)) for c in crops]
+            crops = [np.ascontiguousarray(c[..., ::-1] if flip else c) for c in crops]
         return crops
 
-    def _contrast(self, structures: Sequence[int], crops: Sequence[Array]) -> float:
+    def _contrast(self, structures: Sequence[int], place: tuple[int, int, int]) -> float:
         """Of all structures, each in units of its own standard deviation."""
         if self.candidates == 1:
             return 0.0
-        return sum(
-            self._weights[k] * float(c.std()) for k, c in zip(structures, crops, strict=True)
-        )
+        return sum(self._weights[k] * float(self._window(k, place).std()) for k in structures)
 
-    def _drawn(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
-        first = structures[0]
+    def _drawn(self, first: int, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Frame, and first pixel (y, x) of a crop."""
         j = int(rng.choice(len(self._chances[first]), p=self._chances[first]))
         height, width = self.frames[first][j].shape
         y = int(rng.integers(0, height - self.patch, endpoint=True))
         x = int(rng.integers(0, width - self.patch, endpoint=True))
+        return j, y, x
+
+    def _window(self, k: int, place: tuple[int, int, int]) -> Array:
+        j, y, x = place
         window = (slice(y, y + self.patch), slice(x, x + self.patch))
-        return [np.asarray(self.frames[k][j][window], dtype=np.float32) for k in structures]
+        return np.asarray(self.frames[k][j][window], dtype=np.float32)
+
+
+def _pyramids(frames: Group, planes: int, patch: int) -> list[list[Pyramid]]:
+    """[structure][frame], none without context."""
+    if planes == 1:
+        return []
+    return [[Pyramid(f, planes=planes, patch=patch) for f in structure] for structure in frames]
 
 
 def _contrast_unit(frames: Sequence[npt.NDArray[Any]]) -> float:
@@ -127,11 +145,12 @@ class EpochSampler(Sampler[int]):
 
 
 class GridPatches(Dataset[Tensor]):
-    """The non-overlapping P-grid of every frame: raw noisy targets (C, P, P), float32."""
+    """The non-overlapping P-grid of every frame: raw noisy targets, as those of `RandomCrops`."""
 
-    def __init__(self, frames: Group, *, patch: int) -> None:
+    def __init__(self, frames: Group, *, patch: int, planes: int = 1) -> None:
         self.frames = frames
         self.patch = patch
+        self._pyramids = _pyramids(frames, planes, patch)
         self._corners = [
             (j, y, x)
             for j, frame in enumerate(frames[0])
@@ -144,6 +163,8 @@ class GridPatches(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         j, y, x = self._corners[index]
+        if self._pyramids:
+            return torch.from_numpy(np.stack([own[j].cut(y, x) for own in self._pyramids]))
         window = (slice(y, y + self.patch), slice(x, x + self.patch))
         crops = [np.asarray(structure[j][window], dtype=np.float32) for structure in self.frames]
         return torch.from_numpy(np.stack(crops))

@@ -18,6 +18,7 @@ from denoisplit.atomic import not_written, write_bytes
 from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.halo import CLOSE, chosen
+from denoisplit.network import ContextVSE
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
 from denoisplit.systems import SYSTEMS
@@ -93,6 +94,12 @@ def export(
     samples = _checked_samples(kind, samples, seed)
     about_given, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
+    if isinstance(run.model, ContextVSE):
+        raise InputError(
+            run.path, "a network that sees context around its patch, cut from the whole frame",
+            "a network that sees what it is given: consumers of packages give tiles, no frames",
+            "train --system denoisplit or altered_musplit",
+        )  # fmt: skip
     if halo is None:
         halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
     if tile is None:

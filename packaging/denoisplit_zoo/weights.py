@@ -32,7 +32,7 @@ def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") ->
         **({"calibration": calibration} if KINDS[kind].graph is MeanAndStd else {}),
         "structures": len(run.names),
         "log_variance": not SYSTEMS[settings.system].noise_models,
-        **settings.network.model_dump(),
+        **settings.network.arguments,
     }
 
 
