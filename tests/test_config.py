@@ -65,6 +65,23 @@ def test_defaults_are_those_of_the_method() -> None:
     assert s.seed == 0
 
 
+def test_musplit_sees_context_and_has_its_own_kl() -> None:
+    s = settings(system="musplit")
+    assert (s.network.planes, s.network.context, s.network.patch, s.network.stride) == (
+        3, "regular", 64, 4,
+    )  # fmt: skip
+    o = s.objective
+    assert (o.kl_form, o.free_bits, o.beta) == ("eq3", 0, 2)
+    small = settings(system="musplit", preset="small")
+    assert (small.network.filters, small.network.planes) == (32, 3)
+    assert small.training == settings(preset="small").training
+    wide = {"system": "musplit", "structures": TWO, "network": {"planes": 6}}
+    assert "too many for 4 levels" in refusal(wide)
+    assert "only musplit sees context" in refusal({"structures": TWO, "network": {"planes": 3}})
+    lean = {"planes": 3, "context": "lean", "patch": 40}
+    assert "total stride 16" in refusal({**wide, "network": lean})
+
+
 def test_hdn_has_its_own_sizes() -> None:
     one = {"structures": TWO[:1], "system": "hdn"}
     for preset in ("default", "paper"):

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from denoisplit.network import VSE
-from denoisplit.prediction import Sampling, predict_frame, sample_patch, tile_frame
+from denoisplit.data.context import Pyramid
+from denoisplit.network import VSE, ContextVSE
+from denoisplit.prediction import Sampling, _keys, predict_frame, sample_patch, tile_frame
 
 Array = NDArray[np.float32]
 
@@ -436,3 +437,41 @@ def test_nothing_is_recorded_for_gradients() -> None:
         itertools.islice(sample_patch(model, frame_of(32, 32), Sampling(samples=2), y=0, x=0), 2)
     )
     assert not any(s.requires_grad for s in samples)
+
+
+# ---------------------------------------------------------------- context
+
+
+def with_context(**settings: Any) -> ContextVSE:
+    torch.manual_seed(0)
+    model = ContextVSE(2, **{"filters": 4, "latents": 3, "patch": 32, "planes": 3} | settings)
+    for name, parameter in model.named_parameters():
+        if "latent_out.weight" in name:
+            parameter.data.mul_(4)
+    return model.eval()
+
+
+def test_a_network_with_context_predicts_patches_of_its_own_side() -> None:
+    """The middle half of each; every pixel once, whatever tiling is asked for."""
+    model, image = with_context(), frame_of(70, 45)
+    sampling = Sampling(3, seed=2, keep=3)
+    found = predict_frame(model, image, sampling, tile=1000, halo=96)
+    assert found.mean.shape == (2, 70, 45) and np.isfinite(found.mean).all()
+    again = predict_frame(model, image, sampling, tile=16, halo=0)
+    np.testing.assert_array_equal(found.mean, again.mean)
+    np.testing.assert_allclose(found.mean, found.samples.mean(axis=0), rtol=1e-4, atol=1e-4)
+    # the patch at (16, 0), cut by hand
+    planes = Pyramid(image, planes=3, patch=32, margin=32).cut(16 - 8, -8)
+    samples = torch.stack(list(sample_patch(model, planes, sampling, y=8, x=-8)))
+    np.testing.assert_array_equal(samples[..., 8:24, 8:24].numpy(), found.samples[..., 16:32, :16])
+
+
+def test_noise_of_context_is_that_of_its_place() -> None:
+    """Latents that two patches share have the same eps: level 0 of a neighbour, shifted."""
+    model = with_context()
+    raw = torch.zeros(3, 32, 32)
+    one, other = (_keys(model, raw, Sampling(1), y, 0) for y in (0, 16))
+    assert [tuple(key.shape) for key in one] == [(32, 32), (32, 32), (16, 16), (8, 8)]
+    for level, (a, b) in enumerate(zip(one, other, strict=True)):
+        step = 16 >> (level + 1)
+        assert torch.equal(a[step:], b[:-step])

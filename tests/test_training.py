@@ -31,7 +31,7 @@ from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
-from denoisplit.network import VSE
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.routes import noise_models_at_hand
 from denoisplit.objective import Loss
@@ -82,7 +82,10 @@ def task_of(**groups: Any) -> tuple[SplittingTask, torch.Tensor]:
         initial_network(settings, data), models, data.superposition, settings,
         schedule(settings, 8),
     )  # fmt: skip
-    crops = RandomCrops(data.training, patch=32, seed=0, independent=False, augment=False)
+    crops = RandomCrops(
+        data.training, patch=32, seed=0, independent=False, augment=False,
+        planes=settings.network.planes,
+    )  # fmt: skip
     return task, torch.stack([crops[0], crops[1]])
 
 
@@ -238,6 +241,39 @@ def test_altered_musplit_has_a_variance_of_its_own() -> None:
     output = loss_of(task, batch)
     plain = loss_of(*task_of())
     assert output.data.item() != pytest.approx(plain.data.item(), rel=0.01)
+
+
+def test_musplit_has_the_noise_of_its_own_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input: the superposed planes. Targets: the noisy structures of the patch, each its own."""
+    task, batch = task_of(system="musplit", network={"planes": 3})
+    assert batch.shape == (2, 2, 3, 32, 32) and len(task.noise_models) == 0
+    seen: dict[str, torch.Tensor] = {}
+
+    def spied(target: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor) -> Any:
+        seen["target"] = target
+        return nll(target, mean, log_variance)
+
+    def encoded(x: torch.Tensor) -> Any:
+        seen["input"] = x
+        return encode(x)
+
+    nll, encode = training.gaussian_nll, task.model.encode
+    monkeypatch.setattr(training, "gaussian_nll", spied)
+    monkeypatch.setattr(task.model, "encode", encoded)
+    found = loss_of(task, batch)
+    assert torch.isfinite(found.total)
+    torch.testing.assert_close(seen["target"], task.model.normalise_targets(batch[:, :, 0]))
+    expected = batch.sum(dim=1) * task.superposition.scale + task.superposition.shift
+    torch.testing.assert_close(seen["input"], task.model.normalise(expected))
+
+
+@pytest.mark.parametrize("context", ["lean", "regular"])
+def test_musplit_trains(tmp_path: Path, context: str) -> None:
+    model, result = fitted(
+        tmp_path, system="musplit", network={"planes": 3, "context": context}
+    )  # fmt: skip
+    assert result.steps == 8 and result.skipped_steps == 0 and finite(model)
+    assert isinstance(model, ContextVSE) and model.context == context
 
 
 @pytest.mark.parametrize("system", ["denoisplit", "altered_musplit"])

@@ -285,3 +285,44 @@ def test_grid_ends_where_it_ends() -> None:
     assert len(list(DataLoader(grid, batch_size=3))) == 2
     with pytest.raises(IndexError):
         grid[4]
+
+
+# ---------------------------------------------------------------- context
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("independent", [False, True])
+def test_the_first_plane_is_the_crop_without_context(augment: bool, independent: bool) -> None:
+    group = [frames(2, 70, 90), frames(2, 70, 90, first=2)]
+    settings = {"augment": augment, "independent": independent, "candidates": 2}
+    plain, planes = crops(group, **settings), crops(group, planes=3, **settings)
+    for number in range(6):
+        assert planes[number].shape == (2, 3, 16, 16)
+        assert torch.equal(planes[number][:, 0], plain[number])
+
+
+def test_structures_show_the_same_context_turned_alike() -> None:
+    """Each plane of both structures, which differ by a constant, and its turns."""
+    one = frames(1, 70, 90)
+    item = crops([one, (one[0] + 7,)], planes=3, augment=True)[3]
+    torch.testing.assert_close(item[1], item[0] + 7)
+    still = crops([one], planes=3)
+    turned = crops([one], planes=3, augment=True)
+    for number in range(8):
+        a, b = still[number][0], turned[number][0]
+        found = [
+            (turns, flip)
+            for turns in range(4) for flip in (False, True)
+            if torch.equal(b, c := torch.rot90(a, turns, (1, 2)).flip(2) if flip
+                           else torch.rot90(a, turns, (1, 2))) and c is not None
+        ]  # fmt: skip
+        assert len(found) == 1
+
+
+def test_the_grid_has_context_too() -> None:
+    group = [frames(1, 40, 48), frames(1, 40, 48, first=1)]
+    plain, planes = GridPatches(group, patch=16), GridPatches(group, patch=16, planes=3)
+    assert len(plain) == len(planes) == 6
+    for number in range(6):
+        assert planes[number].shape == (2, 3, 16, 16)
+        assert torch.equal(planes[number][:, 0], plain[number])
