@@ -12,6 +12,7 @@ _LAZY = {
     "InputError": "errors",
     "Run": "run",
     "Sampling": "prediction",
+    "compare": "reproduction.compare",
     "evaluate": "commands.evaluate",
     "fit_noise_model": "commands.noise_model",
     "load": "run",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from denoisplit.commands.train import train as train
     from denoisplit.errors import InputError as InputError
     from denoisplit.prediction import Sampling as Sampling
+    from denoisplit.reproduction.compare import compare as compare
     from denoisplit.run import Run as Run
     from denoisplit.run import load as load
 

@@ -147,7 +147,14 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("run", metavar="RUN", nargs="?")
     predict.add_argument("files", metavar="FILES", nargs="*")
     predict.add_argument("-o", "--output", metavar="DIR", help="folder of the results")
-    predict.add_argument("--samples", type=int, metavar="S", help="posterior samples (default 50)")
+    predict.add_argument(
+        "--samples", type=int, metavar="S", help="posterior samples (default 50); 0: a preview"
+    )
+    predict.add_argument(
+        "--tolerance", type=float, metavar="T",
+        help="stop sampling a tile when the standard error of its mean is at most T, in "
+        "intensity units (default 0: never)",
+    )  # fmt: skip
     predict.add_argument("--seed", type=int, metavar="N", help="seed of the samples (default 0)")
     predict.add_argument(
         "--keep-samples", type=int, metavar="N", help="write the first N samples too"
@@ -158,6 +165,13 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     predict.add_argument("--tile", type=int, metavar="PX", help="greatest side of a tile's core")
     predict.add_argument("--halo", type=int, metavar="PX", help="what a tile sees around its core")
+    predict.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted call of the same options"
+    )
+    predict.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="split Zarr images by the workers of this Dask scheduler; local: processes here",
+    )  # fmt: skip
     predict.add_argument("--add", action="store_true", help="write into a folder with files in it")
 
     evaluate = command("evaluate", "compare predictions with known structures")
@@ -230,6 +244,19 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     reproduce.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     reproduce.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+
+    compare = command("compare", "several systems on your images, with equal effort", config=False)
+    _structure(compare)
+    compare.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
+    compare.add_argument(
+        "--systems", nargs="+", metavar="SYSTEM",
+        help="denoisplit, altered_musplit, musplit (default: all of them)",
+    )  # fmt: skip
+    compare.add_argument("--preset", choices=("default", "small", "paper"))
+    compare.add_argument("--superposition", choices=("sum", "mean"))
+    _noise(compare, unit="the pooled standard deviation of the training frames")
+    compare.add_argument("--max-steps", type=int, metavar="N", help="of each training")
+    compare.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
 
     export = command("export", "write a run as a bioimage.io model package")
     export.add_argument("run", metavar="RUN", nargs="?")

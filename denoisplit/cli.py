@@ -123,6 +123,14 @@ def _reproduce(options: dict[str, Any]) -> None:
     sys.stdout.write(f"{reproduce(**options)}results: {output}\n")
 
 
+def _compare(options: dict[str, Any]) -> None:
+    _need(options, "compare", structures="--structure NAME FILES", output="-o DIR")
+    from denoisplit.reproduction.compare import PAGE, compare
+
+    text = compare(**options).text
+    sys.stdout.write(f"{text}pictures: {options['output']}/{PAGE}\n")
+
+
 def _export(options: dict[str, Any]) -> None:
     _need(options, "export", run="RUN", output="-o PACKAGE.zip")
     from denoisplit_zoo import export
@@ -164,6 +172,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "superpose": _superpose,
     "noise-model fit": _fit_noise_model,
     "reproduce": _reproduce,
+    "compare": _compare,
     "export": _export,
     "check": _check,
     "import": _import,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.data.context import Pyramid
 from denoisplit.network import VSE, ContextVSE
 from denoisplit.posterior import (
     RunningMoments,
@@ -20,11 +20,12 @@ from denoisplit.posterior import (
     normal_table,
     position_keys,
 )
+from denoisplit.tiles import Frame, Patch, Tiling
 
 Array = npt.NDArray[np.float32]
 NoiseAddress = Literal["position", "content"]
 
-BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
+FEWEST_DRAWS = 4  # before a standard error is believed
 # pixels decoded at once: beyond this a batch of samples is slower (CPU caches) or gains nothing
 BATCH_PIXELS = {"cpu": 256**2, "cuda": 32 * 384**2}
 
@@ -36,7 +37,7 @@ class Sampling:
     Parameters
     ----------
     samples : int
-        S, number of posterior samples.
+        S, number of posterior samples; 0 for a preview, the decoded means of the latents.
     seed : int
         Sample k of one seed is one image, whatever the tiling.
     antithetic : bool
@@ -47,6 +48,9 @@ class Sampling:
         For content addresses: the step of the quantised raw intensities.
     keep : int
         How many samples to return beside mean and std.
+    tolerance : float
+        A tile draws no more samples when the standard error of its mean (root mean square over its
+        pixels, of every structure) is at most this, raw intensity; 0 draws them all.
     """
 
     samples: int = 50
@@ -55,13 +59,16 @@ class Sampling:
     address: NoiseAddress = "position"
     quantum: float = 1.0
     keep: int = 0
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or not 0 <= self.keep <= self.samples:
+        if not 0 <= self.keep <= self.samples:
             raise ValueError(
                 f"samples = {self.samples}, keep = {self.keep}: "
-                "expected at least one sample, and to keep no more than are drawn"
+                "expected none or more, and to keep no more than are drawn"
             )
+        if not 0 <= self.tolerance < math.inf:
+            raise ValueError(f"tolerance is {self.tolerance}, expected 0 or more")
         if self.address not in ("position", "content"):
             raise ValueError(f"address is {self.address!r}, expected 'position' or 'content'")
 
@@ -74,40 +81,9 @@ class Prediction(NamedTuple):
     samples: Array  # (keep, C, Y, X)
 
 
-class Tile(NamedTuple):
-    """The core of a tile: what it writes. Starts are multiples of the total stride."""
-
-    y: int
-    x: int
-    height: int
-    width: int
-
-
-def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]:
-    """Cut a frame into cores that cover every pixel once, of nearly equal size about ``tile``.
-
-    Parameters
-    ----------
-    height, width : int
-        Of the frame, px; any size.
-    tile : int
-        Side of a core to aim at, px; none is much larger.
-    stride : int
-        Total stride of the network, px.
-    """
-
-    def cuts(side: int) -> Iterator[tuple[int, int]]:
-        count = max(1, round(side / tile))
-        step = -(-side // (count * stride)) * stride
-        for start in range(0, side, step):
-            yield start, min(step, side - start)
-
-    return [Tile(y, x, h, w) for y, h in cuts(height) for x, w in cuts(width)]
-
-
 def predict_frame(
     model: VSE,
-    frame: npt.NDArray[Any],
+    frame: Frame,
     sampling: Sampling,
     *,
     tile: int = 256,
@@ -121,8 +97,8 @@ def predict_frame(
     model : VSE
         In evaluation mode, on its device.
     frame : array (Y, X)
-        Raw superposed intensities; any size. Outside it is reflected, as often as needed, for
-        `BORDER` px (at most the halo).
+        Raw superposed intensities; any size, in memory or on disk. Outside it is reflected, as
+        often as needed, for `denoisplit.tiles.BORDER` px (at most the halo).
     sampling : Sampling
     tile, halo : int
         Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
@@ -136,77 +112,65 @@ def predict_frame(
     ValueError
         If the frame is no plane, or the halo is off the stride.
     """
-    if frame.ndim != 2:
-        raise ValueError(f"frame has shape {frame.shape}, expected (Y, X)")
-    height, width = frame.shape
-    if isinstance(model, ContextVSE):
-        patches = _patches_with_context(model, frame)
-    else:
-        patches = _patches(model, frame, tile, halo)
-    shape = (model.structures, height, width)
+    tiling = Tiling(model, frame, tile=tile, halo=halo)
+    shape = (model.structures, *frame.shape)
     mean = np.empty(shape, dtype=np.float32)
     std = np.empty(shape, dtype=np.float32) if sampling.samples > 1 else None
     kept = np.empty((sampling.keep, *shape), dtype=np.float32)
-
-    for done, (core, (y, x), patch) in enumerate(patches, start=1):
-        rows, columns = core.y - y, core.x - x
-        inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
-        to = np.s_[:, core.y : core.y + core.height, core.x : core.x + core.width]
-        moments = RunningMoments()
-        samples = sample_patch(model, patch, sampling, y=y, x=x)
-        for k, sample in enumerate(samples):
-            value = sample[inside]
-            moments.add(value)
-            if k < sampling.keep:
-                kept[k][to] = value.cpu().numpy()
-        mean[to] = moments.mean.cpu().numpy()
+    for done, core in enumerate(tiling.cores, start=1):
+        found = predict_tile(model, tiling.patch(core), sampling)
+        to = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
+        mean[to], kept[to] = found.mean, found.samples
         if std is not None:
-            std[to] = moments.std(antithetic=sampling.antithetic).cpu().numpy()
+            std[to] = found.std
         if on_tile is not None:
-            on_tile(done, len(patches))
+            on_tile(done, len(tiling.cores))
     return Prediction(mean, std, kept)
 
 
-class _Patch(NamedTuple):
-    """What a tile sees: its core, the place of its first pixel in the frame, raw intensities."""
-
-    core: Tile
-    start: tuple[int, int]
-    pixels: Array  # (Y, X), or (n, P, P) with context
-
-
-def _patches(model: VSE, frame: npt.NDArray[Any], tile: int, halo: int) -> list[_Patch]:
-    """Core and halo, as far as the padded frame goes; starts stay on the stride."""
-    stride = model.stride
-    if halo % stride:
-        raise ValueError(f"halo is {halo} px, expected a multiple of {stride}")
-    margin = min(halo, -(-BORDER // stride) * stride)
-    beyond = [margin + (-side) % stride for side in frame.shape]
-    padded = np.pad(
-        frame.astype(np.float32), ((margin, beyond[0]), (margin, beyond[1])), mode="reflect"
-    )
-    found = []
-    for core in tile_frame(*frame.shape, tile=tile, stride=stride):
-        y, x = (max(start - halo, -margin) for start in core[:2])
-        bottom = core.y + -(-core.height // stride) * stride + halo
-        right = core.x + -(-core.width // stride) * stride + halo
-        pixels = padded[y + margin : bottom + margin, x + margin : right + margin]
-        found.append(_Patch(core, (y, x), pixels))
-    return found
+def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:
+    """Split what one tile sees; the result is that of its core."""
+    core = patch.core
+    rows, columns = core.y - patch.y, core.x - patch.x
+    inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
+    kept = np.empty((sampling.keep, model.structures, core.height, core.width), dtype=np.float32)
+    moments, enough = RunningMoments(), _Enough(sampling)
+    samples = sample_patch(model, patch.pixels, sampling, y=patch.y, x=patch.x)
+    for k, sample in enumerate(samples):
+        value = sample[inside]
+        moments.add(value)
+        if k < sampling.keep:
+            kept[k] = value.cpu().numpy()
+        if enough(value):
+            break
+    std = moments.std(antithetic=sampling.antithetic) if sampling.samples > 1 else None
+    return Prediction(moments.mean.cpu().numpy(), None if std is None else std.cpu().numpy(), kept)
 
 
-def _patches_with_context(model: ContextVSE, frame: npt.NDArray[Any]) -> list[_Patch]:
-    """Patches of the network's own side, of which the middle half is the core."""
-    height, width = frame.shape
-    side, margin = model.patch // 2, model.patch // 4
-    pyramid = Pyramid(frame, planes=model.planes, patch=model.patch, margin=model.patch)
-    return [
-        _Patch(
-            Tile(y, x, min(side, height - y), min(side, width - x)), (y - margin, x - margin),
-            pyramid.cut(y - margin, x - margin),
-        )
-        for y in range(0, height, side) for x in range(0, width, side)
-    ]  # fmt: skip
+class _Enough:
+    """Whether the mean of a tile is known well enough; asked after every sample."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        # the two of an antithetic pair are one draw: their mean varies less than that of any two
+        self.of_draw = 2 if sampling.antithetic else 1
+        self.draws = RunningMoments()
+        self.drawn: list[Tensor] = []
+        self.count = 0
+
+    def __call__(self, sample: Tensor) -> bool:
+        if not self.sampling.tolerance:
+            return False
+        self.count += 1
+        self.drawn.append(sample)
+        if len(self.drawn) == self.of_draw:
+            self.draws.add(torch.stack(self.drawn).mean(dim=0))
+            self.drawn = []
+        if self.drawn or self.draws.count < FEWEST_DRAWS or self.count < self.sampling.keep:
+            return False
+        error = self.draws.std(antithetic=False) / math.sqrt(self.draws.count)
+        worst = error.square().mean(dim=(-2, -1)).max().sqrt()
+        return bool(worst <= self.sampling.tolerance)
 
 
 @torch.inference_mode()
@@ -233,6 +197,11 @@ def sample_patch(
     *features, top = model.encode(model.normalise(planes)[None])
     keys = _keys(model, raw, sampling, y, x)
     table = normal_table().to(device)
+    if sampling.samples == 0:
+        shapes = model.latent_shapes(*raw.shape[-2:])
+        zero = [torch.zeros(1, *shape, device=device) for shape in shapes]
+        yield from model.to_raw(model.means(model.decode([*features, top], zero)))
+        return
     batch = max(
         1, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // (patch.shape[-2] * patch.shape[-1])
     )

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from denoisplit.data.context import Pyramid
 from denoisplit.network import VSE, ContextVSE
-from denoisplit.prediction import Sampling, _keys, predict_frame, sample_patch, tile_frame
+from denoisplit.prediction import Sampling, _keys, predict_frame, sample_patch
+from denoisplit.tiles import cut, tile_frame
 
 Array = NDArray[np.float32]
 
@@ -72,6 +73,17 @@ class Stub:
     def std(self) -> float:
         """Of a posterior sample, raw units: two levels of two independent channels."""
         return 4 * self.noise * 2
+
+
+class Counting(Stub):
+    """Counts the samples that are taken from it."""
+
+    samples = 0
+
+    def to_raw(self, means: Tensor) -> Tensor:
+        for raw in super().to_raw(means):
+            self.samples += 1
+            yield raw
 
 
 def frame_of(height: int, width: int, seed: int = 0) -> Array:
@@ -349,7 +361,7 @@ def test_progress_is_told_tile_by_tile() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"samples": 0},
+        {"tolerance": -1.0},
         {"samples": -1},
         {"samples": 2, "keep": 3},
         {"keep": -1},
@@ -437,6 +449,76 @@ def test_nothing_is_recorded_for_gradients() -> None:
         itertools.islice(sample_patch(model, frame_of(32, 32), Sampling(samples=2), y=0, x=0), 2)
     )
     assert not any(s.requires_grad for s in samples)
+
+
+class OnDisk:
+    """A frame that notes what is read of it."""
+
+    def __init__(self, image: Array) -> None:
+        self.image, self.shape = image, image.shape
+        self.read = 0
+
+    def __getitem__(self, where: Any) -> Array:
+        part = self.image[where]
+        self.read = max(self.read, part.size)
+        return part
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 47), (5, 90), (3, 2)])
+def test_a_cut_is_that_of_the_reflected_frame(height: int, width: int) -> None:
+    image = frame_of(height, width)
+    whole = np.pad(image, 50, mode="reflect")
+    for y, x, bottom, right in itertools.product((-50, -3, 0, 2), (-7, 0, 1), (3, 40, 51), (2, 49)):
+        expected = whole[y + 50 : bottom + 50, x + 50 : right + 50]
+        np.testing.assert_array_equal(cut(image, y, x, bottom, right), expected)
+
+
+def test_of_a_frame_on_disk_only_what_a_tile_sees_is_read() -> None:
+    image = frame_of(300, 280)
+    lazy, sampling = OnDisk(image), Sampling(2)
+    found = predict_frame(Stub(1.0), lazy, sampling, tile=32, halo=8)
+    np.testing.assert_array_equal(
+        found.mean, predict_frame(Stub(1.0), image, sampling, tile=32, halo=8).mean
+    )
+    assert lazy.read <= (36 + 16) ** 2
+
+
+# ---------------------------------------------------------------- effort
+
+
+def test_no_samples_are_the_means_of_the_latents() -> None:
+    """In one pass: the stub is linear, so that is the exact mean of its samples."""
+    model, image = Stub(noise=3.0), frame_of(40, 52)
+    found = predict_frame(model, image, Sampling(0), tile=16, halo=8)
+    np.testing.assert_allclose(found.mean, predict_frame(Stub(0.0), image, Sampling(1)).mean)
+    assert found.std is None and found.samples.shape == (0, 2, 40, 52)
+
+
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_a_tile_stops_when_its_mean_is_known(antithetic: bool) -> None:
+    image = frame_of(64, 64)
+    drawn = Counting(noise=2.0)
+    few = predict_frame(
+        drawn, image, Sampling(400, antithetic=antithetic, tolerance=1.0), tile=64, halo=0
+    )
+    exact = predict_frame(Stub(0.0), image, Sampling(1), tile=64, halo=0).mean
+    error = np.sqrt(((few.mean - exact) ** 2).mean())
+    if antithetic:  # pairs cancel: the mean of the stub is exact after one
+        assert drawn.samples == 8 and error < 1e-3
+    else:
+        needed = float((few.std**2).mean())  # samples for a standard error of 1
+        assert 0.7 * needed < drawn.samples < 1.4 * needed + 4
+        assert error < 1.3
+    # the same samples as without a tolerance, as far as they go
+    plain = Sampling(drawn.samples, antithetic=antithetic)
+    same = predict_frame(Stub(2.0), image, plain, tile=64, halo=0)
+    np.testing.assert_allclose(few.mean, same.mean, rtol=1e-5, atol=1e-4)
+
+
+def test_a_tolerance_out_of_reach_draws_all_samples() -> None:
+    strict = Counting(noise=2.0)
+    predict_frame(strict, frame_of(64, 64), Sampling(6, antithetic=False, tolerance=1e-9))
+    assert strict.samples == 6
 
 
 # ---------------------------------------------------------------- context

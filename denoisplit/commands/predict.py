@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,17 @@ import xarray as xr
 
 from denoisplit.atomic import not_written
 from denoisplit.commands.options import check_seed
+from denoisplit.commands.predict_inputs import check_image, check_large, check_output, stems_of
 from denoisplit.errors import InputError
 from denoisplit.images import Files, list_files, read_image, write_ome_tiffs
+from denoisplit.images.zarr import is_zarr, open_zarr
+from denoisplit.large import begin, split_zarr, workers
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 
 PathLike = str | Path
-
-# how far an input's mean may lie from those of the training inputs
-MEAN_TOLERANCE_STD = 4.0  # standard deviations between training frames
-MEAN_TOLERANCE = 0.35  # and share of the training mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def predict(
     noise_address: NoiseAddress = "position",
     tile: int | None = None,
     halo: int | None = None,
+    tolerance: float = 0.0,
     add: bool = False,
+    resume: bool = False,
+    dask: str | None = None,
 ) -> list[Path]:
     """Split image files.
 
@@ -57,15 +60,25 @@ def predict(
         Images, stacks or folders; one channel, raw superposed intensities.
     output : path
         Folder of the results: per input ``STEM_split.ome.tif``, ``STEM_std.ome.tif`` (none for
-        fewer than two samples) and ``STEM_samples.ome.tif`` (if kept).
+        fewer than two samples) and ``STEM_samples.ome.tif`` (if kept). Of a Zarr image they are
+        ``.ome.zarr`` and made chunk by chunk (`denoisplit.large`).
     samples, seed, keep_samples
-        Number of posterior samples, their seed, how many of them to write.
+        Number of posterior samples, their seed, how many of them to write. No samples: a preview,
+        the decoded means of the latents, in one pass.
     noise_address : {"position", "content"}
         What the samples' noise is addressed by; "content" is what exported packages do.
     tile, halo : int, optional
         Core side of a tile and what is seen around it, px.
+    tolerance : float
+        Draw fewer samples where the mean is known well enough: each tile stops when the standard
+        error of its mean is at most this, in intensity units. 0 draws all.
     add : bool
         Write into a folder that holds files already (never over one of the same name).
+    resume : bool
+        Go on with an interrupted call of the same arguments: results that are there are kept.
+    dask : str, optional
+        Address of a Dask scheduler whose workers split Zarr images, or "local" for one process
+        per CPU here. All of them need to see the same files.
 
     Returns
     -------
@@ -78,29 +91,65 @@ def predict(
         For images, runs or folders that do not fit; nothing is left half-written.
     """
     run = run if isinstance(run, Run) else load(run)
-    sampling = _sampling(run, samples, seed, keep_samples, noise_address)
-    _check_tiling(run, tile, halo)
+    sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
+    side, around = _check_tiling(run, tile, halo)
     paths = list_files(files)
     output = Path(output)
-    stems = _stems(paths)
-    _check_output(output, stems, sampling, add=add)
+    results = [
+        _results(output, path, stem, sampling)
+        for path, stem in zip(paths, stems_of(paths), strict=True)
+    ]
+    there = [path for group in results for path in group.values()]
+    check_output(output, there, add=add, resume=resume)
     for path in paths:  # every input is looked at before the first is split
-        _check_image(run, read_image(path), path)
+        if is_zarr(path):
+            check_large(run, open_zarr(path), path)
+        else:
+            check_image(run, read_image(path), path)
+    if dask and not all(is_zarr(path) for path in paths):
+        raise InputError(
+            "--dask", "images that are no Zarr", "Zarr or OME-Zarr images",
+            "leave it out: others are split here, as a whole",
+        )  # fmt: skip
     if sampling.samples < 2:
-        logger.warning("no std is written: one sample has no spread, give --samples 2 or more")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_written(output, error) from error
+        what = "one sample has" if sampling.samples else "a preview has"
+        logger.warning("no std is written: %s no spread, give --samples 2 or more", what)
     written: list[Path] = []
-    with bar("predicting", 100 * len(paths)) as progress:
-        for number, (path, stem) in enumerate(zip(paths, stems, strict=True)):
-            result = predict_image(
-                run, read_image(path), sampling, tile=tile, halo=halo,
-                on_share=_mover(progress.to, number),
-            )  # fmt: skip
-            written += _write(output, stem, result)
+    with workers(dask) as cluster:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_written(output, error) from error
+        begun = {
+            path: begin(run, path, group, sampling, tile=side, halo=around)
+            for path, group in zip(paths, results, strict=True)
+            if is_zarr(path) and not _there(group)
+        }
+        with bar("predicting", 100 * len(paths)) as progress:
+            for number, (path, group) in enumerate(zip(paths, results, strict=True)):
+                on_share = _mover(progress.to, number)
+                if _there(group):
+                    logger.info("%s: done before", path)
+                elif path in begun:
+                    split_zarr(begun[path], on_share, cluster)
+                else:
+                    found = predict_image(
+                        run, read_image(path), sampling, tile=tile, halo=halo, on_share=on_share
+                    )
+                    _write(group, found, overwrite=resume)
+                written += group.values()
     return written
+
+
+def _there(results: dict[str, Path]) -> bool:
+    return all(path.exists() for path in results.values())
+
+
+def _results(output: Path, path: Path, stem: str, sampling: Sampling) -> dict[str, Path]:
+    """What is written for an input: its kind to its file."""
+    wanted = {"split": True, "std": sampling.samples > 1, "samples": sampling.keep > 0}
+    ending = ".ome.zarr" if is_zarr(path) else ".ome.tif"
+    return {kind: output / f"{stem}_{kind}{ending}" for kind, is_ in wanted.items() if is_}
 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
@@ -167,11 +216,13 @@ def predict_image(
 
 
 def _sampling(
-    run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress
+    run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress, tolerance: float
 ) -> Sampling:
     check_seed(seed)
-    if samples < 1:
-        raise InputError("--samples", str(samples), "at least 1", "give a larger number")
+    if samples < 0:
+        raise InputError("--samples", str(samples), "0 or more", "give a larger number")
+    if not 0 <= tolerance < math.inf:
+        raise InputError("--tolerance", str(tolerance), "0 or more", "give a larger number")
     if not 0 <= keep <= samples:
         raise InputError(
             "--keep-samples", str(keep), f"0 to {samples}, the number of samples",
@@ -182,7 +233,7 @@ def _sampling(
             raise ValueError("content, of a network that sees context")
         return Sampling(
             samples, seed, run.config.settings.prediction.antithetic, noise_address,
-            run.config.facts.content_quantum, keep,
+            run.config.facts.content_quantum, keep, tolerance,
         )  # fmt: skip
     except ValueError as error:
         raise InputError("--noise-address", str(error), "one of the two", "correct it") from None
@@ -207,76 +258,10 @@ def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
     return tile, halo
 
 
-def stem_of(path: Path) -> str:
-    """The name of an image without its endings."""
-    name = path.name
-    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".mrc"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return path.stem
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    stems = [stem_of(path) for path in paths]
-    for number, stem in enumerate(stems):
-        if stem in stems[:number]:
-            first = paths[stems.index(stem)]
-            raise InputError(
-                paths[number], f"the same name as {first}", "inputs of different names",
-                "their results would have one name: rename one, or predict them separately",
-            )  # fmt: skip
-    return stems
-
-
-def _check_output(output: Path, stems: Sequence[str], sampling: Sampling, *, add: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(output, "a file", "a folder for the results", "choose another output")
-    if not output.is_dir():
-        return
-    if not add and any(output.iterdir()):
-        raise InputError(
-            output, "an existing folder with files in it", "a new or empty folder",
-            "choose another output, or say --add to add to it",
-        )  # fmt: skip
-    for stem in stems:
-        for kind in ("split", "std", "samples"):
-            path = output / f"{stem}_{kind}.ome.tif"
-            if path.exists():
-                raise InputError(
-                    path, "an existing file", "a new name", "move it, or choose another output"
-                )
-
-
-def _check_image(run: Run, image: xr.DataArray, path: Path) -> None:
-    if image.sizes.get("c", 1) > 1:
-        raise InputError(
-            path, f"{image.sizes['c']} channels", "one channel, the superposed image",
-            "save that channel as a file of its own",
-        )  # fmt: skip
-    low, high = float(image.min()), float(image.max())
-    if low == high:
-        raise InputError(
-            path, f"a constant image (every pixel is {low:g})", "an image with something in it",
-            "check the recording",
-        )  # fmt: skip
-    mean, (usual, spread) = float(image.mean()), run.config.facts.input_frame_mean
-    allowed = max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual))
-    if abs(mean - usual) > allowed:
-        kind = run.config.settings.data.superposition
-        logger.warning(
-            "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
-            "structures, recorded with the same exposure and offset?",
-            path, mean, usual, kind, len(run.names),
-        )  # fmt: skip
-
-
-def _write(output: Path, stem: str, result: SplitImage) -> list[Path]:
+def _write(results: dict[str, Path], found: SplitImage, *, overwrite: bool) -> None:
     """All files of one input, or none."""
-    images = {kind: getattr(result, kind) for kind in ("split", "std", "samples")}
-    return write_ome_tiffs(
-        [
-            (output / f"{stem}_{kind}.ome.tif", image)
-            for kind, image in images.items()
-            if image is not None
-        ]
-    )
+    images = [(path, getattr(found, kind)) for kind, path in results.items()]
+    if overwrite:  # an interruption between two of them left the first
+        for path, _ in images:
+            path.unlink(missing_ok=True)
+    write_ome_tiffs(images)

@@ -32,8 +32,8 @@ from denoisplit.denoisers.frames import (
 from denoisplit.denoisers.masking import Batch, masked_batch
 from denoisplit.denoisers.unet import UNet
 from denoisplit.errors import InputError
-from denoisplit.prediction import tile_frame
 from denoisplit.run import default_device
+from denoisplit.tiles import tile_frame
 
 Array = npt.NDArray[np.float32]
 

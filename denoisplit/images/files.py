@@ -11,6 +11,7 @@ import xarray as xr
 from denoisplit.errors import InputError
 from denoisplit.images.mrc import read_mrc
 from denoisplit.images.tiff import read_tiff
+from denoisplit.images.zarr import is_zarr, read_zarr
 
 PathLike = str | Path
 Files = Sequence[PathLike] | PathLike
@@ -19,6 +20,7 @@ _READERS: dict[str, Callable[[Path], xr.DataArray]] = {
     ".tif": read_tiff,
     ".tiff": read_tiff,
     ".mrc": read_mrc,
+    ".zarr": read_zarr,
 }
 _KINDS = ", ".join(_READERS)
 
@@ -29,7 +31,8 @@ def read_image(path: Path | str) -> xr.DataArray:
     Parameters
     ----------
     path : Path or str
-        TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``) or MRC (``.mrc``).
+        TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``), MRC (``.mrc``), or Zarr and
+        OME-Zarr folders (``.zarr``).
 
     Returns
     -------
@@ -48,6 +51,8 @@ def read_image(path: Path | str) -> xr.DataArray:
     """
     path = Path(path)
     reader = _reader(path)
+    if is_zarr(path):
+        return reader(path)
     try:
         with path.open("rb"):
             pass
@@ -104,6 +109,8 @@ def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
 
 
 def _expand(entry: Path) -> list[Path]:
+    if is_zarr(entry):
+        return [entry]
     if entry.is_dir():
         found = _images(entry, "*")
         if not found:
@@ -124,7 +131,9 @@ def _images(folder: Path, pattern: str) -> list[Path]:
     found = [
         file
         for file in folder.glob(pattern)
-        if file.suffix.lower() in _READERS and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in _READERS
+        and not file.name.startswith(".")
+        and (file.is_file() or is_zarr(file))
     ]
     return sorted(found, key=_natural)
 

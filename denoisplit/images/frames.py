@@ -95,15 +95,21 @@ def fingerprint(files: Files) -> list[dict[str, str | int]]:
 
 
 def _fingerprint(file: Path) -> dict[str, str | int]:
+    parts = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
+    whole, size = hashlib.sha256(), 0
     try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            size = stream.tell()
+        for part in parts:  # one, unless the image is a folder
+            if file.is_dir():
+                whole.update(part.relative_to(file).as_posix().encode() + b"\0")
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    whole.update(block)
+                size += stream.tell()
     except OSError as error:
         raise InputError(
             file, f"no readable file ({error.strerror})", "a file", "check name and rights"
         ) from error
-    return {"name": file.name, "bytes": size, "sha256": digest}
+    return {"name": file.name, "bytes": size, "sha256": whole.hexdigest()}
 
 
 def _planes(image: xr.DataArray) -> NDArray[Any]:

@@ -38,7 +38,7 @@ def overview_figure(example: Example) -> Figure:
         shown = [display_limits(image) for image in reference]
     else:
         title, reference, shown = "truth", example.truth, limits
-    figure, panels = _grid(example.input.shape, count=3, columns=3)
+    figure, panels = grid(example.input.shape, count=3, columns=3)
     image_panel(
         panels[0], example.input, "input",
         limits=display_limits(example.input), cmap=INTENSITY,
@@ -85,7 +85,7 @@ def structure_figure(example: Example, k: int) -> Figure:
         add_std()
 
     keyed = [cmap != INTENSITY for _, _, _, cmap, _ in panels]
-    figure, axes = _grid(example.input.shape, count=len(panels), columns=COLUMNS, keyed=keyed)
+    figure, axes = grid(example.input.shape, count=len(panels), columns=COLUMNS, keyed=keyed)
     for place, (title, image, shown_limits, cmap, note) in zip(axes, panels, strict=True):
         shown = image_panel(place, image, title, limits=shown_limits, cmap=cmap, note=note)
         if cmap != INTENSITY:
@@ -124,7 +124,7 @@ def _colour_names(axes: Axes, names: tuple[str, ...]) -> None:
         )  # fmt: skip
 
 
-def _grid(
+def grid(
     shape: tuple[int, ...], *, count: int, columns: int, keyed: Sequence[bool] = ()
 ) -> tuple[Figure, list[Axes]]:
     """Axes for images of a shape, row by row; rows with a colour key have room for it."""

@@ -478,7 +478,8 @@ def test_a_model_of_synthetic_noise_is_not_one_of_recorded_noise(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--samples", "0"], ("--samples", "at least 1")),
+        (["--samples", "-1"], ("--samples", "0 or more")),
+        (["--tolerance", "-1"], ("--tolerance", "0 or more")),
         (["--samples", "-3"], ("--samples", "-3")),
         (["--samples", "many"], ("--samples", "'many'")),
         (["--keep-samples", "-1"], ("--keep-samples", "-1")),

@@ -109,6 +109,19 @@ def test_one_sample_has_no_std_and_a_line_says_so(
     assert "no std is written" in line and "one sample has no spread" in line
 
 
+def test_a_preview_is_near_the_mean_of_samples(works: Call, run_folder: Path, frame: Path) -> None:
+    answer = works("predict", "-q", run_folder, frame, "-o", "preview", "--samples", "0")
+    assert "a preview has no spread" in answer.err
+    assert [path.name for path in Path("preview").iterdir()] == ["mixed_split.ome.tif"]
+    works("predict", run_folder, frame, "-o", "out", "--samples", "8", "--tolerance", "1e9")
+    works("predict", run_folder, frame, "-o", "all", "--samples", "8")
+    preview, out, all_ = (
+        tifffile.imread(f"{name}/mixed_split.ome.tif") for name in ("preview", "out", "all")
+    )
+    np.testing.assert_array_equal(out, all_)  # 4 pairs are the fewest that are drawn
+    assert np.abs(preview - out).mean() < 0.2 * np.ptp(out)
+
+
 def test_kept_samples_have_the_mean_and_the_std(
     works: Call, run_folder: Path, frame: Path, trained: Run
 ) -> None:

@@ -1,0 +1,101 @@
+"""What ``predict`` looks at before the first image is split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from denoisplit.errors import InputError
+from denoisplit.images.zarr import LazyImage
+from denoisplit.progress import logger
+from denoisplit.run import Run
+
+# how far an input's mean may lie from those of the training inputs
+MEAN_TOLERANCE_STD = 4.0  # standard deviations between training frames
+MEAN_TOLERANCE = 0.35  # and share of the training mean
+LOOKED_AT = 1024  # px, side of what is looked at of a large image
+
+
+def stem_of(path: Path) -> str:
+    """The name of an image without its endings."""
+    name = path.name
+    for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".mrc", ".ome.zarr", ".zarr"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return path.stem
+
+
+def stems_of(paths: Sequence[Path]) -> list[str]:
+    """Names of the results; each input needs its own."""
+    stems = [stem_of(path) for path in paths]
+    for number, stem in enumerate(stems):
+        if stem in stems[:number]:
+            first = paths[stems.index(stem)]
+            raise InputError(
+                paths[number], f"the same name as {first}", "inputs of different names",
+                "their results would have one name: rename one, or predict them separately",
+            )  # fmt: skip
+    return stems
+
+
+def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bool) -> None:
+    """Refuse a folder with other things in it, and results that are there."""
+    if output.exists() and not output.is_dir():
+        raise InputError(output, "a file", "a folder for the results", "choose another output")
+    if not output.is_dir():
+        return
+    if resume:
+        return
+    if not add and any(output.iterdir()):
+        raise InputError(
+            output, "an existing folder with files in it", "a new or empty folder",
+            "choose another output, or say --add to add to it, or --resume to go on",
+        )  # fmt: skip
+    for path in results:
+        if path.exists():
+            raise InputError(
+                path, "an existing file", "a new name", "move it, or choose another output"
+            )
+
+
+def check_large(run: Run, image: LazyImage, path: Path) -> None:
+    """As `check_image`, by the middle of the middle plane."""
+    sizes = image.sizes
+    _check_channels(sizes.get("c", 1), path)
+    plane = image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
+    middle = [
+        slice(max(0, (side - LOOKED_AT) // 2), (side + LOOKED_AT) // 2) for side in plane.shape
+    ]
+    part = plane[middle[0], middle[1]]
+    if part.shape == plane.shape or part.min() < part.max():
+        check_image(run, xr.DataArray(part, dims=("y", "x")), path)
+
+
+def check_image(run: Run, image: xr.DataArray, path: Path) -> None:
+    """Refuse what is no superposed image, warn of what looks unlike those of the training."""
+    _check_channels(image.sizes.get("c", 1), path)
+    low, high = float(image.min()), float(image.max())
+    if low == high:
+        raise InputError(
+            path, f"a constant image (every pixel is {low:g})", "an image with something in it",
+            "check the recording",
+        )  # fmt: skip
+    mean, (usual, spread) = float(image.mean()), run.config.facts.input_frame_mean
+    allowed = max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual))
+    if abs(mean - usual) > allowed:
+        kind = run.config.settings.data.superposition
+        logger.warning(
+            "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
+            "structures, recorded with the same exposure and offset?",
+            path, mean, usual, kind, len(run.names),
+        )  # fmt: skip
+
+
+def _check_channels(channels: int, path: Path) -> None:
+    if channels > 1:
+        raise InputError(
+            path, f"{channels} channels", "one channel, the superposed image",
+            "save that channel as a file of its own",
+        )  # fmt: skip

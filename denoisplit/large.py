@@ -1,0 +1,293 @@
+"""Images that do not fit into memory: from Zarr to OME-Zarr, chunk by chunk, by one or many.
+
+Every chunk of the result is one tile, computed alone and written once, so memory does not grow with
+the image, an interrupted job goes on where it stopped, and chunks may come from other machines.
+Noise is addressed by position: the result does not depend on who computes what.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoisplit.atomic import write_json
+from denoisplit.errors import InputError
+from denoisplit.images.zarr import (
+    LazyImage,
+    chunk_file,
+    create_ome_zarr,
+    open_zarr,
+    to_fill,
+)
+from denoisplit.prediction import Sampling, predict_tile
+from denoisplit.run import Run, load, read_json
+from denoisplit.tiles import Tile, Tiling
+
+JOB = "job.json"
+WAIT = 20  # s, for a scheduler to answer
+SUFFIX = ".ome.zarr"
+# in the order that they are written in: a tile is done when the last of them is there
+KINDS = ("samples", "std", "split")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to split; everything that a worker has to know, and small enough to be sent.
+
+    Attributes
+    ----------
+    run, source, work : str
+        Run folder, image, and the folder that the result is made in; for every worker the same.
+    sampling : Sampling
+    tile, halo : int
+        px, see `denoisplit.tiles.Tiling`.
+    """
+
+    run: str
+    source: str
+    work: str
+    sampling: Sampling
+    tile: int
+    halo: int
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is written."""
+        wanted = {"split": True, "std": self.sampling.samples > 1, "samples": self.sampling.keep}
+        return tuple(kind for kind in KINDS if wanted[kind])
+
+    def path(self, kind: str) -> Path:
+        """Where a result is made."""
+        return Path(self.work) / f"{kind}{SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One chunk of the result: a tile of a plane."""
+
+    index: tuple[tuple[str, int], ...]  # outer dimension and place
+    core: Tile
+
+
+@lru_cache(maxsize=1)
+def _run(path: str) -> Run:
+    return load(path)
+
+
+@lru_cache(maxsize=1)
+def _image(path: str) -> LazyImage:
+    return open_zarr(path)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job whose results are being made, and its pieces."""
+
+    job: Job
+    results: dict[str, Path]
+    pieces: list[Piece]
+
+
+def begin(
+    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int, halo: int
+) -> Begun:
+    """Make the empty results of a Zarr image, or find those of the same job, interrupted.
+
+    Parameters
+    ----------
+    run : Run
+    source : Path
+        A Zarr array or OME-Zarr image, one channel.
+    results : dict
+        "split", "std" and "samples" to the paths of the results.
+    sampling : Sampling
+    tile, halo : int
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read, or another job was left unfinished in the folder.
+    """
+    split = results["split"]
+    work = split.with_name(f"{split.name.removesuffix(SUFFIX)}.unfinished")
+    job = Job(str(run.path.resolve()), str(source.resolve()), str(work.resolve()), sampling, tile,
+              halo)  # fmt: skip
+    image = open_zarr(source)
+    pieces = _pieces(run, image, job)
+    _begin(job, run, image, pieces[0].core)
+    return Begun(job, results, pieces)
+
+
+def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = None) -> None:
+    """Compute the pieces that are not there; the results get their names when all are.
+
+    Parameters
+    ----------
+    begun : Begun
+    on_share : callable
+        Called with the share of the work done.
+    cluster : dask.distributed.Client, optional
+        Who computes; this process by default.
+
+    Raises
+    ------
+    InputError
+        If something cannot be read or written.
+    """
+    job, pieces = begun.job, begun.pieces
+    todo = _not_done(job, open_zarr(job.source), pieces)
+    on_share(1 - len(todo) / len(pieces))
+    done = _on_cluster(cluster, job, todo) if cluster else _here(job, todo)
+    for number, _ in enumerate(done, start=len(pieces) - len(todo) + 1):
+        on_share(number / len(pieces))
+    for kind in job.kinds:
+        job.path(kind).rename(begun.results[kind])
+    shutil.rmtree(job.work)
+
+
+def _here(job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
+    for piece in pieces:
+        split_piece(job, piece)
+        yield
+
+
+def split_piece(job: Job, piece: Piece) -> None:
+    """Compute one chunk and write it; what a worker does."""
+    run, image = _run(job.run), _image(job.source)
+    tiling = Tiling(run.model, image.plane(dict(piece.index)), tile=job.tile, halo=job.halo)
+    found = predict_tile(run.model, tiling.patch(piece.core), job.sampling)
+    factors = np.array([run.calibration[name] for name in run.names], dtype=np.float32)
+    values = {"split": found.mean, "samples": found.samples.reshape(-1, *found.mean.shape[1:])}
+    if found.std is not None:
+        values["std"] = found.std * factors[:, None, None]
+    y, x, height, width = piece.core
+    outer = dict(piece.index)
+    for kind in job.kinds:
+        array = to_fill(job.path(kind))
+        places = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
+        key = tuple(outer.get(dim, places.get(dim)) for dim in _dims(image))
+        # chunks hold all channels of one plane: (c) y x, whatever lies between
+        array[key] = values[kind]
+
+
+def _dims(image: LazyImage) -> tuple[str, ...]:
+    """Of the result, in its order."""
+    return tuple(dim for dim in ("t", "c", "z", "y", "x") if dim == "c" or dim in image.dims)
+
+
+def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
+    sizes = image.sizes
+    outer = [dim for dim in ("t", "z") if dim in sizes]
+    cores = Tiling(run.model, image.plane({}), tile=job.tile, halo=job.halo).cores
+    return [
+        Piece(tuple(zip(outer, places, strict=True)), core)
+        for places in product(*(range(sizes[dim]) for dim in outer))
+        for core in cores
+    ]
+
+
+def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
+    """The empty results, or those of the same job that was interrupted."""
+    work = Path(job.work)
+    told = {
+        "run": job.run, "source": job.source, "sampling": asdict(job.sampling), "tile": job.tile,
+        "halo": job.halo, "shape": list(image.array.shape),
+    }  # fmt: skip
+    if (work / JOB).is_file():
+        stored = read_json(work / JOB)
+        for key, value in told.items():
+            if stored.get(key) != value:
+                raise InputError(
+                    work, f"an unfinished job with another {key}", "the same job, to go on with it",
+                    "give the same options, or remove this folder to begin anew",
+                )  # fmt: skip
+        return
+    shutil.rmtree(work, ignore_errors=True)  # not even begun
+    work.mkdir(parents=True)
+    names = list(run.names)
+    channels = {
+        "split": names, "std": names,
+        "samples": [f"{name}_{k + 1}" for k in range(job.sampling.keep) for name in names],
+    }  # fmt: skip
+    for kind in job.kinds:
+        sizes = {dim: image.sizes.get(dim, 0) for dim in _dims(image)}
+        create_ome_zarr(
+            job.path(kind), sizes | {"c": len(channels[kind])}, channels=channels[kind],
+            chunk=(first.height, first.width), pixel_size_um=image.pixel_size_um,
+        )  # fmt: skip
+    write_json(work / JOB, told)
+
+
+def _not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]:
+    """Those whose last result is not there."""
+    dims, height, width = _dims(image), pieces[0].core.height, pieces[0].core.width
+    missing = []
+    for piece in pieces:
+        places = {
+            **dict(piece.index), "c": 0, "y": piece.core.y // height, "x": piece.core.x // width,
+        }  # fmt: skip
+        if not chunk_file(job.path("split"), [places[dim] for dim in dims]).is_file():
+            missing.append(piece)
+    return missing
+
+
+@contextmanager
+def workers(address: str | None) -> Iterator[Any]:
+    """A client of a Dask cluster, or None.
+
+    Parameters
+    ----------
+    address : str or None
+        Of a scheduler; "local" for a cluster of processes that ends with the block.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, or nobody answers.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(
+            "--dask", "no Dask", "dask and distributed, installed",
+            "pip install 'denoisplit[cluster]'",
+        ) from None  # fmt: skip
+    dask: Any = distributed
+    local = dask.LocalCluster(threads_per_worker=1) if address == "local" else None
+    try:
+        client = dask.Client(local or address, timeout=WAIT)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(
+            "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
+            "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
+        ) from None  # fmt: skip
+    try:
+        yield client
+    finally:
+        client.close()
+        if local is not None:
+            local.close()
+
+
+def _on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
+    """Pieces by the workers of a Dask cluster; one that is lost costs only its pieces."""
+    from distributed import as_completed
+
+    futures = [client.submit(split_piece, job, piece, pure=False) for piece in pieces]
+    try:
+        completed: Any = as_completed
+        for _, value in completed(futures, with_results=True):
+            yield value
+    finally:
+        client.cancel(futures)

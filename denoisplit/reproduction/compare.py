@@ -1,0 +1,183 @@
+"""``denoisplit compare``: several systems on the user's own images, with equal effort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.atomic import write_json, write_text
+from denoisplit.commands.train import train
+from denoisplit.commands.train_settings import settings_values
+from denoisplit.config import settings_from
+from denoisplit.data.prepare import prepare
+from denoisplit.errors import InputError
+from denoisplit.evaluation import Scenes
+from denoisplit.images import Files, read_frames
+from denoisplit.metrics import range_invariant_psnr
+from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.progress import logger
+from denoisplit.report.comparison import Row, comparison_figure
+from denoisplit.report.example import CROP, busiest_crop
+from denoisplit.report.html import document, figure, section, small
+from denoisplit.report.table import ROWS, cell
+from denoisplit.run import METRICS, Run, read_json
+from denoisplit.systems import SYSTEMS
+
+PathLike = str | Path
+Array = npt.NDArray[np.float32]
+
+COMPARED = ("denoisplit", "altered_musplit", "musplit")
+PAGE, NUMBERS = "compare.html", "compare.json"
+SHOWN_SAMPLES = 16
+
+
+class Comparison(NamedTuple):
+    """Metrics of each system: name to what metrics.json of its run holds."""
+
+    metrics: dict[str, dict[str, Any]]
+
+    @property
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """Of the mean over structures, or of the only one."""
+        return {SYSTEMS[name].title: found["mean"] for name, found in self.metrics.items()}
+
+    @property
+    def text(self) -> str:
+        """One row per metric, one column per system."""
+        width = max([18, *(len(name) + 2 for name in self.columns)])
+        lines = [f"{'mean over structures':<24}" + "".join(f"{n:>{width}}" for n in self.columns)]
+        for key, label in ROWS.items():
+            cells = (cell(column[key], key) for column in self.columns.values())
+            lines.append(f"{label:<24}" + "".join(f"{text:>{width}}" for text in cells))
+        return "\n".join(lines) + "\n"
+
+
+def compare(
+    structures: Mapping[str, Files],
+    output: PathLike,
+    *,
+    systems: Sequence[str] = COMPARED,
+    **options: Any,
+) -> Comparison:
+    """Train each system on the same images with equal steps, and equal pixels in each step.
+
+    Each is a run of its own in ``output``; what is there already is kept, and an interrupted one
+    goes on. A table and a page of pictures are written beside them.
+
+    Parameters
+    ----------
+    structures : mapping of name to files
+    output : path
+    systems : sequence of str
+        Two or more of `denoisplit.systems.SYSTEMS` that split.
+    **options
+        As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them.
+
+    Raises
+    ------
+    InputError
+        For systems, images or settings that do not fit.
+    """
+    known = [name for name, system in SYSTEMS.items() if system.structures is None]
+    for name in systems:
+        if name not in known:
+            raise InputError("--systems", name, f"some of {', '.join(known)}", "choose others")
+    if len(set(systems)) < max(2, len(systems)):
+        raise InputError("--systems", ", ".join(systems), "two or more different ones", "add one")
+    output = Path(output)
+    batches = _batches(structures, systems, options)
+    runs: dict[str, Run] = {}
+    for name in systems:
+        path = output / name
+        logger.info("%s: %s", path, SYSTEMS[name].title)
+        training = {**options.get("training", {}), "batch": batches[name]}
+        runs[name] = train(
+            structures, path, system=name, resume=path.exists(),
+            **{**options, "training": training},
+        )  # fmt: skip
+    found = Comparison({name: read_json(run.path / METRICS) for name, run in runs.items()})
+    write_json(output / NUMBERS, found.metrics)
+    write_text(output / PAGE, _page(found, runs))
+    return found
+
+
+def _batches(
+    structures: Mapping[str, Files], systems: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, int]:
+    """Patches per step that make as many pixels as those of the first system."""
+    pixels = 0
+    found = {}
+    for name in systems:
+        values = settings_values(structures, None, None, None, {**options, "system": name})
+        settings = settings_from(values)
+        if settings.training.max_steps is None:
+            raise InputError(
+                "compare", "no number of steps", "the same number for all systems",
+                "give --max-steps, or --preset small",
+            )  # fmt: skip
+        patch = settings.network.patch**2
+        pixels = pixels or settings.training.batch * patch
+        found[name] = max(1, round(pixels / patch))
+    return found
+
+
+def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
+    first = next(iter(runs.values()))
+    settings = first.config.settings
+    head = "".join(f"<th>{escape(name)}</th>" for name in found.columns)
+    body = "".join(
+        f'<tr class="{"inner" if label.startswith(" ") else "main"}"><th>{escape(label.strip())}'
+        f"</th>{''.join(f'<td>{cell(c[key], key)}</td>' for c in found.columns.values())}</tr>"
+        for key, label in ROWS.items()
+    )
+    steps, batch = settings.training.max_steps, settings.training.batch
+    pixels = batch * settings.network.patch**2
+    return document(
+        "Systems compared",
+        f"<h1>{escape(' and '.join(settings.names))}: systems compared</h1>",
+        section(
+            "Numbers",
+            f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+            + small(
+                f"Means over structures, of {found.metrics[settings.system]['frames']} test "
+                f"frames; each system trained {steps} steps of {pixels} pixels on the same frames "
+                "with the same noise."
+            ),
+        ),
+        section("One test frame", figure(
+            comparison_figure(_rows(runs), settings.names), "Predictions of every system",
+            "Means of posterior samples; each column has one grey scale.",
+        )),
+    )  # fmt: skip
+
+
+def _rows(runs: Mapping[str, Run]) -> list[Row]:
+    """Recorded, true, and predicted structures of the first test frame, or its busiest part."""
+    settings = next(iter(runs.values())).config.settings
+    data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+    scenes = Scenes(
+        data.clean.test, data.noise, data.superposition, seed=settings.seed, part="test"
+    )
+    truth = scenes.truth[0]
+    y, x = busiest_crop(truth)
+    crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
+
+    def row(title: str, images: Array) -> Row:
+        scores = [range_invariant_psnr(g, p) for g, p in zip(truth, images, strict=True)]
+        return Row(title, images[crop], [f"{s:.1f} dB" if np.isfinite(s) else "" for s in scores])
+
+    rows = [row("noisy input", np.broadcast_to(scenes.inputs[0], truth.shape))]
+    for name, run in runs.items():
+        sampling = Sampling(SHOWN_SAMPLES, settings.seed, run.config.settings.prediction.antithetic)
+        predicted = predict_frame(
+            run.model, scenes.inputs[0], sampling,
+            tile=run.config.settings.prediction.tile, halo=run.halo,
+        )  # fmt: skip
+        rows.append(row(SYSTEMS[name].title, predicted.mean))
+    title = "truth" if scenes.has_truth else "recorded, noisy"
+    return [*rows, Row(title, truth[crop], [""] * len(truth))]

@@ -1,0 +1,145 @@
+"""Cutting frames of any size: cores that cover every pixel once, and what each has to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.data.context import Pyramid
+from denoisplit.network import VSE, ContextVSE
+
+Array = npt.NDArray[np.float32]
+
+BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
+
+
+class Frame(Protocol):
+    """A plane of raw intensities, in memory or read where it is looked at."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Y, X)."""
+        ...
+
+    def __getitem__(self, where: Any) -> Any:
+        """Pixels of a pair of slices."""
+        ...
+
+
+class Tile(NamedTuple):
+    """The core of a tile: what it writes. Starts are multiples of the total stride."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+class Patch(NamedTuple):
+    """What a tile sees: its core, the place of its first pixel in the frame, raw intensities."""
+
+    core: Tile
+    y: int
+    x: int
+    pixels: Array  # (Y, X), or (n, P, P) with context
+
+
+def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]:
+    """Cut a frame into cores that cover every pixel once, of nearly equal size about ``tile``.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the frame, px; any size.
+    tile : int
+        Side of a core to aim at, px; none is much larger.
+    stride : int
+        Total stride of the network, px.
+    """
+
+    def cuts(side: int) -> Iterator[tuple[int, int]]:
+        count = max(1, round(side / tile))
+        step = -(-side // (count * stride)) * stride
+        for start in range(0, side, step):
+            yield start, min(step, side - start)
+
+    return [Tile(y, x, h, w) for y, h in cuts(height) for x, w in cuts(width)]
+
+
+def cut(frame: Frame, y: int, x: int, bottom: int, right: int) -> Array:
+    """Pixels [y, bottom) x [x, right), float32; reflected outside the frame, as often as needed.
+
+    Only what is needed is read, so frames may lie on disk.
+    """
+    spans, around, inside = [], [], []
+    for start, stop, side in ((y, bottom, frame.shape[0]), (x, right, frame.shape[1])):
+        before, after = max(0, -start), max(0, stop - side)
+        # a reflection looks as far into the frame as it reaches out of it
+        first = max(0, min(start, side - after - 1))
+        last = min(side, max(stop, before + 1))
+        spans.append(slice(first, last))
+        around.append((before, after))
+        offset = start - first + before
+        inside.append(slice(offset, offset + stop - start))
+    block = np.asarray(frame[spans[0], spans[1]], dtype=np.float32)
+    padded: Array = np.pad(block, around, mode="reflect")
+    return padded[inside[0], inside[1]]
+
+
+class Tiling:
+    """The tiles of a frame for a network.
+
+    Parameters
+    ----------
+    model : VSE
+        A network with context has but one tiling, whatever is said here: patches of its own side,
+        of which the middle half is kept.
+    frame : Frame
+    tile, halo : int
+        Side of a core to aim at, and what is seen around it, px.
+
+    Raises
+    ------
+    ValueError
+        If the frame is no plane, or the halo is off the stride.
+    """
+
+    def __init__(self, model: VSE, frame: Frame, *, tile: int, halo: int) -> None:
+        if len(frame.shape) != 2:
+            raise ValueError(f"frame has shape {tuple(frame.shape)}, expected (Y, X)")
+        self.frame = frame
+        self.stride = model.stride
+        self.pyramid = None
+        height, width = frame.shape
+        if isinstance(model, ContextVSE):
+            side, self.halo = model.patch // 2, model.patch // 4
+            self.pyramid = Pyramid(
+                np.asarray(frame[:, :]), planes=model.planes, patch=model.patch, margin=model.patch
+            )
+            self.cores = [
+                Tile(y, x, min(side, height - y), min(side, width - x))
+                for y in range(0, height, side)
+                for x in range(0, width, side)
+            ]
+            return
+        if halo % self.stride:
+            raise ValueError(f"halo is {halo} px, expected a multiple of {self.stride}")
+        self.halo = halo
+        self.cores = tile_frame(height, width, tile=tile, stride=self.stride)
+
+    def patch(self, core: Tile) -> Patch:
+        """Core and halo, as far as the reflected border goes; starts stay on the stride."""
+        stride, halo = self.stride, self.halo
+        if self.pyramid is not None:
+            y, x = core.y - halo, core.x - halo
+            return Patch(core, y, x, self.pyramid.cut(y, x))
+        margin = min(halo, -(-BORDER // stride) * stride)
+        ends = []
+        for start, length, side in zip(core[:2], core[2:], self.frame.shape, strict=True):
+            end = start + -(-length // stride) * stride + halo
+            ends.append(min(end, -(-side // stride) * stride + margin))
+        y, x = (max(start - halo, -margin) for start in core[:2])
+        return Patch(core, y, x, cut(self.frame, y, x, *ends))

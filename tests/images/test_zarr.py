@@ -1,0 +1,145 @@
+"""Zarr and OME-Zarr: axes, names, pixel size, planes on disk, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from denoisplit.errors import InputError
+from denoisplit.images import list_files, read_frames, read_image
+from denoisplit.images.frames import fingerprint
+from denoisplit.images.zarr import chunk_file, create_ome_zarr, is_zarr, open_zarr, to_fill
+
+
+def written(path: Path, **more: Any) -> np.ndarray:
+    """An image of ours, filled: t c y x."""
+    sizes = {"t": 2, "c": 3, "y": 50, "x": 70}
+    create_ome_zarr(
+        path, sizes, channels=("A", "B", "C"), chunk=(32, 48), pixel_size_um={"y": 0.1, "x": 0.2}
+    )
+    pixels = np.random.default_rng(0).random(tuple(sizes.values())).astype(np.float32)
+    to_fill(path)[:] = pixels
+    return pixels
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    pixels = written(tmp_path / "a.ome.zarr")
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert image.dims == ("t", "c", "y", "x") and list(image["c"].values) == ["A", "B", "C"]
+    assert image.attrs["pixel_size_um"] == {"y": 0.1, "x": 0.2}
+    np.testing.assert_array_equal(image.values, pixels)
+    plane = open_zarr(tmp_path / "a.ome.zarr").plane({"t": 1})
+    assert plane.shape == (50, 70)
+    np.testing.assert_array_equal(plane[3:9, 60:70], pixels[1, 0, 3:9, 60:70])
+
+
+def test_a_chunk_that_is_set_is_a_file_even_if_it_is_all_zero(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    create_ome_zarr(path, {"c": 1, "y": 20, "x": 30}, channels="A", chunk=(16, 16),
+                    pixel_size_um={})  # fmt: skip
+    assert not chunk_file(path, (0, 0, 1)).exists()
+    to_fill(path)[:, :16, 16:30] = np.zeros((1, 16, 14), dtype=np.float32)
+    assert chunk_file(path, (0, 0, 1)).is_file()
+    assert not chunk_file(path, (0, 0, 0)).exists()
+
+
+def test_the_metadata_is_ome_zarr(tmp_path: Path) -> None:
+    """What the specification 0.4 asks for."""
+    written(tmp_path / "a.ome.zarr")
+    stored = json.loads((tmp_path / "a.ome.zarr" / ".zattrs").read_text())
+    (scales,) = stored["multiscales"]
+    assert scales["version"] == "0.4"
+    assert [(a["name"], a["type"]) for a in scales["axes"]] == [
+        ("t", "time"), ("c", "channel"), ("y", "space"), ("x", "space"),
+    ]  # fmt: skip
+    assert scales["axes"][3]["unit"] == "micrometer"
+    (dataset,) = scales["datasets"]
+    assert dataset["coordinateTransformations"] == [{"type": "scale", "scale": [1, 1, 0.1, 0.2]}]
+    array = json.loads((tmp_path / "a.ome.zarr" / "0" / ".zarray").read_text())
+    assert array["dimension_separator"] == "/" and array["dtype"] == "<f4"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_images_of_others(version: Any, tmp_path: Path) -> None:
+    """OME-Zarr 0.4 and 0.5, several resolutions, z, nanometres; and plain arrays."""
+    pixels = np.random.default_rng(0).integers(0, 99, (4, 30, 20), dtype=np.uint16)
+    scales = [
+        {
+            "axes": [{"name": n, "type": "space", "unit": "nanometer"} for n in "zyx"],
+            "datasets": [
+                {"path": p, "coordinateTransformations": [{"type": "scale", "scale": s}]}
+                for p, s in (("s0", [300, 100, 100]), ("s1", [300, 200, 200]))
+            ],
+        }
+    ]
+    ome: dict[str, Any] = {"multiscales": scales}
+    group = zarr.create_group(
+        str(tmp_path / "b.zarr"), zarr_format=version,
+        attributes=ome if version == 2 else {"ome": ome | {"version": "0.5"}},
+    )  # fmt: skip
+    group.create_array("s0", data=pixels, chunks=(1, 16, 16))
+    group.create_array("s1", data=pixels[:, ::2, ::2])
+    image = read_image(tmp_path / "b.zarr")
+    assert image.dims == ("z", "y", "x")
+    assert image.attrs["pixel_size_um"] == pytest.approx({"z": 0.3, "y": 0.1, "x": 0.1})
+    np.testing.assert_array_equal(image.values, pixels)
+    zarr.save_array(str(tmp_path / "plain.zarr"), pixels, zarr_format=version)
+    plain = read_image(tmp_path / "plain.zarr")
+    assert plain.dims == ("t", "y", "x") or plain.dims == ("z", "y", "x")
+    np.testing.assert_array_equal(plain.values, pixels)
+
+
+def test_folders_of_images_and_training_frames(tmp_path: Path) -> None:
+    """A Zarr folder is one image, also inside a folder of images; its content is its mark."""
+    written(tmp_path / "all" / "b.ome.zarr")
+    for name, number in (("a.zarr", 1), ("c.zarr", 2)):
+        zarr.save_array(str(tmp_path / "all" / name), number + np.eye(40, dtype=np.uint8))
+    assert is_zarr(tmp_path / "all" / "a.zarr") and not is_zarr(tmp_path / "all")
+    names = [path.name for path in list_files([tmp_path / "all"])]
+    assert names == ["a.zarr", "b.ome.zarr", "c.zarr"]
+    frames = read_frames([tmp_path / "all" / "a.zarr"])
+    assert frames.images[0].shape == (40, 40)
+    one, two = (fingerprint(tmp_path / "all" / name)[0] for name in ("a.zarr", "c.zarr"))
+    assert one["bytes"] and one["sha256"] != two["sha256"]
+    assert fingerprint(tmp_path / "all" / "a.zarr")[0] == one
+
+
+def test_refusals(tmp_path: Path) -> None:
+    (tmp_path / "broken.zarr").mkdir()
+    (tmp_path / "broken.zarr" / "zarr.json").write_text("{")
+    zarr.create_group(str(tmp_path / "empty.zarr"))
+    zarr.save_array(str(tmp_path / "complex.zarr"), np.zeros((4, 4), dtype=np.complex64))
+    zarr.save_array(str(tmp_path / "line.zarr"), np.zeros(4, dtype=np.uint8))
+    for name, says in (
+        ("broken", "no readable Zarr"), ("empty", "without an image"), ("complex", "complex64"),
+        ("line", "y and x"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            read_image(tmp_path / f"{name}.zarr")
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_pixels_that_are_no_numbers_are_found_where_they_are_read(tmp_path: Path) -> None:
+    pixels = np.ones((40, 40), dtype=np.float32)
+    pixels[30, 35] = np.nan
+    zarr.save_array(str(tmp_path / "a.zarr"), pixels)
+    plane = open_zarr(tmp_path / "a.zarr").plane({})
+    assert plane[:20, :20].sum() == 400
+    with pytest.raises(InputError, match="NaN or infinite pixels near y 16, x 32"):
+        plane[16:40, 32:40]
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    written(path)
+    chunk = chunk_file(path, (0, 0, 0, 0))
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    with pytest.raises(InputError, match="a chunk that cannot be read"):
+        read_image(path)
+    with pytest.raises(InputError, match="a chunk that cannot be read"):
+        open_zarr(path).plane({"t": 0})[:9, :9]

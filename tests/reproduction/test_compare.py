@@ -1,0 +1,123 @@
+"""Systems compared: equal effort, one table, one page, kept and continued."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from denoisplit import cli
+from denoisplit.data.simulation import simulate
+from denoisplit.errors import InputError
+from denoisplit.images import write_ome_tiff
+from denoisplit.reproduction import compare as module
+from denoisplit.reproduction.compare import compare
+from denoisplit.run import load_config
+
+TINY: dict[str, Any] = {
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 2, "batch": 2},
+    "prediction": {"calibration_samples": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
+    "synthetic_poisson": 2.0,
+    "synthetic_gaussian": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    folder = tmp_path_factory.mktemp("images")
+    files = {}
+    for name, kind in (("ER", "mesh"), ("MT", "filaments")):
+        stack = simulate(kind, frames=4, size=64, seed=1)
+        write_ome_tiff(folder / f"{name}.tif", xr.DataArray(stack, dims=("t", "y", "x")))
+        files[name] = [folder / f"{name}.tif"]
+    return files
+
+
+@pytest.fixture(autouse=True)
+def logger() -> Iterator[None]:
+    log = logging.getLogger("denoisplit")
+    before = log.handlers, log.propagate, log.level
+    yield
+    log.handlers, log.propagate, log.level = before
+
+
+def test_two_systems_one_table_one_page(
+    images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systems = ("altered_musplit", "musplit")
+    found = compare(images, tmp_path / "out", systems=systems, **TINY)
+    lines = found.text.splitlines()
+    assert lines[0].split() == ["mean", "over", "structures", "Altered", "muSplit", "muSplit"]
+    (psnr,) = [line for line in lines if line.startswith("PSNR")]
+    assert len(re.findall(r"\d+\.\d+", psnr)) == 2
+    stored = json.loads((tmp_path / "out" / "compare.json").read_text())
+    for name in systems:
+        metrics = json.loads((tmp_path / "out" / name / "metrics.json").read_text())
+        assert stored[name] == metrics
+        assert load_config(tmp_path / "out" / name).settings.system == name
+    page = (tmp_path / "out" / "compare.html").read_text()
+    for words in ("ER and MT: systems compared", "Altered muSplit", "2 steps of 2048 pixels"):
+        assert words in page
+    assert page.count("data:image/png") == 1 and "http" not in page.replace("http://www.w3", "")
+
+    drawn = []
+    monkeypatch.setattr(
+        module, "comparison_figure", lambda rows, names: drawn.append((rows, names)) or figure(rows)
+    )
+    figure = lambda rows: original(rows, ("ER", "MT"))  # noqa: E731
+    from denoisplit.report.comparison import comparison_figure as original
+
+    again = compare(images, tmp_path / "out", systems=systems, **TINY)  # nothing is trained anew
+    assert again == found
+    ((rows, names),) = drawn
+    assert tuple(names) == ("ER", "MT")
+    assert [row.title for row in rows] == ["noisy input", "Altered muSplit", "muSplit", "truth"]
+    panels = original(rows, names).axes
+    titles = [axes.get_title(loc) for axes in panels for loc in ("left", "center")]
+    assert len(panels) == 8 and "MT: muSplit" in titles and "ER: truth" in titles
+    for axes in panels:
+        assert axes.images[0].get_array().shape == (64, 64)
+
+
+def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
+    options = {"training": {"max_steps": 2, "batch": 8}}
+    found = module._batches(images, ("denoisplit", "musplit"), options)
+    assert found == {"denoisplit": 8, "musplit": 32}  # 128 and 64 px
+
+
+def test_refusals(images: dict[str, list[Path]], tmp_path: Path) -> None:
+    for systems, says in (
+        (("denoisplit",), "two or more"), (("denoisplit", "denoisplit"), "two or more"),
+        (("denoisplit", "hdn"), "hdn"), (("nobody", "musplit"), "nobody"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=says):
+            compare(images, tmp_path / "out", systems=systems, **TINY)
+    with pytest.raises(InputError, match="--max-steps"):
+        compare(images, tmp_path / "out", synthetic_gaussian=1.0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(
+    images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    called = {}
+
+    def stand_in(structures: Any, output: str, **options: Any) -> module.Comparison:
+        called.update(options, structures=list(structures), output=output)
+        return module.Comparison({})
+
+    monkeypatch.setattr(module, "compare", stand_in)
+    flags = [word for n, f in images.items() for word in ("--structure", n, str(f[0]))]
+    code = cli.main(
+        ["compare", *flags, "-o", "out", "--systems", "denoisplit", "musplit", "--preset", "small"]
+    )
+    assert code in (0, None) and "pictures: out/compare.html" in capsys.readouterr().out
+    assert called["systems"] == ["denoisplit", "musplit"] and called["preset"] == "small"
