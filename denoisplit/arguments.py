@@ -229,13 +229,23 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
     reproduce = command("reproduce", "figures of the paper, on images at hand", config=False)
-    reproduce.add_argument("item", choices=("S1",), help="S1: three routes to the noise model")
+    reproduce.add_argument(
+        "items", nargs="+", metavar="ITEM",
+        help="S1: three routes to the noise model, on --structure; T1 to T9 or all: rows of the "
+        "tables, on the public data in --data",
+    )  # fmt: skip
+    reproduce.add_argument("--data", metavar="DIR", help="folder of the downloads")
+    reproduce.add_argument(
+        "--system", dest="systems", nargs="+", metavar="SYSTEM",
+        help="of the tables: denoisplit, altered_musplit, musplit (default: all of them)",
+    )  # fmt: skip
+    reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
     reproduce.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
     reproduce.add_argument("--preset", choices=("default", "small", "paper"))
     reproduce.add_argument(
-        "--synthetic-poisson", type=float, metavar="F",
-        help="add Poisson noise of F raw intensity units per event",
+        "--synthetic-poisson", type=float, nargs="+", metavar="F",
+        help="Poisson noise of F raw intensity units per event; of the tables: 0 and 1000",
     )  # fmt: skip
     reproduce.add_argument(
         "--synthetic-gaussian", type=float, nargs="+", metavar="LEVEL",
@@ -257,6 +267,15 @@ def build_parser() -> argparse.ArgumentParser:
     _noise(compare, unit="the pooled standard deviation of the training frames")
     compare.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     compare.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+
+    about = "public data of the paper"
+    data = commands.add_parser("data", help=about, description=about)
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    check_data = command(
+        "check", "which tasks a folder of downloads can run", config=False, among=actions
+    )
+    check_data.set_defaults(command="data check")
+    check_data.add_argument("folder", metavar="DIR")
 
     export = command("export", "write a run as a bioimage.io model package")
     export.add_argument("run", metavar="RUN", nargs="?")

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from denoisplit.arguments import EXIT_BAD_INPUT, build_parser
@@ -116,11 +117,20 @@ def _fit_noise_model(options: dict[str, Any]) -> None:
 
 
 def _reproduce(options: dict[str, Any]) -> None:
-    _need(options, "reproduce", structures="--structure NAME FILES", output="-o DIR")
+    if not options.get("dry_run"):
+        _need(options, "reproduce", output="-o DIR")
     from denoisplit.commands.reproduce import reproduce
 
-    output = options["output"]
-    sys.stdout.write(f"{reproduce(**options)}results: {output}\n")
+    output = options.setdefault("output", "")
+    sys.stdout.write(reproduce(**options))
+    if output:
+        sys.stdout.write(f"results: {output}\n")
+
+
+def _check_data(options: dict[str, Any]) -> None:
+    from denoisplit.reproduction.tasks import availability
+
+    sys.stdout.write(availability(Path(options["folder"])))
 
 
 def _compare(options: dict[str, Any]) -> None:
@@ -172,6 +182,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "superpose": _superpose,
     "noise-model fit": _fit_noise_model,
     "reproduce": _reproduce,
+    "data check": _check_data,
     "compare": _compare,
     "export": _export,
     "check": _check,

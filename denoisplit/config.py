@@ -111,7 +111,9 @@ class DataSettings(_Frozen):
     synthetic_poisson: NotNegative = 0.0  # f, raw intensity per event; 0 for none
     synthetic_gaussian: NotNegative = 0.0  # level: in units of the pooled std
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
-    split: Literal["auto", "rounded", "spread", "truncated"] = "auto"  # see `data.splits.rule_for`
+    split: Literal["auto", "rounded", "spread", "truncated", "threes"] = (
+        "auto"  # see `data.splits.rule_for`
+    )
     augment: bool = True  # flips and rotations
     crop_candidates: Positive = (
         1  # places drawn for a crop, of which that of most contrast is taken

@@ -7,6 +7,7 @@ Noise is addressed by position: the result does not depend on who computes what.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +28,9 @@ from denoisplit.images.zarr import (
     open_zarr,
     to_fill,
 )
+from denoisplit.network import ContextVSE
 from denoisplit.prediction import Sampling, predict_tile
-from denoisplit.run import Run, load, read_json
+from denoisplit.run import WEIGHTS, Run, load, read_json
 from denoisplit.tiles import Tile, Tiling
 
 JOB = "job.json"
@@ -46,6 +48,8 @@ class Job:
     ----------
     run, source, work : str
         Run folder, image, and the folder that the result is made in; for every worker the same.
+    weights : str
+        SHA-256 of the weights: those that the job was begun with.
     sampling : Sampling
     tile, halo : int
         px, see `denoisplit.tiles.Tiling`.
@@ -54,6 +58,7 @@ class Job:
     run: str
     source: str
     work: str
+    weights: str
     sampling: Sampling
     tile: int
     halo: int
@@ -78,13 +83,19 @@ class Piece:
 
 
 @lru_cache(maxsize=1)
-def _run(path: str) -> Run:
-    return load(path)
+def _run(path: str, weights: str) -> Run:
+    """The run of a worker, loaded once; a run that was trained anew is another one."""
+    run = load(path)
+    if _weights(run) != weights:
+        raise InputError(
+            path, "other weights than those that the job was begun with", "the same run",
+            "begin anew in another output folder",
+        )  # fmt: skip
+    return run
 
 
-@lru_cache(maxsize=1)
-def _image(path: str) -> LazyImage:
-    return open_zarr(path)
+def _weights(run: Run) -> str:
+    return hashlib.sha256((run.path / WEIGHTS).read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,12 +125,20 @@ def begin(
     Raises
     ------
     InputError
-        If the image cannot be read, or another job was left unfinished in the folder.
+        If the image cannot be read, another job was left unfinished in the folder, or the network
+        sees context, for which a frame has to be in memory.
     """
+    if isinstance(run.model, ContextVSE):
+        raise InputError(
+            source, "a Zarr image for a network that sees context around its patches",
+            "an image in memory", "save it as TIFF",
+        )  # fmt: skip
     split = results["split"]
     work = split.with_name(f"{split.name.removesuffix(SUFFIX)}.unfinished")
-    job = Job(str(run.path.resolve()), str(source.resolve()), str(work.resolve()), sampling, tile,
-              halo)  # fmt: skip
+    job = Job(
+        str(run.path.resolve()), str(source.resolve()), str(work.resolve()), _weights(run),
+        sampling, tile, halo,
+    )  # fmt: skip
     image = open_zarr(source)
     pieces = _pieces(run, image, job)
     _begin(job, run, image, pieces[0].core)
@@ -161,7 +180,7 @@ def _here(job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
 
 def split_piece(job: Job, piece: Piece) -> None:
     """Compute one chunk and write it; what a worker does."""
-    run, image = _run(job.run), _image(job.source)
+    run, image = _run(job.run, job.weights), open_zarr(job.source)
     tiling = Tiling(run.model, image.plane(dict(piece.index)), tile=job.tile, halo=job.halo)
     found = predict_tile(run.model, tiling.patch(piece.core), job.sampling)
     factors = np.array([run.calibration[name] for name in run.names], dtype=np.float32)
@@ -198,8 +217,8 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
     """The empty results, or those of the same job that was interrupted."""
     work = Path(job.work)
     told = {
-        "run": job.run, "source": job.source, "sampling": asdict(job.sampling), "tile": job.tile,
-        "halo": job.halo, "shape": list(image.array.shape),
+        "weights": job.weights, "shape": list(image.array.shape), "sampling": asdict(job.sampling),
+        "tile": job.tile, "halo": job.halo,
     }  # fmt: skip
     if (work / JOB).is_file():
         stored = read_json(work / JOB)

@@ -14,6 +14,7 @@ from denoisplit.errors import InputError
 Image = npt.NDArray[np.generic]
 Group = tuple[tuple[Image, ...], ...]  # [structure][frame] -> (Y, X)
 
+PAPER = ("truncated", "threes")  # rules of the paper
 GAP = 32  # px between the parts of a frame that is cut
 SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
 COARSE = 16  # px that are averaged before frames are compared
@@ -50,11 +51,12 @@ def split(
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
         stack; unrelated ones are split each for itself.
-    rule : {"auto", "rounded", "spread", "truncated"}
+    rule : {"auto", "rounded", "spread", "truncated", "threes"}
         How many frames are test, and as many validation, and which; see `rule_for`. "rounded":
         ``max(1, round(0.1 N))``, in file order: test first, then validation. "spread": as many,
-        evenly over the files. "truncated": ``int(0.1 N)`` in file order, as in the paper. One or
-        two frames are cut into parts, except by "truncated".
+        evenly over the files. "truncated": ``int(0.1 N)`` in file order, as in the paper. "threes":
+        of the first ``int(0.2 N)`` threes in turn are validation and test (PaviaATN in the paper).
+        One or two frames are cut into parts, except by the rules of the paper.
     patch : int
         Side of the training patch: training and validation parts must hold one.
 
@@ -75,7 +77,7 @@ def split(
     validation, test = (_common(tuple(p[i] for p in parts)) for i in (1, 2))
     if pairing == "in-order":
         training = _common(training)
-    parted = [rule != "truncated" and len(frames) <= 2 for frames in groups]
+    parted = [rule not in PAPER and len(frames) <= 2 for frames in groups]
     for label, group, side in (
         ("training", training, patch),
         ("validation", validation, patch),
@@ -90,7 +92,7 @@ def _split_one(
     frames: tuple[Image, ...], name: str, rule: str
 ) -> tuple[tuple[Image, ...], tuple[Image, ...], tuple[Image, ...]]:
     n = len(frames)
-    if n <= 2 and rule != "truncated":
+    if n <= 2 and rule not in PAPER:
         cut = [_cut(frame, name) for frame in frames]
         return tuple(c[0] for c in cut), tuple(c[1] for c in cut), tuple(c[2] for c in cut)
     validation, test = held_out(n, rule)
@@ -98,7 +100,7 @@ def _split_one(
         raise InputError(
             f"structure {name}",
             f"{n} frames",
-            "at least 10 with the paper's rule of splitting",
+            "at least 10 (30 of threes) with the paper's rule of splitting",
             "give more frames, or set data.split to rounded",
         )
     training = sorted({*range(n)} - {*test, *validation})
@@ -107,6 +109,9 @@ def _split_one(
 
 def held_out(n: int, rule: str) -> tuple[list[int], list[int]]:
     """Numbers of the validation and of the test frames among ``n``, counted from 0."""
+    if rule == "threes":
+        turns = [range(first, first + 3) for first in range(0, int(0.2 * n) - 2, 3)]
+        return [j for t in turns[::2] for j in t], [j for t in turns[1::2] for j in t]
     held = int(0.1 * n) if rule == "truncated" else max(1, round(0.1 * n))
     if rule == "spread":
         test = [(2 * j + 1) * n // (2 * held) for j in range(held)]
@@ -128,7 +133,7 @@ def frames_held_out(
     """
     if pairing == "in-order":
         counts = [min(counts)] * len(counts)
-    cut = [rule != "truncated" and n <= 2 for n in counts]
+    cut = [rule not in PAPER and n <= 2 for n in counts]
     found = [held_out(n, rule) for n in counts]
     # of a frame that is cut a part is held out
     common = min(n if c else len(test) for n, c, (_, test) in zip(counts, cut, found, strict=True))

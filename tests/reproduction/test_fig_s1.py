@@ -130,7 +130,7 @@ def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
         (["S1", "-o", "out"], "no --structure NAME FILES"),
         (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
         (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: found no such file"),
-        (["S9"], "invalid choice: 'S9'"),
+        (["S9", "-o", "out"], "found S9, expected some of T1"),
     ],
 )
 def test_bad_input_is_told_in_one_line(
@@ -159,7 +159,7 @@ def test_the_command_passes_its_options_on(
         return SCORES
 
     as_table: Callable[[list[Score]], str] = table
-    monkeypatch.setattr(reproduce, "ITEMS", {"S1": (made, as_table)})
+    monkeypatch.setattr(reproduce, "FIGURES", {"S1": (made, as_table)})
     words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2"]  # fmt: skip
     assert main(["reproduce", "S1", *words, "-o", "out"]) == 0

@@ -1,0 +1,180 @@
+"""The nine tasks of the paper: which public files they need, and what is done with them.
+
+Names, planes and noise levels are those of method and supplement; what is uncertain says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from denoisplit.data.splits import held_out
+from denoisplit.errors import InputError
+from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.progress import logger
+
+LEVELS = (1.0, 1.5, 2.0, 4.0)
+NO_LEVEL = (0.0,)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set."""
+
+    title: str
+    record: str
+
+
+BIOSR = Source("BioSR", "figshare 13264793, https://doi.org/10.6084/m9.figshare.13264793")
+HAGEN = Source("Hagen et al. 2021", "GigaDB 100888, https://doi.org/10.5524/100888")
+PAVIA = Source("PaviaATN", "Zenodo 8235843, https://doi.org/10.5281/zenodo.8235843")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure of a task: its file below the data folder, and its plane there if several."""
+
+    name: str
+    file: str
+    channel: int | None = None
+    truth: str | None = None  # of the same fields, where the noise is real
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the paper."""
+
+    source: Source
+    structures: tuple[Structure, Structure]
+    poisson: tuple[float, ...] = (0.0, 1000.0)  # factors of the tables
+    levels: tuple[float, ...] = LEVELS  # of Gaussian noise
+    planes: int = 3  # of muSplit
+    split: str = "truncated"
+    doubt: str = ""
+
+
+ER = Structure("ER", "ER/GT_all.mrc")
+CCPS = Structure("CCPs", "CCPs/GT_all.mrc")
+MT = Structure("MT", "Microtubules/GT_all.mrc")
+ACTIN = Structure("F-actin", "F-actin/GT_all_a.mrc")
+ATN = "OptiMEM100x014.tif"
+SWAPPED = (
+    "T5 and T6 are probably swapped in the paper: elsewhere pairs with CCPs score near 38 dB, "
+    "pairs without near 30 dB"
+)
+
+
+def _hagen(name: str, snr: str) -> str:
+    return f"{name}-60x-noise2-{snr}snr.tif"
+
+
+TASKS = {
+    "T1": Task(BIOSR, (ER, CCPS)),
+    "T2": Task(BIOSR, (ER, MT)),
+    "T3": Task(BIOSR, (CCPS, MT)),
+    "T4": Task(BIOSR, (ACTIN, ER)),
+    "T5": Task(BIOSR, (ACTIN, CCPS), doubt=SWAPPED),
+    "T6": Task(BIOSR, (ACTIN, MT), doubt=SWAPPED),
+    "T7": Task(
+        PAVIA,
+        (Structure("actin", ATN, 2), Structure("tubulin", ATN, 3)),
+        poisson=(0.0,), planes=5, split="threes",
+        doubt="which planes of the file are which structure is inferred",
+    ),
+    "T8": Task(
+        HAGEN,
+        (Structure("actin", _hagen("actin", "high")), Structure("mito", _hagen("mito", "high"))),
+        poisson=(0.0,), planes=5, doubt="the paper does not say whether there was Poisson noise",
+    ),
+    "T9": Task(
+        HAGEN,
+        (
+            Structure("actin", _hagen("actin", "low"), truth=_hagen("actin", "high")),
+            Structure("mito", _hagen("mito", "low"), truth=_hagen("mito", "high")),
+        ),
+        poisson=(0.0,), levels=NO_LEVEL, planes=5,
+    ),
+}  # fmt: skip
+
+
+def missing(task: Task, folder: Path) -> list[str]:
+    """Files of a task that are not below a folder."""
+    names = [s.file for s in task.structures] + [s.truth for s in task.structures if s.truth]
+    return [name for name in dict.fromkeys(names) if not (folder / name).is_file()]
+
+
+def availability(folder: Path) -> str:
+    """One line per task: whether a folder of downloads can run it, and what lacks.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "a folder of downloads", "check the name")
+    lines = []
+    for name, task in TASKS.items():
+        pair = " vs ".join(s.name for s in task.structures)
+        lacking = missing(task, folder)
+        found = f"missing {', '.join(lacking)} ({task.source.record})" if lacking else "ready"
+        lines.append(f"{name}  {task.source.title}: {pair:<18} {found}")
+    return "\n".join(lines) + "\n"
+
+
+def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
+    """A file per structure; planes of a file of several are written into ``cache``.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or has not the planes of the task.
+    """
+    lacking = missing(task, folder)
+    if lacking:
+        raise InputError(
+            folder / lacking[0], "no such file", f"that file of {task.source.title}",
+            f"download it: {task.source.record}",
+        )  # fmt: skip
+    return {s.name: _alone(folder / s.file, s, cache) for s in task.structures}
+
+
+def _alone(path: Path, structure: Structure, cache: Path) -> Path:
+    if structure.channel is None:
+        return path
+    target = cache / f"{path.stem}_{structure.name}.ome.tif"
+    if target.is_file():
+        return target
+    image = read_image(path)
+    if "c" not in image.dims and "z" in image.dims:  # a hyperstack without axes in its metadata
+        image = image.rename(z="c")
+    if image.sizes.get("c", 1) <= structure.channel:
+        raise InputError(
+            path, f"{image.sizes.get('c', 1)} channels", f"{structure.channel + 1} or more",
+            "take the file as it was published",
+        )  # fmt: skip
+    logger.info("%s: writing channel %d as %s", path, structure.channel, target)
+    cache.mkdir(parents=True, exist_ok=True)
+    plane = image.isel(c=structure.channel, drop=True)
+    write_ome_tiff(target, plane)
+    return target
+
+
+def frames_to_test(paths: Sequence[Path], cache: Path, rule: str) -> list[Path]:
+    """The test frames of stacks in files of their own, for images with real noise."""
+    cache.mkdir(parents=True, exist_ok=True)
+    found = []
+    for path in paths:
+        target = cache / f"{path.stem}_test.ome.tif"
+        if not target.is_file():
+            image = read_image(path)
+            stack = image.values.reshape(-1, *image.shape[-2:])
+            _, test = held_out(len(stack), rule)
+            chosen = np.stack([stack[j] for j in test])
+            write_ome_tiff(target, xr.DataArray(chosen, dims=("t", "y", "x"), attrs=image.attrs))
+        found.append(target)
+    return found

@@ -1,0 +1,163 @@
+"""Tasks and tables of the paper, on small files in the published formats and names."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+
+from denoisplit import cli
+from denoisplit.commands.reproduce import reproduce
+from denoisplit.data.splits import held_out
+from denoisplit.errors import InputError
+from denoisplit.reproduction import tables
+from denoisplit.reproduction.tables import Job, Score, as_markdown, jobs_of, published
+from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing
+from denoisplit.run import load_config
+
+TINY: dict[str, Any] = {
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 2, "batch": 2},
+    "prediction": {"calibration_samples": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
+}
+FRAMES = 20
+
+
+def stack(seed: int, channels: int = 0, side: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    shape = (FRAMES, channels, side, side) if channels else (FRAMES, side, side)
+    return rng.integers(100, 9000, shape).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """BioSR as MRC stacks, Hagen as TIFF stacks, PaviaATN as one hyperstack; F-actin is missing."""
+    folder = tmp_path_factory.mktemp("downloads")
+    for k, name in enumerate(("ER", "CCPs", "Microtubules")):
+        (folder / name).mkdir()
+        with mrcfile.new(folder / name / "GT_all.mrc") as mrc:
+            mrc.set_data(stack(k))
+    for k, name in enumerate(("actin", "mito")):
+        for snr in ("high", "low"):
+            path = folder / f"{name}-60x-noise2-{snr}snr.tif"
+            tifffile.imwrite(path, stack(10 + k), photometric="minisblack")
+    tifffile.imwrite(
+        folder / "OptiMEM100x014.tif", stack(20, channels=4), imagej=True,
+        metadata={"axes": "TCYX"},
+    )  # fmt: skip
+    return folder
+
+
+def test_what_a_folder_can_run(downloads: Path, capsys: Any) -> None:
+    assert cli.main(["data", "check", str(downloads)]) in (0, None)
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert list(lines) == list(TASKS)
+    for name, line in lines.items():
+        if name in ("T4", "T5", "T6"):
+            assert "missing F-actin/GT_all_a.mrc (figshare 13264793" in line
+        else:
+            assert line.endswith("ready")
+    assert all("missing" in line for line in availability(downloads / "ER").splitlines())
+    with pytest.raises(InputError, match="no such folder"):
+        availability(downloads / "nowhere")
+
+
+def test_planes_of_one_file_become_structures(downloads: Path, tmp_path: Path) -> None:
+    files = images_of(TASKS["T7"], downloads, tmp_path)
+    original = tifffile.imread(downloads / "OptiMEM100x014.tif")
+    for name, channel in (("actin", 2), ("tubulin", 3)):
+        np.testing.assert_array_equal(tifffile.imread(files[name]), original[:, channel])
+    with pytest.raises(InputError, match="F-actin/GT_all_a.mrc"):
+        images_of(TASKS["T4"], downloads, tmp_path)
+    assert missing(TASKS["T4"], downloads) == ["F-actin/GT_all_a.mrc"]
+
+
+def test_threes_in_turn_as_in_the_paper() -> None:
+    validation, test = held_out(61, "threes")
+    assert validation == [0, 1, 2, 6, 7, 8] and test == [3, 4, 5, 9, 10, 11]
+
+
+def test_the_jobs_are_the_rows_of_the_tables() -> None:
+    known = published()
+    systems = (*tables.COMPUTED, "hdn_musplit")
+    rows = {job for job, _ in known}
+    every = {
+        Job(name, system, f, level)
+        for name, task in TASKS.items() for system in systems
+        for f in task.poisson for level in task.levels
+    }  # fmt: skip
+    # T8 has no result of HDN(+)muSplit
+    assert rows <= every and {j.task for j in every - rows} <= {"T8"}
+    assert known[Job("T1", "musplit", 0, 1), "psnr"] == 30.3
+    assert known[Job("T9", "denoisplit", 0, 0), "ms_ssim"] == 0.887
+    jobs = jobs_of(["T3"], ["denoisplit"], [1000.0], [1.5])
+    assert jobs == [Job("T3", "denoisplit", 1000, 1.5)]
+    for bad in ((["T10"], ["denoisplit"]), (["T1"], ["hdn"])):
+        with pytest.raises(InputError):
+            jobs_of(*bad, None, None)
+    with pytest.raises(InputError, match="no row"):
+        jobs_of(["T1"], ["denoisplit"], None, [3.0])
+
+
+def test_a_dry_run_lists_the_trainings(downloads: Path, tmp_path: Path, capsys: Any) -> None:
+    code = cli.main([
+        "reproduce", "T1", "T9", "--dry-run", "--data", str(downloads), "-o", str(tmp_path / "out")
+    ])  # fmt: skip
+    out = capsys.readouterr().out
+    assert code in (0, None) and not (tmp_path / "out").exists()
+    assert out.count("T1/") == 3 * 2 * 4 and out.count("T9/") == 3
+    assert "T1/denoisplit poisson-1000 gaussian-1.5" in out
+
+
+def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
+    """Two systems of T2, and T9, whose truth is another file; a second call trains nothing."""
+    options = {"data": downloads, "synthetic_gaussian": [1.0], "preset": "small", **TINY}
+    text = reproduce(["T2"], tmp_path, systems=["altered_musplit", "musplit"],
+                     synthetic_poisson=[0.0], **options)  # fmt: skip
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| T2")]
+    assert len(lines) == 4 and {line[1] for line in lines} == {"Altered muSplit", "muSplit"}
+    with (tmp_path / "tables.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    known = published()
+    for row in rows:
+        job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
+        assert float(row["published"]) == known[job, row["metric"]]
+        if row["value"]:
+            expected = float(row["value"]) - float(row["published"])
+            assert float(row["difference"]) == pytest.approx(expected)
+    run = tmp_path / "T2" / "musplit poisson-0 gaussian-1"
+    settings = load_config(run).settings
+    assert (settings.network.planes, settings.data.split) == (3, "truncated")
+    before = (run / "model.safetensors").stat().st_mtime_ns
+
+    text = reproduce(["T9", "T2"], tmp_path, systems=["musplit"], synthetic_poisson=[0.0],
+                     **options)  # fmt: skip
+    assert (run / "model.safetensors").stat().st_mtime_ns == before
+    assert "| T9 | muSplit | 0 | 0 | psnr |" in text and "T5" not in text
+    assert (tmp_path / "T9" / "musplit poisson-0 gaussian-0" / "against_truth.json").is_file()
+    tested = tifffile.imread(tmp_path / "images" / "actin-60x-noise2-highsnr_test.ome.tif")
+    whole = tifffile.imread(downloads / "actin-60x-noise2-highsnr.tif")
+    np.testing.assert_array_equal(tested, whole[:2])
+
+
+def test_doubts_are_said() -> None:
+    job = Job("T5", "denoisplit", 0.0, 1.0)
+    text = as_markdown([Score(job, "psnr", 30.0, 0.5, 27.7), Score(job, "ms_ssim", None, None, 1)])
+    assert "| T5* | denoiSplit | 0 | 1 | psnr | 30.00 ± 0.50 | 27.70 | 2.30 |" in text
+    assert "probably swapped" in text and "MS-SSIM" in text and "| - |" in text
+
+
+def test_refusals(downloads: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--data DIR"):
+        reproduce(["T1"], tmp_path)
+    with pytest.raises(InputError, match="--structure NAME FILES"):
+        reproduce(["S1"], tmp_path)
+    with pytest.raises(InputError, match="F-actin"):
+        reproduce(["T4"], tmp_path / "out", data=downloads, **TINY)
+    assert not (tmp_path / "out" / "T4").exists()
