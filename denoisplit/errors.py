@@ -23,3 +23,7 @@ class InputError(ValueError):
         self.where, self.found, self.expected, self.remedy = str(where), found, expected, remedy
         line = f"{where}: found {found}, expected {expected}; {remedy}"
         super().__init__(" ".join(line.split()))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        """So that it comes back whole from another process."""
+        return type(self), (self.where, self.found, self.expected, self.remedy)

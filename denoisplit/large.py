@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import product
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from denoisplit.atomic import write_json
+from denoisplit.cluster import on_cluster
 from denoisplit.errors import InputError
 from denoisplit.images.zarr import (
     LazyImage,
@@ -28,13 +28,12 @@ from denoisplit.images.zarr import (
     open_zarr,
     to_fill,
 )
-from denoisplit.network import ContextVSE
 from denoisplit.prediction import Sampling, predict_tile
 from denoisplit.run import WEIGHTS, Run, load, read_json
 from denoisplit.tiles import Tile, Tiling
 
 JOB = "job.json"
-WAIT = 20  # s, for a scheduler to answer
+MARK = 128  # px on either side of the middle of an image
 SUFFIX = ".ome.zarr"
 # in the order that they are written in: a tile is done when the last of them is there
 KINDS = ("samples", "std", "split")
@@ -108,8 +107,9 @@ class Begun:
 
 
 def begin(
-    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int, halo: int
-) -> Begun:
+    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int, halo: int,
+    resume: bool,
+) -> Begun:  # fmt: skip
     """Make the empty results of a Zarr image, or find those of the same job, interrupted.
 
     Parameters
@@ -121,20 +121,26 @@ def begin(
         "split", "std" and "samples" to the paths of the results.
     sampling : Sampling
     tile, halo : int
+    resume : bool
+        Whether to go on with a job that is there.
 
     Raises
     ------
     InputError
-        If the image cannot be read, another job was left unfinished in the folder, or the network
-        sees context, for which a frame has to be in memory.
+        If the image cannot be read, some results are there already, or a job was left unfinished
+        that is not to be resumed, or another one.
     """
-    if isinstance(run.model, ContextVSE):
+    work = _work(results)
+    there = [path for path in results.values() if path.exists()]
+    if there and not (work / JOB).is_file():
         raise InputError(
-            source, "a Zarr image for a network that sees context around its patches",
-            "an image in memory", "save it as TIFF",
+            there[0], "an existing result, and others that lack", "all results, or none",
+            "move it, or choose another output",
         )  # fmt: skip
-    split = results["split"]
-    work = split.with_name(f"{split.name.removesuffix(SUFFIX)}.unfinished")
+    if (work / JOB).is_file() and not resume:
+        raise InputError(
+            work, "an unfinished job", "a new output", "say --resume to go on, or remove it"
+        )
     job = Job(
         str(run.path.resolve()), str(source.resolve()), str(work.resolve()), _weights(run),
         sampling, tile, halo,
@@ -164,12 +170,28 @@ def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = N
     job, pieces = begun.job, begun.pieces
     todo = _not_done(job, open_zarr(job.source), pieces)
     on_share(1 - len(todo) / len(pieces))
-    done = _on_cluster(cluster, job, todo) if cluster else _here(job, todo)
+    done = (
+        on_cluster(cluster, split_piece, [(job, piece) for piece in todo])
+        if cluster
+        else _here(job, todo)
+    )
     for number, _ in enumerate(done, start=len(pieces) - len(todo) + 1):
         on_share(number / len(pieces))
     for kind in job.kinds:
-        job.path(kind).rename(begun.results[kind])
+        if job.path(kind).exists():  # not moved by a call that was interrupted here
+            job.path(kind).rename(begun.results[kind])
     shutil.rmtree(job.work)
+
+
+def clear(results: dict[str, Path]) -> None:
+    """Remove what an interruption after the last step left behind."""
+    shutil.rmtree(_work(results), ignore_errors=True)
+
+
+def _work(results: dict[str, Path]) -> Path:
+    """The folder that results are made in."""
+    split = results["split"]
+    return split.with_name(f"{split.name.removesuffix(SUFFIX)}.unfinished")
 
 
 def _here(job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
@@ -217,8 +239,8 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
     """The empty results, or those of the same job that was interrupted."""
     work = Path(job.work)
     told = {
-        "weights": job.weights, "shape": list(image.array.shape), "sampling": asdict(job.sampling),
-        "tile": job.tile, "halo": job.halo,
+        "weights": job.weights, "image": _mark(image), "shape": list(image.array.shape),
+        "sampling": asdict(job.sampling), "tile": job.tile, "halo": job.halo,
     }  # fmt: skip
     if (work / JOB).is_file():
         stored = read_json(work / JOB)
@@ -245,6 +267,20 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
     write_json(work / JOB, told)
 
 
+def _mark(image: LazyImage) -> str:
+    """What tells one image from another without reading all of it: its middle, and its type."""
+    sizes = image.sizes
+    height, width = sizes["y"], sizes["x"]
+    plane = image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
+    part = plane[
+        max(0, height // 2 - MARK) : height // 2 + MARK,
+        max(0, width // 2 - MARK) : width // 2 + MARK,
+    ]
+    return hashlib.sha256(
+        str(part.dtype).encode() + np.ascontiguousarray(part).tobytes()
+    ).hexdigest()
+
+
 def _not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]:
     """Those whose last result is not there."""
     dims, height, width = _dims(image), pieces[0].core.height, pieces[0].core.width
@@ -256,57 +292,3 @@ def _not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece
         if not chunk_file(job.path("split"), [places[dim] for dim in dims]).is_file():
             missing.append(piece)
     return missing
-
-
-@contextmanager
-def workers(address: str | None) -> Iterator[Any]:
-    """A client of a Dask cluster, or None.
-
-    Parameters
-    ----------
-    address : str or None
-        Of a scheduler; "local" for a cluster of processes that ends with the block.
-
-    Raises
-    ------
-    InputError
-        If Dask is not installed, or nobody answers.
-    """
-    if address is None:
-        yield None
-        return
-    try:
-        import distributed
-    except ImportError:
-        raise InputError(
-            "--dask", "no Dask", "dask and distributed, installed",
-            "pip install 'denoisplit[cluster]'",
-        ) from None  # fmt: skip
-    dask: Any = distributed
-    local = dask.LocalCluster(threads_per_worker=1) if address == "local" else None
-    try:
-        client = dask.Client(local or address, timeout=WAIT)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(
-            "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
-            "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
-        ) from None  # fmt: skip
-    try:
-        yield client
-    finally:
-        client.close()
-        if local is not None:
-            local.close()
-
-
-def _on_cluster(client: Any, job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
-    """Pieces by the workers of a Dask cluster; one that is lost costs only its pieces."""
-    from distributed import as_completed
-
-    futures = [client.submit(split_piece, job, piece, pure=False) for piece in pieces]
-    try:
-        completed: Any = as_completed
-        for _, value in completed(futures, with_results=True):
-            yield value
-    finally:
-        client.cancel(futures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -93,6 +94,9 @@ def check_seed(seed: int) -> None:
 def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the config.yaml of a run."""
     settings = dict(values.get("settings", {}))
+    # what an earlier release did not know is what it did, not what the preset says now
+    with suppress(ValidationError):  # the values are looked at one by one later
+        settings = Settings.model_validate(settings).model_dump(mode="json")
     entries = settings.pop("structures", [])
     given = {
         option: {e["name"]: e[key] for e in entries if e.get(key)}

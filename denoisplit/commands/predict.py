@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from denoisplit.atomic import not_written
+from denoisplit.cluster import workers
 from denoisplit.commands.options import check_seed
 from denoisplit.commands.predict_inputs import check_image, check_large, check_output, stems_of
 from denoisplit.errors import InputError
-from denoisplit.images import Files, list_files, read_image, write_ome_tiffs
+from denoisplit.images import Files, list_files, read_image, write_ome_tiff, write_ome_tiffs
 from denoisplit.images.zarr import is_zarr, open_zarr
-from denoisplit.large import begin, split_zarr, workers
+from denoisplit.large import begin, clear, split_zarr
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
 from denoisplit.progress import bar, logger
@@ -118,26 +119,28 @@ def predict(
     with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)
+            begun = {
+                path: begin(run, path, group, sampling, tile=side, halo=around, resume=resume)
+                for path, group in zip(paths, results, strict=True)
+                if is_zarr(path) and not _there(group)
+            }
+            with bar("predicting", 100 * len(paths)) as progress:
+                for number, (path, group) in enumerate(zip(paths, results, strict=True)):
+                    on_share = _mover(progress.to, number)
+                    if _there(group):
+                        logger.info("%s: done before", path)
+                        clear(group)
+                    elif path in begun:
+                        split_zarr(begun[path], on_share, cluster)
+                    else:
+                        found = predict_image(
+                            run, read_image(path), sampling, tile=tile, halo=halo,
+                            on_share=on_share,
+                        )  # fmt: skip
+                        _write(group, found, overwrite=resume)
+                    written += group.values()
         except OSError as error:
-            raise not_written(output, error) from error
-        begun = {
-            path: begin(run, path, group, sampling, tile=side, halo=around)
-            for path, group in zip(paths, results, strict=True)
-            if is_zarr(path) and not _there(group)
-        }
-        with bar("predicting", 100 * len(paths)) as progress:
-            for number, (path, group) in enumerate(zip(paths, results, strict=True)):
-                on_share = _mover(progress.to, number)
-                if _there(group):
-                    logger.info("%s: done before", path)
-                elif path in begun:
-                    split_zarr(begun[path], on_share, cluster)
-                else:
-                    found = predict_image(
-                        run, read_image(path), sampling, tile=tile, halo=halo, on_share=on_share
-                    )
-                    _write(group, found, overwrite=resume)
-                written += group.values()
+            raise not_written(error.filename or output, error) from error
     return written
 
 
@@ -259,9 +262,10 @@ def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
 
 
 def _write(results: dict[str, Path], found: SplitImage, *, overwrite: bool) -> None:
-    """All files of one input, or none."""
+    """All files of one input, or none; those that an interrupted call left are replaced."""
     images = [(path, getattr(found, kind)) for kind, path in results.items()]
-    if overwrite:  # an interruption between two of them left the first
-        for path, _ in images:
-            path.unlink(missing_ok=True)
-    write_ome_tiffs(images)
+    if not overwrite:
+        write_ome_tiffs(images)
+        return
+    for path, image in images:
+        write_ome_tiff(path, image, overwrite=True)

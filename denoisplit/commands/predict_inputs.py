@@ -9,6 +9,7 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.zarr import LazyImage
+from denoisplit.network import ContextVSE
 from denoisplit.progress import logger
 from denoisplit.run import Run
 
@@ -21,6 +22,10 @@ LOOKED_AT = 1024  # px, side of what is looked at of a large image
 def stem_of(path: Path) -> str:
     """The name of an image without its endings."""
     name = path.name
+    inside = [p for p in path.parents if p.suffix == ".zarr"]
+    if inside and path.suffix != ".zarr":  # an image in a group of several
+        whole = inside[-1]
+        return "_".join([stem_of(whole), *path.relative_to(whole).parts])
     for ending in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".mrc", ".ome.zarr", ".zarr"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
@@ -62,6 +67,11 @@ def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bo
 
 def check_large(run: Run, image: LazyImage, path: Path) -> None:
     """As `check_image`, by the middle of the middle plane."""
+    if isinstance(run.model, ContextVSE):
+        raise InputError(
+            path, "a Zarr image for a network that sees context around its patches",
+            "an image in memory", "save it as TIFF",
+        )  # fmt: skip
     sizes = image.sizes
     _check_channels(sizes.get("c", 1), path)
     plane = image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})

@@ -101,7 +101,7 @@ def list_files(entries: Files) -> list[Path]:
 
 
 def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
-    reader = _READERS.get(path.suffix.lower())
+    reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
     if reader is None:
         kind = f"a file of type {path.suffix!r}" if path.suffix else "a file without a type"
         raise InputError(path, kind, f"one of {_KINDS}", "save it as TIFF (Fiji: File > Save As)")

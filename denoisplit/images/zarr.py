@@ -14,6 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS, known_lengths, make_image, to_micrometres
 
 OME_VERSION = "0.4"  # on Zarr 2: what Fiji, napari and QuPath of today read
+COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of viewers
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 
 
@@ -126,8 +127,9 @@ def open_zarr(path: Path | str) -> LazyImage:
     array = found[str(datasets[0]["path"])]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
     dims = tuple(str(axis.get("name")) for axis in axes) or DIMS[-array.ndim :]
-    labels = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
-    return _checked(path, array, dims, tuple(map(str, labels)), _pixel_size(axes, datasets[0]))
+    named = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
+    labels = tuple(map(str, named)) if all(named) else ()
+    return _checked(path, array, dims, labels, _pixel_size(axes, datasets[0]))
 
 
 def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, float]:
@@ -182,7 +184,7 @@ def read_zarr(path: Path) -> xr.DataArray:
 
 def create_ome_zarr(
     path: Path, sizes: dict[str, int], *, channels: Sequence[str], chunk: tuple[int, int],
-    pixel_size_um: dict[str, float],
+    pixel_size_um: dict[str, float], brightest: float = 255.0,
 ) -> None:  # fmt: skip
     """Make an OME-Zarr image of float32 to be filled chunk by chunk.
 
@@ -197,6 +199,8 @@ def create_ome_zarr(
         Height and width of a chunk, which holds all channels of one plane. A chunk appears whole.
     pixel_size_um : dict
         Known ones of x, y, z.
+    brightest : float
+        Intensity that viewers show as the brightest, to begin with.
     """
     import zarr
 
@@ -220,7 +224,15 @@ def create_ome_zarr(
                     ],
                 }
             ],
-            "omero": {"channels": [{"label": name} for name in channels]},
+            "omero": {
+                "channels": [
+                    {
+                        "label": name, "color": COLOURS[k % len(COLOURS)], "active": True,
+                        "window": {"min": 0.0, "max": 65535.0, "start": 0.0, "end": brightest},
+                    }
+                    for k, name in enumerate(channels)
+                ]
+            },
         },
     )  # fmt: skip
     of_chunk = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}

@@ -16,6 +16,7 @@ from denoisplit.network.decoder import Gaussian, Level, ToGaussian, TopLevel
 from denoisplit.network.encoder import Encoder
 from denoisplit.network.vse import VSE
 
+MANY_LEVELS = 4  # from more on Deep-LC scales the features of its posteriors
 CONTEXTS = ("lean", "regular", "deep")
 
 
@@ -81,6 +82,12 @@ class RetainedTop(TopLevel):
     """The coarsest level; of what it passes down, the middle is kept."""
 
     retained: int  # side, px of the level
+    factor = 1.0  # on the features of the posterior
+
+    def posterior(self, features: Tensor) -> Gaussian:
+        """q(z | x), (B, Z, h, w)."""
+        posterior: Gaussian = self.gauss(self.posterior_conv(features * self.factor))
+        return posterior
 
     def descend(self, z: Tensor) -> Tensor:
         """(B, Z, h, w) -> (B, F, 2h', 2w') of the middle (h', w')."""
@@ -145,7 +152,7 @@ class ContextVSE(VSE):
         self.decoder.levels = nn.ModuleList(RetainedLevel(*shape) for _ in range(levels - 1))
         for i, level in enumerate([*self.decoder.levels, self.decoder.top]):
             level.retained = self.patch // 2
-            if context == "deep":
+            if context == "deep" and levels > MANY_LEVELS:
                 level.factor = math.sqrt(2 * (1 + i))
 
     def _total_stride(self, levels: int) -> int:

@@ -27,6 +27,7 @@ from denoisplit.run import (
     read_json,
     save_weights,
 )
+from denoisplit.systems import SYSTEMS
 from denoisplit_zoo.archive import Contents, read_package
 from denoisplit_zoo.weights import read_tensors
 
@@ -82,7 +83,7 @@ def import_package(package: PathLike, output: PathLike) -> Run:
             if file in contents.files:
                 write_bytes(noise_model_path(draft, name), contents.files[file])
                 GaussianMixture.load(noise_model_path(draft, name))
-            elif config.settings.system == "denoisplit":
+            elif SYSTEMS[config.settings.system].noise_models:
                 raise _lacking(contents, file)
         save_weights(_network(contents, config), draft / WEIGHTS)
         run = load(draft)  # whatever does not fit is found before the folder appears

@@ -235,7 +235,7 @@ def _attachments(run: Run) -> dict[str, bytes]:
     }
     if (run.path / METRICS).is_file():
         found[METRICS] = (run.path / METRICS).read_bytes()
-    if run.config.settings.system == "denoisplit":
+    if SYSTEMS[run.config.settings.system].noise_models:
         run.noise_models()  # each is there and readable
         for name in run.names:
             found[f"noise_model_{name}.npz"] = noise_model_path(run.path, name).read_bytes()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import tifffile
 import zarr
 from distributed import LocalCluster
 
-from denoisplit import large
+from denoisplit import cluster, large
+from denoisplit.errors import InputError
 from denoisplit.images import read_image
 from denoisplit.images.zarr import create_ome_zarr, to_fill
 
@@ -100,6 +104,72 @@ def test_an_interrupted_job_goes_on(
     assert not done
 
 
+def test_a_call_that_was_interrupted_between_its_last_steps_ends(
+    works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One result has its name, others have not; then all have, and the folder is still there."""
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    rename = Path.rename
+
+    def halted(path: Path, target: Path) -> Path:
+        if path.name == "std.ome.zarr":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", halted)
+        with suppress(AssertionError):
+            works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert sorted(os.listdir("out")) == ["mixed_samples.ome.zarr", "mixed_split.unfinished"]
+    with monkeypatch.context() as patch:
+        patch.setattr(large.shutil, "rmtree", lambda *_, **__: None)
+        works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    assert len(os.listdir("out")) == 4
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    same(results("out"), results("whole"))
+    assert sorted(os.listdir("out")) == sorted(f"mixed_{kind}.ome.zarr" for kind in KINDS)
+
+
+def test_what_is_resumed_is_the_same_image_and_all_of_its_results(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def halted(job: Any, piece: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--add",
+            says=("unfinished job", "--resume"))  # fmt: skip
+    other = Path(shutil.copytree(image, tmp_path / "elsewhere" / image.name))
+    to_fill(other)[:] = np.random.default_rng(1).uniform(20, 100, (2, 1, 75, 90))
+    refused("predict", run_folder, other, "-o", "out", *OPTIONS, "--resume",
+            says=("unfinished job with another image",))  # fmt: skip
+    few = ("--samples", "2", "--tile", "32", "--halo", "16")
+    works("predict", run_folder, image, "-o", "few", *few)
+    refused("predict", run_folder, image, "-o", "few", *OPTIONS, "--resume",
+            says=("mixed_split.ome.zarr", "all results, or none"))  # fmt: skip
+
+
+def test_an_image_in_a_group_of_several_is_named_by_both(
+    works: Call, run_folder: Path, image: Path, tmp_path: Path
+) -> None:
+    group = tmp_path / "plate.zarr"
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    shutil.copytree(image, group / "0")
+    works("predict", run_folder, group / "0", "-o", "out", "--samples", "0")
+    assert os.listdir("out") == ["plate_0_split.ome.zarr"]
+
+
+def test_errors_of_workers_come_back_whole() -> None:
+    error = InputError("a.zarr", "a chunk", "another", "copy it")
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, InputError) and str(again) == str(error)
+    assert again.remedy == "copy it"
+
+
 def test_a_preview_has_one_result(works: Call, run_folder: Path, image: Path) -> None:
     works("predict", run_folder, image, "-o", "out", "--samples", "0")
     assert os.listdir("out") == ["mixed_split.ome.zarr"]
@@ -110,19 +180,19 @@ def test_a_cluster_gives_the_same_and_survives_its_workers(
 ) -> None:
     """Two workers, one of which is killed after its first piece."""
     works("predict", run_folder, image, "-o", "alone", *OPTIONS)
-    on_cluster = large._on_cluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    on_cluster = large.on_cluster
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
 
-        def disturbed(client: Any, job: large.Job, pieces: Any) -> Any:
+        def disturbed(client: Any, *work: Any) -> Any:
             victims = list(client.run(os.getpid).values())
-            for number, value in enumerate(on_cluster(client, job, pieces)):
+            for number, value in enumerate(on_cluster(client, *work)):
                 if number == 0:
                     os.kill(victims[0], signal.SIGKILL)
                 yield value
 
-        monkeypatch.setattr(large, "_on_cluster", disturbed)
+        monkeypatch.setattr(large, "on_cluster", disturbed)
         works("predict", run_folder, image, "-o", "many", *OPTIONS, "--dask",
-              cluster.scheduler_address)  # fmt: skip
+              local.scheduler_address)  # fmt: skip
     same(results("many"), results("alone"))
 
 
@@ -130,7 +200,7 @@ def test_refusals(
     refused: Call, bench: Any, run_folder: Path, image: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(large, "WAIT", 1)
+    monkeypatch.setattr(cluster, "WAIT", 1)
     zarr.save_array(str(tmp_path / "flat.zarr"), np.full((40, 40), 7, dtype=np.uint8))
     start = ("predict", run_folder)
     refused(*start, tmp_path / "flat.zarr", "-o", "out", says=("flat.zarr", "constant image"))

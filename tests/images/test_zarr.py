@@ -60,6 +60,13 @@ def test_the_metadata_is_ome_zarr(tmp_path: Path) -> None:
     assert scales["axes"][3]["unit"] == "micrometer"
     (dataset,) = scales["datasets"]
     assert dataset["coordinateTransformations"] == [{"type": "scale", "scale": [1, 1, 0.1, 0.2]}]
+    for channel in stored["omero"]["channels"]:
+        assert len(channel["color"]) == 6 and set(channel["window"]) == {
+            "min",
+            "max",
+            "start",
+            "end",
+        }
     array = json.loads((tmp_path / "a.ome.zarr" / "0" / ".zarray").read_text())
     assert array["dimension_separator"] == "/" and array["dtype"] == "<f4"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -105,17 +106,19 @@ def test_every_plane_is_seen(context: str) -> None:
 
 
 def test_deep_scales_the_features_of_the_posterior() -> None:
-    """By sqrt(2 (1 + i)), level 0 first: 2 at level 1."""
-    deep = small(patch=32, context="deep", planes=3, levels=4)
-    regular = small(patch=32, context="regular", planes=3, levels=4)
+    """By sqrt(2 (1 + i)), level 0 first, the top too; not with four levels or fewer."""
+    deep, regular = (small(context=c, planes=3, levels=5) for c in ("deep", "regular"))
     regular.load_state_dict(deep.state_dict())
-    x = torch.randn(1, 3, 32, 32)
-    features = deep.encode(x)
-    level, plain = deep.decoder.levels[1], regular.decoder.levels[1]
-    bias = level.posterior_conv.bias.chunk(2)[0][:, None, None]
-    t = torch.randn(1, 4, *features[1].shape[-2:])
-    scaled = level.posterior(features[1], t).mean - bias
-    torch.testing.assert_close(scaled, 2 * (plain.posterior(features[1], t).mean - bias))
+    features = deep.encode(torch.randn(1, 3, 32, 32))
+    for i in (1, 4):
+        level, plain = ((*m.decoder.levels, m.decoder.top)[i] for m in (deep, regular))
+        bias = level.posterior_conv.bias.chunk(2)[0][:, None, None]
+        above = () if i == 4 else (torch.randn(1, 4, *features[i].shape[-2:]),)
+        scaled = level.posterior(features[i], *above).mean - bias
+        expected = math.sqrt(2 * (1 + i)) * (plain.posterior(features[i], *above).mean - bias)
+        torch.testing.assert_close(scaled, expected)
+    few = small(context="deep", planes=3, levels=4)
+    assert {level.factor for level in (*few.decoder.levels, few.decoder.top)} == {1.0}
 
 
 def test_crop_and_pad_share_the_centre() -> None:
