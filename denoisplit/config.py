@@ -115,9 +115,7 @@ class DataSettings(_Frozen):
         "auto"  # see `data.splits.rule_for`
     )
     augment: bool = True  # flips and rotations
-    crop_candidates: Positive = (
-        1  # places drawn for a crop, of which that of most contrast is taken
-    )
+    crop_candidates: Positive = 1  # places drawn for a crop; that of most contrast is taken
 
 
 class TrainingSettings(_Frozen):

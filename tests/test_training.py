@@ -190,7 +190,7 @@ def test_settings_reach_the_crops(
     fitted(tmp_path, data={"augment": augment, "pairing": pairing, "crop_candidates": 3}, seed=3)
     assert asked == {
         "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
-        "candidates": 3,
+        "candidates": 3, "planes": 1,
     }  # fmt: skip
 
 

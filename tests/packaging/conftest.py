@@ -26,6 +26,7 @@ from denoisplit.run import (
     save_weights,
     write_calibration,
 )
+from denoisplit.systems import SYSTEMS
 
 SIZES = {"filters": 8, "latents": 4, "patch": 32}
 SMALL: dict[str, Any] = {"samples": 2, "tile": 96, "halo": 32}
@@ -104,7 +105,7 @@ def make_run(
     write_calibration(path, {"scalars": {n: 1.25 - 0.5 * k for k, n in enumerate(files)}})
     write_json(path / METRICS, metrics(tuple(files)))
     (path / "history.csv").write_text("epoch,step,train_loss\n1,100,2.5\n2,200,2.25\n")
-    if config.settings.system == "denoisplit":
+    if SYSTEMS[config.settings.system].noise_models:
         for name in files:
             mixture = GaussianMixture(np.zeros((3, 2)), 0, 1000, 0.125, {"source": name})
             noise_model_path(path, name).write_bytes(mixture.to_bytes())
