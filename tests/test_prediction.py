@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from denoisplit.data.context import Pyramid
 from denoisplit.network import VSE, ContextVSE
 from denoisplit.prediction import Sampling, _keys, predict_frame, sample_patch
-from denoisplit.tiles import cut, tile_frame
+from denoisplit.tiles import tile_frame
 
 Array = NDArray[np.float32]
 
@@ -96,51 +96,6 @@ def predict(
     model: Any, frame: NDArray[Any], *, tile: int = 16, halo: int = 4, **sampling: Any
 ) -> Any:
     return predict_frame(model, frame, Sampling(**sampling), tile=tile, halo=halo)
-
-
-# ---------------------------------------------------------------- tiles
-
-
-def frames_to_cut(n: int = 400) -> list[tuple[int, int, int, int]]:
-    rng = np.random.default_rng(0)
-    return [
-        (*(int(v) for v in rng.integers(1, 700, 2)), int(rng.integers(1, 300)), 2 ** int(s))
-        for s in rng.integers(0, 7, n)
-    ]
-
-
-def test_cores_cover_every_pixel_once_and_start_on_the_stride() -> None:
-    for height, width, tile, stride in frames_to_cut():
-        written = np.zeros((height, width), dtype=int)
-        cores = tile_frame(height, width, tile=tile, stride=stride)
-        for core in cores:
-            assert core.y % stride == core.x % stride == 0
-            assert core.height > 0
-            assert core.width > 0
-            assert core.y + core.height <= height
-            assert core.x + core.width <= width
-            written[core.y : core.y + core.height, core.x : core.x + core.width] += 1
-        assert (written == 1).all(), (height, width, tile, stride)
-
-
-def test_cores_are_about_as_large_as_asked_for() -> None:
-    for height, width, tile, stride in frames_to_cut():
-        cores = tile_frame(height, width, tile=tile, stride=stride)
-        for sides, whole in (
-            ([c.height for c in cores], height),
-            ([c.width for c in cores], width),
-        ):
-            # one and a half of the tile, and what rounding up to the stride adds
-            assert max(sides) <= max(1.5 * tile, 1.25 * tile + stride)
-            # no slivers: half a tile, less what rounding took from the last one; or the whole
-            inner = sorted(set(sides))[-1]
-            assert inner >= min(whole, tile / 2)
-            # all but the last of a row are equal
-            assert len(set(sides)) <= 2
-
-
-def test_a_frame_within_a_tile_is_one_core() -> None:
-    assert tile_frame(256, 37, tile=256, stride=16) == [(0, 0, 256, 37)]
 
 
 # ---------------------------------------------------------------- the identity
@@ -462,15 +417,6 @@ class OnDisk:
         part = self.image[where]
         self.read = max(self.read, part.size)
         return part
-
-
-@pytest.mark.parametrize(("height", "width"), [(60, 47), (5, 90), (3, 2)])
-def test_a_cut_is_that_of_the_reflected_frame(height: int, width: int) -> None:
-    image = frame_of(height, width)
-    whole = np.pad(image, 50, mode="reflect")
-    for y, x, bottom, right in itertools.product((-50, -3, 0, 2), (-7, 0, 1), (3, 40, 51), (2, 49)):
-        expected = whole[y + 50 : bottom + 50, x + 50 : right + 50]
-        np.testing.assert_array_equal(cut(image, y, x, bottom, right), expected)
 
 
 def test_of_a_frame_on_disk_only_what_a_tile_sees_is_read() -> None:

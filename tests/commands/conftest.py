@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -176,3 +177,34 @@ def refused(
 @pytest.fixture
 def read() -> Callable[[Path], np.ndarray]:
     return tifffile.imread
+
+
+def stack(path: Path, shape: tuple[int, ...], **change: float) -> Path:
+    """Frames of random pixels; ``change`` sets the first pixel of the first frame."""
+    pixels = np.random.default_rng(0).uniform(10, 90, shape).astype(np.float32)
+    if "first" in change:
+        pixels.flat[0] = change["first"]
+    write_ome_tiff(path, xr.DataArray(pixels, dims=["t", "y", "x"][-len(shape) :]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that no command takes."""
+    folder = tmp_path_factory.mktemp("bad")
+    good = stack(folder / "good.tif", (4, 64, 64)).read_bytes()
+    (folder / "cut.tif").write_bytes(good[: len(good) // 2])
+    (folder / "junk.tif").write_bytes(b"no image at all")
+    (folder / "junk.mrc").write_bytes(b"no image at all" * 100)
+    (folder / "text.txt").write_text("no image")
+    (folder / "empty").mkdir()
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    tifffile.imwrite(folder / "rgb.tif", rgb, photometric="rgb")
+    with mrcfile.new(folder / "complex.mrc") as mrc:
+        mrc.set_data(np.ones((4, 64, 64), np.complex64))
+    stack(folder / "nan.tif", (4, 64, 64), first=np.nan)
+    stack(folder / "infinite.tif", (4, 64, 64), first=np.inf)
+    tifffile.imwrite(folder / "constant.tif", np.full((64, 64), 7, np.uint16))
+    channels = np.random.default_rng(0).uniform(1, 9, (2, 64, 64)).astype(np.float32)
+    write_ome_tiff(folder / "channels.tif", xr.DataArray(channels, dims=["c", "y", "x"]))
+    return folder

@@ -21,6 +21,7 @@ from denoisplit import cluster, large
 from denoisplit.errors import InputError
 from denoisplit.images import read_image
 from denoisplit.images.zarr import create_ome_zarr, to_fill
+from denoisplit.run import Run
 
 Call = Callable[..., Any]
 OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
@@ -79,10 +80,10 @@ def test_an_interrupted_job_goes_on(
     done: list[large.Piece] = []
     split_piece = large.split_piece
 
-    def counted(job: large.Job, piece: large.Piece) -> None:
+    def counted(job: large.Job, piece: large.Piece, run: Run) -> None:
         if len(done) == 5:
             raise KeyboardInterrupt
-        split_piece(job, piece)
+        split_piece(job, piece, run)
         done.append(piece)
 
     monkeypatch.setattr(large, "split_piece", counted)
@@ -94,7 +95,9 @@ def test_an_interrupted_job_goes_on(
     first = list(done)
     done.clear()
     monkeypatch.setattr(
-        large, "split_piece", lambda job, piece: done.append(piece) or split_piece(job, piece)
+        large,
+        "split_piece",
+        lambda job, piece, run: done.append(piece) or split_piece(job, piece, run),
     )
     works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
     assert not set(first) & set(done) and len(first) + len(done) == 2 * 2 * 3
@@ -134,7 +137,7 @@ def test_what_is_resumed_is_the_same_image_and_all_of_its_results(
     call: Call, works: Call, refused: Call, run_folder: Path, image: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def halted(job: Any, piece: Any) -> None:
+    def halted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
