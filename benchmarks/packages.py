@@ -17,7 +17,6 @@ import platform
 import resource
 import tempfile
 import time
-import zipfile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from denoisplit_zoo import export
+from denoisplit_zoo.archive import read_package
 from denoisplit_zoo.client import bioimageio
 
 from denoisplit.halo import EXACT
@@ -49,10 +49,9 @@ def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export(run, folder / "package.zip", samples=samples, tile=tile, halo=halo)
-        with zipfile.ZipFile(folder / "package.zip") as archive:
-            image = np.load(io.BytesIO(archive.read("test_input.npy")))[0, 0]
-            described = archive.read("rdf.yaml").decode()
-        used = int(described.partition("halo: ")[2].partition("}")[0])
+        contents = read_package(folder / "package.zip")
+        image = np.load(io.BytesIO(contents.files["test_input.npy"]))[0, 0]
+        used = contents.description["outputs"][0]["axes"][-1]["halo"]
         more = [(0, side - n) for n in image.shape]
         tifffile.imwrite(folder / "image.tif", np.pad(image, more, mode="symmetric"))
         measured, results = {}, {}

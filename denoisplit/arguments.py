@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from denoisplit import __version__
+from denoisplit.systems import SPLITTING, SYSTEMS
 
 EXIT_BAD_INPUT = 2
 
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = command("train", "train on images of the structures; makes a run folder")
     _structure(train)
     train.add_argument("-o", "--output", metavar="RUN", help="the run folder to make")
-    train.add_argument("--system", choices=("denoisplit", "altered_musplit", "musplit", "hdn"))
+    train.add_argument("--system", choices=tuple(SYSTEMS))
     train.add_argument(
         "--noise-model", dest="noise_models", nargs=2, metavar=("NAME", "FILE.npz"), action=_Pairs,
         help="a structure's noise model; without one it is fitted to the images",
@@ -237,7 +238,7 @@ def build_parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--data", metavar="DIR", help="folder of the downloads")
     reproduce.add_argument(
         "--system", dest="systems", nargs="+", metavar="SYSTEM",
-        help="of the tables: denoisplit, altered_musplit, musplit (default: all of them)",
+        help=f"of the tables: {', '.join(SPLITTING)} (default: all of them)",
     )  # fmt: skip
     reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
@@ -260,7 +261,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
     compare.add_argument(
         "--systems", nargs="+", metavar="SYSTEM",
-        help="denoisplit, altered_musplit, musplit (default: all of them)",
+        help=f"{', '.join(SPLITTING)} (default: all of them)",
     )  # fmt: skip
     compare.add_argument("--preset", choices=("default", "small", "paper"))
     compare.add_argument("--superposition", choices=("sum", "mean"))

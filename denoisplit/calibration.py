@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from denoisplit.config import CalibrationForm
+
 Pixels = NDArray[Any] | Sequence[NDArray[Any]]
 Flat = NDArray[np.float64]
 
@@ -26,8 +28,7 @@ STD_FLOOR = 0.05
 # the closed form has no finite mean for up to 3 samples and is biased upwards for a few more
 CLOSED_FORM_MIN_SAMPLES = 10
 
-LINE_BINS = 50
-LINE_KEEP = (1e-5, 1 - 1e-5)
+LINE_BINS, LINE_KEEP = 50, (1e-5, 1 - 1e-5)
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,8 @@ def noisy_calibration_scalar(
 
 
 def calibrate(
-    reference: Pixels, means: Pixels, stds: Pixels, samples: int,
-    form: Literal["auto", "closed", "ratio"] = "auto",
-) -> list[Calibration]:  # fmt: skip
+    reference: Pixels, means: Pixels, stds: Pixels, samples: int, form: CalibrationForm = "auto"
+) -> list[Calibration]:
     """Calibrate every structure on the validation frames.
 
     Parameters
@@ -193,14 +193,14 @@ def calibrate(
             "that all have the same number of structures C"
         )
     (n_structures,) = structures.pop()
+    if form == "auto":
+        form = "closed" if samples >= CLOSED_FORM_MIN_SAMPLES else "ratio"
     result = []
     for k in range(n_structures):
         truth, mean, std = ([frame[k] for frame in group] for group in frames)
         closed = calibration_scalar(truth, mean, std, form="closed")
         ratio = calibration_scalar(truth, mean, std, form="ratio")
-        few = samples < CLOSED_FORM_MIN_SAMPLES
-        scalar = ratio if form == "ratio" or (form == "auto" and few) else closed
-        result.append(Calibration(scalar, closed, ratio))
+        result.append(Calibration(closed if form == "closed" else ratio, closed, ratio))
     return result
 
 

@@ -28,15 +28,13 @@ from denoisplit.images.zarr import (
     open_zarr,
     to_fill,
 )
-from denoisplit.prediction import Sampling, predict_tile
+from denoisplit.prediction import Sampling, predict_tile, sample_names
 from denoisplit.run import WEIGHTS, Run, load, read_json
 from denoisplit.tiles import Tile, Tiling
 
 JOB = "job.json"
 MARK = 128  # px on either side of the middle of an image
 SUFFIX = ".ome.zarr"
-# in the order that they are written in: a tile is done when the last of them is there
-KINDS = ("samples", "std", "split")
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,8 @@ class Job:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is written."""
-        wanted = {"split": True, "std": self.sampling.samples > 1, "samples": self.sampling.keep}
-        return tuple(kind for kind in KINDS if wanted[kind])
+        """What is written, in this order: a tile is done when the last, the split, is there."""
+        return self.sampling.results[::-1]
 
     def path(self, kind: str) -> Path:
         """Where a result is made."""
@@ -101,6 +98,7 @@ def _weights(run: Run) -> str:
 class Begun:
     """A job whose results are being made, and its pieces."""
 
+    run: Run
     job: Job
     results: dict[str, Path]
     pieces: list[Piece]
@@ -148,7 +146,7 @@ def begin(
     image = open_zarr(source)
     pieces = _pieces(run, image, job)
     _begin(job, run, image, pieces[0].core)
-    return Begun(job, results, pieces)
+    return Begun(run, job, results, pieces)
 
 
 def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = None) -> None:
@@ -173,7 +171,7 @@ def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = N
     done = (
         on_cluster(cluster, split_piece, [(job, piece) for piece in todo])
         if cluster
-        else _here(job, todo)
+        else _here(begun.run, job, todo)
     )
     for number, _ in enumerate(done, start=len(pieces) - len(todo) + 1):
         on_share(number / len(pieces))
@@ -194,21 +192,20 @@ def _work(results: dict[str, Path]) -> Path:
     return split.with_name(f"{split.name.removesuffix(SUFFIX)}.unfinished")
 
 
-def _here(job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
+def _here(run: Run, job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
     for piece in pieces:
-        split_piece(job, piece)
+        split_piece(job, piece, run)
         yield
 
 
-def split_piece(job: Job, piece: Piece) -> None:
-    """Compute one chunk and write it; what a worker does."""
-    run, image = _run(job.run, job.weights), open_zarr(job.source)
+def split_piece(job: Job, piece: Piece, run: Run | None = None) -> None:
+    """Compute one chunk and write it; a worker, which is given no run, loads its own."""
+    run, image = run or _run(job.run, job.weights), open_zarr(job.source)
     tiling = Tiling(run.model, image.plane(dict(piece.index)), tile=job.tile, halo=job.halo)
     found = predict_tile(run.model, tiling.patch(piece.core), job.sampling)
-    factors = np.array([run.calibration[name] for name in run.names], dtype=np.float32)
     values = {"split": found.mean, "samples": found.samples.reshape(-1, *found.mean.shape[1:])}
     if found.std is not None:
-        values["std"] = found.std * factors[:, None, None]
+        values["std"] = found.std * run.factors
     y, x, height, width = piece.core
     outer = dict(piece.index)
     for kind in job.kinds:
@@ -256,7 +253,7 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
     names = list(run.names)
     channels = {
         "split": names, "std": names,
-        "samples": [f"{name}_{k + 1}" for k in range(job.sampling.keep) for name in names],
+        "samples": sample_names(names, job.sampling.keep),
     }  # fmt: skip
     for kind in job.kinds:
         sizes = {dim: image.sizes.get(dim, 0) for dim in _dims(image)}

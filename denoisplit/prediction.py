@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE
 from denoisplit.posterior import (
     RunningMoments,
     addressed_noise,
@@ -71,6 +71,17 @@ class Sampling:
             raise ValueError(f"tolerance is {self.tolerance}, expected 0 or more")
         if self.address not in ("position", "content"):
             raise ValueError(f"address is {self.address!r}, expected 'position' or 'content'")
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What there is to write: "split", "std" of two samples or more, "samples" if kept."""
+        wanted = {"split": True, "std": self.samples > 1, "samples": self.keep > 0}
+        return tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
+
+
+def sample_names(structures: Sequence[str], samples: int) -> list[str]:
+    """Names of samples that lie one after another, each with all structures: A_1, B_1, A_2, ..."""
+    return [f"{name}_{k}" for k in range(1, samples + 1) for name in structures]
 
 
 class Prediction(NamedTuple):
@@ -223,19 +234,14 @@ def sample_patch(
 def _keys(model: VSE, raw: Tensor, sampling: Sampling, y: int, x: int) -> list[Tensor]:
     """Keys of the latent pixels of a patch, (h_i, w_i), level 0 first."""
     shapes = model.latent_shapes(*raw.shape[-2:])
-    if isinstance(model, ContextVSE):
-        # latents reach beyond the patch, around its centre
-        half = model.patch // 2
-        return [
-            position_keys(
-                i, ((y + half) >> (i + 1)) - h // 2, ((x + half) >> (i + 1)) - w // 2, h, w
-            ).to(raw.device)
-            for i, (_, h, w) in enumerate(shapes)
-        ]
     if sampling.address == "content":
         keys = content_keys(raw[None], levels=len(shapes), quantum=sampling.quantum)
         return [key[0] for key in keys]
+    # latents lie around the centre of their patch; with context they reach beyond it
+    centre = y + raw.shape[-2] // 2, x + raw.shape[-1] // 2
     return [
-        position_keys(i, y >> (i + 1), x >> (i + 1), h, w).to(raw.device)
+        position_keys(i, (centre[0] >> (i + 1)) - h // 2, (centre[1] >> (i + 1)) - w // 2, h, w).to(
+            raw.device
+        )
         for i, (_, h, w) in enumerate(shapes)
     ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -62,6 +64,12 @@ class Run:
     def names(self) -> tuple[str, ...]:
         """Names of the structures, in channel order."""
         return self.config.settings.names
+
+    @property
+    def factors(self) -> npt.NDArray[np.float32]:
+        """The calibration scalars in channel order, (C, 1, 1), for stds (C, Y, X)."""
+        scalars = [self.calibration[name] for name in self.names]
+        return np.array(scalars, dtype=np.float32)[:, None, None]
 
     @property
     def superposition(self) -> Superposition:

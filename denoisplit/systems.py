@@ -24,3 +24,4 @@ SYSTEMS = {
     "musplit": System("muSplit", "muSplit, Ashesh et al. 2023", noise_models=False, context=True),
     "hdn": System("HDN", "HDN, Prakash et al. 2021", noise_models=True, structures=1),
 }
+SPLITTING = tuple(name for name, system in SYSTEMS.items() if system.structures is None)

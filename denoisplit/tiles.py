@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -113,22 +114,27 @@ class Tiling:
         self.frame = frame
         self.stride = model.stride
         self.pyramid = None
-        height, width = frame.shape
+        self.tile, self.halo = tile, halo
         if isinstance(model, ContextVSE):
-            side, self.halo = model.patch // 2, model.patch // 4
+            self.tile, self.halo = model.patch // 2, model.patch // 4
             self.pyramid = Pyramid(
                 np.asarray(frame[:, :]), planes=model.planes, patch=model.patch, margin=model.patch
             )
-            self.cores = [
-                Tile(y, x, min(side, height - y), min(side, width - x))
-                for y in range(0, height, side)
-                for x in range(0, width, side)
-            ]
-            return
-        if halo % self.stride:
+        elif halo % self.stride:
             raise ValueError(f"halo is {halo} px, expected a multiple of {self.stride}")
-        self.halo = halo
-        self.cores = tile_frame(height, width, tile=tile, stride=self.stride)
+
+    @cached_property
+    def cores(self) -> list[Tile]:
+        """What the tiles write; they cover every pixel of the frame once."""
+        height, width = self.frame.shape
+        side = self.tile
+        if self.pyramid is None:
+            return tile_frame(height, width, tile=side, stride=self.stride)
+        return [
+            Tile(y, x, min(side, height - y), min(side, width - x))
+            for y in range(0, height, side)
+            for x in range(0, width, side)
+        ]
 
     def patch(self, core: Tile) -> Patch:
         """Core and halo, as far as the reflected border goes; starts stay on the stride."""

@@ -177,6 +177,19 @@ def test_the_network_of_each_system() -> None:
     assert model.decoder.top.gauss.log_variance_max is None
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"patch": 64, "levels": 3}, {"patch": 64, "planes": 3}, {"patch": 64, "planes": 5},
+        {"patch": 64, "planes": 3, "context": "lean"},
+        {"patch": 64, "planes": 5, "context": "deep", "levels": 8},
+    ],
+)  # fmt: skip
+def test_the_settings_know_the_stride_of_their_network(network: dict[str, Any]) -> None:
+    settings = config(system="musplit", network={"filters": 4, "latents": 2} | network).settings
+    assert build_network(settings).stride == settings.network.stride
+
+
 def test_the_files_are_those_of_the_contract(saved: Path) -> None:
     written = yaml.safe_load((saved / "config.yaml").read_text(encoding="utf-8"))
     assert written["format_version"] == FORMAT_VERSION

@@ -20,7 +20,7 @@ from denoisplit.images import Files, list_files, read_image, write_ome_tiff, wri
 from denoisplit.images.zarr import is_zarr, open_zarr
 from denoisplit.large import begin, clear, split_zarr
 from denoisplit.network import ContextVSE
-from denoisplit.prediction import NoiseAddress, Sampling, predict_frame
+from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 
@@ -150,9 +150,8 @@ def _there(results: dict[str, Path]) -> bool:
 
 def _results(output: Path, path: Path, stem: str, sampling: Sampling) -> dict[str, Path]:
     """What is written for an input: its kind to its file."""
-    wanted = {"split": True, "std": sampling.samples > 1, "samples": sampling.keep > 0}
     ending = ".ome.zarr" if is_zarr(path) else ".ome.tif"
-    return {kind: output / f"{stem}_{kind}{ending}" for kind, is_ in wanted.items() if is_}
+    return {kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results}
 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
@@ -206,9 +205,8 @@ def predict_image(
         return whole.transpose(*order)
 
     names = list(run.names)
-    factors = np.array([run.calibration[name] for name in names], dtype=np.float32)
-    stds = [p.std * factors[:, None, None] for p in predicted if p.std is not None]
-    numbered = [f"{name}_{k + 1}" for k in range(sampling.keep) for name in names]
+    stds = [p.std * run.factors for p in predicted if p.std is not None]
+    numbered = sample_names(names, sampling.keep)
     return SplitImage(
         split=named([p.mean for p in predicted], names),
         std=named(stds, names) if stds else None,

@@ -9,8 +9,9 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.fig_s1 import fig_s1, table
-from denoisplit.reproduction.tables import COMPUTED, as_markdown, jobs_of, run_jobs
+from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
 from denoisplit.reproduction.tasks import TASKS, availability
+from denoisplit.systems import SPLITTING
 
 PathLike = str | Path
 
@@ -23,7 +24,7 @@ def reproduce(
     *,
     structures: Mapping[str, Files] | None = None,
     data: PathLike | None = None,
-    systems: Sequence[str] = COMPUTED,
+    systems: Sequence[str] = SPLITTING,
     synthetic_poisson: Sequence[float] | None = None,
     synthetic_gaussian: Sequence[float] | None = None,
     dry_run: bool = False,

@@ -102,8 +102,7 @@ def _fingerprint(file: Path) -> dict[str, str | int]:
             if file.is_dir():
                 whole.update(part.relative_to(file).as_posix().encode() + b"\0")
             with part.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    whole.update(block)
+                hashlib.file_digest(stream, lambda: whole)
                 size += stream.tell()
     except OSError as error:
         raise InputError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.errors import InputError
@@ -71,13 +72,7 @@ class Plane:
         y, x = where
         ends = {"y": y, "x": x}
         key = tuple(ends.get(dim, self.index.get(dim, 0)) for dim in self.image.dims)
-        try:
-            part = np.asarray(self.image.array[key])
-        except Exception as error:  # of the codec, the store, or the disk
-            raise InputError(
-                self.image.source, f"a chunk that cannot be read ({_first_line(error)})",
-                "a whole image", "copy or write it again",
-            ) from None  # fmt: skip
+        part = _pixels(self.image, key)
         if self.image.dims.index("x") < self.image.dims.index("y"):
             part = part.T
         if part.dtype.kind == "f" and not np.isfinite(part).all():
@@ -169,17 +164,21 @@ def _checked(
 def read_zarr(path: Path) -> xr.DataArray:
     """A whole image in memory; see `denoisplit.images.read_image`."""
     image = open_zarr(path)
+    return make_image(
+        _pixels(image, ...), "".join(image.dims), channels=image.channels,
+        pixel_size_um=image.pixel_size_um, source=path,
+    )  # fmt: skip
+
+
+def _pixels(image: LazyImage, key: Any) -> npt.NDArray[Any]:
+    """A part of an image, or of which file something is damaged."""
     try:
-        pixels = np.asarray(image.array[...])
-    except Exception as error:
+        return np.asarray(image.array[key])
+    except Exception as error:  # of the codec, the store, or the disk
         raise InputError(
-            path, f"a chunk that cannot be read ({_first_line(error)})", "a whole image",
+            image.source, f"a chunk that cannot be read ({_first_line(error)})", "a whole image",
             "copy or write it again",
         ) from None  # fmt: skip
-    return make_image(
-        pixels, "".join(image.dims), channels=image.channels, pixel_size_um=image.pixel_size_um,
-        source=path,
-    )  # fmt: skip
 
 
 def create_ome_zarr(

@@ -29,7 +29,7 @@ from denoisplit.report.plots import (
     read_history,
 )
 from denoisplit.report.style import ink
-from denoisplit.report.table import ROWS, cell, metrics_columns
+from denoisplit.report.table import html_table, metrics_columns
 from denoisplit.report.words import (
     listed,
     noise_added,
@@ -151,20 +151,10 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:
-    columns = metrics_columns(metrics)
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = []
-    for key, label in ROWS.items():
-        cells = "".join(f"<td>{cell(column[key], key)}</td>" for column in columns.values())
-        kind = "inner" if label.startswith(" ") else "main"
-        body.append(f'<tr class="{kind}"><th>{escape(label.strip())}</th>{cells}</tr>')
-    return (
-        f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        + small(
-            f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
-            "± is the standard error over frames. PSNR is higher where better, MS-SSIM at most 1; "
-            "a calibration error of 0.1 means error bars that are off by 10 %."
-        )
+    return html_table(metrics_columns(metrics)) + small(
+        f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
+        "± is the standard error over frames. PSNR is higher where better, MS-SSIM at most 1; "
+        "a calibration error of 0.1 means error bars that are off by 10 %."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 ROWS = {
@@ -27,16 +28,37 @@ def metrics_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """One row per metric, one column per structure and for their mean, with standard errors."""
-    columns = metrics_columns(metrics)
-    width = max(16, *(len(name) + 2 for name in columns))
-    lines = [f"{metrics['frames']} frames, {metrics['samples']} samples"]
-    lines.append(" " * 24 + "".join(f"{name:>{width}}" for name in columns))
-    for key, label in ROWS.items():
-        if any(key not in column for column in columns.values()):
-            continue  # a run of an earlier release
-        cells = "".join(f"{cell(column[key], key):>{width}}" for column in columns.values())
-        lines.append(f"{label:<24}{cells}")
+    first = f"{metrics['frames']} frames, {metrics['samples']} samples\n"
+    return first + text_table(metrics_columns(metrics))
+
+
+def text_table(columns: Mapping[str, Any], corner: str = "") -> str:
+    """Metrics of named columns as plain text; ``corner`` stands above the labels of the rows."""
+    width = max([16, *(len(name) + 2 for name in columns)])
+    lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name in columns)]
+    for label, cells in table_rows(columns):
+        lines.append(f"{label:<24}" + "".join(f"{text:>{width}}" for text in cells))
     return "\n".join(lines) + "\n"
+
+
+def html_table(columns: Mapping[str, Any]) -> str:
+    """Metrics of named columns as HTML."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = []
+    for label, texts in table_rows(columns):
+        cells = "".join(f"<td>{text}</td>" for text in texts)
+        kind = "inner" if label.startswith(" ") else "main"
+        body.append(f'<tr class="{kind}"><th>{escape(label.strip())}</th>{cells}</tr>')
+    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Label and cells of each metric that all columns have: earlier releases lack some."""
+    return [
+        (label, [cell(column[key], key) for column in columns.values()])
+        for key, label in ROWS.items()
+        if all(key in column for column in columns.values())
+    ]
 
 
 def cell(score: Mapping[str, float | None], key: str) -> str:

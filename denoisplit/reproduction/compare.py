@@ -24,14 +24,13 @@ from denoisplit.progress import logger
 from denoisplit.report.comparison import Row, comparison_figure
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
-from denoisplit.report.table import ROWS, cell
+from denoisplit.report.table import html_table, text_table
 from denoisplit.run import METRICS, Run, read_json
-from denoisplit.systems import SYSTEMS
+from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
 Array = npt.NDArray[np.float32]
 
-COMPARED = ("denoisplit", "altered_musplit", "musplit")
 PAGE, NUMBERS = "compare.html", "compare.json"
 SHOWN_SAMPLES = 16
 
@@ -49,19 +48,14 @@ class Comparison(NamedTuple):
     @property
     def text(self) -> str:
         """One row per metric, one column per system."""
-        width = max([18, *(len(name) + 2 for name in self.columns)])
-        lines = [f"{'mean over structures':<24}" + "".join(f"{n:>{width}}" for n in self.columns)]
-        for key, label in ROWS.items():
-            cells = (cell(column[key], key) for column in self.columns.values())
-            lines.append(f"{label:<24}" + "".join(f"{text:>{width}}" for text in cells))
-        return "\n".join(lines) + "\n"
+        return text_table(self.columns, "mean over structures")
 
 
 def compare(
     structures: Mapping[str, Files],
     output: PathLike,
     *,
-    systems: Sequence[str] = COMPARED,
+    systems: Sequence[str] = SPLITTING,
     **options: Any,
 ) -> Comparison:
     """Train each system on the same images with equal steps, and equal pixels in each step.
@@ -74,7 +68,7 @@ def compare(
     structures : mapping of name to files
     output : path
     systems : sequence of str
-        Two or more of `denoisplit.systems.SYSTEMS` that split.
+        Two or more of `denoisplit.systems.SPLITTING`.
     **options
         As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them.
 
@@ -83,10 +77,9 @@ def compare(
     InputError
         For systems, images or settings that do not fit.
     """
-    known = [name for name, system in SYSTEMS.items() if system.structures is None]
     for name in systems:
-        if name not in known:
-            raise InputError("--systems", name, f"some of {', '.join(known)}", "choose others")
+        if name not in SPLITTING:
+            raise InputError("--systems", name, f"some of {', '.join(SPLITTING)}", "choose others")
     if len(set(systems)) < max(2, len(systems)):
         raise InputError("--systems", ", ".join(systems), "two or more different ones", "add one")
     output = Path(output)
@@ -129,12 +122,6 @@ def _batches(
 def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
     first = next(iter(runs.values()))
     settings = first.config.settings
-    head = "".join(f"<th>{escape(name)}</th>" for name in found.columns)
-    body = "".join(
-        f'<tr class="{"inner" if label.startswith(" ") else "main"}"><th>{escape(label.strip())}'
-        f"</th>{''.join(f'<td>{cell(c[key], key)}</td>' for c in found.columns.values())}</tr>"
-        for key, label in ROWS.items()
-    )
     steps, batch = settings.training.max_steps, settings.training.batch
     pixels = batch * settings.network.patch**2
     return document(
@@ -142,7 +129,7 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
         f"<h1>{escape(' and '.join(settings.names))}: systems compared</h1>",
         section(
             "Numbers",
-            f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+            html_table(found.columns)
             + small(
                 f"Means over structures, of {found.metrics[settings.system]['frames']} test "
                 f"frames; each system trained {steps} steps of {pixels} pixels on the same frames "

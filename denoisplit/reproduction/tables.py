@@ -17,12 +17,12 @@ from denoisplit.errors import InputError
 from denoisplit.progress import logger
 from denoisplit.reproduction.tasks import TASKS, frames_to_test, images_of
 from denoisplit.run import METRICS, read_json
-from denoisplit.systems import SYSTEMS
+from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
 
-COMPUTED = ("denoisplit", "altered_musplit", "musplit")  # of the four systems of the tables
 BIOSR_PLANES = 3
+TABLE = "tables.csv"
 PUBLISHED_NAMES = {"denoiSplit": "denoisplit"}
 METRIC_NAMES = ("psnr", "ms_ssim")
 NOTE_SSIM = (
@@ -85,9 +85,9 @@ def jobs_of(
             raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
         task = TASKS[name]
         for system in systems:
-            if system not in COMPUTED:
+            if system not in SPLITTING:
                 raise InputError(
-                    "--system", system, f"some of {', '.join(COMPUTED)}", "choose others"
+                    "--system", system, f"some of {', '.join(SPLITTING)}", "choose others"
                 )
             found += [
                 Job(name, system, f, level)
@@ -137,34 +137,32 @@ def run_jobs(jobs: Iterable[Job], data: PathLike, output: PathLike, **options: A
         If files are missing or do not fit.
     """
     data, output = Path(data), Path(output)
-    known, scores = published(), []
-    jobs = list(jobs)
+    known, jobs = published(), list(jobs)
+    scores = _earlier(output / TABLE, known)
     for name in dict.fromkeys(job.task for job in jobs):
         images_of(TASKS[name], data, output / "images")  # all are looked for before any training
     for number, job in enumerate(jobs, start=1):
         logger.info("job %d of %d: %s", number, len(jobs), job.name)
         found = _metrics(job, data, output, options)["mean"]
         for metric in METRIC_NAMES:
-            value = found[metric]
-            scores.append(Score(job, metric, value["mean"], value["sem"], known.get((job, metric))))
-        scores = _with_earlier(scores, output / "tables.csv", known)
-        write_text(output / "tables.csv", as_csv(scores))
-        write_text(output / "tables.md", as_markdown(scores))
-    return scores
+            key, value = (job, metric), found[metric]
+            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key))
+        rows = [scores[key] for key in sorted(scores)]
+        write_text(output / TABLE, as_csv(rows))
+        write_text(output / "tables.md", as_markdown(rows))
+    return [scores[key] for key in sorted(scores)]
 
 
-def _with_earlier(
-    scores: list[Score], path: Path, known: dict[tuple[Job, str], float]
-) -> list[Score]:
-    """Also the numbers of earlier calls that a table holds, in the order of the tasks."""
-    found = {(s.job, s.metric): s for s in scores}
+def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job, str], Score]:
+    """The numbers of earlier calls, which a table holds."""
+    found = {}
     if path.is_file():
         for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
             job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
             value, sem = (float(row[key]) if row[key] else None for key in ("value", "sem"))
             key = (job, row["metric"])
-            found.setdefault(key, Score(job, row["metric"], value, sem, known.get(key)))
-    return [found[key] for key in sorted(found)]
+            found[key] = Score(*key, value, sem, known.get(key))
+    return found
 
 
 def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dict[str, Any]:

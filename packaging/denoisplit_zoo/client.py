@@ -11,8 +11,15 @@ from pathlib import Path
 from denoisplit.errors import InputError
 
 
-def bioimageio(folder: Path, *arguments: str) -> tuple[int, str]:
+def bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
     """Run bioimageio's command in a folder, its cache included.
+
+    Parameters
+    ----------
+    folder : Path
+    *arguments : str
+    programs : Path, optional
+        Folder of the programs of another environment.
 
     Returns
     -------
@@ -24,7 +31,7 @@ def bioimageio(folder: Path, *arguments: str) -> tuple[int, str]:
     InputError
         If it is not installed.
     """
-    program = shutil.which("bioimageio", path=str(Path(sys.executable).parent))
+    program = shutil.which("bioimageio", path=str(programs or Path(sys.executable).parent))
     if program is None:
         raise InputError(
             "bioimageio", "no such program beside this Python", "bioimageio.core, installed",

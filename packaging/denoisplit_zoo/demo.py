@@ -23,6 +23,7 @@ from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
 from denoisplit.report.table import metrics_table
 from denoisplit.run import METRICS, Run, read_json
+from denoisplit_zoo.about import read_about
 from denoisplit_zoo.client import bioimageio
 
 PathLike = str | Path
@@ -95,10 +96,7 @@ def demo(
     """
     if samples < 2:
         raise InputError("--samples", str(samples), "2 or more", "one sample has no spread")
-    if about is not None:
-        from denoisplit_zoo.about import read_about
-
-        read_about(about)  # a mistake in it shows now, not after the training
+    said = read_about(about)  # a mistake in it shows now, not after the training
     output = Path(output)
     images = output / "images"
     try:
@@ -130,9 +128,7 @@ def demo(
     package = output / "package.zip"
     if _stage("export for bioimage.io", package):
         from denoisplit_zoo import export
-        from denoisplit_zoo.about import read_about
 
-        said = read_about(about)
         data = note if structures else f"Images simulated by `denoisplit demo`. {SIMULATED_NOTE}"
         if "training_data" in said.missing:
             said = said.model_copy(update={"training_data": data})

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 import denoisplit
-from denoisplit.report.table import ROWS, cell, metrics_columns
+from denoisplit.report.table import metrics_columns, table_rows
 from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run, noise_model_path, read_json
 from denoisplit_zoo.about import About
 from denoisplit_zoo.example import Example
@@ -222,10 +222,8 @@ def _validation(run: Run) -> str:
         f"| | {' | '.join(columns)} |",
         "|---|" + "---|" * len(columns),
     ]
-    for key, label in ROWS.items():
-        if all(key in column for column in columns.values()):
-            cells = " | ".join(cell(column[key], key) for column in columns.values())
-            lines.append(f"| {label.strip()} | {cells} |")
+    for label, cells in table_rows(columns):
+        lines.append(f"| {label.strip()} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

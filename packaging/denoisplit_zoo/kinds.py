@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from denoisplit.errors import InputError
+from denoisplit.prediction import sample_names
 from denoisplit_zoo.graph import MeanAndStd, Sampler, Samples, Split
 
 
@@ -75,7 +76,7 @@ def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[st
     plain = [f"s_{name}" if not name[:1].isalpha() else name for name in plain]
     names = {
         "mmse": [*plain, *(f"{name}_std" for name in plain)],
-        "samples": [f"{name}_{k + 1}" for k in range(samples) for name in plain],
+        "samples": sample_names(plain, samples),
         "split": plain,
     }[kind]
     if len(set(names)) < len(names):

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +22,11 @@ import numpy as np
 import tifffile
 import torch
 from denoisplit_zoo import export
+from denoisplit_zoo.client import bioimageio
+from small_runs import small_runs
 
-KINDS = {"mmse": 2, "samples": 2, "split": 2}  # and the samples of each
+KINDS = ("mmse", "samples", "split")
+SAMPLES = 2
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 STRUCTURES = (1, 2, 3)
 TILE, HALO = 96, 32
@@ -73,57 +75,41 @@ def environment(consumer: Consumer, folder: Path) -> Path:
 
 def packages(folder: Path) -> dict[tuple[str, int], Path]:
     """One of each kind and number of structures; the runs are those of tests/packaging."""
-    spec = spec_from_file_location(
-        "small_runs", Path(__file__).parents[1] / "packaging" / "conftest.py"
-    )
-    assert spec is not None and spec.loader is not None
-    small = module_from_spec(spec)
-    spec.loader.exec_module(small)
+    small = small_runs()
     made = {}
     for count in STRUCTURES:
         names = ("ER", "actin", "mitochondria")[:count]
         files = small.structure_files(folder / f"images{count}", names, (150, 160))
         run = small.make_run(folder / f"run{count}", files)
-        for kind, samples in KINDS.items():
+        for kind in KINDS:
             output = folder / f"{kind}-{count}.zip"
             made[kind, count] = export(
-                run, output, kind=kind, samples=samples, tile=TILE, halo=HALO
+                run, output, kind=kind, samples=SAMPLES, tile=TILE, halo=HALO
             )
     return made
 
 
-def bioimageio(programs: Path, folder: Path, *arguments: str) -> tuple[bool, str]:
-    """Whether the program succeeded, and what it said."""
-    folder.mkdir(parents=True, exist_ok=True)
-    env = os.environ | {
-        "BIOIMAGEIO_CACHE_PATH": str(folder / "cache"), "OMP_NUM_THREADS": "1", "NO_COLOR": "1",
-    }  # fmt: skip
-    env.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [str(programs / "bioimageio"), *arguments], cwd=folder, env=env, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    return done.returncode == 0, done.stdout
-
-
 def tested(programs: Path, folder: Path, package: Path, weights: str) -> str:
     """An empty string, or what went wrong."""
-    passed, said = bioimageio(programs, folder, "test", str(package), "--weight-format", weights)
-    return "" if passed and "passed" in said and "❌" not in said else said
+    folder.mkdir(parents=True)
+    code, said = bioimageio(
+        folder, "test", str(package), "--weight-format", weights, programs=programs
+    )
+    return "" if code == 0 and "passed" in said and "❌" not in said else said
 
 
 def blocks(programs: Path, folder: Path, package: Path) -> str:
     """Blocks against the whole image, where the last blocks are aligned too."""
     image = np.random.default_rng(0).poisson(200, (TILE + 96, TILE + 64)).astype(np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     tifffile.imwrite(folder / "image.tif", image)
     results: list[Any] = []
     for blockwise in (False, True):
-        passed, said = bioimageio(
-            programs, folder, "predict", str(package), "--inputs", '[["image.tif"]]',
-            "--outputs", f"{blockwise}.tif", "--blockwise", str(blockwise),
+        code, said = bioimageio(
+            folder, "predict", str(package), "--inputs", '[["image.tif"]]',
+            "--outputs", f"{blockwise}.tif", "--blockwise", str(blockwise), programs=programs,
         )  # fmt: skip
-        if not passed:
+        if code:
             return said
         found = tifffile.imread(folder / f"{blockwise}.tif")
         results.append(found.reshape(-1, *found.shape[-2:])[:, HALO:-HALO, HALO:-HALO])
@@ -137,6 +123,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path(".venvs"))
     parser.add_argument("--only", metavar="CORE", help="one version of bioimageio.core")
     given = parser.parse_args()
+    os.environ.update(OMP_NUM_THREADS="1", NO_COLOR="1")
+    os.environ.pop("PYTHONPATH", None)
     consumers = [c for c in CONSUMERS if given.only in (None, c.core)]
     failed: list[str] = []
     lines = [

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +26,11 @@ from denoisplit.commands.predict import predict
 from denoisplit.images import read_image
 from denoisplit.run import load
 
+from .small_runs import small_runs
+
 SAMPLES, TILE, HALO = 2, 128, 32
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 BORDER = 64  # px within reach of what is reflected, a little differently, to fill the last stride
-
-
-def make_run(*arguments: Any, **options: Any) -> Path:
-    """That of tests/packaging."""
-    path = Path(__file__).parents[1] / "packaging" / "conftest.py"
-    spec = spec_from_file_location("small_runs", path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    run: Path = module.make_run(*arguments, **options)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +38,8 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained run with the names, images and intensities of real structures."""
     cells = data_dir / "nf1_cells"
     files = {"ER": [cells / "er.tif"], "actin": [cells / "actin.tif"]}
-    return make_run(tmp_path_factory.mktemp("runs") / "er-actin", files)
+    run: Path = small_runs().make_run(tmp_path_factory.mktemp("runs") / "er-actin", files)
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from denoisplit import cli
 from denoisplit.commands.reproduce import reproduce
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
-from denoisplit.reproduction import tables
 from denoisplit.reproduction.tables import Job, Score, as_markdown, jobs_of, published
 from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing
 from denoisplit.run import load_config
+from denoisplit.systems import SPLITTING
 
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
@@ -85,7 +85,7 @@ def test_threes_in_turn_as_in_the_paper() -> None:
 
 def test_the_jobs_are_the_rows_of_the_tables() -> None:
     known = published()
-    systems = (*tables.COMPUTED, "hdn_musplit")
+    systems = (*SPLITTING, "hdn_musplit")
     rows = {job for job, _ in known}
     every = {
         Job(name, system, f, level)
