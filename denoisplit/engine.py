@@ -52,14 +52,14 @@ def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
     return fast
 
 
-def compile_blocks(fast: VSE) -> None:
+def compile_blocks(model: VSE) -> None:
     """Compile what lies between the convolutions, in place; the work is done at the first call.
 
     Every block has the same code, compiled once for all sizes: seconds, where the whole decoder
     takes a minute and more, and as fast within a tenth.
     """
-    for module in fast.modules():
-        if isinstance(module, _Block | ToGaussian):
+    for module in model.modules():
+        if isinstance(module, ResBlock | _Block | ToGaussian):
             module.compile(dynamic=True)
 
 
@@ -121,6 +121,11 @@ class _Encoder(nn.Module):
         self.shares = nn.ModuleList(_half(level.posterior_merge.conv, 0) for level in levels)
         self.shares.append(_scaled(top.posterior_conv, inside=getattr(top, "factor", 1.0)))
         self.dtype = dtype
+
+    @property
+    def levels(self) -> nn.ModuleList:
+        """Those of the encoder, as it has them itself."""
+        return cast(nn.ModuleList, self.encoder.levels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = self.encoder(x.to(self.dtype))

@@ -20,13 +20,15 @@ from denoisplit.config import Settings
 from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.superposition import Superposition
+from denoisplit.engine import compile_blocks
 from denoisplit.errors import InputError
 from denoisplit.history import History, quiet
-from denoisplit.network import VSE
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
-from denoisplit.posterior import mix
+from denoisplit.parallel import Team, team
 from denoisplit.progress import bar
+from denoisplit.schedule import Schedule, schedule, step_seed
 from denoisplit.systems import SYSTEMS
 
 LAST = "last.ckpt"
@@ -44,40 +46,6 @@ class Fitted:
     skipped_steps: int  # with NaN or infinite loss or gradient
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Epochs of equally many steps; an epoch ends with validation and a checkpoint."""
-
-    epochs: int
-    steps_per_epoch: int
-
-    @property
-    def steps(self) -> int:
-        """Of the whole training."""
-        return self.epochs * self.steps_per_epoch
-
-
-def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
-    """Epoch length from the data; ``max_steps`` is never passed."""
-    training = settings.training
-    per_epoch = max(-(-crops_per_epoch // training.batch), training.min_steps_per_epoch)
-    if training.max_steps is None:
-        return Schedule(training.max_epochs, per_epoch)
-    per_epoch = min(per_epoch, training.max_steps)
-    epochs = min(training.max_steps // per_epoch, training.max_epochs)
-    if epochs < training.max_epochs:
-        per_epoch = training.max_steps // epochs
-    return Schedule(epochs, per_epoch)
-
-
-def step_seed(seed: int, use: int, step: int) -> int:
-    """Seed of eps and dropout of one step: a function of (seed, use, step) alone."""
-    h = torch.zeros(1, dtype=torch.int64)
-    for value in (seed, use, step):
-        h = mix(h, value)
-    return int(h.item())
-
-
 class SplittingTask(L.LightningModule):
     """Network, data term and schedule of one training; batches are raw targets (B, C, P, P)."""
 
@@ -88,8 +56,10 @@ class SplittingTask(L.LightningModule):
         superposition: Superposition,
         settings: Settings,
         plan: Schedule,
+        who: Team = Team(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
+        self.who = who
         self.model = model
         self.noise_models = torch.nn.ModuleList(noise_models)
         self.superposition = superposition
@@ -121,8 +91,12 @@ class SplittingTask(L.LightningModule):
         model, objective = self.model, self.settings.objective
         raw = targets.sum(dim=1) * self.superposition.scale + self.superposition.shift
         raw, targets = (raw, targets[:, :, 0]) if targets.ndim == 5 else (raw[:, None], targets)
-        shapes = model.latent_shapes(*targets.shape[-2:])
-        eps = [torch.randn(len(targets), *shape, device=targets.device) for shape in shapes]
+        # every process draws for the whole batch and takes its own: eps of a crop is that of one
+        n, who = len(targets), self.who if self.training else Team()
+        eps = [
+            torch.randn(who.size * n, *shape, device=targets.device)[who.rank * n :][:n]
+            for shape in model.latent_shapes(*targets.shape[-2:])
+        ]
         output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
@@ -171,7 +145,7 @@ class SplittingTask(L.LightningModule):
                 label = "loss" if name == "total" else name
                 value = getattr(loss, name).detach()
                 self.log(f"train_{label}", value, on_step=False, on_epoch=True,
-                         batch_size=len(batch))  # fmt: skip
+                         batch_size=len(batch), sync_dist=self.who.size > 1)  # fmt: skip
         return loss.total
 
     def on_validation_batch_start(
@@ -184,7 +158,7 @@ class SplittingTask(L.LightningModule):
         """One stochastic pass in evaluation mode."""
         loss = self.loss(batch)
         for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
-            self.log(f"val_{label}", value, batch_size=len(batch))
+            self.log(f"val_{label}", value, batch_size=len(batch), sync_dist=self.who.size > 1)
 
     def configure_gradient_clipping(
         self,
@@ -272,17 +246,19 @@ def fit(
         candidates=settings.data.crop_candidates,
         planes=settings.network.planes,
     )
-    plan = schedule(settings, crops.per_epoch)
+    plan, who = schedule(settings, crops.per_epoch), team()
     batch = settings.training.batch
-    train_loader = DataLoader(
-        crops, batch_size=batch, sampler=EpochSampler(plan.steps_per_epoch * batch)
-    )
+    own = who.share(batch)
+    numbers = EpochSampler(plan.steps_per_epoch * batch, share=own, rank=who.rank, size=who.size)
+    train_loader = DataLoader(crops, batch_size=own, sampler=numbers)
     val_loader = DataLoader(
         GridPatches(data.validation, patch=settings.network.patch, planes=settings.network.planes),
         batch_size=batch,
     )
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
-    task = SplittingTask(model, noise_models, data.superposition, settings, plan)
+    if settings.training.compile:
+        compile_blocks(model)
+    task = SplittingTask(model, noise_models, data.superposition, settings, plan, who)
     last = ModelCheckpoint(
         checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -301,11 +277,14 @@ def fit(
     with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
+            devices=who.devices,
+            num_nodes=who.nodes,
+            strategy=_strategy(model, who),
+            use_distributed_sampler=False,
             precision=_precision(settings.training.precision),
             max_epochs=plan.epochs,
             logger=False,
-            callbacks=[History(history, progress), best, last, stop],
+            callbacks=[*([History(history, progress)] if who.leads else []), best, last, stop],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -327,16 +306,24 @@ def fit(
             "training", "no epoch with a finite validation loss", "a loss that can be minimised",
             "check the images for extreme values, or set a lower training.learning_rate",
         )  # fmt: skip
-    state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
-    prefix = "model."
-    model.load_state_dict(
-        {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-    )
+    if who.leads:  # who goes on with it, and removes it
+        state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
+        prefix = "model."
+        model.load_state_dict(
+            {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Fitted(
         trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
         task.skipped_steps,
     )  # fmt: skip
+
+
+def _strategy(model: VSE, who: Team) -> str:
+    """One process alone, or one per device; a network with context has parts without a gradient."""
+    if who.size == 1:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if isinstance(model, ContextVSE) else "ddp"
 
 
 def _precision(setting: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,12 +31,14 @@ from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
 from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
+from denoisplit.parallel import team, wait_until
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
+    CONFIG,
     HISTORY,
     METRICS,
     NOISE_MODELS,
@@ -45,11 +48,13 @@ from denoisplit.run import (
     load,
     load_config,
     load_weights,
+    noise_model_path,
     ready_to_predict,
     save_config,
     save_weights,
     write_calibration,
 )
+from denoisplit.systems import SYSTEMS
 from denoisplit.training import fit
 
 PathLike = str | Path
@@ -100,6 +105,8 @@ def train(
         For images, settings or folders that do not fit; nothing is left half-written.
     """
     run = Path(output)
+    if not team().leads:
+        return _follow(run)
     given = bool(structures or noise_models or repeats or offsets or options)
     config = load_config(run) if resume else None
     if config is not None:
@@ -169,6 +176,34 @@ def _train(
         (run / CHECKPOINTS / "best.ckpt").unlink(missing_ok=True)
     ready_to_predict(model)
     calibrate_and_judge(run, settings, data, models, model)
+    return load(run)
+
+
+def _follow(run: Path) -> Run:
+    """Train with the first of several processes, which prepares and writes everything."""
+    logger.setLevel(logging.ERROR)  # it also speaks for all
+
+    def finished() -> bool:
+        return all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT))
+
+    def prepared() -> bool:
+        if not (run / CONFIG).is_file():
+            return False
+        settings = load_config(run).settings
+        needed = settings.names if SYSTEMS[settings.system].noise_models else ()
+        return all(noise_model_path(run, name).is_file() for name in needed)
+
+    wait_until(prepared)
+    settings = load_config(run).settings
+    if not (run / WEIGHTS).exists():
+        data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+        names = settings.names if SYSTEMS[settings.system].noise_models else ()
+        models = [GaussianMixture.load(noise_model_path(run, name)) for name in names]
+        fit(
+            initial_network(settings, data), models, data, settings,
+            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
+        )  # fmt: skip
+    wait_until(finished)
     return load(run)
 
 
