@@ -40,14 +40,13 @@ def machine() -> str:
     )
 
 
-def side_by_side(
-    works: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] | None = None
-) -> dict[str, float]:
+def side_by_side(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Median seconds of each, one after the other in every round, after a round that warms up.
 
-    What else the machine does in the meantime meets all of them alike.
+    What else the machine does in the meantime meets all of them alike. With one thread they are
+    seconds of the processor, which other programs hardly change.
     """
-    clock = clock or time.perf_counter
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     taken: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():

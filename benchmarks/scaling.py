@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=4096)
     parser.add_argument("--tile", type=int, default=512)
     given = parser.parse_args()
-    sides = [side for side in (1024, 1448, 2048, 2896, 4096) if side <= given.largest]
+    sides = [side for side in (1024, 2048, 4096) if side <= given.largest]
     cases = [(side, 4, 2, 1) for side in sides]
-    cases += [(1024, samples, 2, 1) for samples in (2, 8, 16)]
+    cases += [(1024, samples, 2, 1) for samples in (2, 8)]
     cases += [(1024, 4, structures, 1) for structures in (1, 3)]
-    cases += [(1024, 4, 2, frames) for frames in (2, 4)]
+    cases += [(1024, 4, 2, frames) for frames in (2,)]
     print(f"{machine()}\n\nnetwork of `small`, tiles of {given.tile} px, halo 64\n", flush=True)
     rows = []
     base = None

@@ -66,7 +66,10 @@ def main() -> None:
     parser.add_argument("--preset", choices=tuple(SIZES), default="paper")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="1: seconds of the processor")
     given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
     sizes = SIZES[given.preset]
     patch = sizes.get("patch", 128)
     torch.manual_seed(0)
