@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import torch
@@ -18,6 +17,7 @@ Precision = Literal["32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
 
 SIDE = 256  # px, of what is measured
+FEW = 4e6  # pixels times samples: less is not worth a measurement
 PAYS_AFTER = 60.0  # s of work: compilation takes 5 to 30 s, and saves a fifth to a half
 NAMES = {"32": "float32", "bf16": "bfloat16"}
 
@@ -59,34 +59,26 @@ def fastest(model: VSE, precision: Precision, compilation: Compilation, work: fl
     InputError
         If compilation is demanded and there is no compiler.
     """
-    seconds = {Form(): float("nan")}
-    if precision == "32" and compilation == "off":
-        return Form()
-    if compilation != "on":
-        seconds = {form: _measured(model, form) for form in _forms(precision, (False,))}
-        if compilation == "auto" and work * min(seconds.values()) < PAYS_AFTER:
-            return _told(seconds)
-    if compilation != "off":
-        compiled = {}
-        for form in _forms(precision, (True,)):
-            try:
-                compiled[form] = _measured(model, form)
-            except RuntimeError as error:  # no compiler for this device, or none that works
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                if compilation == "on":
-                    raise InputError(
-                        "--compile", f"a compilation that failed ({reason})",
-                        "a C++ compiler, for a GPU also Triton", "install one, or leave it out",
-                    ) from None  # fmt: skip
-                logger.info("not compiled: %s", reason)
-                break
-        seconds = compiled if compilation == "on" else seconds | compiled
-    return _told(seconds)
-
-
-def _forms(precision: Precision, compiled: tuple[bool, ...]) -> list[Form]:
     precisions: tuple[Precision, ...] = ("32",) if precision == "32" else ("32", "bf16")
-    return [Form(p, c) for p, c in product(precisions, compiled)]
+    if precision == "32" and (compilation == "off" or (compilation == "auto" and work < FEW)):
+        return Form()
+    seconds: dict[Form, float] = {}
+    if compilation != "on":
+        seconds = {form: _measured(model, form) for form in map(Form, precisions)}
+    if compilation == "off" or (seconds and work * min(seconds.values()) < PAYS_AFTER):
+        return _told(seconds)
+    try:
+        for form in [Form(p, compiled=True) for p in precisions]:
+            seconds[form] = _measured(model, form)
+    except RuntimeError as error:  # no compiler for this device, or none that works
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if compilation == "on":
+            raise InputError(
+                "--compile", f"a compilation that failed ({reason})",
+                "a C++ compiler, for a GPU also Triton", "install one, or leave it out",
+            ) from None  # fmt: skip
+        logger.info("not compiled: %s", reason)
+    return _told(seconds)
 
 
 def _told(seconds: dict[Form, float]) -> Form:
