@@ -2,8 +2,8 @@
 
     python benchmarks/tiles.py RUN [--side 1024] [--samples 2]
 
-The image is the mean of the run's training frames with structure at every scale. Differences are the
-largest of all samples, as a share of the data range of the image.
+The image has structure at every scale, about the mean of the run's training frames. Differences are
+the largest of all samples, as a share of the data range of the image.
 """
 
 from __future__ import annotations

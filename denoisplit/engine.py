@@ -197,13 +197,12 @@ def _fold(module: nn.Module) -> None:
 
 def _half(conv: nn.Conv2d, which: int) -> nn.Conv2d:
     """The 1x1 convolution of one of two concatenated maps; the first has the bias."""
-    filters = conv.out_channels
-    half = nn.Conv2d(filters, filters, 1, bias=which == 0)
-    half.weight = nn.Parameter(
-        conv.weight[:, which * filters : (which + 1) * filters], requires_grad=False
-    )
-    if which == 0:
-        half.bias = conv.bias
+    half, filters = copy.deepcopy(conv), conv.out_channels
+    half.in_channels = filters
+    part = conv.weight[:, which * filters : (which + 1) * filters]
+    half.weight = nn.Parameter(part.clone(), requires_grad=False)
+    if which == 1:
+        half.bias = None
     return half
 
 
