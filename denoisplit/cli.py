@@ -71,10 +71,13 @@ def _train(options: dict[str, Any]) -> None:
     if not options.get("resume"):
         _need(options, "train", structures="--structure NAME FILES")
     from denoisplit.commands.train import train
+    from denoisplit.parallel import team
     from denoisplit.report.table import metrics_table
     from denoisplit.run import METRICS, read_json
 
     run = train(**options)
+    if not team().leads:
+        return
     sys.stdout.write(metrics_table(read_json(run.path / METRICS)))
     sys.stdout.write(f"run: {run.path}\n")
 
