@@ -54,6 +54,7 @@ def side_by_side(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[st
             work()
             if number:
                 taken[name].append(clock() - start)
+                print(f"{name}: {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
