@@ -10,6 +10,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
+@cache
 def careamics() -> Any:
     """CAREamics' LVAE, its likelihood and its losses, without what its packages import on top."""
     spec = importlib.util.find_spec("careamics")
