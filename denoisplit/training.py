@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from denoisplit.checkpoints import AtomicCheckpoints, move_state, read_checkpoint
 from denoisplit.config import Settings
+from denoisplit.data.binning import binning_of
 from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.superposition import Superposition
@@ -271,6 +272,7 @@ def fit(
         augment=settings.data.augment,
         candidates=settings.data.crop_candidates,
         planes=settings.network.planes,
+        binning=binning_of(noise_models, settings.data.binned_crops),
     )
     plan = schedule(settings, crops.per_epoch)
     batch = settings.training.batch
