@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from denoisplit import __version__
+from denoisplit.arguments_figure import figure_arguments
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 EXIT_BAD_INPUT = 2
@@ -268,6 +269,9 @@ def build_parser() -> argparse.ArgumentParser:
     _noise(compare, unit="the pooled standard deviation of the training frames")
     compare.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     compare.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+
+    figure = command("figure", "a figure of the paper from finished runs", config=False)
+    figure_arguments(figure, _Structures)
 
     about = "public data of the paper"
     data = commands.add_parser("data", help=about, description=about)
