@@ -87,6 +87,10 @@ def figure(
     check_seed(seed)
     named: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     _check(kind, len(named), output, samples, structures, truth)
+    if kind == "S2":  # from what the runs have measured
+        folders = [run.path if isinstance(run, Run) else Path(run) for run in named]
+        write_bytes(output, png(fig_s2(folders)))
+        return output
     loaded = [run if isinstance(run, Run) else load(run) for run in named]
     count = 50 if samples is None else samples
     write_bytes(output, _drawn(
@@ -135,8 +139,6 @@ def _drawn(
     seed: int,
 ) -> bytes:
     """The content of the file."""
-    if kind == "S2":
-        return png(fig_s2(runs))
     if kind == "denoising":
         single = [
             subject

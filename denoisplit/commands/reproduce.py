@@ -8,14 +8,16 @@ from typing import Any
 
 from denoisplit.errors import InputError
 from denoisplit.images import Files
-from denoisplit.reproduction.fig_s1 import fig_s1, table
+from denoisplit.reproduction.album import write_figures
+from denoisplit.reproduction.fig_s1 import TASKS_OF_S1, fig_s1, fig_s1_of_task, table
+from denoisplit.reproduction.fig_s2 import TASKS_OF_S2, Denoiser, denoisers_of, train_denoisers
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
 from denoisplit.reproduction.tasks import TASKS, availability
 from denoisplit.systems import SPLITTING
 
 PathLike = str | Path
 
-FIGURES = {"S1": (fig_s1, table)}
+FIGURES = ("S1", "S2")  # with trainings of their own
 
 
 def reproduce(
@@ -35,14 +37,17 @@ def reproduce(
     Parameters
     ----------
     items : sequence of str
-        "S1", see `denoisplit.reproduction.fig_s1`; "T1" to "T9", see
-        `denoisplit.reproduction.tasks`; "all" for all nine.
+        "T1" to "T9", see `denoisplit.reproduction.tasks`, "all" for all nine: their rows of the
+        tables, and the figures of `denoisplit.reproduction.album`. "S1", see
+        `denoisplit.reproduction.fig_s1`, on ``structures``, or else on the tasks beside it (T1 and
+        T2 by default). "S2": denoiSplit and the denoisers of Fig. S.2, of the tasks beside it (T1
+        to T3 by default).
     output : path
         Folder of all results; what is there already is not repeated.
     structures : mapping of name to files
         Images for S1.
     data : path
-        Folder of downloads for T1 to T9.
+        Folder of downloads, for all but S1 on ``structures``.
     systems : sequence of str
         For T1 to T9.
     synthetic_poisson, synthetic_gaussian : sequence of float, optional
@@ -58,27 +63,40 @@ def reproduce(
         For items, images or settings that do not fit.
     """
     tasks = list(TASKS) if "all" in items else [item for item in items if item not in FIGURES]
-    figures = [item for item in items if item in FIGURES]
-    if figures and not structures:
-        raise InputError(
-            figures[0], "no --structure NAME FILES", "images of each structure", "name them"
-        )
     text = []
-    for item in [] if dry_run else figures:
-        make, as_table = FIGURES[item]
+    if "S1" in items and not dry_run:
+        if not (structures or data):
+            raise InputError(
+                "S1", "no --structure NAME FILES", "images of each structure", "name them"
+            )
         noise: dict[str, Any] = {}
         if synthetic_gaussian is not None:
             noise["synthetic_gaussian"] = synthetic_gaussian
         if synthetic_poisson:
             noise["synthetic_poisson"] = synthetic_poisson[0]
-        text.append(as_table(make(structures or {}, output, **noise, **options)))
-    if tasks:
-        jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian)
-        if dry_run:
-            text.append("".join(f"{job.name}\n" for job in jobs))
-            text.append("" if data is None else availability(Path(data)))
-        elif data is None:
-            raise InputError(tasks[0], "no --data DIR", "the folder of downloads", "name it")
-        else:
-            text.append(as_markdown(run_jobs(jobs, data, output, **options)))
+        if structures:
+            text.append(table(fig_s1(structures, output, **noise, **options)))
+        for name in () if structures else tasks or TASKS_OF_S1:
+            scores = fig_s1_of_task(name, Path(data or ""), Path(output), **noise, **options)
+            text.append(f"{name}\n{table(scores)}")
+    jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+    denoisers: list[Denoiser] = []
+    if "S2" in items:
+        of_s2 = jobs_of(
+            tasks or TASKS_OF_S2, ["denoisplit"], synthetic_poisson or [1000.0], synthetic_gaussian
+        )
+        jobs, denoisers = [*jobs, *(job for job in of_s2 if job not in jobs)], denoisers_of(of_s2)
+    if not jobs:
+        return "".join(text)
+    if dry_run:
+        names = [*(job.name for job in jobs), *(denoiser.name for denoiser in denoisers)]
+        text.append("".join(f"{name}\n" for name in names))
+        text.append("" if data is None else availability(Path(data)))
+    elif data is None:
+        raise InputError(jobs[0].task, "no --data DIR", "the folder of downloads", "name it")
+    else:
+        text.append(as_markdown(run_jobs(jobs, data, output, **options)))
+        train_denoisers(denoisers, Path(data), Path(output), **options)
+        drawn = write_figures([job.task for job in jobs], Path(data), Path(output))
+        text.append("\nFigures\n" + "".join(f"- {outcome}\n" for outcome in drawn))
     return "".join(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from denoisplit.report.paper_plots import (
 from denoisplit.report.plots import Calibrated, Shown, calibrated, noise_models_figure
 from denoisplit.report.style import ink
 from denoisplit.reproduction.subjects import Crop, Subject
-from denoisplit.run import METRICS, NOISE_MODELS, Run, read_json
+from denoisplit.run import METRICS, NOISE_MODELS, Run, load_config, read_json
 from denoisplit.systems import SYSTEMS
 
 if TYPE_CHECKING:
@@ -117,22 +118,24 @@ def fig_denoising(
     return denoising_figure(patches)
 
 
-def fig_s2(runs: Sequence[Run]) -> Figure:
+def fig_s2(folders: Sequence[Path]) -> Figure:
     """PSNR over the noise: denoising of each structure alone, and splitting in each of its pairs.
 
-    From the metrics that the runs' own evaluations found.
+    From the metrics that the runs in these folders found in their own evaluations.
     """
+    configs = [load_config(folder) for folder in folders]
+    split = {name for c in configs if len(c.settings.names) > 1 for name in c.settings.names}
     points: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    split = {name for run in runs if len(run.names) > 1 for name in run.names}
-    for run in sorted(runs, key=lambda run: len(run.names)):
-        title = SYSTEMS[run.config.settings.system].title
-        alone = len(run.names) == 1
-        label = f"{title}, alone" if alone else f"{title}, {' and '.join(run.names)}"
-        found = read_json(run.path / METRICS)["structures"]
-        for name in run.names:
+    for folder, config in sorted(
+        zip(folders, configs, strict=True), key=lambda run: len(run[1].settings.names)
+    ):
+        names, title = config.settings.names, SYSTEMS[config.settings.system].title
+        label = f"{title}, alone" if len(names) == 1 else f"{title}, {' and '.join(names)}"
+        found = read_json(folder / METRICS)["structures"]
+        for name in names:
             psnr, sem = found[name]["psnr"]["mean"], found[name]["psnr"]["sem"]
             if psnr is not None and name in split:
-                point = (run.config.facts.gaussian_sigma, psnr, sem or 0.0)
+                point = (config.facts.gaussian_sigma, psnr, sem or 0.0)
                 points.setdefault((name, label), []).append(point)
     if not points:
         raise InputError(

@@ -152,13 +152,23 @@ def subjects_of(
         If the runs are of different structures, or were not trained with the test frames of the
         first, or images are missing or do not fit.
     """
-    first = runs[0]
-    for run in runs[1:]:
-        _check_same(first, run, own=structures is None)
-    scenes = own_scenes(first) if structures is None else known_scenes(
-        first, structures, truth=truth, seed=seed
+    scenes = own_scenes(runs[0]) if structures is None else known_scenes(
+        runs[0], structures, truth=truth, seed=seed
     )  # fmt: skip
-    return [Subject(run, scenes, seed=seed) for run in runs]
+    first = Subject(runs[0], scenes, seed=seed)
+    return [first, *(beside(first, run, own=structures is None) for run in runs[1:])]
+
+
+def beside(first: Subject, run: Run, *, own: bool = True) -> Subject:
+    """Another run on the same frames; ``own`` if they are test frames.
+
+    Raises
+    ------
+    InputError
+        If that run is of other structures, or was not trained with these test frames.
+    """
+    _check_same(first.run, run, own=own)
+    return Subject(run, first.scenes, seed=first.seed)
 
 
 def own_scenes(run: Run) -> Scenes:
