@@ -10,7 +10,13 @@ from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.album import write_figures
 from denoisplit.reproduction.fig_s1 import TASKS_OF_S1, fig_s1, fig_s1_of_task, table
-from denoisplit.reproduction.fig_s2 import TASKS_OF_S2, Denoiser, denoisers_of, train_denoisers
+from denoisplit.reproduction.fig_s2 import (
+    TASKS_OF_S2,
+    Denoiser,
+    denoisers_of,
+    jobs_of_s2,
+    train_denoisers,
+)
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
 from denoisplit.reproduction.tasks import TASKS, availability
 from denoisplit.systems import SPLITTING
@@ -63,6 +69,11 @@ def reproduce(
         For items, images or settings that do not fit.
     """
     tasks = list(TASKS) if "all" in items else [item for item in items if item not in FIGURES]
+    jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+    denoisers: list[Denoiser] = []
+    if "S2" in items:
+        of_s2 = jobs_of_s2(tasks or TASKS_OF_S2, synthetic_poisson, synthetic_gaussian)
+        jobs, denoisers = [*jobs, *(job for job in of_s2 if job not in jobs)], denoisers_of(of_s2)
     text = []
     if "S1" in items and not dry_run:
         if not (structures or data):
@@ -79,13 +90,6 @@ def reproduce(
         for name in () if structures else tasks or TASKS_OF_S1:
             scores = fig_s1_of_task(name, Path(data or ""), Path(output), **noise, **options)
             text.append(f"{name}\n{table(scores)}")
-    jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
-    denoisers: list[Denoiser] = []
-    if "S2" in items:
-        of_s2 = jobs_of(
-            tasks or TASKS_OF_S2, ["denoisplit"], synthetic_poisson or [1000.0], synthetic_gaussian
-        )
-        jobs, denoisers = [*jobs, *(job for job in of_s2 if job not in jobs)], denoisers_of(of_s2)
     if not jobs:
         return "".join(text)
     if dry_run:

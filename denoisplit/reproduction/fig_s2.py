@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoisplit.commands.train import train
 from denoisplit.progress import logger
-from denoisplit.reproduction.tables import Job
+from denoisplit.reproduction.tables import Job, jobs_of
 from denoisplit.reproduction.tasks import TASKS, images_of
 
 TASKS_OF_S2 = ("T1", "T2", "T3")
+PAPER_POISSON = 1000.0
 
 
 class Denoiser(NamedTuple):
@@ -28,6 +29,21 @@ class Denoiser(NamedTuple):
         source = TASKS[self.task].source.title.replace(".", "")
         noise = f"poisson-{self.poisson:g} gaussian-{self.level:g}"
         return f"denoisers/{source} {self.structure} {noise}"
+
+
+def jobs_of_s2(
+    tasks: Sequence[str], poisson: Sequence[float] | None, levels: Sequence[float] | None
+) -> list[Job]:
+    """The trainings of denoiSplit that denoisers are compared with.
+
+    With Poisson noise where nothing is said and the task has it; see `tables.jobs_of` for errors.
+    """
+    found = []
+    for name in tasks:
+        known = TASKS[name].poisson if name in TASKS else ()
+        factors = [PAPER_POISSON] if poisson is None and PAPER_POISSON in known else poisson
+        found += jobs_of([name], ["denoisplit"], factors, levels)
+    return found
 
 
 def denoisers_of(jobs: Iterable[Job]) -> list[Denoiser]:
