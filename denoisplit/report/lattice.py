@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 2.3  # of a panel, inches
-LEFT, RIGHT, GAP, TITLE, FOOT, KEY, TOP = 0.3, 0.06, 0.08, 0.26, 0.04, 0.3, 0.04  # inches
+EDGE, GAP, NAME, TITLE, FOOT, KEY = 0.06, 0.08, 0.24, 0.26, 0.04, 0.3  # inches
 LARGEST = 640  # px of a panel; larger images are reduced
 BINS = 60  # of the intensity densities
 
@@ -67,8 +67,7 @@ def lattice(
     columns : sequence of Column
         All with as many cells as there are rows.
     rows : sequence of str
-        Written beside the first panel of each row that is not in the first column, or in the first
-        where there is no other; "" for none.
+        Names of the rows, written between the first column and the others; "" for none.
     side : float
         Width of a panel, inches.
     foot : float
@@ -80,19 +79,20 @@ def lattice(
         KEY if any((cell := c.cells[r]) and cell.cmap != INTENSITY for c in columns) else FOOT
         for r in range(len(rows))
     ]
-    width = LEFT + len(columns) * (side + GAP) - GAP + RIGHT
-    whole = TOP + sum(TITLE + height + below for below in feet) + foot
+    # the first column belongs to all rows: their names stand between it and the others
+    names = NAME if any(rows) else 0.0
+    lefts = [EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
+             for c in range(len(columns))]  # fmt: skip
+    width = lefts[-1] + side + EDGE
+    whole = EDGE + sum(TITLE + height + below for below in feet) + foot
     figure = new_figure(whole, width)
     figure.set_dpi(_dpi(shape, side))
     panels: list[list[Axes | None]] = []
     boxes: list[list[tuple[float, float, float, float]]] = []
-    bottom = whole - TOP
+    bottom = whole - EDGE
     for r, (name, below) in enumerate(zip(rows, feet, strict=True)):
         bottom -= TITLE + height
-        boxes.append([
-            ((LEFT + c * (side + GAP)) / width, bottom / whole, side / width, height / whole)
-            for c in range(len(columns))
-        ])  # fmt: skip
+        boxes.append([(x / width, bottom / whole, side / width, height / whole) for x in lefts])
         panels.append([
             None if (cell := column.cells[r]) is None
             else _panel(figure, box, cell, column.title if _is_top(column, r) else "")
@@ -101,11 +101,9 @@ def lattice(
         for column, axes in zip(columns, panels[-1], strict=True):
             if axes is not None:
                 axes.set_label(f"{name}: {column.title}" if name else column.title)
-        present = [axes for axes in panels[-1] if axes is not None]
-        if name:
-            # the panel of the first column belongs to all rows
-            labelled = present[1 if panels[-1][0] is not None and len(present) > 1 else 0]
-            labelled.set_ylabel(name, fontsize=10, color=ink(r), fontweight="bold", labelpad=3)
+        beside = panels[-1][min(1, len(columns) - 1)]
+        if name and beside is not None:
+            beside.set_ylabel(name, fontsize=10, color=ink(r), fontweight="bold", labelpad=3)
         bottom -= below
     return Lattice(figure, panels, boxes)
 

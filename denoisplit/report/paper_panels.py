@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.report.lattice import (
-    LEFT,
+    EDGE,
     Cell,
     Column,
     Lattice,
@@ -82,7 +82,7 @@ def whole_frames_figure(scene: Scene, predictions: Sequence[tuple[str, Array]]) 
                 density_inset(axes, scene.truth[k], images[k], ink(k))
     _size(drawn, scene)
     drawn.figure.text(
-        LEFT / drawn.figure.get_figwidth(), 0.07 / drawn.figure.get_figheight(),
+        EDGE / drawn.figure.get_figwidth(), 0.07 / drawn.figure.get_figheight(),
         f"Insets: density of the intensities, logarithmic; grey: {scene.truth_title}, in colour: "
         "prediction.", fontsize=8.5, color=INK,
     )  # fmt: skip
@@ -121,7 +121,7 @@ def samples_figure(
     drawn = lattice(padded, names, foot=0.1)
     left, bottom, width, height = drawn.boxes[-1][0]
     wide, high = drawn.figure.get_figwidth(), drawn.figure.get_figheight()
-    edge, below = 0.22, 0.3  # inches: room for the labels of the axes
+    edge, below = 0.46, 0.3  # inches: room for the labels of the axes
     room = min(width * wide - edge, height * high - below)
     axes = drawn.figure.add_axes(
         (left + edge / wide, bottom + below / high, room / wide, room / high)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from denoisplit.atomic import write_bytes
 from denoisplit.config import RunConfig
 from denoisplit.errors import InputError
-from denoisplit.progress import logger
 from denoisplit.report.style import png
 from denoisplit.reproduction.fig_s2 import TASKS_OF_S2
 from denoisplit.reproduction.paper_figures import (
@@ -47,7 +46,7 @@ class Outcome(NamedTuple):
         return f"{self.path}: not drawn, {self.lacks}" if self.lacks else f"{self.path}"
 
 
-def write_figures(tasks: Iterable[str], data: Path, output: Path) -> list[Outcome]:
+def write_figures(tasks: Iterable[str], data: str | Path, output: str | Path) -> str:
     """Draw the figures of tasks into ``output/figures``, from the runs that are finished.
 
     A figure that is newer than its runs is left as it is. Pictures show the Poisson factor 1000
@@ -57,22 +56,21 @@ def write_figures(tasks: Iterable[str], data: Path, output: Path) -> list[Outcom
     ----------
     tasks : iterable of str
         "T1" to "T9".
-    data, output : Path
+    data, output : path
         Folders of the downloads and of the results.
 
     Returns
     -------
-    list of Outcome
-        One per figure, also of those that could not be drawn.
+    str
+        A line per figure, also of those that could not be drawn.
     """
-    found = []
+    data, output = Path(data), Path(output)
     runs = finished_runs(output)
+    found = []
     for name in dict.fromkeys(tasks):
         found += Album(name, data, output, runs).draw()
     found.append(_drawn_s2(output / FOLDER / "S2.png", runs, output))
-    for outcome in found:
-        logger.info("figure %s", outcome)
-    return found
+    return "\nFigures\n" + "".join(f"- {outcome}\n" for outcome in found)
 
 
 def finished_runs(output: Path) -> dict[Path, RunConfig]:

@@ -15,13 +15,11 @@ from denoisplit.images import Files
 from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell
-from denoisplit.reproduction.tasks import TASKS, images_of
 from denoisplit.run import METRICS, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TASKS_OF_S1 = ("T1", "T2")
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 ROUTES = {"A": "simulated shots", "B": "clean images", "C": "noisy images alone"}
 MARKERS = ("o", "s", "D")
@@ -87,27 +85,6 @@ def fig_s1(
     write_text(Path(output) / "S1.csv", as_csv(scores))
     write_bytes(Path(output) / "S1.png", png(figure(scores)))
     return scores
-
-
-def fig_s1_of_task(name: str, data: Path, output: Path, **options: Any) -> list[Score]:
-    """The same on the files of a task of the paper, into ``output/S1/NAME``.
-
-    Parameters
-    ----------
-    name : str
-        "T1" to "T9".
-    data, output : Path
-        Folders of the downloads and of all results.
-    **options
-        As of `fig_s1`; the preset is "paper" and the Poisson factor 1000 unless others are given.
-    """
-    if name not in TASKS:
-        raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
-    files = images_of(TASKS[name], data, output / "images")
-    values: dict[str, Any] = {"preset": "paper", "synthetic_poisson": 1000.0, **options}
-    rule = {"split": TASKS[name].split, "pairing": "in-order"}
-    values["data"] = {**rule, **options.get("data", {})}
-    return fig_s1({n: [file] for n, file in files.items()}, output / "S1" / name, **values)
 
 
 def as_csv(scores: Sequence[Score]) -> str:

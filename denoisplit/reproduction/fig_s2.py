@@ -11,6 +11,7 @@ from denoisplit.progress import logger
 from denoisplit.reproduction.tables import Job, jobs_of
 from denoisplit.reproduction.tasks import TASKS, images_of
 
+S2 = "S2"
 TASKS_OF_S2 = ("T1", "T2", "T3")
 PAPER_POISSON = 1000.0
 
@@ -36,10 +37,10 @@ def jobs_of_s2(
 ) -> list[Job]:
     """The trainings of denoiSplit that denoisers are compared with.
 
-    With Poisson noise where nothing is said and the task has it; see `tables.jobs_of` for errors.
+    Of the tasks of the paper's figure where none is named, with Poisson noise where nothing is said and the task has it; see `tables.jobs_of` for errors.
     """
     found = []
-    for name in tasks:
+    for name in tasks or TASKS_OF_S2:
         known = TASKS[name].poisson if name in TASKS else ()
         factors = [PAPER_POISSON] if poisson is None and PAPER_POISSON in known else poisson
         found += jobs_of([name], ["denoisplit"], factors, levels)
@@ -57,14 +58,14 @@ def denoisers_of(jobs: Iterable[Job]) -> list[Denoiser]:
 
 
 def train_denoisers(
-    denoisers: Iterable[Denoiser], data: Path, output: Path, **options: Any
+    denoisers: Iterable[Denoiser], data: str | Path, output: str | Path, **options: Any
 ) -> None:
     """Train what is not there yet, one after another.
 
     Parameters
     ----------
     denoisers : iterable of Denoiser
-    data, output : Path
+    data, output : path
         Folders of the downloads and of the runs; an interrupted call goes on.
     **options
         As of `denoisplit.train`; the preset is "paper" unless another is named.
@@ -75,9 +76,9 @@ def train_denoisers(
         If files are missing or do not fit.
     """
     for denoiser in denoisers:
-        task, run = TASKS[denoiser.task], output / denoiser.name
+        task, run = TASKS[denoiser.task], Path(output) / denoiser.name
         logger.info("denoiser: %s", run)
-        files = images_of(task, data, output / "images")
+        files = images_of(task, Path(data), Path(output) / "images")
         values: dict[str, Any] = {"preset": "paper", **options, "system": "hdn"}
         values["data"] = {"split": task.split, **options.get("data", {})}
         if denoiser.poisson:

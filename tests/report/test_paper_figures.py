@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -228,8 +229,8 @@ def test_a_frame_for_each_sample() -> None:
         for number in range(5):
             gif.seek(number)
             frames.append(np.asarray(gif.convert("L")).astype(int))
-    height, width = frames[0].shape
+    width = frames[0].shape[1]
     left, right = np.s_[:, : width // 3], np.s_[:, width // 3 + 8 :]
-    for before, after in zip(frames[:-1], frames[1:], strict=True):
+    for before, after in pairwise(frames):
         np.testing.assert_array_equal(before[left], after[left])  # the input stays
         assert np.mean(before[right] != after[right]) > 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def test_the_command_passes_its_options_on(
         given.update(structures=structures, output=output, **options)
         return SCORES
 
-    monkeypatch.setattr(reproduce, "fig_s1", made)
+    as_table: Callable[[list[Score]], str] = table
+    monkeypatch.setattr(reproduce, "FIGURES", {"S1": (made, as_table)})
     words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2"]  # fmt: skip
     assert main(["reproduce", "S1", *words, "-o", "out"]) == 0
