@@ -61,9 +61,7 @@ def reproduce(
     InputError
         For items, images or settings that do not fit.
     """
-    tasks = (
-        list(TASKS) if "all" in items else [item for item in items if item not in (*FIGURES, S2)]
-    )
+    tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*FIGURES, S2)]
     figures = [item for item in items if item in FIGURES]
     if figures and not (structures or data):
         raise InputError(

@@ -37,7 +37,8 @@ def jobs_of_s2(
 ) -> list[Job]:
     """The trainings of denoiSplit that denoisers are compared with.
 
-    Of the tasks of the paper's figure where none is named, with Poisson noise where nothing is said and the task has it; see `tables.jobs_of` for errors.
+    Of the tasks of the paper's figure where none is named, with Poisson noise where nothing is said
+    and the task has it; see `tables.jobs_of` for errors.
     """
     found = []
     for name in tasks or TASKS_OF_S2:
