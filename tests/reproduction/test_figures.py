@@ -57,10 +57,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     output = folder / "out"
     systems = ["denoisplit", "musplit"]
     text = reproduce(["T2", "S2"], output, data=folder / "downloads", systems=systems, **TINY)
+    runs, denoisers = output / "T2", output / "denoisers"
     return SimpleNamespace(
         output=output, downloads=folder / "downloads", text=text, systems=systems,
-        denoisplit=output / "T2" / f"denoisplit {NOISE}", musplit=output / "T2" / f"musplit {NOISE}",
-        er=output / "denoisers" / f"BioSR ER {NOISE}", mt=output / "denoisers" / f"BioSR MT {NOISE}",
+        denoisplit=runs / f"denoisplit {NOISE}", musplit=runs / f"musplit {NOISE}",
+        er=denoisers / f"BioSR ER {NOISE}", mt=denoisers / f"BioSR MT {NOISE}",
     )  # fmt: skip
 
 
@@ -149,7 +150,8 @@ def test_every_kind(done: SimpleNamespace, tmp_path: Path, drawn: list[Any]) -> 
           for t in ("noisy target", "muSplit", "denoiSplit", "high-SNR")),
     ]  # fmt: skip
     assert labels(of["4"]) == [
-        "ER: input", *(f"{n}: {t}" for n in ("ER", "MT") for t in ("muSplit", "denoiSplit", "high-SNR"))
+        "ER: input",
+        *(f"{n}: {t}" for n in ("ER", "MT") for t in ("muSplit", "denoiSplit", "high-SNR")),
     ]  # fmt: skip
     assert "MT: MMSE (S = 4)" in labels(of["3"]) and "MT: difference" in labels(of["3"])
     panels = of["S3"].axes
@@ -208,7 +210,7 @@ def test_given_images_frame_and_crop(
         "--frame", "1", "--crop", "8", "4", "32", "--samples", "2", *words,
     ])  # fmt: skip
     assert code == 0
-    shown = [axes for axes in drawn[0].axes if axes.get_label() == "MT: high-SNR"][0]
+    (shown,) = [axes for axes in drawn[0].axes if axes.get_label() == "MT: high-SNR"]
     expected = tifffile.imread(files["MT"])[1, 8:40, 4:36]
     np.testing.assert_array_equal(np.asarray(shown.images[0].get_array()), expected)
     # images with noise of their own, and their truth
