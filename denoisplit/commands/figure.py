@@ -88,15 +88,15 @@ def figure(
     named: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     _check(kind, len(named), output, samples, structures, truth)
     if kind == "S2":  # from what the runs have measured
-        folders = [run.path if isinstance(run, Run) else Path(run) for run in named]
-        write_bytes(output, png(fig_s2(folders)))
-        return output
-    loaded = [run if isinstance(run, Run) else load(run) for run in named]
-    count = 50 if samples is None else samples
-    write_bytes(output, _drawn(
-        kind, loaded, structures, truth, frame=frame, crop=crop, samples=count,
-        most=SAMPLES[-1] if samples is None else samples, seed=seed,
-    ))  # fmt: skip
+        content = png(fig_s2([run.path if isinstance(run, Run) else Path(run) for run in named]))
+    else:
+        content = _drawn(
+            kind, [run if isinstance(run, Run) else load(run) for run in named], structures, truth,
+            frame=frame, crop=crop, samples=50 if samples is None else samples,
+            most=SAMPLES[-1] if samples is None else samples, seed=seed,
+        )  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output, content)
     return output
 
 

@@ -150,7 +150,7 @@ class Album:
         """A figure of another system and ours."""
         folder = self.folder(other)
         return self._drawn(
-            file, [folder, self.folder(OURS)],
+            file, [self.folder(OURS), folder],
             lambda: make([beside(self.ours, load(folder)), self.ours]),
         )  # fmt: skip
 
