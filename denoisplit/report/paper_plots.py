@@ -108,6 +108,7 @@ def denoising_against_splitting(lines: Sequence[Line]) -> Figure:
                 line.sigma, line.psnr, yerr=line.sem, color=ink(k), marker=MARKERS[k % 4],
                 markersize=4, linewidth=1.6, capsize=2, label=line.label,
             )  # fmt: skip
+        axes.locator_params(axis="x", nbins=5)  # five digits each, on public data
         legend(axes)
     figure.tight_layout()
     return figure

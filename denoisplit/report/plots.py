@@ -209,7 +209,7 @@ def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
     right.plot(line, variance_of(model, line), color=colour, linewidth=1.8, label="noise model")
     if s.size:
         right.scatter(*_variances(s, x, (low, high)), s=14, color=FAINT, zorder=3, label="pairs")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.06 * right.get_ylim()[1])
     plain(right, "variance against signal", "signal", "")
     legend(right)
 

@@ -103,10 +103,13 @@ def fig_denoising(
     for subject in subjects:
         _need(subject, len(subject.run.names) == 1, "a denoiser of one structure (system hdn)")
     patches = []
-    for where in np.random.default_rng(seed).random((PATCHES, 3)):
+    rng = np.random.default_rng(seed)
+    # one of each third of the frames, so that no frame is shown twice where there are three
+    for third in rng.permutation(PATCHES):
+        share, *where = (third + rng.random()) / PATCHES, *rng.random(2)
         row: list[tuple[Scene, Any]] = []
         for subject in subjects:
-            j = int(where[0] * len(subject.scenes))
+            j = int(share * len(subject.scenes))
             height, width = subject.scenes.inputs[j].shape
             side = min(CROP, height, width) if crop is None else crop[2]
             y, x = (
