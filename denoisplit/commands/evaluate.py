@@ -81,19 +81,13 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     prediction = run.config.settings.prediction
     sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
-    noise_given = synthetic_poisson is not None or synthetic_gaussian is not None
-    _check_combination(structures, truth, mixed, noise_given=noise_given)
-    scenes: Scenes
+    scenes = known_scenes(
+        run, structures, truth=truth, mixed=mixed, synthetic_poisson=synthetic_poisson,
+        synthetic_gaussian=synthetic_gaussian, seed=seed,
+    )  # fmt: skip
     if truth is None:
-        data = run.config.settings.data
-        scenes = _noisy_scenes(
-            run, structures or {}, seed,
-            data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
-            data.synthetic_gaussian if synthetic_gaussian is None else synthetic_gaussian,
-        )  # fmt: skip
         reference = "noise-free" if scenes.has_truth else "the recorded, noisy images"
     else:
-        scenes = _recorded_scenes(run, structures, truth, mixed)
         to = "the structures" if mixed is None else "the mixed images, together"
         reference = f"separate images, fitted by gain and offset to {to}"
     predictions = predict_scenes(
@@ -103,6 +97,29 @@ def evaluate(
         share_offset(scenes, [p.mean for p in predictions])
     found = judge(scenes, predictions, run.names, run.calibration, sampling)
     return {"superposition": run.superposition.kind, "reference": reference, **found}
+
+
+def known_scenes(
+    run: Run,
+    structures: Mapping[str, Files] | None,
+    *,
+    truth: Mapping[str, Files] | None = None,
+    mixed: Files | None = None,
+    synthetic_poisson: float | None = None,
+    synthetic_gaussian: float | None = None,
+    seed: int = 0,
+) -> Scenes:
+    """Images whose structures are known, ready to be split and compared; see `evaluate`."""
+    noise_given = synthetic_poisson is not None or synthetic_gaussian is not None
+    _check_combination(structures, truth, mixed, noise_given=noise_given)
+    if truth is not None:
+        return _recorded_scenes(run, structures, truth, mixed)
+    data = run.config.settings.data
+    return _noisy_scenes(
+        run, structures or {}, seed,
+        data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
+        data.synthetic_gaussian if synthetic_gaussian is None else synthetic_gaussian,
+    )  # fmt: skip
 
 
 def _check_combination(

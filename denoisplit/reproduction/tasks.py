@@ -5,16 +5,17 @@ Names, planes and noise levels are those of method and supplement; what is uncer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
-from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.images import Files, read_image, write_ome_tiff
 from denoisplit.progress import logger
 
 LEVELS = (1.0, 1.5, 2.0, 4.0)
@@ -141,6 +142,44 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
             f"download it: {task.source.record}",
         )  # fmt: skip
     return {s.name: _alone(folder / s.file, s, cache) for s in task.structures}
+
+
+def images_for(
+    item: str, structures: Mapping[str, Files] | None, tasks: Sequence[str],
+    data: str | Path | None, output: str | Path,
+) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:  # fmt: skip
+    """What a figure with trainings of its own is made of: given images, or the files of tasks.
+
+    Parameters
+    ----------
+    item : str
+        The figure.
+    structures : mapping of name to files, optional
+        If they are given, they are all.
+    tasks : sequence of str
+        T1 and T2, as in the paper, if there are none.
+    data, output : path
+        Folders of the downloads and of all results.
+
+    Returns
+    -------
+    list of (images, folder, options)
+        Images of each structure, where the results of them go, and options of the training.
+    """
+    if structures or data is None:
+        return [(structures or {}, Path(output), {})]
+    found: list[tuple[Mapping[str, Files], Path, dict[str, Any]]] = []
+    for name in tasks or ("T1", "T2"):
+        if name not in TASKS:
+            raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
+        files = images_of(TASKS[name], Path(data), Path(output) / "images")
+        own = {
+            "preset": "paper", "synthetic_poisson": max(TASKS[name].poisson),
+            "data": {"split": TASKS[name].split, "pairing": "in-order"},
+        }  # fmt: skip
+        images: dict[str, Files] = {n: [file] for n, file in files.items()}
+        found.append((images, Path(output) / item / name, own))
+    return found
 
 
 def _alone(path: Path, structure: Structure, cache: Path) -> Path:
