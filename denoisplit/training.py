@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -26,9 +26,10 @@ from denoisplit.history import History, quiet
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
-from denoisplit.posterior import mix
 from denoisplit.progress import bar
+from denoisplit.schedule import Schedule, schedule, step_seed
 from denoisplit.systems import SYSTEMS
+from denoisplit.target_psnr import TargetPsnr
 
 LAST = "last.ckpt"
 MAX_SKIPPED_IN_A_ROW = 20
@@ -45,48 +46,17 @@ class Fitted:
     skipped_steps: int  # with NaN or infinite loss or gradient
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Epochs of equally many steps; an epoch ends with validation and a checkpoint."""
-
-    epochs: int
-    steps_per_epoch: int
-
-    @property
-    def steps(self) -> int:
-        """Of the whole training."""
-        return self.epochs * self.steps_per_epoch
-
-
-def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
-    """Epoch length from the data; ``max_steps`` is never passed."""
-    training = settings.training
-    per_epoch = max(-(-crops_per_epoch // training.batch), training.min_steps_per_epoch)
-    if training.max_steps is None:
-        return Schedule(training.max_epochs, per_epoch)
-    per_epoch = min(per_epoch, training.max_steps)
-    epochs = min(training.max_steps // per_epoch, training.max_epochs)
-    if epochs < training.max_epochs:
-        per_epoch = training.max_steps // epochs
-    return Schedule(epochs, per_epoch)
-
-
-def step_seed(seed: int, use: int, step: int) -> int:
-    """Seed of eps and dropout of one step: a function of (seed, use, step) alone."""
-    h = torch.zeros(1, dtype=torch.int64)
-    for value in (seed, use, step):
-        h = mix(h, value)
-    return int(h.item())
-
-
 class SplittingTask(L.LightningModule):
-    """Network, data term and schedule of one training; batches are raw targets (B, C, P, P)."""
+    """Network, data term and schedule of one training; batches are raw targets (B, C, P, P).
+
+    Without a superposition the input comes with them, as the last of C + 1 images.
+    """
 
     def __init__(
         self,
         model: VSE,
         noise_models: Sequence[GaussianMixture],
-        superposition: Superposition,
+        superposition: Superposition | None,
         settings: Settings,
         plan: Schedule,
     ) -> None:
@@ -99,16 +69,26 @@ class SplittingTask(L.LightningModule):
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._moments: list[Tensor] = []
+        self.psnr = TargetPsnr()
         training = settings.training
         self.optimiser = torch.optim.Adamax(model.parameters(), lr=training.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=0.5, patience=training.plateau_patience, min_lr=1e-12
+            self.optimiser,
+            mode=self.better,
+            factor=0.5,
+            patience=training.plateau_patience,
+            min_lr=1e-12,
         )
 
     @property
     def monitor(self) -> str:
         """Name of the monitored value."""
         return f"val_{self.settings.objective.monitor}"
+
+    @property
+    def better(self) -> Literal["min", "max"]:
+        """Which end of the monitored values is the better one."""
+        return "max" if self.settings.objective.monitor == "psnr" else "min"
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The learning rate is set by the task itself, so that a resumed run has the same."""
@@ -120,13 +100,14 @@ class SplittingTask(L.LightningModule):
         With context they are (B, C, n, P, P): all planes are superposed, the first is the target.
         """
         model, objective = self.model, self.settings.objective
-        raw = targets.sum(dim=1) * self.superposition.scale + self.superposition.shift
-        raw, targets = (raw, targets[:, :, 0]) if targets.ndim == 5 else (raw[:, None], targets)
+        raw, targets = self.pairs(targets)
         shapes = model.latent_shapes(*targets.shape[-2:])
         eps = [torch.randn(len(targets), *shape, device=targets.device) for shape in shapes]
         output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
+            if not model.training:
+                self.psnr.add(model.normalise_targets(targets), means)
             if not SYSTEMS[self.settings.system].noise_models:
                 log_variance = output[:, model.structures :]
                 nll = gaussian_nll(model.normalise_targets(targets), means, log_variance)
@@ -142,6 +123,15 @@ class SplittingTask(L.LightningModule):
                 free_bits=objective.free_bits,
                 closed_form=objective.closed_form,
             )
+
+    def pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw input planes (B, n, P, P) and raw targets (B, C, P, P) of a batch."""
+        if self.superposition is None:
+            raw, targets = batch[:, -1], batch[:, :-1]
+        else:
+            raw, targets = batch.sum(dim=1), batch
+            raw = raw * self.superposition.scale + self.superposition.shift
+        return (raw, targets[:, :, 0]) if batch.ndim == 5 else (raw[:, None], targets)
 
     def _warmth(self) -> float:
         """Share of beta that counts: from 0 up, over the first steps of a training with warm-up."""
@@ -186,6 +176,10 @@ class SplittingTask(L.LightningModule):
         loss = self.loss(batch)
         for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
             self.log(f"val_{label}", value, batch_size=len(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """PSNR of the whole epoch."""
+        self.log("val_psnr", self.psnr.of_epoch())
 
     def configure_gradient_clipping(
         self,
@@ -265,7 +259,7 @@ def fit(
         If the training diverges, or a checkpoint cannot be written.
     """
     crops = RandomCrops(
-        data.training,
+        data.training_images,
         patch=settings.network.patch,
         seed=settings.seed,
         independent=settings.data.pairing == "unrelated",
@@ -280,22 +274,26 @@ def fit(
         crops, batch_size=batch, sampler=EpochSampler(plan.steps_per_epoch * batch)
     )
     val_loader = DataLoader(
-        GridPatches(data.validation, patch=settings.network.patch, planes=settings.network.planes),
+        GridPatches(
+            data.validation_images, patch=settings.network.patch, planes=settings.network.planes
+        ),
         batch_size=batch,
     )
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
-    task = SplittingTask(model, noise_models, data.superposition, settings, plan)
+    superposition = data.superposition if data.mixed is None else None
+    task = SplittingTask(model, noise_models, superposition, settings, plan)
     last = ModelCheckpoint(
         checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
         enable_version_counter=False,
     )  # fmt: skip
     best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=task.monitor, save_weights_only=True,
-        save_on_train_epoch_end=True, enable_version_counter=False,
+        checkpoints, filename="best", monitor=task.monitor, mode=task.better,
+        save_weights_only=True, save_on_train_epoch_end=True, enable_version_counter=False,
     )  # fmt: skip
     stop = EarlyStopping(
-        task.monitor, min_delta=1e-6, patience=settings.training.early_stop_patience,
-        check_on_train_epoch_end=True, check_finite=False,
+        task.monitor, mode=task.better, min_delta=1e-6,
+        patience=settings.training.early_stop_patience, check_finite=False,
+        check_on_train_epoch_end=True,
     )  # fmt: skip
     found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
     if found:

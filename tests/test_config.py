@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from denoisplit.config import Settings, parse, read_yaml, settings_from
+from denoisplit.config import Settings, parse, settings_from
 from denoisplit.errors import InputError
+from denoisplit.settings_file import read_yaml
 
 TWO = [{"name": "ER", "files": ["er.tif"]}, {"name": "MT", "files": ["mt.tif"]}]
 
