@@ -241,6 +241,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--system", dest="systems", nargs="+", metavar="SYSTEM",
         help=f"of the tables: {', '.join(SPLITTING)} (default: all of them)",
     )  # fmt: skip
+    reproduce.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="trainings at a time (default: one per GPU, else one)",
+    )  # fmt: skip
     reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
     reproduce.add_argument("-o", "--output", metavar="DIR", help="folder of all results")

@@ -13,7 +13,6 @@ from denoisplit.reproduction.fig_s1 import fig_s1, table
 from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
 from denoisplit.reproduction.tasks import TASKS, availability, images_for
-from denoisplit.systems import SPLITTING
 
 PathLike = str | Path
 
@@ -26,10 +25,11 @@ def reproduce(
     *,
     structures: Mapping[str, Files] | None = None,
     data: PathLike | None = None,
-    systems: Sequence[str] = SPLITTING,
+    systems: Sequence[str] | None = None,
     synthetic_poisson: Sequence[float] | None = None,
     synthetic_gaussian: Sequence[float] | None = None,
     dry_run: bool = False,
+    jobs: int | None = None,
     **options: Any,
 ) -> str:
     """Reproduce figures and tables of the paper; returns them as text.
@@ -47,12 +47,14 @@ def reproduce(
         Images for S1; without them it is made of the tasks beside it (T1 and T2 by default).
     data : path
         Folder of downloads for T1 to T9, S2, and S1 of tasks.
-    systems : sequence of str
-        For T1 to T9.
+    systems : sequence of str, optional
+        For T1 to T9; those with a published result by default.
     synthetic_poisson, synthetic_gaussian : sequence of float, optional
         Rows of the tables, or levels of S1; all by default.
     dry_run : bool
         Say which trainings there would be, and do none.
+    jobs : int, optional
+        For T1 to T9: trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`.
 
@@ -79,17 +81,19 @@ def reproduce(
             text.append(as_table(make(given, folder, **{**own, **noise, **options})))
     of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
     denoisers = denoisers_of(of_s2)
+    if jobs is not None and jobs < 1:
+        raise InputError("--jobs", str(jobs), "1 or more", "give a larger number")
     if tasks or of_s2:
-        jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
-        jobs += [job for job in of_s2 if job not in jobs]
+        trainings = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+        trainings += [job for job in of_s2 if job not in trainings]
         if dry_run:
-            text.append("".join(f"{job.name}\n" for job in jobs))
+            text.append("".join(f"{job.name}\n" for job in trainings))
             text.append("".join(f"{denoiser.name}\n" for denoiser in denoisers))
             text.append("" if data is None else availability(Path(data)))
         elif data is None:
             raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
         else:
-            text.append(as_markdown(run_jobs(jobs, data, output, **options)))
+            text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
             train_denoisers(denoisers, data, output, **options)
-            text.append(write_figures([job.task for job in jobs], data, output))
+            text.append(write_figures([job.task for job in trainings], data, output))
     return "".join(text)

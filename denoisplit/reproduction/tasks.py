@@ -14,12 +14,14 @@ import numpy as np
 import xarray as xr
 
 from denoisplit.data.splits import held_out
+from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
-from denoisplit.images import Files, read_image, write_ome_tiff
+from denoisplit.images import Files, read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
 
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 NO_LEVEL = (0.0,)
+SAME_DATA = 0.1  # relative difference of the std, which the paper rounds
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Task:
     levels: tuple[float, ...] = LEVELS  # of Gaussian noise
     planes: int = 3  # of muSplit
     split: str = "truncated"
+    sigma: float | None = (
+        None  # of level 1, raw intensity (Table S.3): the std of the data, rounded
+    )
     doubt: str = ""
 
 
@@ -74,22 +79,23 @@ def _hagen(name: str, snr: str) -> str:
 
 
 TASKS = {
-    "T1": Task(BIOSR, (ER, CCPS)),
-    "T2": Task(BIOSR, (ER, MT)),
-    "T3": Task(BIOSR, (CCPS, MT)),
-    "T4": Task(BIOSR, (ACTIN, ER)),
-    "T5": Task(BIOSR, (ACTIN, CCPS), doubt=SWAPPED),
-    "T6": Task(BIOSR, (ACTIN, MT), doubt=SWAPPED),
+    "T1": Task(BIOSR, (ER, CCPS), sigma=3400),
+    "T2": Task(BIOSR, (ER, MT), sigma=4450),
+    "T3": Task(BIOSR, (CCPS, MT), sigma=3150),
+    "T4": Task(BIOSR, (ACTIN, ER), sigma=4450),
+    "T5": Task(BIOSR, (ACTIN, CCPS), sigma=3050, doubt=SWAPPED),
+    "T6": Task(BIOSR, (ACTIN, MT), sigma=4300, doubt=SWAPPED),
     "T7": Task(
         PAVIA,
         (Structure("actin", ATN, 2), Structure("tubulin", ATN, 3)),
-        poisson=(0.0,), planes=5, split="threes",
+        poisson=(0.0,), planes=5, split="threes", sigma=152,
         doubt="which planes of the file are which structure is inferred",
     ),
     "T8": Task(
         HAGEN,
         (Structure("actin", _hagen("actin", "high")), Structure("mito", _hagen("mito", "high"))),
-        poisson=(0.0,), planes=5, doubt="the paper does not say whether there was Poisson noise",
+        poisson=(0.0,), planes=5, sigma=250,
+        doubt="the paper does not say whether there was Poisson noise",
     ),
     "T9": Task(
         HAGEN,
@@ -100,6 +106,29 @@ TASKS = {
         poisson=(0.0,), levels=NO_LEVEL, planes=5,
     ),
 }  # fmt: skip
+
+
+def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
+    """The published sigma of a level, raw intensity; None for data that are not those of the paper.
+
+    Parameters
+    ----------
+    task : Task
+    level : float
+    paths : sequence of Path
+        Images of each structure. Where their standard deviation is far from the published one, they
+        are other data, or in other units, and a level has to be taken of what they are.
+    """
+    if task.sigma is None or not level:
+        return None
+    std = pooled_std(tuple(read_frames([path]).images for path in paths))
+    if abs(std / task.sigma - 1) > SAME_DATA:
+        logger.warning(
+            "standard deviation %.4g, of the published data %g: sigma is the level times that of "
+            "these images", std, task.sigma,
+        )  # fmt: skip
+        return None
+    return level * task.sigma
 
 
 def missing(task: Task, folder: Path) -> list[str]:
