@@ -234,7 +234,8 @@ def build_parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "items", nargs="+", metavar="ITEM",
         help="T1 to T9 or all: rows of the tables, and figures, on the public data in --data; S1: "
-        "three routes to the noise model, on --structure or on tasks; S2: denoisers beside them",
+        "three routes to the noise model, EQ: Eq. 3 against Eq. 4, on --structure or on tasks; S2: "
+        "denoisers beside them",
     )  # fmt: skip
     reproduce.add_argument("--data", metavar="DIR", help="folder of the downloads")
     reproduce.add_argument(

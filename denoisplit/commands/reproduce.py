@@ -9,6 +9,8 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.album import write_figures
+from denoisplit.reproduction.fig_eq import fig_eq
+from denoisplit.reproduction.fig_eq import table as eq_table
 from denoisplit.reproduction.fig_s1 import fig_s1, table
 from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
@@ -16,7 +18,7 @@ from denoisplit.reproduction.tasks import TASKS, availability, images_for
 
 PathLike = str | Path
 
-FIGURES = {"S1": (fig_s1, table)}
+FIGURES = {"S1": (fig_s1, table), "EQ": (fig_eq, eq_table)}
 
 
 def reproduce(
@@ -37,20 +39,22 @@ def reproduce(
     Parameters
     ----------
     items : sequence of str
-        "S1", see `denoisplit.reproduction.fig_s1`; "T1" to "T9", see
+        "S1", see `denoisplit.reproduction.fig_s1`; "EQ", Eq. 3 against Eq. 4, see
+        `denoisplit.reproduction.fig_eq`; "T1" to "T9", see
         `denoisplit.reproduction.tasks`; "all" for all nine: their rows of the tables, and the
         figures of `denoisplit.reproduction.album`. "S2": denoiSplit and the denoisers of Fig. S.2,
         of the tasks beside it (T1 to T3 by default).
     output : path
         Folder of all results; what is there already is not repeated.
     structures : mapping of name to files
-        Images for S1; without them it is made of the tasks beside it (T1 and T2 by default).
+        Images for S1 and EQ; without them they are made of the tasks beside them (T1 and T2 by
+        default).
     data : path
         Folder of downloads for T1 to T9, S2, and S1 of tasks.
     systems : sequence of str, optional
         For T1 to T9; those with a published result by default.
     synthetic_poisson, synthetic_gaussian : sequence of float, optional
-        Rows of the tables, or levels of S1; all by default.
+        Rows of the tables, or levels of S1 and EQ; all by default.
     dry_run : bool
         Say which trainings there would be, and do none.
     jobs : int, optional

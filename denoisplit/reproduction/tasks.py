@@ -57,9 +57,7 @@ class Task:
     levels: tuple[float, ...] = LEVELS  # of Gaussian noise
     planes: int = 3  # of muSplit
     split: str = "truncated"
-    sigma: float | None = (
-        None  # of level 1, raw intensity (Table S.3): the std of the data, rounded
-    )
+    sigma: float | None = None  # of level 1 (Table S.3), raw intensity: the std of the data
     doubt: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Jobs one after another, or side by side in processes, each on a GPU of its own where there are."""
+"""Jobs one after another, or side by side in processes, on a GPU each where there are some."""
 
 from __future__ import annotations
 
