@@ -54,8 +54,8 @@ Array = npt.NDArray[np.float32]
 
 DENOISED = "denoised"  # folder of the frames that the splitter is trained on
 PARTS = ("training", "validation")
-# what the stages of the overall progress take, in trainings of a denoiser
-NOISE_MODEL, DENOISER, FRAMES, SPLITTER, JUDGED = 0.1, 1.0, 0.3, 2.0, 0.2
+# what the stages take of the overall progress, in hundredths of a denoiser's training
+NOISE_MODEL, DENOISER, FRAMES, SPLITTER, JUDGED = 10, 100, 30, 200, 20
 
 
 @dataclass(frozen=True)
