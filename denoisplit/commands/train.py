@@ -70,7 +70,8 @@ def train(
     **options
         ``system``, ``preset``, ``seed``, ``superposition``, ``pairing``, ``synthetic_poisson``,
         ``synthetic_gaussian``, ``max_steps``, ``beta``, or whole groups of settings as mappings:
-        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``.
+        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``,
+        ``denoiser`` (of system "hdn_musplit").
 
     Returns
     -------

@@ -221,7 +221,7 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
     if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
         schedule = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
         values["training"] = {**schedule, **options.get("training", {})}
-    if system.denoised and task.source is HAGEN:
+    if system.denoised and task.source is HAGEN and values["preset"] != "small":
         values["denoiser"] = merged(HAGEN_DENOISER, options.get("denoiser", {}))
     if system.context and not system.denoised:
         values["network"] = {"planes": task.planes, **options.get("network", {})}
