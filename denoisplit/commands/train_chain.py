@@ -115,8 +115,9 @@ def check_is_whole(run: Path) -> None:
     InputError
         If it is one that is not finished.
     """
-    chain = run.resolve().parents[1]
-    inside = run.resolve().parent.name == DENOISERS and (chain / CONFIG).is_file()
+    folder = run.resolve().parent
+    chain = folder.parent
+    inside = folder.name == DENOISERS and (chain / CONFIG).is_file()
     if inside and not is_finished(run):
         raise InputError(
             run, "a part of HDN(+)muSplit", "the whole run",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from denoisplit.errors import InputError
 from denoisplit.reproduction import workers
 from denoisplit.reproduction.workers import finished
 
+# another process has to find the function, which it would not in a module of tests
+MODULE = """
+import os, time
+from denoisplit.errors import InputError
 
-def job(folder: Path, number: int, among: int) -> tuple[int, str | None, int]:
-    """Ends only when as many are at work as are meant to be."""
+def job(folder, number, among):
+    # ends only when as many are at work as are meant to be
     (folder / str(number)).touch()
     if number < 0:
         raise InputError("job", "a negative number", "another", "change it")
@@ -23,10 +28,19 @@ def job(folder: Path, number: int, among: int) -> tuple[int, str | None, int]:
     while len(list(folder.iterdir())) < among and time.monotonic() < until:
         time.sleep(0.05)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), len(list(folder.iterdir()))
+"""
+
+
+@pytest.fixture
+def job(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    folder = tmp_path_factory.mktemp("module")
+    (folder / "jobs_side_by_side.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module("jobs_side_by_side").job
 
 
 def test_jobs_are_done_side_by_side_on_a_gpu_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_gpus", lambda: ["4", "7"])
     calls = [(tmp_path, number, 2) for number in range(3)]
@@ -40,7 +54,7 @@ def test_jobs_are_done_side_by_side_on_a_gpu_each(
         list(finished(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
 
 
-def test_one_at_a_time_needs_no_process(tmp_path: Path) -> None:
+def test_one_at_a_time_needs_no_process(job: Any, tmp_path: Path) -> None:
     calls = [(tmp_path, number, 1) for number in range(2)]
     found = list(finished(job, calls, ["a", "b"], 1))
     assert [result[0] for _, result in found] == [os.getpid()] * 2
