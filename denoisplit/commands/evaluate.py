@@ -114,11 +114,12 @@ def known_scenes(
     _check_combination(structures, truth, mixed, noise_given=noise_given)
     if truth is not None:
         return _recorded_scenes(run, structures, truth, mixed)
-    data = run.config.settings.data
+    data, facts = run.config.settings.data, run.config.facts
     return _noisy_scenes(
         run, structures or {}, seed,
         data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
-        data.synthetic_gaussian if synthetic_gaussian is None else synthetic_gaussian,
+        facts.gaussian_sigma if synthetic_gaussian is None
+        else synthetic_gaussian * facts.pooled_std,
     )  # fmt: skip
 
 
@@ -148,19 +149,19 @@ def _check_combination(
 
 
 def _noisy_scenes(
-    run: Run, structures: Mapping[str, Files], seed: int, factor: float, level: float
+    run: Run, structures: Mapping[str, Files], seed: int, factor: float, sigma: float
 ) -> Scenes:
     """The structures with synthetic noise; they are their own truth."""
     frames = _frames(run, structures, "--structure")
     images = _images(frames)
     check_registered(images, run.names)
     facts = run.config.facts
-    noise = SyntheticNoise(factor, level * facts.pooled_std, facts.clip)
+    noise = SyntheticNoise(factor, sigma, facts.clip)
     scenes = Scenes(images, noise, run.superposition, seed=seed, part="evaluation")
     _warn_of_training_images(run, frames)
     logger.info(
         "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
-        noise.poisson_factor, noise.gaussian_sigma, level,
+        noise.poisson_factor, sigma, sigma / facts.pooled_std,
     )  # fmt: skip
     return scenes
 

@@ -123,7 +123,7 @@ def compare(
 
 def options_of(system: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of all systems without those that this one does not know."""
-    left_out = set() if SYSTEMS[system].denoised else {"denoiser"}
+    left_out: set[str] = set() if SYSTEMS[system].denoised else {"denoiser"}
     return {key: value for key, value in options.items() if key not in left_out}
 
 

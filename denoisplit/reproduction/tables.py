@@ -216,7 +216,11 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
     paths = images_of(task, data, cache)
     run = output / job.name
     system = SYSTEMS[job.system]
-    values = {"preset": "paper", **options_of(job.system, options), "system": job.system}
+    values: dict[str, Any] = {
+        "preset": "paper",
+        **options_of(job.system, options),
+        "system": job.system,
+    }
     values["data"] = {"split": task.split, "pairing": "in-order", **options.get("data", {})}
     if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
         schedule = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def finished(
     gpus, threads = _gpus(), max(1, torch.get_num_threads() // workers)
     waiting = list(range(len(calls)))[::-1]
     free = list(range(workers))[::-1]
-    at_work: dict[Connection, tuple[int, int, multiprocessing.process.BaseProcess]] = {}
+    at_work: dict[Connection, tuple[int, int, BaseProcess]] = {}
     try:
         with bar("jobs", len(calls)) as progress:
             while waiting or at_work:
@@ -66,10 +67,11 @@ def finished(
                     there.close()
                     at_work[here] = (number, worker, process)
                     logger.info("%s: begun", names[number])
-                for here in wait(list(at_work)):
-                    number, worker, process = at_work.pop(here)  # type: ignore[index]
+                ready = wait(list(at_work))
+                for here in [one for one in at_work if one in ready]:
+                    number, worker, process = at_work.pop(here)
                     free.append(worker)
-                    yield calls[number], _outcome(here, process, names[number])  # type: ignore[arg-type]
+                    yield calls[number], _outcome(here, process, names[number])
                     progress.to(len(calls) - len(waiting) - len(at_work))
     finally:
         for _, _, process in at_work.values():
@@ -84,7 +86,7 @@ def _gpus() -> list[str]:
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
-def _outcome(here: Connection, process: multiprocessing.process.BaseProcess, name: str) -> Any:
+def _outcome(here: Connection, process: BaseProcess, name: str) -> Any:
     try:
         value, error = here.recv()
     except EOFError:
