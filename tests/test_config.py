@@ -78,7 +78,9 @@ def test_musplit_sees_context_and_has_its_own_kl() -> None:
     assert small.training == settings(preset="small").training
     wide = {"system": "musplit", "structures": TWO, "network": {"planes": 6}}
     assert "too many for 4 levels" in refusal(wide)
-    assert "only musplit and hdn_musplit see context" in refusal({"structures": TWO, "network": {"planes": 3}})
+    assert "only musplit and hdn_musplit see context" in refusal(
+        {"structures": TWO, "network": {"planes": 3}}
+    )
     lean = {"planes": 3, "context": "lean", "patch": 40}
     assert "total stride 16" in refusal({**wide, "network": lean})
 
