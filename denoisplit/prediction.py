@@ -167,7 +167,8 @@ def denoised(
         model.denoiser, frame, Sampling(samples, sampling.seed, sampling.antithetic),
         tile=model.denoiser_tile, halo=model.denoiser_halo, on_tile=on_tile,
     )  # fmt: skip
-    return found.mean[0]
+    mean: Array = found.mean[0]
+    return mean
 
 
 def _half(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.album import write_figures
+from denoisplit.reproduction.compare import options_of
 from denoisplit.reproduction.fig_eq import fig_eq
 from denoisplit.reproduction.fig_eq import table as eq_table
 from denoisplit.reproduction.fig_s1 import fig_s1, table
@@ -18,7 +19,11 @@ from denoisplit.reproduction.tasks import TASKS, availability, images_for
 
 PathLike = str | Path
 
-FIGURES = {"S1": (fig_s1, table), "EQ": (fig_eq, eq_table)}
+# what trains and draws, and what prints its numbers
+FIGURES: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
+    "S1": (fig_s1, table),
+    "EQ": (fig_eq, eq_table),
+}
 
 
 def reproduce(
@@ -98,6 +103,6 @@ def reproduce(
             raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
         else:
             text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
-            train_denoisers(denoisers, data, output, **options)
+            train_denoisers(denoisers, data, output, **options_of("hdn", options))
             text.append(write_figures([job.task for job in trainings], data, output))
     return "".join(text)

@@ -60,7 +60,7 @@ def finished(
                     number, worker = waiting.pop(), free.pop()
                     here, there = context.Pipe(duplex=False)
                     gpu = gpus[worker % len(gpus)] if gpus else None
-                    process = context.Process(
+                    process: BaseProcess = context.Process(
                         target=_work, args=(there, function, tuple(calls[number]), gpu, threads)
                     )
                     process.start()
@@ -69,14 +69,14 @@ def finished(
                     logger.info("%s: begun", names[number])
                 ready = wait(list(at_work))
                 for here in [one for one in at_work if one in ready]:
-                    number, worker, process = at_work.pop(here)
+                    number, worker, ended = at_work.pop(here)
                     free.append(worker)
-                    yield calls[number], _outcome(here, process, names[number])
+                    yield calls[number], _outcome(here, ended, names[number])
                     progress.to(len(calls) - len(waiting) - len(at_work))
     finally:
-        for _, _, process in at_work.values():
-            process.terminate()
-            process.join()
+        for _, _, left in at_work.values():
+            left.terminate()
+            left.join()
 
 
 def _gpus() -> list[str]:
