@@ -139,10 +139,13 @@ def older_python() -> Path | None:
 def packages(folder: Path) -> dict[Made, Path]:
     """All packages, made where the sources are newer; the runs are those of tests/packaging."""
     small = small_runs()
+    places = [Path(str(module.__file__)).parent for module in (denoisplit, denoisplit_zoo)]
+    places.append(Path(__file__).parents[2] / "rdf_templates")
     sources = [
         path.stat().st_mtime
-        for module in (denoisplit, denoisplit_zoo)
-        for path in Path(str(module.__file__)).parent.rglob("*.py")
+        for place in places
+        for path in place.rglob("*")
+        if path.suffix in (".py", ".md", ".yaml")
     ]
     found = {}
     for made in PACKAGES:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
 import yaml
 from denoisplit_zoo import checking, checks, lookups
@@ -151,6 +152,17 @@ def no_format(_: Files, described: dict[str, Any]) -> None:
     del described["weights"]["torchscript"]
 
 
+def other_sample(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.full((96, 96), 3, np.float32))
+    files["sample_input.tif"] = stream.getvalue()
+
+
+def lax(_: Files, described: dict[str, Any]) -> None:
+    (entry,) = described["config"]["bioimageio"]["reproducibility_tolerance"]
+    entry["relative_tolerance"] = 0.5
+
+
 def no_licence(_: Files, described: dict[str, Any]) -> None:
     del described["license"], described["authors"]
 
@@ -179,6 +191,8 @@ EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
         (huge_cover, {"zoo"}, "KB, expected under 500"),
         (huge_cover, {"zoo"}, "cover.png has the ratio 3:1, expected 2:1 or 1:1"),
         (nobody, {"zoo"}, "not given: git_repo, authors; say it with export --about"),
+        (other_sample, {"deepImageJ", "zoo"}, "test and sample tensor of input differ"),
+        (lax, {"core", "zoo"}, "the relative_tolerance is 0.5, the format allows 0.01"),
         (no_licence, {"zoo"}, "not given: authors, license; say it with export --about"),
         (orphan, {"zoo"}, "notes.txt is named nowhere in rdf.yaml: leave it out"),
         (no_format, {"ilastik", "deepImageJ"}, "no torchscript weights"),
