@@ -141,14 +141,13 @@ def _images(package: Contents) -> Iterator[Finding]:
 
     for key, what in (("inputs", "input"), ("outputs", "output")):
         for tensor in _list(package.description.get(key)):
-            test, sample = (
-                package.files.get(str(at(tensor, name, "source")))
-                for name in ("test_tensor", "sample_tensor")
-            )
-            if test is None or sample is None:
-                missing = "test" if test is None else "sample"
-                yield Finding((CORE, DEEPIMAGEJ, ZOO), f"{what} has no {missing} tensor")
-                continue
+            named = [at(tensor, f"{name}_tensor", "source") for name in ("test", "sample")]
+            if None in named:
+                lacking = ("test", "sample")[named.index(None)]
+                yield Finding((CORE, DEEPIMAGEJ, ZOO), f"{what} has no {lacking} tensor")
+            if not all(name in package.files for name in named):
+                continue  # said already
+            test, sample = (package.files[name] for name in named)
             try:
                 tested = np.load(io.BytesIO(test), allow_pickle=False).astype(np.float32)
                 shown = tifffile.imread(io.BytesIO(sample))

@@ -11,13 +11,13 @@ HOST, TIMEOUT = "api.github.com", 5.0  # seconds
 
 def accounts(description: Mapping[str, Any]) -> list[str]:
     """GitHub names of authors and maintainers."""
-    people = [
-        person
-        for key in ("authors", "maintainers")
-        for person in description.get(key) or ()
-        if isinstance(person, dict)
-    ]
-    return list(dict.fromkeys(str(p["github_user"]) for p in people if p.get("github_user")))
+    found = []
+    for key in ("authors", "maintainers"):
+        people = description.get(key)
+        for person in people if isinstance(people, list) else ():
+            if isinstance(person, dict) and person.get("github_user"):
+                found.append(str(person["github_user"]))
+    return list(dict.fromkeys(found))
 
 
 def looked_up(description: Mapping[str, Any]) -> tuple[list[str], list[str]]:
