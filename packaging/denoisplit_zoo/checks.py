@@ -145,7 +145,7 @@ def _images(package: Contents) -> Iterator[Finding]:
             if None in named:
                 lacking = ("test", "sample")[named.index(None)]
                 yield Finding((CORE, DEEPIMAGEJ, ZOO), f"{what} has no {lacking} tensor")
-            if not all(name in package.files for name in named):
+            if not all(isinstance(name, str) and name in package.files for name in named):
                 continue  # said already
             test, sample = (package.files[name] for name in named)
             try:
