@@ -174,6 +174,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--dask", metavar="ADDRESS",
         help="split Zarr images by the workers of this Dask scheduler; local: processes here",
     )  # fmt: skip
+    predict.add_argument(
+        "--precision", choices=("32", "bf16"),
+        help="bf16: bfloat16 where it is faster here (default 32: float32)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--compile", choices=("auto", "on", "off"),
+        help="compile the network (default auto: where it is faster and the work takes minutes)",
+    )  # fmt: skip
     predict.add_argument("--add", action="store_true", help="write into a folder with files in it")
 
     evaluate = command("evaluate", "compare predictions with known structures")

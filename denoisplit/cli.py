@@ -11,6 +11,7 @@ from typing import Any
 
 from denoisplit.arguments import EXIT_BAD_INPUT, build_parser
 from denoisplit.errors import InputError
+from denoisplit.memory import keep_freed_memory
 
 EXIT_FAILED = 1  # a program that was called, and not the user
 EXIT_INTERRUPTED = 130
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parser.parse_args(arguments))
     name = given.pop("command")
     _log(quiet=given.pop("quiet", False))
+    keep_freed_memory()
     try:
         return _COMMANDS[name](_with_config(given, name)) or 0
     except InputError as error:
@@ -69,10 +71,13 @@ def _train(options: dict[str, Any]) -> None:
     if not options.get("resume"):
         _need(options, "train", structures="--structure NAME FILES")
     from denoisplit.commands.train import train
+    from denoisplit.parallel import team
     from denoisplit.report.table import metrics_table
     from denoisplit.run import METRICS, read_json
 
     run = train(**options)
+    if not team().leads:
+        return
     sys.stdout.write(metrics_table(read_json(run.path / METRICS)))
     sys.stdout.write(f"run: {run.path}\n")
 

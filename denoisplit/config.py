@@ -136,6 +136,7 @@ class TrainingSettings(_Frozen):
     min_steps_per_epoch: Positive = 1
     gradient_clip: Annotated[float, Field(gt=0)] = 0.5  # by norm
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    compile: bool = False  # the blocks of the network; takes a C++ compiler, for a GPU Triton
 
     @model_validator(mode="after")
     def _cosine_needs_an_end(self) -> TrainingSettings:

@@ -20,6 +20,7 @@ from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import TrainingData, observe
 from denoisplit.data.splits import Group
 from denoisplit.data.superposition import Superposition
+from denoisplit.engine import inference_form
 from denoisplit.metrics import (
     align,
     blur_psnr,
@@ -102,6 +103,7 @@ def predict_scenes(
 ) -> list[Prediction]:
     """Split every input, with one progress bar."""
     predictions: list[Prediction] = []
+    model = inference_form(model)
     with bar(label, 100 * len(scenes)) as progress:
         for frame in scenes.inputs:
             done = _mover(progress.to, len(predictions))

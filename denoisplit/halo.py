@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.engine import inference_form
 from denoisplit.network import VSE, ContextVSE
 from denoisplit.prediction import Sampling, sample_patch
 
@@ -50,6 +51,7 @@ def halo_errors(
     """
     if isinstance(model, ContextVSE):
         return {}
+    model = inference_form(model)
     stride = model.stride
     cut, side = (EXACT + 1) * stride, (EXACT + 1 + CORE) * stride
     chosen = [

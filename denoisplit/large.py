@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -28,9 +28,11 @@ from denoisplit.images.zarr import (
     open_zarr,
     to_fill,
 )
+from denoisplit.memory import keep_freed_memory
 from denoisplit.prediction import Sampling, predict_tile, sample_names
 from denoisplit.run import WEIGHTS, Run, load, read_json
 from denoisplit.tiles import Tile, Tiling
+from denoisplit.tuning import Form
 
 JOB = "job.json"
 MARK = 128  # px on either side of the middle of an image
@@ -50,6 +52,8 @@ class Job:
     sampling : Sampling
     tile, halo : int
         px, see `denoisplit.tiles.Tiling`.
+    form : Form
+        How the network is run.
     """
 
     run: str
@@ -59,6 +63,7 @@ class Job:
     sampling: Sampling
     tile: int
     halo: int
+    form: Form
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,15 +84,16 @@ class Piece:
 
 
 @lru_cache(maxsize=1)
-def _run(path: str, weights: str) -> Run:
+def _run(path: str, weights: str, form: Form) -> Run:
     """The run of a worker, loaded once; a run that was trained anew is another one."""
+    keep_freed_memory()
     run = load(path)
     if _weights(run) != weights:
         raise InputError(
             path, "other weights than those that the job was begun with", "the same run",
             "begin anew in another output folder",
         )  # fmt: skip
-    return run
+    return replace(run, model=form.of(run.model))
 
 
 def _weights(run: Run) -> str:
@@ -106,13 +112,14 @@ class Begun:
 
 def begin(
     run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int, halo: int,
-    resume: bool,
+    resume: bool, form: Form = Form(),  # noqa: B008  # frozen
 ) -> Begun:  # fmt: skip
     """Make the empty results of a Zarr image, or find those of the same job, interrupted.
 
     Parameters
     ----------
     run : Run
+        Its network in the form that it is run in.
     source : Path
         A Zarr array or OME-Zarr image, one channel.
     results : dict
@@ -121,6 +128,8 @@ def begin(
     tile, halo : int
     resume : bool
         Whether to go on with a job that is there.
+    form : Form
+        What workers on other machines make of the network.
 
     Raises
     ------
@@ -141,7 +150,7 @@ def begin(
         )
     job = Job(
         str(run.path.resolve()), str(source.resolve()), str(work.resolve()), _weights(run),
-        sampling, tile, halo,
+        sampling, tile, halo, form,
     )  # fmt: skip
     image = open_zarr(source)
     pieces = _pieces(run, image, job)
@@ -200,7 +209,7 @@ def _here(run: Run, job: Job, pieces: Sequence[Piece]) -> Iterator[None]:
 
 def split_piece(job: Job, piece: Piece, run: Run | None = None) -> None:
     """Compute one chunk and write it; a worker, which is given no run, loads its own."""
-    run, image = run or _run(job.run, job.weights), open_zarr(job.source)
+    run, image = run or _run(job.run, job.weights, job.form), open_zarr(job.source)
     tiling = Tiling(run.model, image.plane(dict(piece.index)), tile=job.tile, halo=job.halo)
     found = predict_tile(run.model, tiling.patch(piece.core), job.sampling)
     values = {"split": found.mean, "samples": found.samples.reshape(-1, *found.mean.shape[1:])}
@@ -238,6 +247,7 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
     told = {
         "weights": job.weights, "image": _mark(image), "shape": list(image.array.shape),
         "sampling": asdict(job.sampling), "tile": job.tile, "halo": job.halo,
+        "precision": job.form.precision,
     }  # fmt: skip
     if (work / JOB).is_file():
         stored = read_json(work / JOB)

@@ -25,6 +25,7 @@ NEIGHBOUR = (
     (100_663_319, 1_000_000_007, 50_331_653),
     (998_244_353, 754_974_721, 167_772_161),
 )
+CACHED = 2**17  # values drawn at a time, so that they stay in the cache of a CPU
 ORIGIN = 2**20  # keeps places above and left of the frame (reflected halos) positive
 
 
@@ -139,6 +140,21 @@ def standard_normal(keys: Tensor, channels: Tensor, table: Tensor) -> Tensor:
     return table[torch.div(h, 2 ** (31 - TABLE_BITS), rounding_mode="floor")]
 
 
+def _drawn(keys: Tensor, channels: Tensor, table: Tensor) -> Tensor:
+    """`standard_normal` of (h, w) keys as (h, w, Z), by operations that a graph may not have."""
+    eps = torch.empty(*keys.shape, len(channels), device=keys.device)
+    rows = keys.shape[0] if keys.is_cuda else max(1, CACHED // (keys.shape[1] * len(channels)))
+    for part, into in zip(keys.split(rows), eps.split(rows), strict=True):
+        h = part[..., None] * channels
+        h %= PRIME
+        h += h >> 15
+        h *= ROUND_C
+        h %= PRIME
+        h >>= 31 - TABLE_BITS
+        torch.index_select(table, 0, h.flatten().int(), out=into.view(-1))
+    return eps
+
+
 def addressed_noise(
     keys: Sequence[Tensor],
     samples: Sequence[int],
@@ -148,7 +164,7 @@ def addressed_noise(
     antithetic: bool,
     table: Tensor,
 ) -> list[Tensor]:
-    """eps of some posterior samples at every level, (K, Z, h_i, w_i), level 0 first.
+    """eps of some posterior samples at every level, (K, Z, h_i, w_i) channels-last, level 0 first.
 
     Parameters
     ----------
@@ -162,12 +178,13 @@ def addressed_noise(
     noise = []
     for level, key in enumerate(keys):
         drawn = {
-            d: standard_normal(
+            d: _drawn(
                 key, channel_keys(seed, d, level, channels).to(key.device), table.to(key.device)
             )
             for d in dict.fromkeys(draws)
         }
-        noise.append(torch.stack([sign * drawn[d] for d, sign in zip(draws, signs, strict=True)]))
+        stacked = torch.stack([sign * drawn[d] for d, sign in zip(draws, signs, strict=True)])
+        noise.append(stacked.permute(0, 3, 1, 2))
     return noise
 
 

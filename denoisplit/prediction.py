@@ -254,9 +254,10 @@ def sample_patch(
         zero = [torch.zeros(1, *shape, device=device) for shape in shapes]
         yield from model.to_raw(model.means(model.decode([*features, top], zero)))
         return
-    batch = max(
-        1, BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]) // (patch.shape[-2] * patch.shape[-1])
-    )
+    # the two of an antithetic pair share their noise
+    fewest = 2 if sampling.antithetic else 1
+    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
+    batch = max(1, pixels // (fewest * patch.shape[-2] * patch.shape[-1])) * fewest
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))
         eps = addressed_noise(

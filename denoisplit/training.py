@@ -13,21 +13,21 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from denoisplit.checkpoints import AtomicCheckpoints, move_state, read_checkpoint
 from denoisplit.config import Settings
-from denoisplit.data.binning import binning_of
-from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.superposition import Superposition
+from denoisplit.engine import compile_blocks
 from denoisplit.errors import InputError
 from denoisplit.history import History, quiet
-from denoisplit.network import VSE
+from denoisplit.loaders import loaders
+from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
+from denoisplit.parallel import Team, team
 from denoisplit.progress import bar
-from denoisplit.schedule import Schedule, schedule, step_seed
+from denoisplit.schedule import Schedule, step_seed
 from denoisplit.systems import SYSTEMS
 from denoisplit.target_psnr import TargetPsnr
 
@@ -59,8 +59,10 @@ class SplittingTask(L.LightningModule):
         superposition: Superposition | None,
         settings: Settings,
         plan: Schedule,
+        who: Team = Team(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
+        self.who = who
         self.model = model
         self.noise_models = torch.nn.ModuleList(noise_models)
         self.superposition = superposition
@@ -101,8 +103,12 @@ class SplittingTask(L.LightningModule):
         """
         model, objective = self.model, self.settings.objective
         raw, targets = self.pairs(targets)
-        shapes = model.latent_shapes(*targets.shape[-2:])
-        eps = [torch.randn(len(targets), *shape, device=targets.device) for shape in shapes]
+        # every process draws for the whole batch and takes its own: eps of a crop is that of one
+        n, who = len(targets), self.who if self.training else Team()
+        eps = [
+            torch.randn(who.size * n, *shape, device=targets.device)[who.rank * n :][:n]
+            for shape in model.latent_shapes(*targets.shape[-2:])
+        ]
         output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
@@ -162,7 +168,7 @@ class SplittingTask(L.LightningModule):
                 label = "loss" if name == "total" else name
                 value = getattr(loss, name).detach()
                 self.log(f"train_{label}", value, on_step=False, on_epoch=True,
-                         batch_size=len(batch))  # fmt: skip
+                         batch_size=len(batch), sync_dist=self.who.size > 1)  # fmt: skip
         return loss.total
 
     def on_validation_batch_start(
@@ -175,7 +181,7 @@ class SplittingTask(L.LightningModule):
         """One stochastic pass in evaluation mode."""
         loss = self.loss(batch)
         for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
-            self.log(f"val_{label}", value, batch_size=len(batch))
+            self.log(f"val_{label}", value, batch_size=len(batch), sync_dist=self.who.size > 1)
 
     def on_validation_epoch_end(self) -> None:
         """PSNR of the whole epoch."""
@@ -258,30 +264,14 @@ def fit(
     InputError
         If the training diverges, or a checkpoint cannot be written.
     """
-    crops = RandomCrops(
-        data.training_images,
-        patch=settings.network.patch,
-        seed=settings.seed,
-        independent=settings.data.pairing == "unrelated",
-        augment=settings.data.augment,
-        candidates=settings.data.crop_candidates,
-        planes=settings.network.planes,
-        binning=binning_of(noise_models, settings.data.binned_crops),
-    )
-    plan = schedule(settings, crops.per_epoch)
-    batch = settings.training.batch
-    train_loader = DataLoader(
-        crops, batch_size=batch, sampler=EpochSampler(plan.steps_per_epoch * batch)
-    )
-    val_loader = DataLoader(
-        GridPatches(
-            data.validation_images, patch=settings.network.patch, planes=settings.network.planes
-        ),
-        batch_size=batch,
-    )
+    who = team()
+    batches = loaders(data, noise_models, settings, who)
+    plan = batches.plan
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
+    if settings.training.compile:
+        compile_blocks(model)
     superposition = data.superposition if data.mixed is None else None
-    task = SplittingTask(model, noise_models, superposition, settings, plan)
+    task = SplittingTask(model, noise_models, superposition, settings, plan, who)
     last = ModelCheckpoint(
         checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -301,11 +291,14 @@ def fit(
     with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
+            devices=who.devices,
+            num_nodes=who.nodes,
+            strategy=_strategy(model, who),
+            use_distributed_sampler=False,
             precision=_precision(settings.training.precision),
             max_epochs=plan.epochs,
             logger=False,
-            callbacks=[History(history, progress), best, last, stop],
+            callbacks=[*([History(history, progress)] if who.leads else []), best, last, stop],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -316,7 +309,7 @@ def fit(
         try:
             # weights_only: a checkpoint is data, never code
             trainer.fit(
-                task, train_loader, val_loader, weights_only=True,
+                task, batches.training, batches.validation, weights_only=True,
                 ckpt_path=found,
             )  # fmt: skip
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -327,16 +320,24 @@ def fit(
             "training", "no epoch with a finite validation loss", "a loss that can be minimised",
             "check the images for extreme values, or set a lower training.learning_rate",
         )  # fmt: skip
-    state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
-    prefix = "model."
-    model.load_state_dict(
-        {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-    )
+    if who.leads:  # who goes on with it, and removes it
+        state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
+        prefix = "model."
+        model.load_state_dict(
+            {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Fitted(
         trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
         task.skipped_steps,
     )  # fmt: skip
+
+
+def _strategy(model: VSE, who: Team) -> str:
+    """One process alone, or one per device; a network with context has parts without a gradient."""
+    if who.size == 1:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if isinstance(model, ContextVSE) else "ddp"
 
 
 def _precision(setting: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.simulation import simulate
 from denoisplit.data.superposition import Superposition
+from denoisplit.engine import inference_form
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
 from denoisplit.metrics import blur
 from denoisplit.network import VSE
@@ -232,6 +233,7 @@ def test_scenes_are_predicted_frame_by_frame() -> None:
     made = scenes(frames=2)
     sampling = Sampling(2, keep=1)
     found = predict_scenes(model, made, sampling, tile=64, halo=16, label="")
+    model = inference_form(model)
     for one, frame in zip(found, made.inputs, strict=True):
         np.testing.assert_array_equal(
             one.mean, predict_frame(model, frame, sampling, tile=64, halo=16).mean

@@ -35,7 +35,8 @@ from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.routes import noise_models_at_hand
 from denoisplit.objective import Loss
-from denoisplit.training import Fitted, SplittingTask, fit, schedule, step_seed
+from denoisplit.schedule import schedule, step_seed
+from denoisplit.training import Fitted, SplittingTask, fit
 
 FRAMES = {
     "ER": simulate("mesh", frames=4, size=64, seed=1),

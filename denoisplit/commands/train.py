@@ -12,7 +12,7 @@ import numpy as np
 import denoisplit
 from denoisplit.atomic import not_written
 from denoisplit.commands.train_chain import check_is_whole, start_chain, train_chain
-from denoisplit.commands.train_network import is_finished, start, train_network
+from denoisplit.commands.train_network import follow, is_finished, start, train_network
 from denoisplit.commands.train_settings import (
     check_same_images,
     check_same_settings,
@@ -26,6 +26,7 @@ from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
 from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
+from denoisplit.parallel import team
 from denoisplit.progress import logger
 from denoisplit.run import (
     CHECKPOINTS,
@@ -84,6 +85,8 @@ def train(
         For images, settings or folders that do not fit; nothing is left half-written.
     """
     run = Path(output)
+    if not team().leads:
+        return follow(run)
     given = bool(structures or noise_models or repeats or offsets or options)
     config = load_config(run) if resume else None
     if config is not None:
@@ -102,6 +105,11 @@ def train(
             )  # fmt: skip
         values = settings_values(structures or {}, noise_models, repeats, offsets, options)
         settings = settings_from(values)
+    if settings.denoiser is not None and team().size > 1:
+        raise InputError(
+            "--system hdn_musplit", f"{team().size} processes", "one: it trains several networks",
+            "start it alone",
+        )  # fmt: skip
     frames = [read_frames(s.files) for s in settings.structures]
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)

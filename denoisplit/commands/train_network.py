@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,18 +10,21 @@ import torch
 
 from denoisplit.atomic import new_folder, write_json
 from denoisplit.config import RunConfig, Settings
-from denoisplit.data.prepare import TrainingData
+from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
 from denoisplit.halo import SAME, chosen, halo_errors
+from denoisplit.images import read_frames
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
+from denoisplit.parallel import wait_until
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
+    CONFIG,
     HISTORY,
     METRICS,
     NOISE_MODELS,
@@ -30,11 +34,13 @@ from denoisplit.run import (
     load,
     load_config,
     load_weights,
+    noise_model_path,
     ready_to_predict,
     save_config,
     save_weights,
     write_calibration,
 )
+from denoisplit.systems import SYSTEMS
 from denoisplit.training import fit
 
 
@@ -70,6 +76,31 @@ def _fill(draft: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
     for name, fitted in fits.items():
         keep(draft / NOISE_MODELS, name, fitted)
     save_config(draft, config)
+
+
+def follow(run: Path) -> Run:
+    """Train with the first of several processes, which prepares and writes everything."""
+    logger.setLevel(logging.ERROR)  # it also speaks for all
+
+    def prepared() -> bool:
+        if not (run / CONFIG).is_file():
+            return False
+        settings = load_config(run).settings
+        needed = settings.names if SYSTEMS[settings.system].noise_models else ()
+        return all(noise_model_path(run, name).is_file() for name in needed)
+
+    wait_until(prepared)
+    settings = load_config(run).settings
+    if not (run / WEIGHTS).exists():
+        data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+        names = settings.names if SYSTEMS[settings.system].noise_models else ()
+        models = [GaussianMixture.load(noise_model_path(run, name)) for name in names]
+        fit(
+            initial_network(settings, data), models, data, settings,
+            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
+        )  # fmt: skip
+    wait_until(lambda: is_finished(run))
+    return load(run)
 
 
 def train_network(

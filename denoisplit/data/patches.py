@@ -139,10 +139,15 @@ def _contrast_unit(frames: Sequence[npt.NDArray[Any]]) -> float:
 
 
 class EpochSampler(Sampler[int]):
-    """Numbers the crops of epoch e from ``e * n``; the loop calls ``set_epoch``."""
+    """Numbers the crops of epoch e from ``e * n``; the loop calls ``set_epoch``.
 
-    def __init__(self, per_epoch: int) -> None:
+    Of several processes each has its share of every batch, so that all of them together take the
+    batches that one would.
+    """
+
+    def __init__(self, per_epoch: int, *, share: int = 1, rank: int = 0, size: int = 1) -> None:
         self.per_epoch = per_epoch
+        self.share, self.rank, self.size = share, rank, size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -150,10 +155,13 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.per_epoch
+        return self.per_epoch // self.size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch))
+        first = self.epoch * self.per_epoch
+        for batch in range(first, first + self.per_epoch, self.share * self.size):
+            start = batch + self.rank * self.share
+            yield from range(start, start + self.share)
 
 
 class GridPatches(Dataset[Tensor]):

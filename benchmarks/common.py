@@ -1,0 +1,103 @@
+"""What the benchmarks share: the machine in words, times side by side, the peer's network."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def machine() -> str:
+    """Processor, threads and versions, in one line."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    flags = ""
+    if info.is_file():
+        lines = dict(
+            map(str.strip, line.split(":", 1))
+            for line in info.read_text().splitlines()
+            if ":" in line
+        )
+        name = lines.get("model name", name)
+        have = set(lines.get("flags", "").split())
+        flags = ", ".join(f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in have)
+    gpu = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{name} ({flags}), {torch.get_num_threads()} threads{load}{gpu}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, "
+        f"careamics {version('careamics')}, onnxruntime {version('onnxruntime')}"
+    )
+
+
+def side_by_side(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, one after the other in every round, after a round that warms up.
+
+    What else the machine does in the meantime meets all of them alike. With one thread they are
+    seconds of the processor, which other programs hardly change.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            start = clock()
+            work()
+            if number:
+                taken[name].append(clock() - start)
+                print(f"{name}: {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def careamics() -> Any:
+    """CAREamics' LVAE, its likelihood and its losses, without what its packages import on top."""
+    spec = importlib.util.find_spec("careamics")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("careamics is not installed: make env")
+    root = Path(spec.submodule_search_locations[0])
+    for name in ("careamics", "careamics.models", "careamics.config", "careamics.losses",
+                 "careamics.losses.lvae", "careamics.config.noise_model"):  # fmt: skip
+        module = types.ModuleType(name)
+        module.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
+        sys.modules[name] = module
+    utils = types.ModuleType("careamics.utils")
+    utils.get_device = lambda: torch.device("cpu")  # type: ignore[attr-defined]
+    sys.modules["careamics.utils"] = utils
+    settings = types.ModuleType("careamics.config.noise_model.likelihood_config")
+    settings.GaussianLikelihoodConfig = settings.NMLikelihoodConfig = object  # type: ignore[attr-defined]
+    sys.modules[settings.__name__] = settings
+    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
+        sys.modules[name] = types.ModuleType(name)  # crops odd sizes, which there are none of here
+    sys.modules["torchvision.transforms"].functional = sys.modules[  # type: ignore[attr-defined]
+        "torchvision.transforms.functional"
+    ]
+    from careamics.losses.lvae import lvae_losses
+    from careamics.models.lvae import likelihoods, lvae, noise_models
+
+    return types.SimpleNamespace(
+        losses=lvae_losses, likelihoods=likelihoods, LadderVAE=lvae.LadderVAE,
+        noise_models=noise_models,
+    )  # fmt: skip
+
+
+def peer(patch: int, *, structures: int = 2, filters: int = 64, latents: int = 128) -> Any:
+    """CAREamics' network of the sizes of ours."""
+    return careamics().LadderVAE(
+        (patch, patch), structures, 1, [latents] * 4, filters, filters, [2, 2], [2, 2], 0.1, 0.1,
+        "ELU", None, False,
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""Time of the posterior mean of one frame: the published protocol, CAREamics, ours.
+
+    python benchmarks/prediction.py [--side 512] [--samples 50] [--preset paper] [--threads 1]
+
+The weights are random: time does not depend on them. The published protocol (patches of 128 px of
+which 32 px are kept, the whole network for every sample) is measured on a batch of patches and
+scaled to the frame; CAREamics' forward on one patch of 256 px and scaled by pixels and samples;
+ours, the whole frame, on a few samples, of which all but the encoder is scaled.
+With ``--threads 1`` times are those of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from common import machine, peer, side_by_side, table
+
+from denoisplit.engine import inference_form
+from denoisplit.memory import keep_freed_memory
+from denoisplit.network import VSE
+from denoisplit.posterior import addressed_noise, normal_table, position_keys
+from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.tiles import BORDER
+from denoisplit.tuning import Form
+
+PATCH, KEPT, BATCH = 128, 32, 4
+PEER_SIDE = 256
+SIZES: dict[str, dict[str, int]] = {"paper": {}, "small": {"filters": 32, "latents": 8}}
+
+
+class Decoder(torch.nn.Module):
+    """The decoder with everything as arguments, for ONNX."""
+
+    def __init__(self, model: VSE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        n = len(tensors) // 2
+        return self.model.decode(tensors[:n], tensors[n:])
+
+
+def onnx_decoder(model: VSE, side: int) -> Any:
+    """A call of ONNX Runtime for one posterior sample of a patch."""
+    import io
+    import warnings
+
+    features = model.encode(torch.zeros(1, 1, side, side))
+    eps = [torch.randn(1, *shape) for shape in model.latent_shapes(side, side)]
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Decoder(model), (*features, *eps), stream, dynamo=False,
+            input_names=[f"i{n}" for n in range(2 * len(eps))],
+        )  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(stream.getvalue(), options)
+    given = {f"i{n}": t.contiguous().numpy() for n, t in enumerate((*features, *eps))}
+    return lambda: session.run(None, given)
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--preset", choices=tuple(SIZES), default="paper")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--drawn", type=int, default=4, help="samples of ours that are drawn")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    side, samples, sizes = given.side, given.samples, SIZES[given.preset]
+    torch.manual_seed(0)
+    model = VSE(2, **sizes).eval()
+    frame = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
+
+    # how much of the job one call is
+    job = samples * side**2
+    patches = torch.randn(BATCH, 1, PATCH, PATCH)
+    patch_eps = [torch.randn(BATCH, *shape) for shape in model.latent_shapes(PATCH, PATCH)]
+    theirs = peer(PEER_SIDE, **sizes).eval()
+    theirs_x = torch.randn(1, 1, PEER_SIDE, PEER_SIDE)
+    onnx = onnx_decoder(inference_form(model), PEER_SIDE)
+    forms = [Form(p, c) for c in (False, True) for p in ("32", "bf16")]
+    ours = {form: form.of(model) for form in forms}
+    sampling = Sampling(min(given.drawn, samples))
+    whole = {"tile": 2 * side, "halo": 64}
+    works: dict[str, Any] = {
+        "published protocol": lambda: model(patches, patch_eps),
+        "CAREamics, forward": lambda: theirs(theirs_x),
+        "ours, ONNX Runtime, decoder": onnx,
+    }
+    for form, fast in ours.items():
+        works[f"ours, {form}"] = lambda fast=fast: predict_frame(fast, frame, sampling, **whole)
+    share = {
+        "published protocol": BATCH * KEPT**2,
+        "CAREamics, forward": PEER_SIDE**2,
+        "ours, ONNX Runtime, decoder": PEER_SIDE**2,
+    }
+    # as programs of others run; ours keeps the memory that it has freed
+    names = list(works)
+    found = side_by_side({n: works[n] for n in names[:3]}, given.rounds)
+    keep_freed_memory()
+    found |= side_by_side({n: works[n] for n in names[3:]}, given.rounds)
+    again = side_by_side({n: works[n] for n in names[:1]}, 1)[names[0]]
+
+    keys = [
+        position_keys(i, 0, 0, h, w) for i, (_, h, w) in enumerate(model.latent_shapes(side, side))
+    ]
+    noise = side_by_side(
+        {"noise": lambda: addressed_noise(keys, (0, 1), seed=0, channels=model.latents,
+                                          antithetic=True, table=normal_table())},
+        given.rounds,
+    )["noise"] / 2  # fmt: skip
+
+    padded = torch.zeros(1, 1, side + 2 * BORDER, side + 2 * BORDER)
+    encoders = side_by_side(
+        {f"ours, {f}": lambda m=m: m.encode(padded) for f, m in ours.items()}, given.rounds
+    )
+    seconds = {}
+    for name, value in found.items():
+        if name in share:
+            seconds[name] = value * job / share[name]
+        else:
+            encoder = encoders[name]
+            seconds[name] = encoder + (value - encoder) * samples / sampling.samples
+    published, theirs_s = seconds["published protocol"], seconds["CAREamics, forward"]
+    print(f"{machine()}\n\n{side} x {side} px, {samples} samples, network of `{given.preset}`\n")
+    rows = [
+        [name, f"{value:.1f}", f"{published / value:.1f}", f"{theirs_s / value:.2f}"]
+        for name, value in seconds.items()
+    ]
+    print(table(["", "s", "times the published protocol", "times CAREamics"], rows))
+    print(f"published protocol once more, memory kept: {again * job / (BATCH * KEPT**2):.1f} s")
+    fastest = min(seconds[f"ours, {form}"] for form in forms)
+    print(
+        f"noise of a sample: {noise:.3f} s, {100 * noise * samples / fastest:.0f} % of the fastest"
+    )
+    one = Sampling(2, keep=2)
+    part = frame[:192, :192]
+    plain = predict_frame(model, part, one, **whole).samples
+    for form, fast in ours.items():
+        difference = np.abs(predict_frame(fast, part, one, **whole).samples - plain).max()
+        print(f"{form} against the network itself, same eps: {difference / np.ptp(plain):.1e} "
+              "of the range")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Time of one training step and of the noise model's likelihood: CAREamics and ours, side by side.
+
+    python benchmarks/training_step.py [--preset paper] [--batch 4] [--rounds 5]
+
+Forward, loss, backward and Adamax on the same raw targets with a noise model of three Gaussians and
+four coefficients per structure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import tempfile
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import careamics, machine, peer, side_by_side, table
+
+from denoisplit.config import settings_from
+from denoisplit.data.superposition import Superposition
+from denoisplit.engine import compile_blocks
+from denoisplit.memory import keep_freed_memory
+from denoisplit.network import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.schedule import Schedule
+from denoisplit.training import SplittingTask
+
+SIZES: dict[str, dict[str, int]] = {
+    "paper": {}, "small": {"filters": 32, "latents": 8, "patch": 64},
+}  # fmt: skip
+
+
+def noise_model(seed: int) -> GaussianMixture:
+    """Some mixture of three Gaussians over signals of 0 to 1000."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(9, 4, generator=generator)
+    weight[3:6] += 6
+    return GaussianMixture(weight.numpy(), 0.0, 1000.0, 50.0)
+
+
+def their_likelihood(models: list[GaussianMixture]) -> Any:
+    """CAREamics' noise models of the same weights, from exchange files."""
+    library = careamics()
+    theirs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, model in enumerate(models):
+            path = Path(folder) / f"{number}.npz"
+            path.write_bytes(model.to_bytes())
+            config = types.SimpleNamespace(path=path)
+            theirs.append(library.noise_models.GaussianMixtureNoiseModel(config))
+    for model in theirs:
+        model.requires_grad_(False)
+    likelihood = library.likelihoods.NoiseModelLikelihood(
+        library.noise_models.MultiChannelNoiseModel(theirs)
+    )
+    likelihood.noiseModel.to_device(torch.device("cpu"))
+    likelihood.set_data_stats(torch.full((1, 2, 1, 1), 400.0), torch.full((1, 2, 1, 1), 150.0))
+    return likelihood
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", choices=tuple(SIZES), default="paper")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="1: seconds of the processor")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    sizes = SIZES[given.preset]
+    patch = sizes.get("patch", 128)
+    torch.manual_seed(0)
+    models = [noise_model(k) for k in range(2)]
+    targets = 400 + 150 * torch.randn(given.batch, 2, patch, patch)
+
+    theirs = their_likelihood(models)
+    means = torch.randn(given.batch, 2, patch, patch, requires_grad=True)
+    normalised = (targets - 400) / 150
+
+    def their_nll() -> None:
+        (-theirs.log_likelihood(normalised, {"mean": means}).mean()).backward()
+
+    def our_nll() -> None:
+        raw = means * 150 + 400
+        sum(-m.log_prob(targets[:, k], raw[:, k]).mean() for k, m in enumerate(models)).backward()
+
+    likelihood = side_by_side({"CAREamics": their_nll, "ours": our_nll}, 2 * given.rounds)
+
+    network = peer(patch, filters=sizes.get("filters", 64), latents=sizes.get("latents", 128))
+    network.train()
+    optimiser = torch.optim.Adamax(network.parameters(), lr=1e-4)
+    losses = careamics().losses
+    kl = types.SimpleNamespace(
+        annealing=False, start=0, annealtime=1, current_epoch=0, loss_type="kl"
+    )
+    weights = types.SimpleNamespace(reconstruction_weight=1.0, kl_weight=1.0, kl_params=kl)
+    likelihood_of_theirs = their_likelihood(models)
+
+    def their_step() -> None:
+        x = (targets.sum(1, keepdim=True) - 800) / 212
+        loss = losses.denoisplit_loss(network(x), normalised, weights, None, likelihood_of_theirs)
+        optimiser.zero_grad()
+        loss["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimiser.step()
+
+    settings = settings_from({"structures": [{"name": n, "files": ["-"]} for n in "AB"]})
+    model = VSE(2, **sizes)
+    for name, value in (("input_mean", 800.0), ("input_std", 212.0), ("target_mean", 400.0),
+                        ("target_std", 150.0)):  # fmt: skip
+        getattr(model, name).fill_(value)
+
+    def task(compiled: bool) -> Any:
+        own = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+        if compiled:
+            compile_blocks(own)
+        return SplittingTask(
+            own, models, Superposition("sum", (0.0, 0.0)), settings, Schedule(1, 1)
+        )
+
+    def step(task: Any, precision: str) -> Any:
+        def work() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                loss = task.loss(targets)
+            task.optimiser.zero_grad()
+            loss.total.backward()
+            torch.nn.utils.clip_grad_norm_(task.model.parameters(), 0.5)
+            task.optimiser.step()
+
+        return work
+
+    found = side_by_side({"CAREamics": their_step}, given.rounds)
+    keep_freed_memory()
+    found |= side_by_side(
+        {
+            f"ours, {precision}{', compiled' if compiled else ''}": step(task(compiled), precision)
+            for compiled in (False, True)
+            for precision in ("32", "bf16")
+        }
+        | {"CAREamics, memory kept": their_step},
+        given.rounds,
+    )
+    print(f"{machine()}\n\nnetwork of `{given.preset}`, {given.batch} patches of {patch} px\n")
+    for title, values in (("training step", found), ("likelihood, forward and backward",
+                                                     likelihood)):  # fmt: skip
+        rows = [[n, f"{v:.3f}", f"{values['CAREamics'] / v:.2f}"] for n, v in values.items()]
+        print(table([title, "s", "times CAREamics"], rows))
+
+
+if __name__ == "__main__":
+    main()
