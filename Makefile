@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 CAREAMICS := 0.3.5
+# who uploads the example package, and where the code lies that made it
+GITHUB_USER ?= $(shell git config github.user)
 # set in the shell of the caller, these would lead imports past the environment
 unexport PYTHONPATH PYTHONHOME
 
@@ -26,8 +28,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole way on simulated images, into demo/ (minutes); goes on where it stopped
 	$(BIN)/denoisplit demo -o demo
 
-example: $(READY)  ## a finished package of simulated images, example/package.zip, and its check
-	$(BIN)/denoisplit demo -o example --about rdf_templates/example.yaml
+example: $(READY)  ## a finished package of simulated images, and its check: GITHUB_USER=you GIT_REPO=https://...
+	@test -n "$(GITHUB_USER)" -a -n "$(GIT_REPO)" || { echo "a package has a maintainer: make example GITHUB_USER=you GIT_REPO=https://..." >&2; exit 2; }
+	@mkdir -p example
+	@{ cat rdf_templates/example.yaml; echo "maintainers: [{github_user: $(GITHUB_USER)}]"; echo "git_repo: $(GIT_REPO)"; } > example/about.new
+	@cmp -s example/about.new example/about.yaml || { mv example/about.new example/about.yaml; rm -f example/package.zip; }
+	$(BIN)/denoisplit demo -o example --about example/about.yaml
 	$(BIN)/denoisplit check example/package.zip
 
 test: $(READY)  ## the quick tests (minutes); DENOISPLIT_TEST_DATA names the folder of test images

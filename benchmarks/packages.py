@@ -4,7 +4,8 @@
 
 Exports RUN twice, with the halo that was measured and with one beyond which nothing is seen, and
 predicts an image of SIDE px, made of the run's own test image by reflection, as a whole and in
-blocks. Prints a table in Markdown; the numbers in README.md are from here.
+blocks. Looks whether the addressed noise of blocks is that of the whole, bit for bit. Prints a
+table in Markdown; the numbers in docs/packages.md are from here.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
+import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
 from denoisplit_zoo.client import bioimageio
 
 from denoisplit.halo import EXACT
-from denoisplit.run import load
+from denoisplit.posterior import channel_keys, content_keys, normal_table, standard_normal
+from denoisplit.run import Run, load
 
 
 def predicted(folder: Path, blocks: bool) -> tuple[float, float]:
@@ -44,6 +48,36 @@ def predicted(folder: Path, blocks: bool) -> tuple[float, float]:
     return time.perf_counter() - start, peak * 1024 / 1e9
 
 
+def noise(run: Run, image: npt.NDArray[np.float32]) -> list[torch.Tensor]:
+    """eps (Z, h, w) of each level of the first sample of an image (Y, X)."""
+    network = run.config.settings.network
+    keys = content_keys(
+        torch.from_numpy(np.ascontiguousarray(image))[None],
+        levels=network.levels, quantum=run.config.facts.content_quantum,
+    )  # fmt: skip
+    return [
+        standard_normal(key[0], channel_keys(0, 0, i, network.latents), normal_table())
+        for i, key in enumerate(keys)
+    ]
+
+
+def same_noise(run: Run, image: npt.NDArray[np.float32], tile: int, halo: int) -> bool:
+    """Whether every block at a multiple of what is kept has the noise of the whole there."""
+    whole, kept = noise(run, image), tile - 2 * halo
+    starts = range(0, len(image) - tile + 1, kept)
+    for y in starts:
+        for x in starts:
+            block = noise(run, image[y : y + tile, x : x + tile])
+            for level, (a, b) in enumerate(zip(whole, block, strict=True)):
+                step = 2 ** (level + 1)  # px of a latent pixel
+                around, side = halo // step, kept // step
+                top, left = y // step + around, x // step + around
+                inner = b[:, around : around + side, around : around + side]
+                if not torch.equal(a[:, top : top + side, left : left + side], inner):
+                    return False
+    return True
+
+
 def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) -> str:
     """One line of the table: one package."""
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +87,8 @@ def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) 
         image = np.load(io.BytesIO(contents.files["test_input.npy"]))[0, 0]
         used = contents.description["outputs"][0]["axes"][-1]["halo"]
         more = [(0, side - n) for n in image.shape]
-        tifffile.imwrite(folder / "image.tif", np.pad(image, more, mode="symmetric"))
+        large = np.pad(image, more, mode="symmetric")
+        tifffile.imwrite(folder / "image.tif", large)
         measured, results = {}, {}
         for blocks in (False, True):
             with get_context("spawn").Pool(1) as pool:  # memory is counted from the start
@@ -64,10 +99,11 @@ def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) 
         core = len(image) - 2 * used
         inside = np.s_[:, used : side - core - used, used : side - core - used]
         difference = np.abs(results[True] - results[False])[inside].max() / np.ptp(image)
+        same = same_noise(load(run, device="cpu"), large, len(image), used)
         cells = [f"{len(image)}, {used}"]
         for blocks in (False, True):
             cells += [f"{measured[blocks][0]:.0f}", f"{measured[blocks][1]:.2f}"]
-        return f"| {' | '.join([*cells, f'{difference:.1e}'])} |"
+        return f"| {' | '.join([*cells, f'{difference:.1e}', 'yes' if same else 'NO'])} |"
 
 
 def main() -> None:
@@ -80,8 +116,11 @@ def main() -> None:
     stride = load(given.run, device="cpu").model.stride
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
           f"{given.side} x {given.side} px, {given.samples} samples\n")  # fmt: skip
-    print("| tile, halo (px) | whole, s | whole, GB | blocks, s | blocks, GB | difference |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print(
+        "| tile, halo (px) | whole, s | whole, GB | blocks, s | blocks, GB | difference "
+        "| same noise |"
+    )
+    print("|---|---|---|---|---|---|---|", flush=True)
     print(row(given.run, given.side, given.samples, None, None), flush=True)
     exact = EXACT * stride
     print(row(given.run, given.side, given.samples, 3 * exact // stride * stride, exact))

@@ -14,6 +14,7 @@ _LAZY = {
     "Sampling": "prediction",
     "compare": "reproduction.compare",
     "evaluate": "commands.evaluate",
+    "figure": "commands.figure",
     "fit_noise_model": "commands.noise_model",
     "load": "run",
     "predict": "commands.predict",
@@ -26,6 +27,7 @@ __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
     from denoisplit.commands.evaluate import evaluate as evaluate
+    from denoisplit.commands.figure import figure as figure
     from denoisplit.commands.noise_model import fit_noise_model as fit_noise_model
     from denoisplit.commands.predict import predict as predict
     from denoisplit.commands.predict import predict_image as predict_image

@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from denoisplit import __version__
+from denoisplit.arguments_figure import figure_arguments
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 EXIT_BAD_INPUT = 2
@@ -240,13 +241,18 @@ def build_parser() -> argparse.ArgumentParser:
     reproduce = command("reproduce", "figures of the paper, on images at hand", config=False)
     reproduce.add_argument(
         "items", nargs="+", metavar="ITEM",
-        help="S1: three routes to the noise model, on --structure; T1 to T9 or all: rows of the "
-        "tables, on the public data in --data",
+        help="T1 to T9 or all: rows of the tables, and figures, on the public data in --data; S1: "
+        "three routes to the noise model, EQ: Eq. 3 against Eq. 4, on --structure or on tasks; S2: "
+        "denoisers beside them",
     )  # fmt: skip
     reproduce.add_argument("--data", metavar="DIR", help="folder of the downloads")
     reproduce.add_argument(
         "--system", dest="systems", nargs="+", metavar="SYSTEM",
         help=f"of the tables: {', '.join(SPLITTING)} (default: all of them)",
+    )  # fmt: skip
+    reproduce.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="trainings at a time (default: one per GPU, else one)",
     )  # fmt: skip
     reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
@@ -276,6 +282,9 @@ def build_parser() -> argparse.ArgumentParser:
     _noise(compare, unit="the pooled standard deviation of the training frames")
     compare.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     compare.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+
+    figure = command("figure", "a figure of the paper from finished runs", config=False)
+    figure_arguments(figure, _Structures)
 
     about = "public data of the paper"
     data = commands.add_parser("data", help=about, description=about)

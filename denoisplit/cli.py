@@ -146,6 +146,15 @@ def _compare(options: dict[str, Any]) -> None:
     sys.stdout.write(f"{text}pictures: {options['output']}/{PAGE}\n")
 
 
+def _figure(options: dict[str, Any]) -> None:
+    _need(options, "figure", output="-o FILE")
+    from denoisplit.commands.figure import figure
+
+    if "crop" in options:
+        options["crop"] = tuple(options["crop"])
+    sys.stdout.write(f"{figure(**options)}\n")
+
+
 def _export(options: dict[str, Any]) -> None:
     _need(options, "export", run="RUN", output="-o PACKAGE.zip")
     from denoisplit_zoo import export
@@ -189,6 +198,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "reproduce": _reproduce,
     "data check": _check_data,
     "compare": _compare,
+    "figure": _figure,
     "export": _export,
     "check": _check,
     "import": _import,

@@ -10,18 +10,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoisplit.errors import InputError
-from denoisplit.presets import paper_preset, small_preset, system_preset
+from denoisplit.presets import merged, paper_preset, small_preset, system_preset
 from denoisplit.systems import SYSTEMS
 
 FORMAT_VERSION = 1
+MIXED = "mixed"  # the denoiser of the mixed input
 
 Model = TypeVar("Model", bound=BaseModel)
 
-System = Literal["denoisplit", "altered_musplit", "musplit", "hdn"]
+System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
 Preset = Literal["default", "small", "paper"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
@@ -100,7 +100,8 @@ class ObjectiveSettings(_Frozen):
     kl_form: Literal["eq3", "eq4"] = "eq4"
     free_bits: NotNegative = 1.0  # nat per sample and level
     closed_form: bool = False
-    monitor: Literal["loss", "data"] = "loss"  # R + KL, or R alone as in the published runs
+    # R + KL, R alone, or the PSNR of the noisy targets, on validation frames
+    monitor: Literal["loss", "data", "psnr"] = "loss"
 
 
 class DataSettings(_Frozen):
@@ -110,12 +111,14 @@ class DataSettings(_Frozen):
     pairing: Pairing = "co-registered"
     synthetic_poisson: NotNegative = 0.0  # f, raw intensity per event; 0 for none
     synthetic_gaussian: NotNegative = 0.0  # level: in units of the pooled std
+    gaussian_sigma: NotNegative | None = None  # raw intensity, in place of the level
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = None
     split: Literal["auto", "rounded", "spread", "truncated", "threes"] = (
         "auto"  # see `data.splits.rule_for`
     )
     augment: bool = True  # flips and rotations
     crop_candidates: Positive = 1  # places drawn for a crop; that of most contrast is taken
+    binned_crops: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share, see `data.binning`
 
 
 class TrainingSettings(_Frozen):
@@ -140,6 +143,15 @@ class TrainingSettings(_Frozen):
         if self.schedule == "cosine" and self.max_steps is None:
             raise ValueError("schedule cosine needs max_steps")
         return self
+
+
+class DenoiserSettings(_Frozen):
+    """The denoisers before a splitter (hdn_musplit): of each structure and of the mixed input."""
+
+    samples: Annotated[int, Field(ge=2)] = 50  # whose mean is split
+    network: NetworkSettings = NetworkSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
 
 
 class NoiseModelSettings(_Frozen):
@@ -202,6 +214,24 @@ class Settings(_Frozen):
     noise_model_fit: NoiseModelSettings = NoiseModelSettings()
     n2v: N2VSettings = N2VSettings()
     prediction: PredictionSettings = PredictionSettings()
+    denoiser: DenoiserSettings | None = None  # of system hdn_musplit alone
+
+    @model_validator(mode="after")
+    def _chain_is_whole(self) -> Settings:
+        if SYSTEMS[self.system].denoised != (self.denoiser is not None):
+            raise ValueError(f"settings of denoisers with system hdn_musplit, not {self.system}")
+        if self.denoiser is None:
+            return self
+        if self.network.planes == 1:
+            raise ValueError("network.planes of 2 or more: the splitter of hdn_musplit has context")
+        if self.data.pairing == "unrelated":
+            raise ValueError(
+                "data.pairing in-order or co-registered: whole mixed images are denoised, which "
+                "crops of unrelated cells are no part of"
+            )
+        if MIXED in (name.lower() for name in self.names):
+            raise ValueError(f"structures that are not named {MIXED!r}, as the mixed input is")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
@@ -219,7 +249,7 @@ class Settings(_Frozen):
         if self.network.planes > 1 and not SYSTEMS[self.system].context:
             raise ValueError(
                 f"network.planes {self.network.planes} with system {self.system}: "
-                "only musplit sees context"
+                "only musplit and hdn_musplit see context"
             )
         expected = SYSTEMS[self.system].structures
         if expected not in (None, len(self.structures)):
@@ -285,18 +315,13 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
         base = small_preset()
     elif preset == "paper":
         base = paper_preset(count)
-    base = _merged(base, system_preset(values.get("system"), preset, count))
-    return parse(Settings, _merged(base, values), where)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, group by group."""
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        both = isinstance(value, dict) and isinstance(inner, dict)
-        merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
-    return merged
+    base = merged(base, system_preset(values.get("system"), preset, count))
+    training = values.get("training")
+    if "denoiser" in base and isinstance(training, dict) and "max_steps" in training:
+        # a number of steps is that of every network
+        steps = {"max_steps": training["max_steps"]}
+        base = merged(base, {"denoiser": {"training": steps}})
+    return parse(Settings, merged(base, values), where)
 
 
 def parse(model: type[Model], values: Any, where: str | Path) -> Model:
@@ -315,36 +340,3 @@ def parse(model: type[Model], values: Any, where: str | Path) -> Model:
             ) from None
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise InputError(where, found, message, "change or remove it") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"key {key} is given twice")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping from a file, read without executing anything.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, no YAML, or no mapping.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # a safe one
-    except OSError as error:
-        raise InputError(
-            path, error.strerror or "unreadable", "a YAML file", "check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(path, f"no YAML ({line})", "a YAML mapping", "correct it") from None
-    if not isinstance(values, dict):
-        raise InputError(path, type(values).__name__, "a YAML mapping", "write key: value lines")
-    return values

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from denoisplit.network import VSE, Gaussian
+from denoisplit.network import VSE, DenoisedVSE, Gaussian
 from denoisplit.network.blocks import Gate, Merge, ResBlock
 from denoisplit.network.context import centre_crop
 from denoisplit.network.decoder import Level, ToGaussian, TopLevel
@@ -45,10 +45,12 @@ def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
     fast.encoder = _Encoder(fast.encoder, decoder.top, levels, dtype)  # type: ignore[assignment]
     decoder.top = _Top(decoder.top, dtype)  # type: ignore[assignment]
     decoder.levels = nn.ModuleList(_Level(level, dtype) for level in levels)
-    for part in (fast.encoder, decoder, fast.final):
+    parts: tuple[nn.Module, ...] = (fast.encoder, decoder, fast.final, fast.output)
+    for part in parts:
         _fold(part)
-    for part in (fast.encoder, decoder, fast.final, fast.output):
         part.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if isinstance(fast, DenoisedVSE) and fast.denoiser is not None:
+        fast.denoiser = inference_form(fast.denoiser, dtype)
     return fast
 
 
@@ -75,7 +77,8 @@ class _Block(nn.Module):
 
     def __init__(self, block: ResBlock) -> None:
         super().__init__()
-        norm, _, conv, _, second, _, last, _, *gate = cast("list[Any]", list(block.body))
+        layers: list[Any] = list(block.body)
+        norm, _, conv, _, second, _, last, _, *gate = layers
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         self.register_buffer("scale", scale[:, None, None])
         self.register_buffer("shift", (norm.bias - norm.running_mean * scale)[:, None, None])
@@ -88,7 +91,8 @@ class _Block(nn.Module):
         h = self.conv(nn.functional.elu(h, inplace=True))
         h = self.last(nn.functional.elu(h, inplace=True))
         if self.gate is None:
-            return x + h
+            out: Tensor = x + h
+            return out
         a, b = self.gate(h).chunk(2, dim=1)
         return torch.addcmul(x, nn.functional.elu(a), torch.sigmoid(b))
 

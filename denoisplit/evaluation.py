@@ -17,7 +17,7 @@ from denoisplit.calibration import (
 )
 from denoisplit.config import CalibrationForm
 from denoisplit.data.noise import SyntheticNoise
-from denoisplit.data.prepare import observe
+from denoisplit.data.prepare import TrainingData, observe
 from denoisplit.data.splits import Group
 from denoisplit.data.superposition import Superposition
 from denoisplit.engine import inference_form
@@ -60,7 +60,24 @@ class Scenes:
         seed: int,
         part: str,
     ) -> None:
-        noisy = observe(truth, noise, seed=seed, part=part)
+        self._set(truth, observe(truth, noise, seed=seed, part=part), noise, superposition)
+
+    @classmethod
+    def of_training(cls, data: TrainingData, part: str) -> Scenes:
+        """The validation or test frames of a training, with the very noise that it has them with.
+
+        Parameters
+        ----------
+        data : TrainingData
+        part : {"validation", "test"}
+        """
+        scenes = cls.__new__(cls)
+        scenes._set(getattr(data.clean, part), getattr(data, part), data.noise, data.superposition)
+        return scenes
+
+    def _set(
+        self, truth: Group, noisy: Group, noise: SyntheticNoise, superposition: Superposition
+    ) -> None:
         clean = [[image.astype(np.float32) for image in frames] for frames in truth]
         if noise.clip is not None:
             limit = np.float32(noise.clip)

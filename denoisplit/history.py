@@ -20,7 +20,7 @@ from denoisplit.progress import Bar, logger
 
 COLUMNS = (
     "epoch", "step", "train_loss", "train_data", "train_kl", "val_loss", "val_data", "val_kl",
-    "learning_rate", "skipped_steps", "seconds",
+    "val_psnr", "learning_rate", "skipped_steps", "seconds",
 )  # fmt: skip
 
 

@@ -203,6 +203,36 @@ def noise_correlation(error: Frame, noise: Frame) -> float | None:
     return float(np.vdot(e, n) / math.sqrt(np.vdot(e, e) * np.vdot(n, n)))
 
 
+def noise_left(error: Frame, noise: Frame) -> float | None:
+    """Share of the input's noise that is left in a prediction: slope of its error on that noise.
+
+    1 is what plain regression on noisy targets keeps, whose best answer to an input that is the
+    mean of the noisy targets is the structure plus all of the input's noise (paper, section on the
+    KL). 0 is a prediction whose errors have nothing to do with the noise.
+
+    Parameters
+    ----------
+    error : ndarray, (Y, X)
+        Prediction minus truth.
+    noise : ndarray, (Y, X)
+        Of the input as the mean of the structures, in the unit of the error.
+
+    Returns
+    -------
+    float or None
+        None for a noise-free input.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ or a value is not finite.
+    """
+    e, n = _pair(error, noise)
+    e, n = e - e.mean(), n - n.mean()
+    power = float(np.vdot(n, n))
+    return float(np.vdot(e, n)) / power if power > 0 else None
+
+
 def blur(frame: Frame, sigma: float) -> NDArray[np.float64]:
     """Gaussian blur of one frame (Y, X), sigma in px, borders reflected: the plainest denoiser."""
     from scipy.ndimage import gaussian_filter

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.network import VSE
+from denoisplit.network import VSE, DenoisedVSE
 from denoisplit.posterior import (
     RunningMoments,
     addressed_noise,
@@ -114,7 +114,8 @@ def predict_frame(
     tile, halo : int
         Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
         the total stride. A halo of 240 makes tiles exact. A network with context has but one way,
-        whatever is said here: patches of its own side, of which the middle half is kept.
+        whatever is said here: patches of its own side, of which the middle half is kept. Behind a
+        denoiser it splits what `denoised` returns.
     on_tile : callable, optional
         Called with (tiles done, tiles in all).
 
@@ -123,6 +124,9 @@ def predict_frame(
     ValueError
         If the frame is no plane, or the halo is off the stride.
     """
+    if isinstance(model, DenoisedVSE):
+        frame = denoised(model, frame, sampling, on_tile=_half(on_tile, 0))
+        on_tile = _half(on_tile, 1)
     tiling = Tiling(model, frame, tile=tile, halo=halo)
     shape = (model.structures, *frame.shape)
     mean = np.empty(shape, dtype=np.float32)
@@ -137,6 +141,43 @@ def predict_frame(
         if on_tile is not None:
             on_tile(done, len(tiling.cores))
     return Prediction(mean, std, kept)
+
+
+def denoised(
+    model: DenoisedVSE,
+    frame: Frame,
+    sampling: Sampling,
+    *,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> Array:
+    """What a network behind a denoiser splits: the mean of the denoiser's own samples, (Y, X).
+
+    Their seed is that of the samples to come, so one seed is one result; a preview (no samples) is
+    one of the denoiser too. The spread of the denoiser's samples is not passed on.
+
+    Raises
+    ------
+    ValueError
+        If the denoiser was left out.
+    """
+    if model.denoiser is None:
+        raise ValueError("the splitter alone: it takes denoised images, see `denoisplit.load`")
+    samples = model.denoiser_samples if sampling.samples else 0
+    found = predict_frame(
+        model.denoiser, frame, Sampling(samples, sampling.seed, sampling.antithetic),
+        tile=model.denoiser_tile, halo=model.denoiser_halo, on_tile=on_tile,
+    )  # fmt: skip
+    mean: Array = found.mean[0]
+    return mean
+
+
+def _half(
+    on_tile: Callable[[int, int], None] | None, number: int
+) -> Callable[[int, int], None] | None:
+    """Progress of the first (0) or second (1) of two passes over a frame."""
+    if on_tile is None:
+        return None
+    return lambda done, tiles: on_tile(number * tiles + done, 2 * tiles)
 
 
 def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:

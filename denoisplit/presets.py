@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+# of HDN, and of muSplit where it has five planes
+SHORT = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, group by group."""
+    found = dict(base)
+    for key, value in over.items():
+        inner = found.get(key)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        found[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+    return found
+
 
 def small_preset() -> dict[str, Any]:
     """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch."""
@@ -55,15 +68,16 @@ def paper_preset(structures: int) -> dict[str, Any]:
 
 def system_preset(system: str | None, preset: str, structures: int) -> dict[str, Any]:
     """What a system has otherwise than denoiSplit, over the preset."""
-    if system == "musplit":
-        return {
+    if system in ("musplit", "hdn_musplit"):
+        own: dict[str, Any] = {
             "network": {"planes": 3, "patch": 64},
             # its KL has the weight 1 against a data term that is a mean over structures
             "objective": {"kl_form": "eq3", "free_bits": 0.0, "beta": float(structures)},
         }
+        return merged(own, _chain(preset)) if system == "hdn_musplit" else own
     if system != "hdn":
         return {}
-    own: dict[str, Any] = {
+    own = {
         "network": {"variance": "exp", "log_variance_max": None},
         "objective": {"closed_form": True},
     }
@@ -73,5 +87,18 @@ def system_preset(system: str | None, preset: str, structures: int) -> dict[str,
         "filters": 32, "latents": 32, "levels": 6, "blocks_per_level": 5, "final_blocks": 5,
         "dropout": 0.2,
     }  # fmt: skip
-    own["training"] = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
+    own["training"] = dict(SHORT)
     return own
+
+
+def _chain(preset: str) -> dict[str, Any]:
+    """What the splitter of HDN(+)muSplit has otherwise than muSplit, and its denoisers."""
+    base = {"small": small_preset(), "paper": paper_preset(1)}.get(preset, {})
+    denoiser = merged(base, system_preset("hdn", preset, 1))
+    groups = {key: denoiser[key] for key in ("network", "objective", "training") if key in denoiser}
+    if preset == "small":  # images of a few hundred px have no context of 1024
+        return {"objective": {"monitor": "psnr"}, "denoiser": groups | {"samples": 8}}
+    return {
+        "network": {"planes": 5}, "objective": {"monitor": "psnr"}, "training": dict(SHORT),
+        "denoiser": groups,
+    }  # fmt: skip

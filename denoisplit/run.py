@@ -17,23 +17,26 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from denoisplit.atomic import write_bytes, write_json, write_text
-from denoisplit.config import FORMAT_VERSION, RunConfig, Settings, parse, read_yaml
+from denoisplit.config import FORMAT_VERSION, MIXED, RunConfig, Settings, parse
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.halo import EXACT, SAME, chosen
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.settings_file import read_yaml
 from denoisplit.systems import SYSTEMS
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY = "metrics.json", "history.csv"
-NOISE_MODELS, CHECKPOINTS = "noise_models", "checkpoints"
+NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers"
 
 
 def build_network(settings: Settings) -> VSE:
     """The untrained network of some settings."""
     network = VSE if settings.network.planes == 1 else ContextVSE
+    if SYSTEMS[settings.system].denoised:
+        network = DenoisedVSE
     return network(
         len(settings.structures),
         log_variance=not SYSTEMS[settings.system].noise_models,
@@ -129,8 +132,21 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
             )  # fmt: skip
     scalars = {name: float(calibration[name]) for name in names}
     errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model)
+    if isinstance(model, DenoisedVSE):
+        put_behind_denoiser(model, path, config.settings)
     ready_to_predict(model, device)
     return Run(path, config, model, scalars, errors)
+
+
+def put_behind_denoiser(model: DenoisedVSE, path: Path, settings: Settings) -> None:
+    """Put the denoiser of the mixed input, a run inside the run, before a splitter."""
+    if settings.denoiser is None:
+        raise ValueError(f"{path}: settings without denoisers")
+    denoiser = load(path / DENOISERS / MIXED, device="cpu")
+    model.behind(
+        denoiser.model, samples=settings.denoiser.samples,
+        tile=denoiser.config.settings.prediction.tile, halo=denoiser.halo,
+    )  # fmt: skip
 
 
 def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:

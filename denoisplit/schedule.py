@@ -1,4 +1,4 @@
-"""Epochs and steps of a training, and the seed of every step."""
+"""When a training does what, and with which random numbers."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ class System:
     noise_models: bool  # in the data term; else a Gaussian whose log-variance is predicted
     structures: int | None = None  # the only number that it takes
     context: bool = False  # may have further input planes
+    denoised: bool = False  # takes images that other networks have denoised
 
 
 PAPER = "Ashesh and Jug 2024"
@@ -23,5 +24,12 @@ SYSTEMS = {
     "altered_musplit": System("Altered muSplit", f"Altered muSplit, {PAPER}", noise_models=False),
     "musplit": System("muSplit", "muSplit, Ashesh et al. 2023", noise_models=False, context=True),
     "hdn": System("HDN", "HDN, Prakash et al. 2021", noise_models=True, structures=1),
+    "hdn_musplit": System(
+        "HDN(+)muSplit",
+        f"HDN, Prakash et al. 2021, then muSplit, {PAPER}",
+        noise_models=False,
+        context=True,
+        denoised=True,
+    ),
 }
 SPLITTING = tuple(name for name, system in SYSTEMS.items() if system.structures is None)

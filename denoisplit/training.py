@@ -7,29 +7,29 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from denoisplit.checkpoints import AtomicCheckpoints, move_state, read_checkpoint
 from denoisplit.config import Settings
-from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.superposition import Superposition
 from denoisplit.engine import compile_blocks
 from denoisplit.errors import InputError
 from denoisplit.history import History, quiet
+from denoisplit.loaders import loaders
 from denoisplit.network import VSE, ContextVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
 from denoisplit.parallel import Team, team
 from denoisplit.progress import bar
-from denoisplit.schedule import Schedule, schedule, step_seed
+from denoisplit.schedule import Schedule, step_seed
 from denoisplit.systems import SYSTEMS
+from denoisplit.target_psnr import TargetPsnr
 
 LAST = "last.ckpt"
 MAX_SKIPPED_IN_A_ROW = 20
@@ -47,13 +47,16 @@ class Fitted:
 
 
 class SplittingTask(L.LightningModule):
-    """Network, data term and schedule of one training; batches are raw targets (B, C, P, P)."""
+    """Network, data term and schedule of one training; batches are raw targets (B, C, P, P).
+
+    Without a superposition the input comes with them, as the last of C + 1 images.
+    """
 
     def __init__(
         self,
         model: VSE,
         noise_models: Sequence[GaussianMixture],
-        superposition: Superposition,
+        superposition: Superposition | None,
         settings: Settings,
         plan: Schedule,
         who: Team = Team(),  # noqa: B008  # frozen
@@ -68,16 +71,26 @@ class SplittingTask(L.LightningModule):
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._moments: list[Tensor] = []
+        self.psnr = TargetPsnr()
         training = settings.training
         self.optimiser = torch.optim.Adamax(model.parameters(), lr=training.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=0.5, patience=training.plateau_patience, min_lr=1e-12
+            self.optimiser,
+            mode=self.better,
+            factor=0.5,
+            patience=training.plateau_patience,
+            min_lr=1e-12,
         )
 
     @property
     def monitor(self) -> str:
         """Name of the monitored value."""
         return f"val_{self.settings.objective.monitor}"
+
+    @property
+    def better(self) -> Literal["min", "max"]:
+        """Which end of the monitored values is the better one."""
+        return "max" if self.settings.objective.monitor == "psnr" else "min"
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The learning rate is set by the task itself, so that a resumed run has the same."""
@@ -89,8 +102,7 @@ class SplittingTask(L.LightningModule):
         With context they are (B, C, n, P, P): all planes are superposed, the first is the target.
         """
         model, objective = self.model, self.settings.objective
-        raw = targets.sum(dim=1) * self.superposition.scale + self.superposition.shift
-        raw, targets = (raw, targets[:, :, 0]) if targets.ndim == 5 else (raw[:, None], targets)
+        raw, targets = self.pairs(targets)
         # every process draws for the whole batch and takes its own: eps of a crop is that of one
         n, who = len(targets), self.who if self.training else Team()
         eps = [
@@ -100,6 +112,8 @@ class SplittingTask(L.LightningModule):
         output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
+            if not model.training:
+                self.psnr.add(model.normalise_targets(targets), means)
             if not SYSTEMS[self.settings.system].noise_models:
                 log_variance = output[:, model.structures :]
                 nll = gaussian_nll(model.normalise_targets(targets), means, log_variance)
@@ -115,6 +129,15 @@ class SplittingTask(L.LightningModule):
                 free_bits=objective.free_bits,
                 closed_form=objective.closed_form,
             )
+
+    def pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw input planes (B, n, P, P) and raw targets (B, C, P, P) of a batch."""
+        if self.superposition is None:
+            raw, targets = batch[:, -1], batch[:, :-1]
+        else:
+            raw, targets = batch.sum(dim=1), batch
+            raw = raw * self.superposition.scale + self.superposition.shift
+        return (raw, targets[:, :, 0]) if batch.ndim == 5 else (raw[:, None], targets)
 
     def _warmth(self) -> float:
         """Share of beta that counts: from 0 up, over the first steps of a training with warm-up."""
@@ -159,6 +182,10 @@ class SplittingTask(L.LightningModule):
         loss = self.loss(batch)
         for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
             self.log(f"val_{label}", value, batch_size=len(batch), sync_dist=self.who.size > 1)
+
+    def on_validation_epoch_end(self) -> None:
+        """PSNR of the whole epoch."""
+        self.log("val_psnr", self.psnr.of_epoch())
 
     def configure_gradient_clipping(
         self,
@@ -237,39 +264,26 @@ def fit(
     InputError
         If the training diverges, or a checkpoint cannot be written.
     """
-    crops = RandomCrops(
-        data.training,
-        patch=settings.network.patch,
-        seed=settings.seed,
-        independent=settings.data.pairing == "unrelated",
-        augment=settings.data.augment,
-        candidates=settings.data.crop_candidates,
-        planes=settings.network.planes,
-    )
-    plan, who = schedule(settings, crops.per_epoch), team()
-    batch = settings.training.batch
-    own = who.share(batch)
-    numbers = EpochSampler(plan.steps_per_epoch * batch, share=own, rank=who.rank, size=who.size)
-    train_loader = DataLoader(crops, batch_size=own, sampler=numbers)
-    val_loader = DataLoader(
-        GridPatches(data.validation, patch=settings.network.patch, planes=settings.network.planes),
-        batch_size=batch,
-    )
+    who = team()
+    batches = loaders(data, noise_models, settings, who)
+    plan = batches.plan
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
     if settings.training.compile:
         compile_blocks(model)
-    task = SplittingTask(model, noise_models, data.superposition, settings, plan, who)
+    superposition = data.superposition if data.mixed is None else None
+    task = SplittingTask(model, noise_models, superposition, settings, plan, who)
     last = ModelCheckpoint(
         checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
         enable_version_counter=False,
     )  # fmt: skip
     best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=task.monitor, save_weights_only=True,
-        save_on_train_epoch_end=True, enable_version_counter=False,
+        checkpoints, filename="best", monitor=task.monitor, mode=task.better,
+        save_weights_only=True, save_on_train_epoch_end=True, enable_version_counter=False,
     )  # fmt: skip
     stop = EarlyStopping(
-        task.monitor, min_delta=1e-6, patience=settings.training.early_stop_patience,
-        check_on_train_epoch_end=True, check_finite=False,
+        task.monitor, mode=task.better, min_delta=1e-6,
+        patience=settings.training.early_stop_patience, check_finite=False,
+        check_on_train_epoch_end=True,
     )  # fmt: skip
     found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
     if found:
@@ -295,7 +309,7 @@ def fit(
         try:
             # weights_only: a checkpoint is data, never code
             trainer.fit(
-                task, train_loader, val_loader, weights_only=True,
+                task, batches.training, batches.validation, weights_only=True,
                 ckpt_path=found,
             )  # fmt: skip
         except SystemExit:  # what Lightning makes of Ctrl-C

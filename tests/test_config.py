@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from denoisplit.config import Settings, parse, read_yaml, settings_from
+from denoisplit.config import Settings, parse, settings_from
 from denoisplit.errors import InputError
+from denoisplit.settings_file import read_yaml
 
 TWO = [{"name": "ER", "files": ["er.tif"]}, {"name": "MT", "files": ["mt.tif"]}]
 
@@ -77,7 +78,9 @@ def test_musplit_sees_context_and_has_its_own_kl() -> None:
     assert small.training == settings(preset="small").training
     wide = {"system": "musplit", "structures": TWO, "network": {"planes": 6}}
     assert "too many for 4 levels" in refusal(wide)
-    assert "only musplit sees context" in refusal({"structures": TWO, "network": {"planes": 3}})
+    assert "only musplit and hdn_musplit see context" in refusal(
+        {"structures": TWO, "network": {"planes": 3}}
+    )
     lean = {"planes": 3, "context": "lean", "patch": 40}
     assert "total stride 16" in refusal({**wide, "network": lean})
 

@@ -441,9 +441,44 @@ def test_a_constant_image_has_noise_that_differs_inside_a_cell(value: float) -> 
         assert middle.unique().numel() == n * n
         # the cells themselves repeat where nothing within reach differs
         assert torch.equal(key[0, n : 2 * n, n : 2 * n], middle)
-    eps = field(content_keys(frame, levels=LEVELS, quantum=1.0)[0][0, 16:24, 16:24], channels=512)
-    # 64 places, 512 channels: independent noise
-    independent(eps.transpose(1, 2, 0).reshape(64, 512))
+
+
+def cell(value: float, level: int, **address: int) -> NDArray[np.float64]:
+    """eps (Z, n, n) of one cell inside a constant image, where every cell has the same."""
+    frame = torch.full((1, 5 * STRIDE, 5 * STRIDE), value)
+    n = STRIDE >> (level + 1)
+    key = content_keys(frame, levels=LEVELS, quantum=1.0)[level][0, 2 * n : 3 * n, 2 * n : 3 * n]
+    return field(key, level=level, **address)
+
+
+@pytest.mark.parametrize("value", [0.0, 65_535.0])
+def test_noise_inside_the_cell_of_a_constant_image_is_white(value: float) -> None:
+    """What repeats from cell to cell is independent noise of its own: over places and channels."""
+    eps = cell(value, 0, channels=4096)
+    for power, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        deviation = (eps**power).mean() - expected
+        assert abs(deviation) < SIGMAS * math.sqrt(variance / eps.size) + (power == 4) * 2e-3
+    flat = np.sort(eps, axis=None)
+    cdf = torch.special.ndtr(torch.from_numpy(flat)).numpy()
+    distance = np.abs(cdf - (np.arange(flat.size) + 0.5) / flat.size).max()
+    assert distance < 2.7 / math.sqrt(flat.size) + 2.0**-TABLE_BITS
+    for lag in range(1, 8):
+        assert abs(correlation(eps[:, :, :-lag], eps[:, :, lag:])) < SIGMAS
+        assert abs(correlation(eps[:, :-lag], eps[:, lag:])) < SIGMAS
+    power = (np.abs(np.fft.fft2(eps)) ** 2).mean(axis=0) / 64  # of each frequency: mean 1
+    assert (np.abs(power - 1) < SIGMAS * math.sqrt(2 / 4096)).all()
+    places = eps.reshape(4096, 64)
+    independent(places.T)
+    independent(places.reshape(128, 2048))  # groups of channels
+
+
+@pytest.mark.parametrize("value", [0.0, 65_535.0])
+def test_samples_seeds_and_levels_of_a_constant_image_are_independent(value: float) -> None:
+    for name in ("draw", "seed"):
+        rows = [cell(value, 0, channels=64, **{name: i}).ravel() for i in range(20)]
+        independent(np.stack(rows))
+    levels = [cell(value, level, channels=512).reshape(512, -1).T for level in range(LEVELS)]
+    independent(np.concatenate(levels))  # 64 + 16 + 4 + 1 places
 
 
 def test_a_sparse_image_repeats_hardly_a_key() -> None:

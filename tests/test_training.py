@@ -24,7 +24,7 @@ import yaml
 
 from denoisplit import training
 from denoisplit.cli import main
-from denoisplit.commands.train import initial_network
+from denoisplit.commands.train_network import initial_network
 from denoisplit.config import Settings, settings_from
 from denoisplit.data.patches import RandomCrops
 from denoisplit.data.prepare import TrainingData, prepare

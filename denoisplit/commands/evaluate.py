@@ -81,19 +81,13 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     prediction = run.config.settings.prediction
     sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
-    noise_given = synthetic_poisson is not None or synthetic_gaussian is not None
-    _check_combination(structures, truth, mixed, noise_given=noise_given)
-    scenes: Scenes
+    scenes = known_scenes(
+        run, structures, truth=truth, mixed=mixed, synthetic_poisson=synthetic_poisson,
+        synthetic_gaussian=synthetic_gaussian, seed=seed,
+    )  # fmt: skip
     if truth is None:
-        data = run.config.settings.data
-        scenes = _noisy_scenes(
-            run, structures or {}, seed,
-            data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
-            data.synthetic_gaussian if synthetic_gaussian is None else synthetic_gaussian,
-        )  # fmt: skip
         reference = "noise-free" if scenes.has_truth else "the recorded, noisy images"
     else:
-        scenes = _recorded_scenes(run, structures, truth, mixed)
         to = "the structures" if mixed is None else "the mixed images, together"
         reference = f"separate images, fitted by gain and offset to {to}"
     predictions = predict_scenes(
@@ -103,6 +97,30 @@ def evaluate(
         share_offset(scenes, [p.mean for p in predictions])
     found = judge(scenes, predictions, run.names, run.calibration, sampling)
     return {"superposition": run.superposition.kind, "reference": reference, **found}
+
+
+def known_scenes(
+    run: Run,
+    structures: Mapping[str, Files] | None,
+    *,
+    truth: Mapping[str, Files] | None = None,
+    mixed: Files | None = None,
+    synthetic_poisson: float | None = None,
+    synthetic_gaussian: float | None = None,
+    seed: int = 0,
+) -> Scenes:
+    """Images whose structures are known, ready to be split and compared; see `evaluate`."""
+    noise_given = synthetic_poisson is not None or synthetic_gaussian is not None
+    _check_combination(structures, truth, mixed, noise_given=noise_given)
+    if truth is not None:
+        return _recorded_scenes(run, structures, truth, mixed)
+    data, facts = run.config.settings.data, run.config.facts
+    return _noisy_scenes(
+        run, structures or {}, seed,
+        data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
+        facts.gaussian_sigma if synthetic_gaussian is None
+        else synthetic_gaussian * facts.pooled_std,
+    )  # fmt: skip
 
 
 def _check_combination(
@@ -131,19 +149,19 @@ def _check_combination(
 
 
 def _noisy_scenes(
-    run: Run, structures: Mapping[str, Files], seed: int, factor: float, level: float
+    run: Run, structures: Mapping[str, Files], seed: int, factor: float, sigma: float
 ) -> Scenes:
     """The structures with synthetic noise; they are their own truth."""
     frames = _frames(run, structures, "--structure")
     images = _images(frames)
     check_registered(images, run.names)
     facts = run.config.facts
-    noise = SyntheticNoise(factor, level * facts.pooled_std, facts.clip)
+    noise = SyntheticNoise(factor, sigma, facts.clip)
     scenes = Scenes(images, noise, run.superposition, seed=seed, part="evaluation")
     _warn_of_training_images(run, frames)
     logger.info(
         "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
-        noise.poisson_factor, noise.gaussian_sigma, level,
+        noise.poisson_factor, sigma, sigma / facts.pooled_std,
     )  # fmt: skip
     return scenes
 

@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from denoisplit.config import Settings, read_yaml
+from denoisplit.config import Settings
 from denoisplit.errors import InputError
+from denoisplit.settings_file import read_yaml
 
 IMAGES = ("repeats", "clean", "noisy", "signal", "observed")  # of `noise-model fit`
 

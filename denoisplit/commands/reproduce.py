@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
 from denoisplit.images import Files
+from denoisplit.reproduction.album import write_figures
+from denoisplit.reproduction.compare import options_of
+from denoisplit.reproduction.fig_eq import fig_eq
+from denoisplit.reproduction.fig_eq import table as eq_table
 from denoisplit.reproduction.fig_s1 import fig_s1, table
+from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
-from denoisplit.reproduction.tasks import TASKS, availability
-from denoisplit.systems import SPLITTING
+from denoisplit.reproduction.tasks import TASKS, availability, images_for
 
 PathLike = str | Path
 
-FIGURES = {"S1": (fig_s1, table)}
+# what trains and draws, and what prints its numbers
+FIGURES: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
+    "S1": (fig_s1, table),
+    "EQ": (fig_eq, eq_table),
+}
 
 
 def reproduce(
@@ -24,10 +32,11 @@ def reproduce(
     *,
     structures: Mapping[str, Files] | None = None,
     data: PathLike | None = None,
-    systems: Sequence[str] = SPLITTING,
+    systems: Sequence[str] | None = None,
     synthetic_poisson: Sequence[float] | None = None,
     synthetic_gaussian: Sequence[float] | None = None,
     dry_run: bool = False,
+    jobs: int | None = None,
     **options: Any,
 ) -> str:
     """Reproduce figures and tables of the paper; returns them as text.
@@ -35,20 +44,26 @@ def reproduce(
     Parameters
     ----------
     items : sequence of str
-        "S1", see `denoisplit.reproduction.fig_s1`; "T1" to "T9", see
-        `denoisplit.reproduction.tasks`; "all" for all nine.
+        "S1", see `denoisplit.reproduction.fig_s1`; "EQ", Eq. 3 against Eq. 4, see
+        `denoisplit.reproduction.fig_eq`; "T1" to "T9", see
+        `denoisplit.reproduction.tasks`; "all" for all nine: their rows of the tables, and the
+        figures of `denoisplit.reproduction.album`. "S2": denoiSplit and the denoisers of Fig. S.2,
+        of the tasks beside it (T1 to T3 by default).
     output : path
         Folder of all results; what is there already is not repeated.
     structures : mapping of name to files
-        Images for S1.
+        Images for S1 and EQ; without them they are made of the tasks beside them (T1 and T2 by
+        default).
     data : path
-        Folder of downloads for T1 to T9.
-    systems : sequence of str
-        For T1 to T9.
+        Folder of downloads for T1 to T9, S2, and S1 of tasks.
+    systems : sequence of str, optional
+        For T1 to T9; those with a published result by default.
     synthetic_poisson, synthetic_gaussian : sequence of float, optional
-        Rows of the tables, or levels of S1; all by default.
+        Rows of the tables, or levels of S1 and EQ; all by default.
     dry_run : bool
         Say which trainings there would be, and do none.
+    jobs : int, optional
+        For T1 to T9: trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`.
 
@@ -57,9 +72,9 @@ def reproduce(
     InputError
         For items, images or settings that do not fit.
     """
-    tasks = list(TASKS) if "all" in items else [item for item in items if item not in FIGURES]
+    tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*FIGURES, S2)]
     figures = [item for item in items if item in FIGURES]
-    if figures and not structures:
+    if figures and not (structures or data):
         raise InputError(
             figures[0], "no --structure NAME FILES", "images of each structure", "name them"
         )
@@ -71,14 +86,23 @@ def reproduce(
             noise["synthetic_gaussian"] = synthetic_gaussian
         if synthetic_poisson:
             noise["synthetic_poisson"] = synthetic_poisson[0]
-        text.append(as_table(make(structures or {}, output, **noise, **options)))
-    if tasks:
-        jobs = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian)
+        for given, folder, own in images_for(item, structures, tasks, data, output):
+            text.append(as_table(make(given, folder, **{**own, **noise, **options})))
+    of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
+    denoisers = denoisers_of(of_s2)
+    if jobs is not None and jobs < 1:
+        raise InputError("--jobs", str(jobs), "1 or more", "give a larger number")
+    if tasks or of_s2:
+        trainings = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+        trainings += [job for job in of_s2 if job not in trainings]
         if dry_run:
-            text.append("".join(f"{job.name}\n" for job in jobs))
+            text.append("".join(f"{job.name}\n" for job in trainings))
+            text.append("".join(f"{denoiser.name}\n" for denoiser in denoisers))
             text.append("" if data is None else availability(Path(data)))
         elif data is None:
-            raise InputError(tasks[0], "no --data DIR", "the folder of downloads", "name it")
+            raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
         else:
-            text.append(as_markdown(run_jobs(jobs, data, output, **options)))
+            text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
+            train_denoisers(denoisers, data, output, **options_of("hdn", options))
+            text.append(write_figures([job.task for job in trainings], data, output))
     return "".join(text)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import denoisplit
-from denoisplit.atomic import new_folder, not_written, write_json
+from denoisplit.atomic import not_written
+from denoisplit.commands.train_chain import check_is_whole, start_chain, train_chain
+from denoisplit.commands.train_network import follow, is_finished, start, train_network
 from denoisplit.commands.train_settings import (
     check_same_images,
     check_same_settings,
@@ -24,38 +24,17 @@ from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
-from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
-from denoisplit.halo import SAME, chosen, halo_errors
 from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
-from denoisplit.network import VSE
-from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
 from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
-from denoisplit.parallel import team, wait_until
-from denoisplit.prediction import Sampling
+from denoisplit.parallel import team
 from denoisplit.progress import logger
-from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
-    CALIBRATION,
     CHECKPOINTS,
-    CONFIG,
-    HISTORY,
-    METRICS,
     NOISE_MODELS,
-    WEIGHTS,
     Run,
-    build_network,
     load,
     load_config,
-    load_weights,
-    noise_model_path,
-    ready_to_predict,
-    save_config,
-    save_weights,
-    write_calibration,
 )
-from denoisplit.systems import SYSTEMS
-from denoisplit.training import fit
 
 PathLike = str | Path
 LIBRARIES = ("torch", "lightning", "numpy", "xarray", "tifffile", "safetensors", "pydantic")
@@ -92,7 +71,8 @@ def train(
     **options
         ``system``, ``preset``, ``seed``, ``superposition``, ``pairing``, ``synthetic_poisson``,
         ``synthetic_gaussian``, ``max_steps``, ``beta``, or whole groups of settings as mappings:
-        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``.
+        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``,
+        ``denoiser`` (of system "hdn_musplit").
 
     Returns
     -------
@@ -106,7 +86,7 @@ def train(
     """
     run = Path(output)
     if not team().leads:
-        return _follow(run)
+        return follow(run)
     given = bool(structures or noise_models or repeats or offsets or options)
     config = load_config(run) if resume else None
     if config is not None:
@@ -125,13 +105,19 @@ def train(
             )  # fmt: skip
         values = settings_values(structures or {}, noise_models, repeats, offsets, options)
         settings = settings_from(values)
+    if settings.denoiser is not None and team().size > 1:
+        raise InputError(
+            "--system hdn_musplit", f"{team().size} processes", "one: it trains several networks",
+            "start it alone",
+        )  # fmt: skip
     frames = [read_frames(s.files) for s in settings.structures]
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
     }
     if config is not None:
         check_same_images(config.facts, prints, run)
-        if all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT)):
+        check_is_whole(run)
+        if is_finished(run):
             logger.info("%s: this training is finished already", run)
             return load(run)
     data = prepare([f.images for f in frames], settings)
@@ -141,123 +127,21 @@ def train(
             format_version=FORMAT_VERSION, settings=settings,
             facts=_facts(settings, data, frames, prints),
         )  # fmt: skip
-        _start(run, config, noise_models_at_hand(settings, data, scenes))
+        if settings.denoiser is None:
+            start(run, config, noise_models_at_hand(settings, data, scenes))
+        else:
+            start_chain(run, config, data, scenes)
         for name, numbers in config.facts.held_out.items():
             if numbers:
                 validation, test = (", ".join(map(str, numbers[p])) for p in ("validation", "test"))
                 logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
     try:
+        if settings.denoiser is not None:
+            return train_chain(run, settings, data)
         models = remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
-        return _train(run, settings, data, models, resume=resume)
+        return train_network(run, settings, data, models, resume=resume)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
-
-
-def _train(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    models: list[GaussianMixture],
-    *,
-    resume: bool,
-) -> Run:
-    model = initial_network(settings, data)
-    if (run / WEIGHTS).exists():
-        load_weights(model, run / WEIGHTS)
-    else:
-        fitted = fit(
-            model, models, data, settings,
-            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=resume,
-        )  # fmt: skip
-        if fitted.skipped_steps:
-            logger.warning("%d steps without a finite gradient were left out", fitted.skipped_steps)
-        logger.info("trained %d steps, best value %.4f", fitted.steps, fitted.best)
-        save_weights(model, run / WEIGHTS)
-        (run / CHECKPOINTS / "best.ckpt").unlink(missing_ok=True)
-    ready_to_predict(model)
-    calibrate_and_judge(run, settings, data, models, model)
-    return load(run)
-
-
-def _follow(run: Path) -> Run:
-    """Train with the first of several processes, which prepares and writes everything."""
-    logger.setLevel(logging.ERROR)  # it also speaks for all
-
-    def finished() -> bool:
-        return all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT))
-
-    def prepared() -> bool:
-        if not (run / CONFIG).is_file():
-            return False
-        settings = load_config(run).settings
-        needed = settings.names if SYSTEMS[settings.system].noise_models else ()
-        return all(noise_model_path(run, name).is_file() for name in needed)
-
-    wait_until(prepared)
-    settings = load_config(run).settings
-    if not (run / WEIGHTS).exists():
-        data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-        names = settings.names if SYSTEMS[settings.system].noise_models else ()
-        models = [GaussianMixture.load(noise_model_path(run, name)) for name in names]
-        fit(
-            initial_network(settings, data), models, data, settings,
-            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
-        )  # fmt: skip
-    wait_until(finished)
-    return load(run)
-
-
-def initial_network(settings: Settings, data: TrainingData) -> VSE:
-    """The seeded initial network with the statistics of the data in its buffers."""
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model = build_network(settings)
-    found = data.statistics
-    mean, std = data.superposition.input_statistics(found.pooled_mean, found.pooled_std)
-    model.input_mean.fill_(mean)
-    model.input_std.fill_(std)
-    model.target_mean.copy_(torch.tensor(found.means))
-    model.target_std.copy_(torch.tensor(found.stds))
-    return model
-
-
-def calibrate_and_judge(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    models: list[GaussianMixture],
-    model: VSE,
-) -> None:
-    """Scalars on validation frames, metrics on test frames; written into the run."""
-    prediction = settings.prediction
-    sampling = Sampling(
-        prediction.calibration_samples, settings.seed, prediction.antithetic,
-        keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
-    )  # fmt: skip
-    validation, test = (
-        Scenes(getattr(data.clean, part), data.noise, data.superposition,
-               seed=settings.seed, part=part)
-        for part in ("validation", "test")
-    )  # fmt: skip
-    errors = halo_errors(model, validation.inputs, seed=settings.seed)
-    tiling = {"tile": prediction.tile, "halo": chosen(prediction.halo, errors, SAME)}
-    predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
-    calibration = calibrate_on(
-        validation, predicted, settings.names, models, sampling.samples,
-        prediction.calibration_form,
-    )  # fmt: skip
-    calibration["halo_errors"] = errors
-    predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
-    metrics = judge(test, predicted, settings.names, calibration["scalars"], sampling)
-    metrics["superposition"] = settings.data.superposition
-    metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
-    write_json(run / METRICS, metrics)
-    write_calibration(run, calibration)
-    write_report(
-        run / REPORT, load_config(run), test, predicted, calibration, metrics,
-        [fit_kept(run / NOISE_MODELS, name) for name in settings.names] if models else [],
-        history=run / HISTORY,
-    )  # fmt: skip
 
 
 def _facts(
@@ -287,13 +171,3 @@ def _facts(
         libraries={"denoisplit": denoisplit.__version__}
         | {name: version(name) for name in LIBRARIES},
     )
-
-
-def _start(run: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
-    """Create the run folder in one step, with its configuration and the noise models at hand."""
-    with new_folder(run) as draft:
-        (draft / NOISE_MODELS).mkdir()
-        (draft / CHECKPOINTS).mkdir()
-        for name, fitted in fits.items():
-            keep(draft / NOISE_MODELS, name, fitted)
-        save_config(draft, config)

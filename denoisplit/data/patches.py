@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from denoisplit.data.binning import Binning
 from denoisplit.data.context import Pyramid
 from denoisplit.data.splits import Group
 
@@ -39,11 +40,14 @@ class RandomCrops(Dataset[Tensor]):
         images that are mostly empty are not learnt from mostly empty crops. 1 is the paper's way.
     planes : int
         n; more than 1 for a network with context.
+    binning : Binning, optional
+        Makes some crops from places of twice the side; not of frames that are smaller than these,
+        and not with context.
     """
 
     def __init__(
         self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool,
-        candidates: int = 1, planes: int = 1,
+        candidates: int = 1, planes: int = 1, binning: Binning | None = None,
     ) -> None:  # fmt: skip
         self.frames = frames
         self.patch = patch
@@ -52,6 +56,8 @@ class RandomCrops(Dataset[Tensor]):
         self.augment = augment
         self.candidates = candidates
         self._pyramids = _pyramids(frames, planes, patch)
+        smallest = min(min(frame.shape) for structure in frames for frame in structure)
+        self.binning = None if planes > 1 or smallest < 2 * patch else binning
         self._weights = [
             _contrast_unit(structure) if candidates > 1 else 0.0 for structure in frames
         ]
@@ -75,37 +81,43 @@ class RandomCrops(Dataset[Tensor]):
 
     def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
         """The same place of the same frame in all given structures."""
-        j, y, x = max(
-            (self._drawn(structures[0], rng) for _ in range(self.candidates)),
-            key=lambda place: self._contrast(structures, place),
-        )
-        if self._pyramids:
-            crops = [self._pyramids[k][j].cut(y, x) for k in structures]
-        else:
-            crops = [self._window(k, (j, y, x)) for k in structures]
+        crops: list[Array] | None = None
+        if self.binning is not None and rng.random() < self.binning.share:
+            crops = self.binning.sums(self._cut(structures, rng, 2 * self.patch), structures)
+        if crops is None:
+            crops = self._cut(structures, rng, self.patch)
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             crops = [np.rot90(c, turns, axes=(-2, -1)) for c in crops]
             crops = [np.ascontiguousarray(c[..., ::-1] if flip else c) for c in crops]
         return crops
 
-    def _contrast(self, structures: Sequence[int], place: tuple[int, int, int]) -> float:
+    def _cut(self, structures: Sequence[int], rng: np.random.Generator, side: int) -> list[Array]:
+        """The place of most contrast among the candidates, ``side`` px wide."""
+        places = [self._drawn(structures[0], rng, side) for _ in range(self.candidates)]
+        best = max(places, key=lambda place: self._contrast(structures, place, side))
+        if self._pyramids:
+            j, y, x = best
+            return [self._pyramids[k][j].cut(y, x) for k in structures]
+        return [self._window(k, best, side) for k in structures]
+
+    def _contrast(self, structures: Sequence[int], place: tuple[int, int, int], side: int) -> float:
         """Of all structures, each in units of its own standard deviation."""
         if self.candidates == 1:
             return 0.0
-        return sum(self._weights[k] * float(self._window(k, place).std()) for k in structures)
+        return sum(self._weights[k] * float(self._window(k, place, side).std()) for k in structures)
 
-    def _drawn(self, first: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Frame, and first pixel (y, x) of a crop."""
+    def _drawn(self, first: int, rng: np.random.Generator, side: int) -> tuple[int, int, int]:
+        """Frame, and first pixel (y, x) of a place."""
         j = int(rng.choice(len(self._chances[first]), p=self._chances[first]))
         height, width = self.frames[first][j].shape
-        y = int(rng.integers(0, height - self.patch, endpoint=True))
-        x = int(rng.integers(0, width - self.patch, endpoint=True))
+        y = int(rng.integers(0, height - side, endpoint=True))
+        x = int(rng.integers(0, width - side, endpoint=True))
         return j, y, x
 
-    def _window(self, k: int, place: tuple[int, int, int]) -> Array:
+    def _window(self, k: int, place: tuple[int, int, int], side: int) -> Array:
         j, y, x = place
-        window = (slice(y, y + self.patch), slice(x, x + self.patch))
+        window = (slice(y, y + side), slice(x, x + side))
         return np.asarray(self.frames[k][j][window], dtype=np.float32)
 
 

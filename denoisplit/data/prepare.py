@@ -19,18 +19,38 @@ FloatGroup = tuple[tuple[Array, ...], ...]  # [structure][frame] -> (Y, X)
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """Input frames that are no superposition of the targets: those of a chain, denoised apart."""
+
+    training: tuple[Array, ...]
+    validation: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """Splits without and with synthetic noise; without any, both are the recorded images."""
 
     clean: Splits
     training: FloatGroup  # noisy
     validation: FloatGroup  # noisy
+    test: FloatGroup  # noisy
     noise: SyntheticNoise
     superposition: Superposition
     statistics: Statistics
     pooled_std: float  # of the clean training frames, raw units
     seed: int
     split_rule: str
+    mixed: Mixed | None = None  # the input, where it is not the superposition of the structures
+
+    @property
+    def training_images(self) -> FloatGroup:
+        """What crops are cut from: the structures, and after them the input where it is given."""
+        return self.training if self.mixed is None else (*self.training, self.mixed.training)
+
+    @property
+    def validation_images(self) -> FloatGroup:
+        """As `training_images`."""
+        return self.validation if self.mixed is None else (*self.validation, self.mixed.validation)
 
     def inputs(self, noisy: FloatGroup) -> list[Array]:
         """Superposed frames, raw units."""
@@ -65,17 +85,18 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
     InputError
         If the frames do not pair, or are too few or too small.
     """
-    data = settings.data
+    data, chain = settings.data, settings.denoiser
     rule = rule_for(structures, data.split)
     clean = split(
         structures,
         names=settings.names,
         pairing=data.pairing,
         rule=rule,
-        patch=settings.network.patch,
+        patch=max(settings.network.patch, chain.network.patch if chain else 0),
     )
     unit = pooled_std(clean.training)
-    noise = SyntheticNoise(data.synthetic_poisson, data.synthetic_gaussian * unit)
+    sigma = data.synthetic_gaussian * unit if data.gaussian_sigma is None else data.gaussian_sigma
+    noise = SyntheticNoise(data.synthetic_poisson, sigma)
     if data.clip_quantile is not None:
         shot = observe(clean.training, noise_without_gaussian(noise), seed=settings.seed,
                        part="training")  # fmt: skip
@@ -83,12 +104,11 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         clip = float(np.quantile(values, data.clip_quantile))
         noise = SyntheticNoise(noise.poisson_factor, noise.gaussian_sigma, clip)
     training = observe(clean.training, noise, seed=settings.seed, part="training")
-    # drawn again after the training: what is wrong with a test frame must show before it
-    observe(clean.test, noise, seed=settings.seed, part="test")
     return TrainingData(
         clean=clean,
         training=training,
         validation=observe(clean.validation, noise, seed=settings.seed, part="validation"),
+        test=observe(clean.test, noise, seed=settings.seed, part="test"),
         noise=noise,
         superposition=superposition_of(settings),
         statistics=statistics(clean.training, training, noise, settings.seed),

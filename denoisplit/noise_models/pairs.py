@@ -169,6 +169,19 @@ def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0)
     return _pairs(scenes, "clean images and synthetic noise", seed, whole=True)
 
 
+def from_known(*, signal: Sequence[Image], observed: Sequence[Image], seed: int = 0) -> Pairs:
+    """As route B, of frames to which synthetic noise was added already.
+
+    Parameters
+    ----------
+    signal, observed : sequence of array (Y, X)
+    seed : int
+        Of the choice of pixels.
+    """
+    scenes = [_Scene(s.astype(np.float64), y[None]) for s, y in zip(signal, observed, strict=True)]
+    return _pairs(scenes, "clean images and synthetic noise", seed, whole=True)
+
+
 def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: int = 0) -> Pairs:
     """Long and short exposures of the same fields.
 

@@ -104,7 +104,10 @@ def report(
         section("Numbers", _numbers(metrics) + paragraphs(numbers_note(scenes))),
         section(
             "What the standard deviation means",
-            paragraphs(*std_note(calibration, curves, truth_known=scenes.has_truth)),
+            paragraphs(*std_note(
+                calibration, curves, truth_known=scenes.has_truth,
+                denoised=SYSTEMS[config.settings.system].denoised,
+            )),
         ),
         "</div>",
         section(

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ Flat = npt.NDArray[np.float64]
 LOSSES = {"loss": "loss = data term + KL", "data": "data term", "kl": "KL"}
 PAIRS = 400_000  # pixels at most that the noise-model picture looks at
 BINS = 120
+KEPT = (0.001, 0.999)  # shares of the pixels between which calibration curves are drawn
 FEWEST = 150  # pixels that a density or a variance is estimated from
 
 
@@ -82,11 +83,12 @@ def calibrated(
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
     noise_models: Sequence[GaussianMixture],
+    keep: tuple[float, float] = KEPT,
 ) -> list[Calibrated]:
     """Curves of every structure over the pooled pixels of the test frames.
 
     Against noisy references the noise's variance, as the noise models know it, is taken out of the
-    error, bin by bin.
+    error, bin by bin. ``keep`` is that of `denoisplit.calibration.calibration_curve`.
     """
     found = []
     for k, (name, scalar) in enumerate(scalars.items()):
@@ -96,12 +98,12 @@ def calibrated(
 
         def curve(factor: float, k: int = k, truth: Any = truth, mean: Any = mean,
                   std: Any = std) -> CalibrationCurve:  # fmt: skip
-            found = calibration_curve(truth, mean, std, factor)
+            found = calibration_curve(truth, mean, std, factor, keep=keep)
             if scenes.has_truth or not noise_models:
                 return found
             # bins depend on the std alone: an error of the noise's size gives its share in each
             shifted = [m + np.sqrt(variance_of(noise_models[k], m)) for m in mean]
-            noise = calibration_curve(shifted, mean, std, factor)
+            noise = calibration_curve(shifted, mean, std, factor, keep=keep)
             rest = np.sqrt(np.maximum(found.rmse**2 - noise.rmse**2, 0))
             return CalibrationCurve(found.rmv, rest, found.count)
 
@@ -156,6 +158,33 @@ def noise_figure(
     Left: how often observations fall beside each signal (colour: power 0.25 of the count), or
     without pairs the model's density; middle: densities at two signals; right: variance.
     """
+    return noise_models_figure([Shown(model, name, colour, signal, observed)])
+
+
+class Shown(NamedTuple):
+    """A noise model to draw, and pairs of signal and observation if there are any."""
+
+    model: GaussianMixture
+    name: str
+    colour: str
+    signal: Sequence[npt.NDArray[Any]] = ()
+    observed: Sequence[npt.NDArray[Any]] = ()
+
+
+def noise_models_figure(models: Sequence[Shown]) -> Figure:
+    """A row for each noise model; see `noise_figure`."""
+    figure = new_figure(3.0 * len(models))
+    for part, shown in zip(
+        figure.subfigures(len(models), 1, squeeze=False)[:, 0], models, strict=True
+    ):
+        left, middle, right = part.subplots(1, 3)
+        _noise_row(left, middle, right, shown)
+        part.subplots_adjust(left=0.06, right=0.99, bottom=0.17, top=0.89, wspace=0.22)
+    return figure
+
+
+def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
+    model, name, colour, signal, observed = shown
     s, x = _thinned(signal), _thinned(observed)
     if s.size:
         low, high = float(s.min()), float(np.quantile(s, 0.9995))
@@ -168,8 +197,6 @@ def noise_figure(
     widest = float(np.sqrt(variance_of(model, np.array([low, high])).max()))
     span = (low - 3.5 * widest, high + 3.5 * widest)
 
-    figure = new_figure(3.0)
-    left, middle, right = (figure.add_subplot(1, 3, place) for place in (1, 2, 3))
     _joint(left, model, (low - margin, high + margin), span, s, x)
     left.set_title(name, loc="left", fontsize=10, color=INK, pad=6)
     for value, style in zip(marked, ("-", "--"), strict=True):
@@ -182,11 +209,9 @@ def noise_figure(
     right.plot(line, variance_of(model, line), color=colour, linewidth=1.8, label="noise model")
     if s.size:
         right.scatter(*_variances(s, x, (low, high)), s=14, color=FAINT, zorder=3, label="pairs")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.06 * right.get_ylim()[1])
     plain(right, "variance against signal", "signal", "")
     legend(right)
-    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.17, top=0.89, wspace=0.22)
-    return figure
 
 
 def variance_of(model: GaussianMixture, signal: npt.NDArray[Any]) -> Flat:

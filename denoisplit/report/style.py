@@ -49,7 +49,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI)
+    figure.savefig(stream, format="png", dpi=figure.dpi)
     return stream.getvalue()
 
 

@@ -63,8 +63,9 @@ def panels_note(example: Example) -> str:
 
 
 def std_note(
-    calibration: Mapping[str, Any], curves: Sequence[Calibrated], *, truth_known: bool
-) -> list[str]:
+    calibration: Mapping[str, Any], curves: Sequence[Calibrated], *, truth_known: bool,
+    denoised: bool = False,
+) -> list[str]:  # fmt: skip
     """What the std means and how it was calibrated, in paragraphs."""
     factors = listed([f"{c.scalar:.2f} for {c.name}" for c in curves])
     reference = str(calibration["reference"])
@@ -85,10 +86,15 @@ def std_note(
         )
     shares = listed([f"{100 * c.within:.0f} % of the pixels of {c.name}" for c in curves])
     inside = f"In the test frames the truth lies within one std in {shares}." * truth_known
+    chain = (
+        "The samples are those of the splitter, of one denoised image: the mean of the denoiser's "
+        "samples. What the denoiser is unsure of is not in their spread, only in the factor."
+    )
     return [
         "For one input the network draws many possible answers, the posterior samples. Their mean "
         "is the prediction (MMSE). The std says, pixel by pixel and in raw intensity, how far the "
         "samples spread about it, times a calibration factor for each structure.",
+        *[chain] * denoised,
         f"{fitted} {inside}".strip(),
         "This holds for images like those of the training. Another sample, exposure or microscope, "
         "or a structure that the training never showed, needs a check of its own.",

@@ -20,6 +20,7 @@ from denoisplit.evaluation import Scenes
 from denoisplit.images import Files, read_frames
 from denoisplit.metrics import range_invariant_psnr
 from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.presets import merged
 from denoisplit.progress import logger
 from denoisplit.report.comparison import Row, comparison_figure
 from denoisplit.report.example import CROP, busiest_crop
@@ -48,7 +49,27 @@ class Comparison(NamedTuple):
     @property
     def text(self) -> str:
         """One row per metric, one column per system."""
-        return text_table(self.columns, "mean over structures")
+        note = f"{self.note}\n" if self.note else ""
+        return text_table(self.columns, "mean over structures") + note
+
+    @property
+    def note(self) -> str:
+        """What equal effort does not mean."""
+        chains = [name for name in self.metrics if SYSTEMS[name].denoised]
+        if not chains:
+            return ""
+        networks = len(self.metrics[chains[0]]["structures"]) + 2
+        return (
+            f"{SYSTEMS[chains[0]].title} trains {networks} networks, each of them with as many "
+            "steps and pixels as another system has in all."
+        )
+
+
+class Batches(NamedTuple):
+    """Patches per step of a system's network, and of its denoisers if it has some."""
+
+    network: int
+    denoiser: int | None = None
 
 
 def compare(
@@ -59,6 +80,8 @@ def compare(
     **options: Any,
 ) -> Comparison:
     """Train each system on the same images with equal steps, and equal pixels in each step.
+
+    Of HDN(+)muSplit this is said of each of its C + 2 networks, as it is in the paper.
 
     Each is a run of its own in ``output``; what is there already is kept, and an interrupted one
     goes on. A table and a page of pictures are written beside them.
@@ -88,10 +111,9 @@ def compare(
     for name in systems:
         path = output / name
         logger.info("%s: %s", path, SYSTEMS[name].title)
-        training = {**options.get("training", {}), "batch": batches[name]}
         runs[name] = train(
             structures, path, system=name, resume=path.exists(),
-            **{**options, "training": training},
+            **_with_batches(options_of(name, options), batches[name]),
         )  # fmt: skip
     found = Comparison({name: read_json(run.path / METRICS) for name, run in runs.items()})
     write_json(output / NUMBERS, found.metrics)
@@ -99,23 +121,40 @@ def compare(
     return found
 
 
+def options_of(system: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of all systems without those that this one does not know."""
+    left_out: set[str] = set() if SYSTEMS[system].denoised else {"denoiser"}
+    return {key: value for key, value in options.items() if key not in left_out}
+
+
+def _with_batches(options: Mapping[str, Any], batches: Batches) -> dict[str, Any]:
+    over: dict[str, Any] = {"training": {"batch": batches.network}}
+    if batches.denoiser is not None:
+        over["denoiser"] = {"training": {"batch": batches.denoiser}}
+    return merged(dict(options), over)
+
+
 def _batches(
     structures: Mapping[str, Files], systems: Sequence[str], options: Mapping[str, Any]
-) -> dict[str, int]:
+) -> dict[str, Batches]:
     """Patches per step that make as many pixels as those of the first system."""
     pixels = 0
     found = {}
     for name in systems:
-        values = settings_values(structures, None, None, None, {**options, "system": name})
-        settings = settings_from(values)
-        if settings.training.max_steps is None:
+        own = {**options_of(name, options), "system": name}
+        settings = settings_from(settings_values(structures, None, None, None, own))
+        chain = settings.denoiser
+        if settings.training.max_steps is None or (chain and chain.training.max_steps is None):
             raise InputError(
                 "compare", "no number of steps", "the same number for all systems",
                 "give --max-steps, or --preset small",
             )  # fmt: skip
         patch = settings.network.patch**2
         pixels = pixels or settings.training.batch * patch
-        found[name] = max(1, round(pixels / patch))
+        found[name] = Batches(
+            max(1, round(pixels / patch)),
+            max(1, round(pixels / chain.network.patch**2)) if chain else None,
+        )
     return found
 
 
@@ -133,7 +172,7 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
             + small(
                 f"Means over structures, of {found.metrics[settings.system]['frames']} test "
                 f"frames; each system trained {steps} steps of {pixels} pixels on the same frames "
-                "with the same noise."
+                "with the same noise. " + escape(found.note)
             ),
         ),
         section("One test frame", figure(

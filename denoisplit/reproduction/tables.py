@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +14,11 @@ from denoisplit.atomic import write_json, write_text
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
-from denoisplit.progress import logger
-from denoisplit.reproduction.tasks import TASKS, frames_to_test, images_of
-from denoisplit.run import METRICS, read_json
+from denoisplit.presets import merged
+from denoisplit.reproduction.compare import options_of
+from denoisplit.reproduction.tasks import HAGEN, TASKS, Task, frames_to_test, images_of, sigma_of
+from denoisplit.reproduction.workers import default_workers, finished
+from denoisplit.run import METRICS, load_config, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
@@ -29,11 +31,16 @@ NOTE_SSIM = (
     "The paper does not say whether MS-SSIM was computed before or after scale and offset were "
     "fitted; ours is without a fit."
 )
-NOTE_HDN = (
-    "HDN(+)muSplit is not computed. Otherwise than in the paper: sigma is the level times the "
-    "standard deviation of the data at hand, not rounded; whole frames are judged, with the strip "
-    "that the published prediction left out; muSplit is monitored by its loss."
+NOTE_PAPER = (
+    "Otherwise than in the paper whole frames are judged, with the strip that the published "
+    "prediction left out. sigma is that of Table S.3 for data whose standard deviation is within "
+    "10 % of the published one, else the level times the standard deviation of the data at hand; "
+    "tables.csv holds it."
 )
+# of the denoisers of T8 and T9 (method of the paper, supplement)
+HAGEN_DENOISER = {
+    "network": {"levels": 3, "log_variance_max": 20.0}, "objective": {"closed_form": False},
+}  # fmt: skip
 
 
 class Job(NamedTuple):
@@ -59,6 +66,7 @@ class Score:
     value: float | None
     sem: float | None
     published: float | None
+    sigma: float | None = None  # of the Gaussian noise, raw intensity
 
     @property
     def difference(self) -> float | None:
@@ -69,10 +77,10 @@ class Score:
 
 
 def jobs_of(
-    tasks: Sequence[str], systems: Sequence[str], poisson: Sequence[float] | None,
+    tasks: Sequence[str], systems: Sequence[str] | None, poisson: Sequence[float] | None,
     levels: Sequence[float] | None,
 ) -> list[Job]:  # fmt: skip
-    """All trainings of some rows of the tables.
+    """All trainings of some rows of the tables; all rows that have a result, if no system is named.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def jobs_of(
         if name not in TASKS:
             raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
         task = TASKS[name]
-        for system in systems:
+        for system in _in_the_paper(name) if systems is None else systems:
             if system not in SPLITTING:
                 raise InputError(
                     "--system", system, f"some of {', '.join(SPLITTING)}", "choose others"
@@ -100,6 +108,12 @@ def jobs_of(
             "Poisson 0 or 1000 and levels 1, 1.5, 2, 4", "choose others",
         )  # fmt: skip
     return found
+
+
+def _in_the_paper(task: str) -> list[str]:
+    """Systems with a result."""
+    known = {job.system for job, _ in published() if job.task == task}
+    return [system for system in SPLITTING if system in known]
 
 
 def published() -> dict[tuple[Job, str], float]:
@@ -118,8 +132,11 @@ def published() -> dict[tuple[Job, str], float]:
     return found
 
 
-def run_jobs(jobs: Iterable[Job], data: PathLike, output: PathLike, **options: Any) -> list[Score]:
-    """Train what is not there yet, one after another, and write the tables anew after each.
+def run_jobs(
+    jobs: Iterable[Job], data: PathLike, output: PathLike, *, workers: int | None = None,
+    **options: Any,
+) -> list[Score]:  # fmt: skip
+    """Train what is not there yet, and write the tables anew after each.
 
     Parameters
     ----------
@@ -128,6 +145,9 @@ def run_jobs(jobs: Iterable[Job], data: PathLike, output: PathLike, **options: A
         Folder of downloads.
     output : path
         Folder of the runs and tables; an interrupted call goes on.
+    workers : int, optional
+        Trainings at a time, each in a process and, where there are GPUs, on one of its own; by
+        default as many as there are GPUs.
     **options
         As of `denoisplit.train`; the preset is "paper" unless another is named.
 
@@ -140,13 +160,17 @@ def run_jobs(jobs: Iterable[Job], data: PathLike, output: PathLike, **options: A
     known, jobs = published(), list(jobs)
     scores = _earlier(output / TABLE, known)
     for name in dict.fromkeys(job.task for job in jobs):
-        images_of(TASKS[name], data, output / "images")  # all are looked for before any training
-    for number, job in enumerate(jobs, start=1):
-        logger.info("job %d of %d: %s", number, len(jobs), job.name)
-        found = _metrics(job, data, output, options)["mean"]
+        # all are looked for, and written where they are, before any training
+        paths = images_of(TASKS[name], data, output / "images")
+        if TASKS[name].structures[0].truth:
+            _against(TASKS[name], paths, data, output / "images")
+    calls = [(job, data, output, options) for job in jobs]
+    for (job, *_), (metrics, sigma) in finished(
+        _result, calls, [job.name for job in jobs], workers or default_workers()
+    ):
         for metric in METRIC_NAMES:
-            key, value = (job, metric), found[metric]
-            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key))
+            key, value = (job, metric), metrics["mean"][metric]
+            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), sigma)
         rows = [scores[key] for key in sorted(scores)]
         write_text(output / TABLE, as_csv(rows))
         write_text(output / "tables.md", as_markdown(rows))
@@ -159,10 +183,31 @@ def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job,
     if path.is_file():
         for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
             job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
-            value, sem = (float(row[key]) if row[key] else None for key in ("value", "sem"))
+            value, sem, sigma = (
+                float(row[key]) if row.get(key) else None for key in ("value", "sem", "sigma")
+            )
             key = (job, row["metric"])
-            found[key] = Score(*key, value, sem, known.get(key))
+            found[key] = Score(*key, value, sem, known.get(key), sigma)
     return found
+
+
+def _result(
+    job: Job, data: Path, output: Path, options: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """Metrics of a job, and its sigma."""
+    metrics = _metrics(job, data, output, options)
+    return metrics, load_config(output / job.name).facts.gaussian_sigma
+
+
+def _against(
+    task: Task, paths: Mapping[str, Path], data: Path, cache: Path
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Test frames, and the truth that was recorded apart."""
+    truth = {
+        s.name: frames_to_test([data / s.truth], cache, task.split)
+        for s in task.structures if s.truth
+    }  # fmt: skip
+    return {n: frames_to_test([path], cache, task.split) for n, path in paths.items()}, truth
 
 
 def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -170,17 +215,31 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
     cache = output / "images"
     paths = images_of(task, data, cache)
     run = output / job.name
-    values: dict[str, Any] = {"preset": "paper", **options, "system": job.system}
+    system = SYSTEMS[job.system]
+    values: dict[str, Any] = {
+        "preset": "paper",
+        **options_of(job.system, options),
+        "system": job.system,
+    }
     values["data"] = {"split": task.split, "pairing": "in-order", **options.get("data", {})}
-    if job.task == "T9" or (SYSTEMS[job.system].context and task.planes > BIOSR_PLANES):
+    if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
         schedule = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
         values["training"] = {**schedule, **options.get("training", {})}
-    if SYSTEMS[job.system].context:
+    if system.denoised and task.source is HAGEN and values["preset"] != "small":
+        values["denoiser"] = merged(HAGEN_DENOISER, options.get("denoiser", {}))
+    if system.context and not system.denoised:
         values["network"] = {"planes": task.planes, **options.get("network", {})}
+        if task.planes > BIOSR_PLANES:
+            values["objective"] = {"monitor": "psnr", **options.get("objective", {})}
     if job.poisson:
         values["synthetic_poisson"] = job.poisson
     if job.level:
         values["synthetic_gaussian"] = job.level
+        sigma = (
+            load_config(run).settings.data.gaussian_sigma
+            if run.exists() else sigma_of(task, job.level, list(paths.values()))
+        )  # fmt: skip
+        values["data"]["gaussian_sigma"] = sigma
     trained = train({n: [p] for n, p in paths.items()}, run, resume=run.exists(), **values)
     if not task.structures[0].truth:
         found: dict[str, Any] = read_json(trained.path / METRICS)
@@ -188,11 +247,7 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
     # real noise: the truth was recorded apart
     against = run / "against_truth.json"
     if not against.is_file():
-        truth = {
-            s.name: frames_to_test([data / s.truth], cache, task.split)
-            for s in task.structures if s.truth
-        }  # fmt: skip
-        test = {s.name: frames_to_test([paths[s.name]], cache, task.split) for s in task.structures}
+        test, truth = _against(task, paths, data, cache)
         samples = trained.config.settings.prediction.calibration_samples
         write_json(against, evaluate(trained, test, truth=truth, samples=samples))
     found = read_json(against)
@@ -203,9 +258,9 @@ def as_csv(scores: Sequence[Score]) -> str:
     """One line per number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*Job._fields, "metric", "value", "sem", "published", "difference"))
+    writer.writerow((*Job._fields, "metric", "value", "sem", "published", "difference", "sigma"))
     for s in scores:
-        writer.writerow((*s.job, s.metric, s.value, s.sem, s.published, s.difference))
+        writer.writerow((*s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma))
     return text.getvalue()
 
 
@@ -230,4 +285,4 @@ def as_markdown(scores: Sequence[Score]) -> str:
         )
     doubts = dict.fromkeys(TASKS[s.job.task].doubt for s in scores)
     notes = [f"\\* {doubt}." for doubt in doubts if doubt]
-    return "\n".join([*lines, "", *notes, NOTE_SSIM, NOTE_HDN]) + "\n"
+    return "\n".join([*lines, "", *notes, NOTE_SSIM, NOTE_PAPER]) + "\n"

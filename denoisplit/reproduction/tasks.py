@@ -5,20 +5,23 @@ Names, planes and noise levels are those of method and supplement; what is uncer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from denoisplit.data.splits import held_out
+from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
-from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.images import Files, read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
 
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 NO_LEVEL = (0.0,)
+SAME_DATA = 0.1  # relative difference of the std, which the paper rounds
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Task:
     levels: tuple[float, ...] = LEVELS  # of Gaussian noise
     planes: int = 3  # of muSplit
     split: str = "truncated"
+    sigma: float | None = None  # of level 1 (Table S.3), raw intensity: the std of the data
     doubt: str = ""
 
 
@@ -73,22 +77,23 @@ def _hagen(name: str, snr: str) -> str:
 
 
 TASKS = {
-    "T1": Task(BIOSR, (ER, CCPS)),
-    "T2": Task(BIOSR, (ER, MT)),
-    "T3": Task(BIOSR, (CCPS, MT)),
-    "T4": Task(BIOSR, (ACTIN, ER)),
-    "T5": Task(BIOSR, (ACTIN, CCPS), doubt=SWAPPED),
-    "T6": Task(BIOSR, (ACTIN, MT), doubt=SWAPPED),
+    "T1": Task(BIOSR, (ER, CCPS), sigma=3400),
+    "T2": Task(BIOSR, (ER, MT), sigma=4450),
+    "T3": Task(BIOSR, (CCPS, MT), sigma=3150),
+    "T4": Task(BIOSR, (ACTIN, ER), sigma=4450),
+    "T5": Task(BIOSR, (ACTIN, CCPS), sigma=3050, doubt=SWAPPED),
+    "T6": Task(BIOSR, (ACTIN, MT), sigma=4300, doubt=SWAPPED),
     "T7": Task(
         PAVIA,
         (Structure("actin", ATN, 2), Structure("tubulin", ATN, 3)),
-        poisson=(0.0,), planes=5, split="threes",
+        poisson=(0.0,), planes=5, split="threes", sigma=152,
         doubt="which planes of the file are which structure is inferred",
     ),
     "T8": Task(
         HAGEN,
         (Structure("actin", _hagen("actin", "high")), Structure("mito", _hagen("mito", "high"))),
-        poisson=(0.0,), planes=5, doubt="the paper does not say whether there was Poisson noise",
+        poisson=(0.0,), planes=5, sigma=250,
+        doubt="the paper does not say whether there was Poisson noise",
     ),
     "T9": Task(
         HAGEN,
@@ -99,6 +104,29 @@ TASKS = {
         poisson=(0.0,), levels=NO_LEVEL, planes=5,
     ),
 }  # fmt: skip
+
+
+def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
+    """The published sigma of a level, raw intensity; None for data that are not those of the paper.
+
+    Parameters
+    ----------
+    task : Task
+    level : float
+    paths : sequence of Path
+        Images of each structure. Where their standard deviation is far from the published one, they
+        are other data, or in other units, and a level has to be taken of what they are.
+    """
+    if task.sigma is None or not level:
+        return None
+    std = pooled_std(tuple(read_frames([path]).images for path in paths))
+    if abs(std / task.sigma - 1) > SAME_DATA:
+        logger.warning(
+            "standard deviation %.4g, of the published data %g: sigma is the level times that of "
+            "these images", std, task.sigma,
+        )  # fmt: skip
+        return None
+    return level * task.sigma
 
 
 def missing(task: Task, folder: Path) -> list[str]:
@@ -141,6 +169,44 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
             f"download it: {task.source.record}",
         )  # fmt: skip
     return {s.name: _alone(folder / s.file, s, cache) for s in task.structures}
+
+
+def images_for(
+    item: str, structures: Mapping[str, Files] | None, tasks: Sequence[str],
+    data: str | Path | None, output: str | Path,
+) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:  # fmt: skip
+    """What a figure with trainings of its own is made of: given images, or the files of tasks.
+
+    Parameters
+    ----------
+    item : str
+        The figure.
+    structures : mapping of name to files, optional
+        If they are given, they are all.
+    tasks : sequence of str
+        T1 and T2, as in the paper, if there are none.
+    data, output : path
+        Folders of the downloads and of all results.
+
+    Returns
+    -------
+    list of (images, folder, options)
+        Images of each structure, where the results of them go, and options of the training.
+    """
+    if structures or data is None:
+        return [(structures or {}, Path(output), {})]
+    found: list[tuple[Mapping[str, Files], Path, dict[str, Any]]] = []
+    for name in tasks or ("T1", "T2"):
+        if name not in TASKS:
+            raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
+        files = images_of(TASKS[name], Path(data), Path(output) / "images")
+        own = {
+            "preset": "paper", "synthetic_poisson": max(TASKS[name].poisson),
+            "data": {"split": TASKS[name].split, "pairing": "in-order"},
+        }  # fmt: skip
+        images: dict[str, Files] = {n: [file] for n, file in files.items()}
+        found.append((images, Path(output) / item / name, own))
+    return found
 
 
 def _alone(path: Path, structure: Structure, cache: Path) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from denoisplit.config import read_yaml
 from denoisplit.errors import InputError
+from denoisplit.settings_file import read_yaml
 
 # what reviewers ask for; left out, the package says so or takes the default
 ASKED_FOR = ("authors", "license", "training_data")

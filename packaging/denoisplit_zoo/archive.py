@@ -121,6 +121,22 @@ def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
             yield from _sources(inner)
 
 
+def offline(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A description without what the format's library looks up on the internet.
+
+    Without a connection it stops at a GitHub account, with an error that is none of the package.
+    """
+    kept = {k: v for k, v in description.items() if k not in ("maintainers", "git_repo")}
+    if isinstance(kept.get("authors"), list):
+        kept["authors"] = [
+            {k: v for k, v in author.items() if k != "github_user"}
+            if isinstance(author, dict)
+            else author
+            for author in kept["authors"]
+        ]
+    return kept
+
+
 def validate(archive: bytes, where: str | Path) -> None:
     """Let the format's own library check the description and the files, without network.
 
@@ -132,12 +148,7 @@ def validate(archive: bytes, where: str | Path) -> None:
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
 
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        values = yaml.safe_load(opened.read(DESCRIPTION))
-        # these would be looked up on the internet
-        values.pop("git_repo", None)
-        values.pop("maintainers", None)
-        for author in values["authors"]:
-            author.pop("github_user", None)
+        values = offline(yaml.safe_load(opened.read(DESCRIPTION)))
         context = ValidationContext(
             root=opened, file_name=DESCRIPTION, perform_io_checks=True,
             log_warnings=False, progressbar=False,

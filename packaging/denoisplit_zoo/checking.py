@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tifffile
+import yaml
 
+from denoisplit.atomic import write_bytes
 from denoisplit.progress import logger
 from denoisplit.run import read_json
 from denoisplit_zoo.architecture import architecture_source
-from denoisplit_zoo.archive import Contents, read_package
+from denoisplit_zoo.archive import DESCRIPTION, Contents, offline, pack, read_package
 from denoisplit_zoo.checks import (
     CONSUMERS,
     CORE,
@@ -32,6 +33,7 @@ from denoisplit_zoo.checks import (
     findings,
 )
 from denoisplit_zoo.client import bioimageio
+from denoisplit_zoo.lookups import looked_up
 
 Array = npt.NDArray[np.float32]
 
@@ -93,6 +95,9 @@ def check(package: str | Path, *, run_code: bool = False) -> Checked:
     if contents.changed:
         notes.append("not run: its files are not those that the description was written for")
     else:
+        missing, unknown = looked_up(contents.description)
+        problems += [Finding((CORE, ILASTIK, ZOO), text) for text in missing]
+        notes += unknown
         formats = [name for name in FORMATS if name in contents.description.get("weights", {})]
         source = _architecture(contents)
         if FORMATS[0] in formats and not run_code and source != architecture_source().encode():
@@ -124,8 +129,10 @@ def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Find
 
 
 def _copied(contents: Contents, folder: Path) -> None:
+    """The package, without what bioimageio would look up on the internet."""
     folder.mkdir()
-    shutil.copyfile(contents.path, folder / "package.zip")
+    text = yaml.safe_dump(offline(contents.description), sort_keys=False, allow_unicode=True)
+    write_bytes(folder / "package.zip", pack({**contents.files, DESCRIPTION: text.encode()}))
 
 
 def _tested(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:

@@ -34,6 +34,8 @@ ASKED_FOR = (
     "name", "description", "authors", "cite", "license", "tags", "documentation", "covers",
     "maintainers", "git_repo", "timestamp",
 )  # fmt: skip
+LEAST = 1e-4  # of some value of a test tensor
+CEILINGS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
 RANDOM = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
 
 
@@ -130,6 +132,41 @@ def _sizes(package: Contents, given: dict[str, Any], returned: dict[str, Any]) -
                 f"the halo of {axis.get('id')} is {halo} px, expected a multiple of {stride} px, "
                 f"less than half of the tile of {min(tiles)} px",
             )
+
+
+def _images(package: Contents) -> Iterator[Finding]:
+    """The zoo's check of deepImageJ compares its run on the sample with the output of the test."""
+    import numpy as np
+    import tifffile
+
+    for key, what in (("inputs", "input"), ("outputs", "output")):
+        for tensor in _list(package.description.get(key)):
+            named = [at(tensor, f"{name}_tensor", "source") for name in ("test", "sample")]
+            if None in named:
+                lacking = ("test", "sample")[named.index(None)]
+                yield Finding((CORE, DEEPIMAGEJ, ZOO), f"{what} has no {lacking} tensor")
+            if not all(isinstance(name, str) and name in package.files for name in named):
+                continue  # said already
+            test, sample = (package.files[name] for name in named)
+            try:
+                tested = np.load(io.BytesIO(test), allow_pickle=False).astype(np.float32)
+                shown = tifffile.imread(io.BytesIO(sample))
+            except (ValueError, OSError, EOFError, tifffile.TiffFileError) as error:
+                yield Finding(CONSUMERS, f"a test or sample tensor of {what} is no image ({error})")
+                continue
+            if not np.array_equal(tested.ravel(), shown.ravel()):
+                yield Finding((DEEPIMAGEJ, ZOO), f"test and sample tensor of {what} differ")
+            if not np.abs(tested).max(initial=0) >= LEAST:
+                yield Finding((ZOO,), f"the test tensor of {what} is empty")
+
+
+def _tolerance(package: Contents) -> Iterator[Finding]:
+    entries = at(package.description, "config", "bioimageio", "reproducibility_tolerance")
+    for entry in _list(entries):
+        for key, most in CEILINGS.items():
+            value = entry.get(key, 0)
+            if not (isinstance(value, int | float) and value <= most):
+                yield Finding((CORE, ZOO), f"the {key} is {value}, the format allows {most:g}")
 
 
 def _weights(package: Contents) -> Iterator[Finding]:
@@ -243,5 +280,5 @@ def _list(value: Any) -> list[dict[str, Any]]:
 
 
 CHECKS: tuple[Callable[[Contents], Iterator[Finding]], ...] = (
-    _files, _format, _tensors, _weights, _metadata, _cover,
+    _files, _format, _tensors, _images, _tolerance, _weights, _metadata, _cover,
 )  # fmt: skip

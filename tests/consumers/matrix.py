@@ -2,35 +2,66 @@
 
     python tests/consumers/matrix.py [FOLDER] [--only CORE]
 
-Makes packages of untrained networks of one, two and three structures, tests each weight format of
-each with ``bioimageio test``, and predicts with one as a whole and in blocks. Prints a table in
-Markdown; the exit code is 1 where something failed. FOLDER (default .venvs) keeps the environments.
+Makes packages of untrained networks of one, two and three structures, tests every weight format of
+each with ``bioimageio test``, and compares the whole image with blocks. Where Python 3.10 is at
+hand (DENOISPLIT_PYTHON310 names it if it is in no usual place), the ONNX weights are also run in
+deepImageJ's onnxruntime, which newer versions of Python cannot install. Prints a table in Markdown;
+the exit code is 1 where something failed.
+
+FOLDER (default .venvs) keeps environments, packages and answers, so that an interrupted call goes
+on where it stopped. A package is made again when a source file is newer, an answer when its package
+is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import denoisplit_zoo
 import numpy as np
 import tifffile
 import torch
 from denoisplit_zoo import export
+from denoisplit_zoo.archive import read_package
 from denoisplit_zoo.client import bioimageio
 from small_runs import small_runs
 
-KINDS = ("mmse", "samples", "split")
-SAMPLES = 2
+import denoisplit
+
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
-STRUCTURES = (1, 2, 3)
+SAMPLES = 2
 TILE, HALO = 96, 32
 SAME = 1e-2  # share of the data range that blocks may differ from the whole image
+PASS, BLOCKS = "pass", "blocks"
+
+
+class Made(NamedTuple):
+    """What a package is made of."""
+
+    system: str
+    kind: str
+    structures: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.system}-{self.kind}-{self.structures}.zip"
+
+
+PACKAGES = (
+    *(Made("denoisplit", kind, c) for kind in ("mmse", "samples", "split") for c in (1, 2, 3)),
+    *(Made("altered_musplit", "mmse", c) for c in (1, 2, 3)),
+    Made("hdn", "mmse", 1),
+)
+OF_BLOCKS = Made("denoisplit", "mmse", 2)
+HDN = {"filters": 8, "latents": 4, "patch": 32, "levels": 5, "blocks_per_level": 2}
 
 
 class Consumer(NamedTuple):
@@ -48,24 +79,47 @@ class Consumer(NamedTuple):
 CONSUMERS = (
     Consumer("0.11.0", "1.32.0"),
     Consumer("0.10.4", "1.20.1", ("numpy<2",)),  # as the test service of the zoo
-    # the oldest for this Python; it was built against the former numpy
+    # the oldest for Python 3.11; it was built against the former numpy
     Consumer("0.10.2", "1.15.1", ("numpy<2",)),  # the core of ilastik's server
 )
+FIJI = "1.12.1"  # onnxruntime of deepImageJ; for Python 3.10 and older
+ALONE = """
+import io, sys, zipfile
+import numpy as np
+import onnxruntime
+with zipfile.ZipFile(sys.argv[1]) as package:
+    image, expected = (
+        np.load(io.BytesIO(package.read(f"test_{name}.npy"))) for name in ("input", "output")
+    )
+    graph = onnxruntime.InferenceSession(
+        package.read("weights.onnx"), providers=["CPUExecutionProvider"]
+    )
+for part in (slice(None), slice(0, 77)):  # at an odd size too
+    found = graph.run(None, {"input": np.ascontiguousarray(image[..., part, part])})[0]
+    if part.stop is None:
+        print(np.abs(found - expected).max() / np.ptp(image))
+"""
 
 
 def environment(consumer: Consumer, folder: Path) -> Path:
     """The folder of the programs of an environment, made where there is none."""
     place = folder / f"core-{consumer.core}-onnxruntime-{consumer.onnxruntime}"
+    torch_version = torch.__version__.partition("+")[0]
+    return _environment(
+        Path(sys.executable), place, f"bioimageio.core=={consumer.core}",
+        f"onnxruntime=={consumer.onnxruntime}", f"torch=={torch_version}", "pydantic<2.14", "onnx",
+        "tifffile", *consumer.more,
+    )  # fmt: skip
+
+
+def _environment(python: Path, place: Path, *requirements: str) -> Path:
     programs = place / ("Scripts" if os.name == "nt" else "bin")
     if not (place / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        torch_version = torch.__version__.partition("+")[0]
+        subprocess.run([str(python), "-m", "venv", "--clear", str(place)], check=True)
         subprocess.run(
             [
                 str(programs / "python"), "-m", "pip", "install", "--quiet",
-                "--disable-pip-version-check", f"bioimageio.core=={consumer.core}",
-                f"onnxruntime=={consumer.onnxruntime}", f"torch=={torch_version}", "pydantic<2.14",
-                "onnx", "tifffile", *consumer.more,
+                "--disable-pip-version-check", *requirements,
             ],
             check=True,
         )  # fmt: skip
@@ -73,35 +127,78 @@ def environment(consumer: Consumer, folder: Path) -> Path:
     return programs
 
 
-def packages(folder: Path) -> dict[tuple[str, int], Path]:
-    """One of each kind and number of structures; the runs are those of tests/packaging."""
+def older_python() -> Path | None:
+    """A Python that deepImageJ's onnxruntime is built for."""
+    for name in (os.environ.get("DENOISPLIT_PYTHON310"), "python3.10", "python3.9"):
+        found = shutil.which(name) if name else None
+        if found and not subprocess.run([found, "-c", ""], capture_output=True).returncode:
+            return Path(found)
+    return None
+
+
+def packages(folder: Path) -> dict[Made, Path]:
+    """All packages, made where the sources are newer; the runs are those of tests/packaging."""
     small = small_runs()
-    made = {}
-    for count in STRUCTURES:
-        names = ("ER", "actin", "mitochondria")[:count]
-        files = small.structure_files(folder / f"images{count}", names, (150, 160))
-        run = small.make_run(folder / f"run{count}", files)
-        for kind in KINDS:
-            output = folder / f"{kind}-{count}.zip"
-            made[kind, count] = export(
-                run, output, kind=kind, samples=SAMPLES, tile=TILE, halo=HALO
-            )
-    return made
+    places = [Path(str(module.__file__)).parent for module in (denoisplit, denoisplit_zoo)]
+    places.append(Path(__file__).parents[2] / "rdf_templates")
+    sources = [
+        path.stat().st_mtime
+        for place in places
+        for path in place.rglob("*")
+        if path.suffix in (".py", ".md", ".yaml")
+    ]
+    found = {}
+    for made in PACKAGES:
+        output = found[made] = folder / made.file
+        if output.exists() and output.stat().st_mtime > max(sources):
+            continue
+        print(f"exporting {made.file}", file=sys.stderr, flush=True)
+        output.unlink(missing_ok=True)
+        run = folder / f"{made.system}-{made.structures}"
+        if run.exists():
+            shutil.rmtree(run)
+        names = ("ER", "actin", "mitochondria")[: made.structures]
+        files = small.structure_files(folder / f"images{made.structures}", names, (150, 160))
+        more = {"network": HDN} if made.system == "hdn" else {}
+        small.make_run(run, files, system=made.system, **more)
+        export(run, output, kind=made.kind, samples=SAMPLES, tile=TILE, halo=HALO)
+    return found
 
 
-def tested(programs: Path, folder: Path, package: Path, weights: str) -> str:
-    """An empty string, or what went wrong."""
-    folder.mkdir(parents=True)
-    code, said = bioimageio(
-        folder, "test", str(package), "--weight-format", weights, programs=programs
-    )
-    return "" if code == 0 and "passed" in said and "❌" not in said else said
+def answered(place: Path, package: Path, ask: Any) -> dict[str, str]:
+    """What was answered before, or else now: weight format (or blocks) to pass or the reason."""
+    file = place / f"{package.stem}.json"
+    if not (file.exists() and file.stat().st_mtime > package.stat().st_mtime):
+        folder = place / package.stem
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        found = ask(folder)
+        print(f"{place.name}, {package.stem}: {found}", file=sys.stderr, flush=True)
+        file.write_text(json.dumps(found))
+        shutil.rmtree(folder)
+    answers: dict[str, str] = json.loads(file.read_text())
+    return answers
 
 
-def blocks(programs: Path, folder: Path, package: Path) -> str:
+def tested(programs: Path, folder: Path, package: Path) -> dict[str, str]:
+    """What bioimageio's own test says of each weight format."""
+    code, said = bioimageio(folder, "test", str(package), "--summary=test.json", programs=programs)
+    if not (folder / "test.json").exists():
+        return dict.fromkeys(FORMATS, said)
+    summary = json.loads((folder / "test.json").read_text())
+    found = {}
+    for name in FORMATS:
+        details = [d for d in summary["details"] if f"({name})" in d["name"]]
+        errors = [e["msg"] for d in details for e in d["errors"] if d["status"] != "passed"]
+        found[name] = PASS if details and not errors else "\n".join(errors) or "not tested"
+    if (code or summary["status"] != "passed") and set(found.values()) == {PASS}:
+        return dict.fromkeys(FORMATS, said)
+    return found
+
+
+def blocks(programs: Path, folder: Path, package: Path) -> dict[str, str]:
     """Blocks against the whole image, where the last blocks are aligned too."""
     image = np.random.default_rng(0).poisson(200, (TILE + 96, TILE + 64)).astype(np.float32)
-    folder.mkdir(parents=True)
     tifffile.imwrite(folder / "image.tif", image)
     results: list[Any] = []
     for blockwise in (False, True):
@@ -110,11 +207,44 @@ def blocks(programs: Path, folder: Path, package: Path) -> str:
             "--outputs", f"{blockwise}.tif", "--blockwise", str(blockwise), programs=programs,
         )  # fmt: skip
         if code:
-            return said
+            return {BLOCKS: said}
         found = tifffile.imread(folder / f"{blockwise}.tif")
         results.append(found.reshape(-1, *found.shape[-2:])[:, HALO:-HALO, HALO:-HALO])
     difference = float(np.abs(results[0] - results[1]).max() / np.ptp(image))
-    return "" if difference < SAME else f"blocks differ by {difference:.2g} of the data range"
+    same = f"blocks differ by {difference:.2g} of the data range"
+    return {BLOCKS: PASS if difference < SAME else same}
+
+
+def alone(programs: Path, package: Path) -> dict[str, str]:
+    """The ONNX weights without bioimageio."""
+    done = subprocess.run(
+        [str(programs / "python"), "-c", ALONE, str(package)], capture_output=True, text=True
+    )
+    if done.returncode:
+        return {FORMATS[-1]: done.stderr}
+    tolerance = read_package(package).description["config"]["bioimageio"][
+        "reproducibility_tolerance"
+    ][0]["relative_tolerance"]
+    difference = float(done.stdout)
+    return {FORMATS[-1]: PASS if difference < tolerance else f"differs by {difference:.2g}"}
+
+
+def column(consumer: Consumer, folder: Path, made: dict[Made, Path]) -> list[dict[str, str]]:
+    """Answers for each package, and last those for blocks."""
+    programs = environment(consumer, folder)
+    place = folder / "answers" / consumer.core
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        asked = [
+            pool.submit(answered, place, path, lambda f, path=path: tested(programs, f, path))
+            for path in made.values()
+        ]
+        path = made[OF_BLOCKS]
+        asked.append(
+            pool.submit(
+                answered, place / BLOCKS, path, lambda folder: blocks(programs, folder, path)
+            )
+        )
+        return [answer.result() for answer in asked]
 
 
 def main() -> int:
@@ -125,43 +255,37 @@ def main() -> int:
     given = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", NO_COLOR="1")
     os.environ.pop("PYTHONPATH", None)
-    consumers = [c for c in CONSUMERS if given.only in (None, c.core)]
-    failed: list[str] = []
-    lines = [
-        f"| consumer | {' | '.join(f'{kind}, {name}' for kind in KINDS for name in FORMATS)} "
-        "| blocks |",
-        "|---" * (len(KINDS) * len(FORMATS) + 2) + "|",
-    ]
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
-        place = Path(name)
-        made = packages(place)
-        for consumer in consumers:
-            print(consumer.name, file=sys.stderr, flush=True)
-            programs = environment(consumer, given.folder.resolve())
-            answers = {
-                (kind, weights, count): pool.submit(
-                    tested, programs, place / consumer.core / f"{kind}-{count}-{weights}",
-                    made[kind, count], weights,
-                )
-                for kind in KINDS for weights in FORMATS for count in STRUCTURES
-            }  # fmt: skip
-            parts = pool.submit(blocks, programs, place / consumer.core / "blocks", made["mmse", 2])
-            cells = []
-            for kind in KINDS:
-                for weights in FORMATS:
-                    found = {c: answers[kind, weights, c].result() for c in STRUCTURES}
-                    bad = [count for count, said in found.items() if said]
-                    failed += [
-                        f"{consumer.name}, {kind}, {weights}, C = {count}:\n{found[count]}"
-                        for count in bad
-                    ]
-                    cells.append(f"fails: C = {', '.join(map(str, bad))}" if bad else "pass")
-            said = parts.result()
-            if said:
-                failed.append(f"{consumer.name}, blocks:\n{said}")
-            cells.append("fails" if said else "pass")
-            lines.append(f"| {consumer.name} | {' | '.join(cells)} |")
-    print("\n".join(lines))
+    folder: Path = given.folder.resolve()
+    (folder / "packages").mkdir(parents=True, exist_ok=True)
+    made = packages(folder / "packages")
+    columns = {c.name: column(c, folder, made) for c in CONSUMERS if given.only in (None, c.core)}
+    python = older_python()
+    if python and not given.only:
+        programs = _environment(
+            python, folder / f"onnxruntime-{FIJI}", f"onnxruntime=={FIJI}", "numpy<2"
+        )
+        place = folder / "answers" / FIJI
+        columns[f"onnxruntime {FIJI}"] = [
+            *(
+                answered(place, path, lambda _, path=path: alone(programs, path))
+                for path in made.values()
+            ),
+            {},
+        ]
+    print(f"| system, kind, structures | {' | '.join(columns)} |")
+    print("|---" * (1 + len(columns)) + "|")
+    labels = [f"{m.system}, {m.kind}, {m.structures}" for m in made]
+    labels.append(f"blocks against whole ({OF_BLOCKS.kind}, {OF_BLOCKS.structures})")
+    failed = []
+    for label, answers in zip(labels, zip(*columns.values(), strict=True), strict=True):
+        cells = []
+        for name, answer in zip(columns, answers, strict=True):
+            bad = {what: said for what, said in answer.items() if said != PASS}
+            cells.append(f"fails: {', '.join(bad)}" if bad else PASS if answer else "")
+            failed += [f"{name}, {label}, {what}:\n{said}" for what, said in bad.items()]
+        print(f"| {label} | {' | '.join(cells)} |")
+    if python is None:
+        print(f"\nonnxruntime {FIJI} was left out: no Python 3.10 or 3.9 was found")
     print("\n\n".join(failed), file=sys.stderr)
     return 1 if failed else 0
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
 import yaml
-from denoisplit_zoo import checking, checks
+from denoisplit_zoo import checking, checks, lookups
 from denoisplit_zoo.archive import pack
 from denoisplit_zoo.checking import check
 from PIL import Image
@@ -25,6 +26,14 @@ from .conftest import contents
 
 Files = dict[str, bytes]
 Spoil = Callable[[Files, dict[str, Any]], None]
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
+    """What GitHub answers on an account; nobody is asked."""
+    known: dict[str, int | None] = {"ada": 200}
+    monkeypatch.setattr(lookups, "_status", known.__getitem__)
+    return known
 
 
 @pytest.fixture
@@ -143,6 +152,21 @@ def no_format(_: Files, described: dict[str, Any]) -> None:
     del described["weights"]["torchscript"]
 
 
+def other_sample(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.full((96, 96), 3, np.float32))
+    files["sample_input.tif"] = stream.getvalue()
+
+
+def lax(_: Files, described: dict[str, Any]) -> None:
+    (entry,) = described["config"]["bioimageio"]["reproducibility_tolerance"]
+    entry["relative_tolerance"] = 0.5
+
+
+def no_licence(_: Files, described: dict[str, Any]) -> None:
+    del described["license"], described["authors"]
+
+
 def no_file(files: Files, _: dict[str, Any]) -> None:
     del files["sample_output.tif"]
 
@@ -167,6 +191,9 @@ EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
         (huge_cover, {"zoo"}, "KB, expected under 500"),
         (huge_cover, {"zoo"}, "cover.png has the ratio 3:1, expected 2:1 or 1:1"),
         (nobody, {"zoo"}, "not given: git_repo, authors; say it with export --about"),
+        (other_sample, {"deepImageJ", "zoo"}, "test and sample tensor of input differ"),
+        (lax, {"core", "zoo"}, "the relative_tolerance is 0.5, the format allows 0.01"),
+        (no_licence, {"zoo"}, "not given: authors, license; say it with export --about"),
         (orphan, {"zoo"}, "notes.txt is named nowhere in rdf.yaml: leave it out"),
         (no_format, {"ilastik", "deepImageJ"}, "no torchscript weights"),
         (no_file, EVERYBODY, "sample_output.tif is named in rdf.yaml and not there"),
@@ -205,6 +232,39 @@ def test_a_changed_file_is_named_and_nothing_is_run(package: Path, tmp_path: Pat
     for reasons in found.found.values():
         assert reasons == ["architecture.py was changed: its SHA-256 is not that of rdf.yaml"]
     assert found.notes == ["not run: its files are not those that the description was written for"]
+
+
+@pytest.mark.usefixtures("not_run")
+def test_accounts_are_looked_up_apart(package: Path, answers: dict[str, int | None]) -> None:
+    answers["ada"] = 404
+    found = check(package)
+    assert found.found["zoo"] == found.found["core"] == ["GitHub has no account ada"]
+    assert found.found["deepImageJ"] == []
+    answers["ada"] = None  # no connection, which is no fault of the package
+    found = check(package)
+    assert found.passed
+    assert found.notes == ["not looked up: the GitHub account ada (no answer from api.github.com)"]
+
+
+def test_bioimageio_is_not_sent_to_the_internet(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs the package without accounts and repository, every other file as it is."""
+    ran: list[Files] = []
+
+    def stand_in(folder: Path, *_: str) -> tuple[int, str]:
+        ran.append(contents(folder / "package.zip"))
+        return 1, "no answer"
+
+    monkeypatch.setattr(checking, "bioimageio", stand_in)
+    check(package)
+    files = contents(package)
+    described = yaml.safe_load(files.pop("rdf.yaml"))
+    assert described.pop("maintainers") and described.pop("git_repo")
+    assert len(ran) == 4  # one prediction, three formats
+    for run in ran:
+        assert yaml.safe_load(run.pop("rdf.yaml")) == described
+        assert run == files
 
 
 def test_code_of_another_release_is_run_on_request_only(

@@ -170,6 +170,18 @@ def test_refusals_leave_nothing(
     assert not list(folder.glob("*"))
 
 
+@pytest.mark.parametrize("context", ["lean", "regular"])
+def test_a_network_with_context_is_refused_in_one_sentence(tmp_path: Path, context: str) -> None:
+    """Its planes are cut from the whole frame, and consumers give tiles."""
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["A", "B"], (100, 100)),
+        system="musplit", network=SIZES | {"planes": 3, "context": context},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="a network that sees context around its patch") as caught:
+        export(run, tmp_path / "p.zip", **SMALL)
+    assert "\n" not in str(caught.value) and not (tmp_path / "p.zip").exists()
+
+
 @pytest.mark.usefixtures("light")
 def test_a_structures_name_that_the_format_forbids(tmp_path: Path) -> None:
     files = structure_files(tmp_path / "images", ["ER v1.2", "MT"], (100, 100))

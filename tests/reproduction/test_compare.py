@@ -90,7 +90,39 @@ def test_two_systems_one_table_one_page(
 def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
     options = {"training": {"max_steps": 2, "batch": 8}}
     found = module._batches(images, ("denoisplit", "musplit"), options)
-    assert found == {"denoisplit": 8, "musplit": 32}  # 128 and 64 px
+    assert found == {"denoisplit": (8, None), "musplit": (32, None)}  # 128 and 64 px
+    chain = {**options, "denoiser": {"network": {"patch": 64, "levels": 4}}}
+    found = module._batches(images, ("denoisplit", "hdn_musplit"), chain)
+    assert found == {"denoisplit": (8, None), "hdn_musplit": (32, 32)}
+
+
+def test_a_chain_is_compared_by_each_of_its_networks(
+    images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its denoisers have as many steps and pixels as every other network, and it is said."""
+    given: dict[str, dict[str, Any]] = {}
+
+    def stand_in(structures: Any, path: Path, **options: Any) -> Any:
+        given[options["system"]] = options
+        if len(given) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", stand_in)
+    denoiser = {"network": {"filters": 8, "levels": 2, "patch": 16}}
+    with pytest.raises(KeyboardInterrupt):
+        compare(
+            images, tmp_path / "out", systems=("denoisplit", "hdn_musplit"),
+            **{**TINY, "denoiser": denoiser, "network": {**TINY["network"], "planes": 1}} |
+            {"network": {"filters": 8, "latents": 4, "patch": 32}},
+        )  # fmt: skip
+    assert "denoiser" not in given["denoisplit"]
+    chain = given["hdn_musplit"]
+    assert chain["training"] == {"max_steps": 2, "batch": 2}
+    assert chain["denoiser"] == {**denoiser, "training": {"batch": 8}}
+    metrics = {"structures": {"ER": {}, "MT": {}}, "mean": {}}
+    note = module.Comparison({"denoisplit": metrics, "hdn_musplit": metrics}).note
+    assert note.startswith("HDN(+)muSplit trains 4 networks, each of them with as many steps")
+    assert module.Comparison({"denoisplit": metrics}).note == ""
 
 
 def test_refusals(images: dict[str, list[Path]], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from denoisplit.commands.reproduce import reproduce
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
 from denoisplit.reproduction.tables import Job, Score, as_markdown, jobs_of, published
-from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing
+from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing, sigma_of
 from denoisplit.run import load_config
 from denoisplit.systems import SPLITTING
 
@@ -85,7 +86,7 @@ def test_threes_in_turn_as_in_the_paper() -> None:
 
 def test_the_jobs_are_the_rows_of_the_tables() -> None:
     known = published()
-    systems = (*SPLITTING, "hdn_musplit")
+    systems = SPLITTING
     rows = {job for job, _ in known}
     every = {
         Job(name, system, f, level)
@@ -101,6 +102,10 @@ def test_the_jobs_are_the_rows_of_the_tables() -> None:
     for bad in ((["T10"], ["denoisplit"]), (["T1"], ["hdn"])):
         with pytest.raises(InputError):
             jobs_of(*bad, None, None)
+    # rows without a published result are trained if they are asked for
+    assert {job.system for job in jobs_of(["T7"], None, None, None)} == set(SPLITTING)
+    assert "hdn_musplit" not in {job.system for job in jobs_of(["T8"], None, None, None)}
+    assert len(jobs_of(["T8"], ["hdn_musplit"], None, None)) == 4
     with pytest.raises(InputError, match="no row"):
         jobs_of(["T1"], ["denoisplit"], None, [3.0])
 
@@ -111,17 +116,48 @@ def test_a_dry_run_lists_the_trainings(downloads: Path, tmp_path: Path, capsys: 
     ])  # fmt: skip
     out = capsys.readouterr().out
     assert code in (0, None) and not (tmp_path / "out").exists()
-    assert out.count("T1/") == 3 * 2 * 4 and out.count("T9/") == 3
+    assert out.count("T1/") == 4 * 2 * 4 and out.count("T9/") == 4
+    assert "T9/hdn_musplit poisson-0 gaussian-0\n" in out
     assert "T1/denoisplit poisson-1000 gaussian-1.5" in out
 
 
+def test_sigma_is_the_published_one_for_the_published_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Table S.3, where the images are as bright as the paper's; else a multiple of their std."""
+    monkeypatch.setattr(logging.getLogger("denoisplit"), "propagate", True)
+    rng = np.random.default_rng(0)
+    paths = []
+    for k, std in enumerate((4450, 4450)):
+        paths.append(tmp_path / f"{k}.tif")
+        pixels = np.uint16(20000 + std * rng.standard_normal((3, 64, 64)))
+        tifffile.imwrite(paths[-1], pixels, photometric="minisblack")
+    assert [sigma_of(TASKS["T2"], level, paths) for level in (1, 1.5, 2, 4)] == [
+        4450, 6675, 8900, 17800
+    ]  # fmt: skip
+    with caplog.at_level("WARNING", logger="denoisplit"):
+        assert sigma_of(TASKS["T1"], 1, paths) is None  # 3400
+    assert "of the published data 3400" in caplog.text
+    assert sigma_of(TASKS["T9"], 0, paths) is None
+    table = {"T1": 13600, "T3": 12600, "T4": 17800, "T5": 12200, "T6": 17200, "T7": 608, "T8": 1000}
+    for name, highest in table.items():
+        assert TASKS[name].sigma * 4 == highest
+
+
 def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
-    """Two systems of T2, and T9, whose truth is another file; a second call trains nothing."""
+    """Three systems of T2, two at a time, and T9, whose truth is another file; a second call trains
+    nothing.
+    """
     options = {"data": downloads, "synthetic_gaussian": [1.0], "preset": "small", **TINY}
-    text = reproduce(["T2"], tmp_path, systems=["altered_musplit", "musplit"],
-                     synthetic_poisson=[0.0], **options)  # fmt: skip
+    small = {"filters": 4, "latents": 2, "levels": 2, "patch": 32}
+    chain = {"denoiser": {"samples": 2, "network": small, "training": {"batch": 2}}}
+    systems = ["altered_musplit", "musplit", "hdn_musplit"]
+    text = reproduce(["T2"], tmp_path, systems=systems, jobs=2,
+                     synthetic_poisson=[0.0], **options, **chain)  # fmt: skip
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| T2")]
-    assert len(lines) == 4 and {line[1] for line in lines} == {"Altered muSplit", "muSplit"}
+    titles = {"Altered muSplit", "muSplit", "HDN(+)muSplit"}
+    assert len(lines) == 6 and {line[1] for line in lines} == titles
+    assert "is not computed" not in text
     with (tmp_path / "tables.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     known = published()
@@ -134,6 +170,9 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     run = tmp_path / "T2" / "musplit poisson-0 gaussian-1"
     settings = load_config(run).settings
     assert (settings.network.planes, settings.data.split) == (3, "truncated")
+    # these images are not those of the paper
+    assert settings.data.gaussian_sigma is None
+    assert {float(row["sigma"]) for row in rows} == {load_config(run).facts.gaussian_sigma}
     before = (run / "model.safetensors").stat().st_mtime_ns
 
     text = reproduce(["T9", "T2"], tmp_path, systems=["musplit"], synthetic_poisson=[0.0],

@@ -1,0 +1,314 @@
+"""HDN(+)muSplit: a denoiser of each structure and of the mixed input, then a splitter.
+
+Each denoiser is a run of its own in ``denoisers/NAME`` and can be used as one. All training and
+validation frames are denoised, the mixed ones as whole images, and the splitter is trained on what
+came out. Everything is written as soon as it is there, so that the chain goes on at any stage.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.atomic import write_bytes
+from denoisplit.commands.train_network import (
+    calibrate_and_judge,
+    fit_network,
+    is_finished,
+    start,
+    train_network,
+)
+from denoisplit.config import FORMAT_VERSION, MIXED, Facts, RunConfig, Settings, StructureSettings
+from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.prepare import Mixed, TrainingData
+from denoisplit.data.splits import Group, Image, Splits
+from denoisplit.data.statistics import Statistics, content_quantum, noise_std, statistics
+from denoisplit.errors import InputError
+from denoisplit.network import DenoisedVSE
+from denoisplit.noise_models.fitted import Fitted, fit_kept
+from denoisplit.noise_models.pairs import from_known
+from denoisplit.noise_models.routes import (
+    fit_structure,
+    noise_models_at_hand,
+    remaining_noise_models,
+)
+from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.progress import Stages, bar, stages
+from denoisplit.run import (
+    CHECKPOINTS,
+    CONFIG,
+    DENOISERS,
+    NOISE_MODELS,
+    Run,
+    load,
+    put_behind_denoiser,
+    ready_to_predict,
+)
+
+Array = npt.NDArray[np.float32]
+
+DENOISED = "denoised"  # folder of the frames that the splitter is trained on
+PARTS = ("training", "validation")
+# what the stages take of the overall progress, in hundredths of a denoiser's training
+NOISE_MODEL, DENOISER, FRAMES, SPLITTER, JUDGED = 10, 100, 30, 200, 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One denoiser of a chain: a run with one structure, and what it is trained on."""
+
+    name: str
+    settings: Settings
+    data: TrainingData
+
+
+def start_chain(
+    run: Path, config: RunConfig, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
+) -> None:
+    """Create the run folder with those of its denoisers, and the noise models at hand, in one step.
+
+    Raises
+    ------
+    InputError
+        What `noise_models_at_hand` refuses.
+    """
+    made = {
+        part.name: (
+            RunConfig(
+                format_version=FORMAT_VERSION, settings=part.settings, facts=_facts(config, part)
+            ),
+            _fits(part, data, scenes),
+        )
+        for part in parts_of(config.settings, data)
+    }
+    start(run, config, {}, inside={f"{DENOISERS}/{name}": entry for name, entry in made.items()})
+
+
+def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
+    """Train what is not there yet, calibrate and evaluate the whole; the run is begun already."""
+    parts = parts_of(settings, data)
+    each = NOISE_MODEL + DENOISER + FRAMES
+    with stages("HDN(+)muSplit", len(parts) * each + SPLITTER + JUDGED) as whole:
+        frames = {part.name: _denoise(run, part, whole) for part in parts}
+        whole.stage("splitter", SPLITTER, counts="training")
+        model = fit_network(run, settings, splitting_data(data, frames), [], resume=True)
+        whole.stage("evaluation", JUDGED, counts="evaluating")
+        if not isinstance(model, DenoisedVSE):
+            raise TypeError(f"a splitter that is a {type(model).__name__}")
+        put_behind_denoiser(model, run, settings)
+        ready_to_predict(model)
+        fits = [fit_kept(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
+        calibrate_and_judge(run, settings, data, fits, model)
+    return load(run)
+
+
+def check_is_whole(run: Path) -> None:
+    """Refuse to resume the denoiser of a chain, which is trained on the frames of the chain.
+
+    Raises
+    ------
+    InputError
+        If it is one that is not finished.
+    """
+    folder = run.resolve().parent
+    chain = folder.parent
+    inside = folder.name == DENOISERS and (chain / CONFIG).is_file()
+    if inside and not is_finished(run):
+        raise InputError(
+            run, "a part of HDN(+)muSplit", "the whole run",
+            f"finish it with `denoisplit train --resume -o {chain}`",
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what the denoisers are trained on
+
+
+def parts_of(settings: Settings, data: TrainingData) -> list[Part]:
+    """The denoisers: one of every structure, then that of the mixed input."""
+    alone = [
+        Part(s.name, _settings(settings, s, data.noise), _of_structure(data, k, s))
+        for k, s in enumerate(settings.structures)
+    ]
+    mixed = _of_mixture(data)
+    files = tuple(file for s in settings.structures for file in s.files)
+    structure = StructureSettings(name=MIXED, files=files)
+    return [*alone, Part(MIXED, _settings(settings, structure, mixed.noise), mixed)]
+
+
+def _settings(settings: Settings, structure: StructureSettings, noise: SyntheticNoise) -> Settings:
+    own = settings.denoiser
+    if own is None:
+        raise ValueError("settings without denoisers")
+    level = {
+        "synthetic_poisson": noise.poisson_factor, "synthetic_gaussian": 0.0,
+        "gaussian_sigma": noise.gaussian_sigma,
+    }  # fmt: skip
+    # its samples are drawn for every frame anyway: as many calibrate it
+    prediction = {"calibration_samples": own.samples, "halo": None}
+    return Settings(
+        structures=(structure,), system="hdn", preset=settings.preset, seed=settings.seed,
+        network=own.network, objective=own.objective, training=own.training,
+        data=settings.data.model_copy(update=level),
+        noise_model_fit=settings.noise_model_fit, n2v=settings.n2v,
+        prediction=settings.prediction.model_copy(update=prediction),
+    )  # fmt: skip
+
+
+def _of_structure(data: TrainingData, k: int, structure: StructureSettings) -> TrainingData:
+    """The frames of one structure, with the noise that they have in the whole."""
+    mean, std = data.statistics.means[k], data.statistics.stds[k]
+    return replace(
+        data, clean=Splits(*((group[k],) for group in data.clean)),
+        training=(data.training[k],), validation=(data.validation[k],), test=(data.test[k],),
+        superposition=replace(data.superposition, offsets=(structure.offset,)),
+        statistics=Statistics(mean, std, (mean,), (std,)),
+    )  # fmt: skip
+
+
+def _of_mixture(data: TrainingData) -> TrainingData:
+    """The mixed frames as images of one structure; their noise is that of all structures together.
+
+    Poisson noise of a sum is Poisson noise of the sum, and Gaussian noise adds up in squares. So
+    the mixture has dependent noise, as that which the other systems split.
+    """
+    mix, noise = data.superposition, data.noise
+    count = len(mix.offsets)
+
+    def mixed(group: Group, clip: float | None = None) -> tuple[Array, ...]:
+        limit = np.float32(np.inf if clip is None else clip)
+        return tuple(
+            mix([np.minimum(image.astype(np.float32), limit) for image in frame])
+            for frame in zip(*group, strict=True)
+        )
+
+    mean, std = mix.input_statistics(data.statistics.pooled_mean, data.statistics.pooled_std)
+    return replace(
+        data, clean=Splits(*((mixed(group, noise.clip),) for group in data.clean)),
+        training=(mixed(data.training),), validation=(mixed(data.validation),),
+        test=(mixed(data.test),),
+        noise=SyntheticNoise(
+            mix.scale * noise.poisson_factor, mix.scale * count**0.5 * noise.gaussian_sigma
+        ),
+        superposition=replace(mix, offsets=(0.0,)),
+        statistics=Statistics(mean, std, (mean,), (std,)),
+    )  # fmt: skip
+
+
+def _fits(
+    part: Part, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
+) -> dict[str, Fitted]:
+    """The noise models that need no denoiser."""
+    if part.name != MIXED or not data.noise or part.settings.noise_model_fit.route == "C":
+        return noise_models_at_hand(part.settings, part.data, scenes)
+    pairs = from_known(
+        signal=part.data.clean.training[0], observed=part.data.training[0], seed=part.settings.seed
+    )
+    fit = part.settings.noise_model_fit
+    return {MIXED: fit_structure(MIXED, pairs, fit, part.settings.seed)}
+
+
+def _facts(config: RunConfig, part: Part) -> Facts:
+    facts, data = config.facts, part.data
+    means = [float(frame.mean()) for frame in data.training[0]]
+    noise = float(np.median([noise_std(frame) for frame in data.training[0]]))
+    prints = facts.fingerprints.get(part.name)
+    if prints is None:
+        prints = [entry for entries in facts.fingerprints.values() for entry in entries]
+    held = facts.held_out.get(part.name) or next(iter(facts.held_out.values()), {})
+    return facts.model_copy(update={
+        "gaussian_sigma": data.noise.gaussian_sigma, "clip": data.noise.clip,
+        "input_frame_mean": (float(np.mean(means)), float(np.std(means))),
+        "input_noise_std": noise, "content_quantum": content_quantum(noise),
+        "held_out": {part.name: held}, "fingerprints": {part.name: prints},
+    })  # fmt: skip
+
+
+# ---------------------------------------------------------------- denoised frames
+
+
+def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...]]:
+    """Train a denoiser unless it is there, and denoise the frames of the splitter's training."""
+    own, name = run / DENOISERS / part.name, part.name
+    whole.stage(f"{name}: noise model", NOISE_MODEL, counts=f"denoiser of {name}")
+    models = remaining_noise_models(own / NOISE_MODELS, own / CHECKPOINTS, part.settings, part.data)
+    whole.stage(f"{name}: denoiser", DENOISER, counts="training")
+    denoiser = load(own) if is_finished(own) else train_network(
+        own, part.settings, part.data, models, resume=True
+    )  # fmt: skip
+    whole.stage(f"{name}: frames", FRAMES, counts=f"denoising {name}")
+    settings = part.settings
+    sampling = Sampling(
+        settings.prediction.calibration_samples, settings.seed, settings.prediction.antithetic
+    )
+    folder = run / CHECKPOINTS / DENOISED / name
+    folder.mkdir(parents=True, exist_ok=True)
+    noisy = {label: getattr(part.data, label)[0] for label in PARTS}
+    done: dict[str, list[Array]] = {label: [] for label in PARTS}
+    count = 0
+    with bar(f"denoising {name}", sum(len(frames) for frames in noisy.values())) as progress:
+        for label, frames in noisy.items():
+            for number, frame in enumerate(frames):
+                path = folder / f"{label}_{number}.npy"
+                if not path.is_file():
+                    _write(path, predict_frame(
+                        denoiser.model, frame, sampling,
+                        tile=settings.prediction.tile, halo=denoiser.halo,
+                    ).mean[0])  # fmt: skip
+                done[label].append(_read(path, frame.shape))
+                count += 1
+                progress.to(count)
+    return {label: tuple(frames) for label, frames in done.items()}
+
+
+def _write(path: Path, frame: Array) -> None:
+    """float32 as it is: whole grey levels, or an offset, would be a second noise."""
+    content = io.BytesIO()
+    np.save(content, frame, allow_pickle=False)
+    write_bytes(path, content.getvalue())
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Array:
+    try:
+        frame: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            path, "no readable frame", "a denoised frame", "remove it, and resume"
+        ) from error
+    if frame.shape != shape or frame.dtype != np.float32:
+        raise InputError(
+            path, f"{frame.dtype} of {frame.shape}", f"float32 of {shape}", "remove it, and resume"
+        )
+    return frame
+
+
+def splitting_data(
+    data: TrainingData, frames: Mapping[str, Mapping[str, tuple[Array, ...]]]
+) -> TrainingData:
+    """What the splitter is trained on: denoised structures, and the denoised mixed frames as input.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Of the whole.
+    frames : mapping of name to part to frames (Y, X)
+        Denoised, raw intensity; the last name is `MIXED`.
+    """
+    mix = data.superposition
+    *names, last = frames
+    training, validation = (tuple(frames[name][part] for name in names) for part in PARTS)
+    mixed = Mixed(frames[last]["training"], frames[last]["validation"])
+    # all stacks on one scale, that of the structures: a sum counts as a mean
+    scale = mix.scale * len(mix.offsets)
+    pooled = (*training, tuple((frame - mix.shift) / scale for frame in mixed.training))
+    none = SyntheticNoise()
+    found = statistics(pooled, pooled, none, data.seed)
+    return replace(
+        data, clean=Splits(training, validation, validation), training=training,
+        validation=validation, test=validation, noise=none, mixed=mixed,
+        statistics=replace(found, means=found.means[:-1], stds=found.stds[:-1]),
+    )  # fmt: skip

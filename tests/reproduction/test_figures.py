@@ -1,0 +1,290 @@
+"""Figures from finished runs: a miniature reproduction of T2 writes them all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import denoisplit
+from denoisplit import cli
+from denoisplit.commands import figure as command
+from denoisplit.commands.figure import KINDS, figure
+from denoisplit.commands.reproduce import reproduce
+from denoisplit.data.prepare import prepare
+from denoisplit.data.simulation import simulate
+from denoisplit.errors import InputError
+from denoisplit.evaluation import Scenes
+from denoisplit.images import read_frames
+from denoisplit.reproduction import paper_figures
+from denoisplit.reproduction.album import finished_runs
+from denoisplit.reproduction.fig_s2 import denoisers_of, jobs_of_s2
+from denoisplit.reproduction.subjects import own_scenes
+from denoisplit.run import METRICS, load, load_config, read_json
+
+TINY: dict[str, Any] = {
+    "preset": "small",
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 2, "batch": 2},
+    "prediction": {"calibration_samples": 4},
+    "noise_model_fit": {"steps": 20, "components": 1},
+    "synthetic_poisson": [0.0],
+    "synthetic_gaussian": [1.0],
+}
+NOISE = "poisson-0 gaussian-1"
+DRAWN = (
+    "fig2.png", "fig3.png", "calibration.png", "S3.png", "noise-model.png", "sampling.gif",
+    "denoising.png",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """T2 in miniature on files in the published format: two systems, and the denoisers of S.2."""
+    folder = tmp_path_factory.mktemp("paper")
+    for name, kind in (("ER", "mesh"), ("Microtubules", "filaments")):
+        (folder / "downloads" / name).mkdir(parents=True)
+        with mrcfile.new(folder / "downloads" / name / "GT_all.mrc") as mrc:
+            mrc.set_data(simulate(kind, frames=20, size=64, seed=1).astype(np.uint16))
+    output = folder / "out"
+    systems = ["denoisplit", "musplit"]
+    text = reproduce(["T2", "S2"], output, data=folder / "downloads", systems=systems, **TINY)
+    runs, denoisers = output / "T2", output / "denoisers"
+    return SimpleNamespace(
+        output=output, downloads=folder / "downloads", text=text, systems=systems,
+        denoisplit=runs / f"denoisplit {NOISE}", musplit=runs / f"musplit {NOISE}",
+        er=denoisers / f"BioSR ER {NOISE}", mt=denoisers / f"BioSR MT {NOISE}",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The figures that the command draws."""
+    found: list[Any] = []
+    original = command.png
+
+    def kept(made: Any) -> bytes:
+        found.append(made)
+        return original(made)
+
+    monkeypatch.setattr(command, "png", kept)
+    return found
+
+
+def labels(made: Any) -> list[str]:
+    return [axes.get_label() for axes in made.axes if axes.images and axes.get_label()[:1] != "<"]
+
+
+def test_a_miniature_of_t2_writes_every_table_and_figure(done: SimpleNamespace) -> None:
+    folder = done.output / "figures"
+    assert {path.name for path in folder.iterdir()} == {f"T2_{name}" for name in DRAWN} | {"S2.png"}
+    assert (done.output / "tables.md").is_file() and (done.output / "tables.csv").is_file()
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            assert image.format == path.suffix[1:].upper() and min(image.size) > 150
+            assert np.asarray(image.convert("L")).std() > 5
+    with Image.open(folder / "T2_sampling.gif") as gif:
+        assert gif.n_frames == 4
+    lines = dict(
+        line.removeprefix(f"- {done.output}/").split(":", 1) if ": not" in line else (line, "")
+        for line in done.text.partition("Figures\n")[2].splitlines()
+    )
+    missing = {name: why for name, why in lines.items() if why}
+    assert set(missing) == {"figures/T2_fig4.png", "S1/T2/S1.png"}
+    assert "hdn_musplit" in missing["figures/T2_fig4.png"]
+    assert "denoisplit reproduce T2 S1" in missing["S1/T2/S1.png"]
+
+
+def test_figures_that_are_there_are_left(done: SimpleNamespace) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.output.rglob("*") if p.parent.name != "T2"}
+    (done.output / "figures" / "T2_fig3.png").unlink()
+    reproduce(["T2"], done.output, data=done.downloads, systems=done.systems, **TINY)
+    redrawn = [
+        path.name for path in (done.output / "figures").iterdir()
+        if path.stat().st_mtime_ns != before.get(path)
+    ]  # fmt: skip
+    assert redrawn == ["T2_fig3.png"]
+
+
+def test_runs_that_lack_are_told(done: SimpleNamespace, tmp_path: Path) -> None:
+    options = {"data": done.downloads, **TINY}
+    (tmp_path / "T2").mkdir()
+    shutil.copytree(done.musplit, tmp_path / "T2" / done.musplit.name)
+    text = reproduce(["T2"], tmp_path, systems=["musplit"], **options)
+    told = text.partition("Figures\n")[2].splitlines()
+    assert len(told) == 10 and all(": not drawn, needs " in line for line in told)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_denoisers_are_trained_once_for_all_tasks_and_noises(done: SimpleNamespace) -> None:
+    jobs = jobs_of_s2([], None, None)
+    assert {(job.task, job.poisson) for job in jobs} == {(t, 1000.0) for t in ("T1", "T2", "T3")}
+    names = [denoiser.name for denoiser in denoisers_of(jobs)]
+    assert len(names) == len(set(names)) == 3 * 4
+    # where a task has no Poisson noise there is none
+    assert {job.poisson for job in jobs_of_s2(["T7"], None, None)} == {0.0}
+    systems = [config.settings.system for config in finished_runs(done.output).values()]
+    assert sorted(systems) == ["denoisplit", "hdn", "hdn", "musplit"]
+    assert load_config(done.er).settings.data.split == "truncated"
+
+
+def test_every_kind(done: SimpleNamespace, tmp_path: Path, drawn: list[Any]) -> None:
+    pair, alone = [done.musplit, done.denoisplit], [done.er, done.mt]
+    runs = {"2": pair, "4": pair, "S2": [*alone, done.denoisplit], "denoising": alone}
+    for kind in KINDS:
+        target = tmp_path / f"figure-{kind}.{'gif' if kind == 'sampling' else 'png'}"
+        made = figure(kind, runs.get(kind, done.denoisplit), target, samples=4)
+        assert made == target and target.stat().st_size > 5000
+    of = dict(zip([kind for kind in KINDS if kind != "sampling"], drawn, strict=True))
+    assert labels(of["2"]) == [
+        "ER: input",
+        *(f"{n}: {t}" for n in ("ER", "MT")
+          for t in ("noisy target", "muSplit", "denoiSplit", "high-SNR")),
+    ]  # fmt: skip
+    assert labels(of["4"]) == [
+        "ER: input",
+        *(f"{n}: {t}" for n in ("ER", "MT") for t in ("muSplit", "denoiSplit", "high-SNR")),
+    ]  # fmt: skip
+    assert "MT: MMSE (S = 4)" in labels(of["3"]) and "MT: difference" in labels(of["3"])
+    panels = of["S3"].axes
+    assert [axes.get_title("left") for axes in panels] == ["ER", "MT"]
+    assert [line.get_label() for line in panels[0].lines] == ["identity", "S = 2"]
+    assert len(of["calibration"].axes) == 1
+    assert len([axes for axes in of["denoising"].axes if axes.images]) == 3 * 2 * 3
+    titles = [axes.get_title("left") for axes in of["noise-model"].axes]
+    assert titles[::3] == ["ER", "MT"]
+
+
+def test_numbers_of_s2_are_those_of_the_runs(
+    done: SimpleNamespace, tmp_path: Path, drawn: list[Any]
+) -> None:
+    figure("S2", [done.denoisplit, done.mt, done.er], tmp_path / "s2.png")
+    panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
+    assert set(panels) == {"ER", "MT"}
+    for name, alone in (("ER", done.er), ("MT", done.mt)):
+        found = {
+            bars.get_label(): bars.lines[0].get_xydata().tolist()
+            for bars in panels[name].containers
+        }
+        expected = {}
+        for label, run in (("HDN, alone", alone), ("denoiSplit, ER and MT", done.denoisplit)):
+            psnr = read_json(run / METRICS)["structures"][name]["psnr"]["mean"]
+            expected[label] = [[load_config(run).facts.gaussian_sigma, psnr]]
+        assert found == expected
+    with pytest.raises(InputError, match="two or more structures"):
+        figure("S2", [done.er], tmp_path / "none.png")
+
+
+def test_the_frames_are_those_of_the_runs_own_evaluation(done: SimpleNamespace) -> None:
+    run = load(done.denoisplit)
+    settings = run.config.settings
+    data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+    expected = Scenes(
+        data.clean.test, data.noise, data.superposition, seed=settings.seed, part="test"
+    )
+    found = own_scenes(run)
+    assert len(found) == len(expected) == 2 and found.has_truth
+    for name in ("truth", "observed", "inputs"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_given_images_frame_and_crop(
+    done: SimpleNamespace, tmp_path: Path, drawn: list[Any]
+) -> None:
+    files = {}
+    for name, kind in (("ER", "mesh"), ("MT", "filaments")):
+        files[name] = tmp_path / f"{name}.tif"
+        stack = simulate(kind, frames=2, size=48, seed=9).astype(np.uint16)
+        tifffile.imwrite(files[name], stack, photometric="minisblack")
+    words = [w for n, f in files.items() for w in ("--structure", n, str(f))]
+    code = cli.main([
+        "figure", "4", str(done.musplit), str(done.denoisplit), "-o", str(tmp_path / "f.png"),
+        "--frame", "1", "--crop", "8", "4", "32", "--samples", "2", *words,
+    ])  # fmt: skip
+    assert code == 0
+    (shown,) = [axes for axes in drawn[0].axes if axes.get_label() == "MT: high-SNR"]
+    expected = tifffile.imread(files["MT"])[1, 8:40, 4:36]
+    np.testing.assert_array_equal(np.asarray(shown.images[0].get_array()), expected)
+    # images with noise of their own, and their truth
+    words += [w for n, f in files.items() for w in ("--truth", n, str(f))]
+    out = str(tmp_path / "g.png")
+    assert cli.main(["figure", "2", str(done.denoisplit), "-o", out, "--samples", "2", *words]) == 0
+    assert "ER: high-SNR" in labels(drawn[1])
+
+
+def test_samples_differ_and_are_no_mirror_images(
+    done: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {}
+
+    def kept(names: Any, frame: Any, samples: Any, *rest: Any) -> bytes:
+        given.update(frame=frame, samples=samples)
+        return b"GIF"
+
+    monkeypatch.setattr(paper_figures, "sampling_gif", kept)
+    inputs = []
+    for seed in (0, 0, 1, 2, 3):
+        figure("sampling", done.denoisplit, tmp_path / "a.gif", samples=4, seed=seed)
+        inputs.append(given["frame"])
+    samples = given["samples"].astype(np.float64)
+    assert samples.shape == (4, 2, 64, 64)
+    spread = np.sqrt(samples.var(axis=0).mean())
+    for i in range(3):  # an antithetic pair would nearly have the mean of all
+        pair = samples[i : i + 2].mean(axis=0) - samples.mean(axis=0)
+        assert np.sqrt(np.mean(pair**2)) > 0.2 * spread
+    np.testing.assert_array_equal(inputs[0], inputs[1])
+    assert any(not np.array_equal(inputs[0], other) for other in inputs[2:])  # a random frame
+
+
+def test_what_does_not_fit_is_told_in_one_line(
+    done: SimpleNamespace, tmp_path: Path, capsys: Any
+) -> None:
+    run, other = str(done.denoisplit), tmp_path / "other"
+    shutil.copytree(done.denoisplit, other)
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("GT_all.mrc", "gone.mrc"))
+    noisier = tmp_path / "noisier"
+    shutil.copytree(done.denoisplit, noisier)
+    (noisier / "config.yaml").write_text(
+        text.replace("synthetic_poisson: 0.0", "synthetic_poisson: 9.0")
+    )
+    changed = tmp_path / "changed"
+    shutil.copytree(done.er, changed)
+    text = (changed / "config.yaml").read_text()
+    (changed / "config.yaml").write_text(
+        text.replace(f"{done.downloads}/ER", f"{done.downloads}/Microtubules")
+    )
+    for words, says in (
+        (["5", run], "expected one of 2, 3, 4"),
+        (["3", run, run], "2 runs, expected one run"),
+        (["3", run, "--frame", "2"], "0 to 1"),
+        (["3", run, "--crop", "40", "0", "32"], "a square inside the frame of 64 x 64 px"),
+        (["3", run, "--samples", "1"], "at least 2"),
+        (["sampling", run], "one that ends with .gif"),
+        (["2", run, str(done.er)], "choose runs of the same structures"),
+        (["2", run, str(noisier)], "other images or other noise"),
+        (["3", str(other)], "gone.mrc: found no such file"),
+        (["denoising", str(changed)], "another image than the run was trained on"),
+        (["denoising", run], "a denoiser of one structure"),
+        (["noise-model", str(done.musplit)], "one with noise models"),
+        (["3", run, "--truth", "ER", "a.tif"], "--structure"),
+        (["3", str(tmp_path / "nothing")], "no such folder"),
+    ):  # fmt: skip
+        target = tmp_path / "out" / "f.png"
+        code = cli.main(["figure", *words, "-o", str(target)])
+        told = capsys.readouterr().err.splitlines()
+        assert code == 2 and says in told[-1], (words, told)
+        assert sum("error" in line for line in told) == 1
+        assert not target.parent.exists()
+
+
+def test_the_function_is_public() -> None:
+    assert denoisplit.figure is figure

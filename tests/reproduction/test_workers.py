@@ -1,0 +1,70 @@
+"""Jobs side by side: each in a process, one GPU to each, errors in one piece."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from denoisplit.errors import InputError
+from denoisplit.reproduction import workers
+from denoisplit.reproduction.workers import finished
+
+# another process has to find the function, which it would not in a module of tests
+MODULE = """
+import os, time
+from denoisplit.errors import InputError
+
+def job(folder, number, among):
+    # ends only when as many are at work as are meant to be
+    (folder / str(number)).touch()
+    if number < 0:
+        raise InputError("job", "a negative number", "another", "change it")
+    until = time.monotonic() + 120
+    while len(list(folder.iterdir())) < among and time.monotonic() < until:
+        time.sleep(0.05)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), len(list(folder.iterdir()))
+"""
+
+
+@pytest.fixture
+def job(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    folder = tmp_path_factory.mktemp("module")
+    (folder / "jobs_side_by_side.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module("jobs_side_by_side").job
+
+
+def test_jobs_are_done_side_by_side_on_a_gpu_each(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_gpus", lambda: ["4", "7"])
+    calls = [(tmp_path, number, 2) for number in range(3)]
+    found = list(finished(job, calls, ["a", "b", "c"], 2))
+    assert sorted(call[1] for call, _ in found) == [0, 1, 2]
+    pids, gpus, at_work = zip(*(result for _, result in found), strict=True)
+    assert len(set(pids)) == 3 and os.getpid() not in pids
+    assert set(gpus) == {"4", "7"} and min(at_work) >= 2
+    (tmp_path / "errors").mkdir()
+    with pytest.raises(InputError, match="job: found a negative number"):
+        list(finished(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
+
+
+def test_one_at_a_time_needs_no_process(job: Any, tmp_path: Path) -> None:
+    calls = [(tmp_path, number, 1) for number in range(2)]
+    found = list(finished(job, calls, ["a", "b"], 1))
+    assert [result[0] for _, result in found] == [os.getpid()] * 2
+
+
+def test_the_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert workers._gpus() == ["3", "5"] and workers.default_workers() == 2
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert workers._gpus() == ["0", "1"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert workers._gpus() == [] and workers.default_workers() == 1
