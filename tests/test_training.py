@@ -22,11 +22,12 @@ import torch
 import xarray as xr
 import yaml
 
-from denoisplit import training
+from denoisplit import loaders, training
 from denoisplit.cli import main
 from denoisplit.commands.train_network import initial_network
 from denoisplit.config import Settings, settings_from
-from denoisplit.data.patches import RandomCrops
+from denoisplit.data.binning import Binning
+from denoisplit.data.patches import GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
@@ -187,12 +188,19 @@ def test_settings_reach_the_crops(
             asked.update(options)
             super().__init__(frames, **options)
 
-    monkeypatch.setattr(training, "RandomCrops", Recorded)
-    fitted(tmp_path, data={"augment": augment, "pairing": pairing, "crop_candidates": 3}, seed=3)
+    binning = Binning(0.25, (0.0, 0.0), (1e9, 1e9))
+    shares: list[float] = []
+    monkeypatch.setattr(loaders, "RandomCrops", Recorded)
+    monkeypatch.setattr(
+        loaders, "binning_of", lambda models, share: (shares.append(share), binning)[1]
+    )
+    data = {"augment": augment, "pairing": pairing, "crop_candidates": 3, "binned_crops": 0.25}
+    fitted(tmp_path, data=data, seed=3)
     assert asked == {
         "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
-        "candidates": 3, "planes": 1,
+        "candidates": 3, "planes": 1, "binning": binning,
     }  # fmt: skip
+    assert shares == [0.25]
 
 
 # ---------------------------------------------------------------- the objective of a step
@@ -378,7 +386,7 @@ def test_the_weights_are_those_of_the_best_epoch(monitor: str, tmp_path: Path) -
     data, models = material(settings)
     task = SplittingTask(model, models, data.superposition, settings, schedule(settings, 8))
     task.eval()
-    patches = training.GridPatches(data.validation, patch=32)
+    patches = GridPatches(data.validation, patch=32)
     found = []
     for batch in range(2):
         torch.manual_seed(step_seed(0, training.VALIDATION, batch))

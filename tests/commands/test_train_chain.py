@@ -17,6 +17,7 @@ import denoisplit
 from denoisplit.commands import train_chain
 from denoisplit.commands.train_chain import parts_of, splitting_data
 from denoisplit.config import Settings, settings_from
+from denoisplit.data.patches import GridPatches
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
@@ -140,7 +141,7 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
     given: dict[str, torch.Tensor] = {}
 
     def look(task: Any, *_: Any, **__: Any) -> None:
-        batch = torch.stack([training.GridPatches(
+        batch = torch.stack([GridPatches(
             made.training_images, patch=32, planes=settings.network.planes
         )[0]])  # fmt: skip
         given["raw"], given["targets"] = task.pairs(batch)
