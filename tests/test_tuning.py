@@ -80,6 +80,8 @@ def test_a_measurement_takes_the_network_of_the_run() -> None:
     assert 0 < tuning._measured(network(), Form()) < 1e-3
 
 
+# torch's compiler imports what torch itself has deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_network_predicts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
