@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 import yaml
 
-from denoisplit.commands.train import initial_network
+from denoisplit.commands.train_network import initial_network
 from denoisplit.config import settings_from
 from denoisplit.data.patches import EpochSampler
 from denoisplit.data.prepare import prepare
