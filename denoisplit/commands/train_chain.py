@@ -28,6 +28,7 @@ from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import Mixed, TrainingData
 from denoisplit.data.splits import Group, Image, Splits
 from denoisplit.data.statistics import Statistics, content_quantum, noise_std, statistics
+from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.network import DenoisedVSE
 from denoisplit.noise_models.fitted import Fitted, fit_kept
@@ -245,6 +246,7 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
     sampling = Sampling(
         settings.prediction.calibration_samples, settings.seed, settings.prediction.antithetic
     )
+    model = inference_form(denoiser.model)
     folder = run / CHECKPOINTS / DENOISED / name
     folder.mkdir(parents=True, exist_ok=True)
     noisy = {label: getattr(part.data, label)[0] for label in PARTS}
@@ -256,7 +258,7 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
                 path = folder / f"{label}_{number}.npy"
                 if not path.is_file():
                     _write(path, predict_frame(
-                        denoiser.model, frame, sampling,
+                        model, frame, sampling,
                         tile=settings.prediction.tile, halo=denoiser.halo,
                     ).mean[0])  # fmt: skip
                 done[label].append(_read(path, frame.shape))

@@ -15,6 +15,7 @@ from denoisplit.commands.train import train
 from denoisplit.commands.train_settings import settings_values
 from denoisplit.config import settings_from
 from denoisplit.data.prepare import prepare
+from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes
 from denoisplit.images import Files, read_frames
@@ -201,7 +202,7 @@ def _rows(runs: Mapping[str, Run]) -> list[Row]:
     for name, run in runs.items():
         sampling = Sampling(SHOWN_SAMPLES, settings.seed, run.config.settings.prediction.antithetic)
         predicted = predict_frame(
-            run.model, scenes.inputs[0], sampling,
+            inference_form(run.model), scenes.inputs[0], sampling,
             tile=run.config.settings.prediction.tile, halo=run.halo,
         )  # fmt: skip
         rows.append(row(SYSTEMS[name].title, predicted.mean))

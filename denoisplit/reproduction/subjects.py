@@ -11,6 +11,7 @@ import numpy as np
 from denoisplit.commands.evaluate import known_scenes
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.splits import rule_for, split
+from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes
 from denoisplit.images import Files, fingerprint, read_frames
@@ -61,7 +62,7 @@ class Subject:
     def split(self, frame: Any, sampling: Sampling) -> Prediction:
         """Split one image (Y, X) as the run is set to."""
         return predict_frame(
-            self.run.model, frame, sampling,
+            inference_form(self.run.model), frame, sampling,
             tile=self.run.config.settings.prediction.tile, halo=self.run.halo,
         )  # fmt: skip
 
