@@ -112,9 +112,7 @@ def fig_denoising(
             j = int(share * len(subject.scenes))
             height, width = subject.scenes.inputs[j].shape
             side = min(CROP, height, width) if crop is None else crop[2]
-            y, x = (
-                int(s * (n - side + 1)) for s, n in zip(where[1:], (height, width), strict=True)
-            )
+            y, x = (int(s * (n - side + 1)) for s, n in zip(where, (height, width), strict=True))
             part = subject.crop(j, (y, x, side))
             row.append((subject.scene(j, part), subject.predict(j, samples).mean[part]))
         patches.append(row)

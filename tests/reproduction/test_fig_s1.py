@@ -164,7 +164,7 @@ def test_the_command_passes_its_options_on(
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2"]  # fmt: skip
     assert main(["reproduce", "S1", *words, "-o", "out"]) == 0
     assert given == {
-        "structures": {"ER": ["a.tif", "b.tif"]}, "output": "out", "seed": 4, "max_steps": 9,
+        "structures": {"ER": ["a.tif", "b.tif"]}, "output": Path("out"), "seed": 4, "max_steps": 9,
         "synthetic_gaussian": [1.0, 1.5], "synthetic_poisson": 2.0, "preset": "small",
     }  # fmt: skip
     assert capsys.readouterr().out == f"{table(SCORES)}results: out\n"
