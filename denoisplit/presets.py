@@ -31,7 +31,7 @@ def small_preset() -> dict[str, Any]:
         "objective": {"closed_form": True, "warm_up": 0.5},
         # of images that are mostly empty most random crops are empty too: with 8 places a crop the
         # loss on validation frames falls further; the sums bear images brighter than the training's
-        "data": {"crop_candidates": 8, "binned_crops": 0.4},
+        "data": {"crop_candidates": 8, "binned_crops": 0.55},
         "training": {
             "batch": 8,
             "max_steps": 1600,

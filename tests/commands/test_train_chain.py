@@ -20,6 +20,7 @@ from denoisplit.config import Settings, settings_from
 from denoisplit.data.patches import GridPatches
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
+from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.images import read_frames
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
@@ -111,7 +112,9 @@ def test_denoised_frames_are_float32_without_offset(run: Run, bench: Any) -> Non
             frame = getattr(part.data, label)[0][0]
             stored = np.load(run.path / "checkpoints/denoised" / part.name / f"{label}_0.npy")
             assert stored.dtype == np.float32 and not np.allclose(stored, np.round(stored))
-            again = predict_frame(own.model, frame, Sampling(2), halo=own.halo, tile=512)
+            again = predict_frame(
+                inference_form(own.model), frame, Sampling(2), halo=own.halo, tile=512
+            )
             np.testing.assert_array_equal(stored, again.mean[0])
 
 
