@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# of HDN, and of muSplit where it has five planes
+# of HDN, of muSplit where it has five planes, and of T9
 SHORT = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
 
 

@@ -85,16 +85,17 @@ def follow(run: Path) -> Run:
     def prepared() -> bool:
         if not (run / CONFIG).is_file():
             return False
-        settings = load_config(run).settings
-        needed = settings.names if SYSTEMS[settings.system].noise_models else ()
-        return all(noise_model_path(run, name).is_file() for name in needed)
+        return all(path.is_file() for path in paths_of(load_config(run).settings))
+
+    def paths_of(settings: Settings) -> list[Path]:
+        names = settings.names if SYSTEMS[settings.system].noise_models else ()
+        return [noise_model_path(run, name) for name in names]
 
     wait_until(prepared)
     settings = load_config(run).settings
     if not (run / WEIGHTS).exists():
         data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-        names = settings.names if SYSTEMS[settings.system].noise_models else ()
-        models = [GaussianMixture.load(noise_model_path(run, name)) for name in names]
+        models = [GaussianMixture.load(path) for path in paths_of(settings)]
         fit(
             initial_network(settings, data), models, data, settings,
             checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,

@@ -1,8 +1,10 @@
-"""Metrics as a table: plain text for the terminal, cells for the HTML page."""
+"""Tables: plain text for the terminal, cells for the HTML page, CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -18,6 +20,15 @@ ROWS = {
     "calibration_error": "calibration error",
     "calibration_error_unscaled": "  before calibration",
 }
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A line of names and one line per row; None is left empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def metrics_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ the mean over latent elements) and with that of denoiSplit (Eq. 4, the sum over 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +22,7 @@ from denoisplit.metrics import score as averaged
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
-from denoisplit.report.table import cell
+from denoisplit.report.table import cell, csv_text
 from denoisplit.run import Run
 
 if TYPE_CHECKING:
@@ -135,11 +133,7 @@ def _measured(run: Run, level: float, form: str) -> list[Left]:
 
 def as_csv(found: Sequence[Left]) -> str:
     """One line per run and structure."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Left._fields)
-    writer.writerows(found)
-    return text.getvalue()
+    return csv_text(Left._fields, found)
 
 
 def table(found: Sequence[Left]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +12,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
-from denoisplit.report.table import cell
+from denoisplit.report.table import cell, csv_text
 from denoisplit.run import METRICS, read_json
 
 if TYPE_CHECKING:
@@ -89,11 +87,7 @@ def fig_s1(
 
 def as_csv(scores: Sequence[Score]) -> str:
     """One line per run and structure."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Score._fields)
-    writer.writerows(scores)
-    return text.getvalue()
+    return csv_text(Score._fields, scores)
 
 
 def table(scores: Sequence[Score]) -> str:

@@ -14,7 +14,8 @@ from denoisplit.atomic import write_json, write_text
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
-from denoisplit.presets import merged
+from denoisplit.presets import SHORT, merged
+from denoisplit.report.table import csv_text
 from denoisplit.reproduction.compare import options_of
 from denoisplit.reproduction.tasks import HAGEN, TASKS, Task, frames_to_test, images_of, sigma_of
 from denoisplit.reproduction.workers import default_workers, finished
@@ -223,8 +224,7 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
     }
     values["data"] = {"split": task.split, "pairing": "in-order", **options.get("data", {})}
     if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
-        schedule = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
-        values["training"] = {**schedule, **options.get("training", {})}
+        values["training"] = {**SHORT, **options.get("training", {})}
     if system.denoised and task.source is HAGEN and values["preset"] != "small":
         values["denoiser"] = merged(HAGEN_DENOISER, options.get("denoiser", {}))
     if system.context and not system.denoised:
@@ -256,12 +256,11 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
 
 def as_csv(scores: Sequence[Score]) -> str:
     """One line per number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*Job._fields, "metric", "value", "sem", "published", "difference", "sigma"))
-    for s in scores:
-        writer.writerow((*s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma))
-    return text.getvalue()
+    columns = (*Job._fields, "metric", "value", "sem", "published", "difference", "sigma")
+    return csv_text(
+        columns,
+        ((*s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma) for s in scores),
+    )
 
 
 def as_markdown(scores: Sequence[Score]) -> str:
