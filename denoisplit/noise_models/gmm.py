@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from denoisplit.errors import InputError
 from denoisplit.noise_models.archive import read_arrays
+from denoisplit.noise_models.likelihood import log_density
 
 LOG_2PI = math.log(2 * math.pi)
 EXCHANGE_KEYS = ("trained_weight", "min_signal", "max_signal", "min_sigma")
@@ -129,7 +130,8 @@ class GaussianMixture(nn.Module):
         No floor is added to the density: far tails keep their gradient.
         """
         observed, signal = torch.broadcast_tensors(observed.float(), signal.float())
-        return self.at(signal).log_density(observed - signal)
+        span = self.max_signal - self.min_signal
+        return log_density(observed, signal, self.weight, self.min_signal, span, self.min_variance)
 
     def variance(self, signal: Tensor) -> Tensor:
         """Variance of the observation given the signal, raw units squared."""
