@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -15,6 +16,19 @@ from denoisplit.data.prepare import TrainingData
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.parallel import Team
 from denoisplit.schedule import Schedule, schedule
+
+
+class Ahead(DataLoader[Tensor]):
+    """Cuts the next batch while the network works on this one, in a thread: frames lie once."""
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        """The batches of the loader, in its order."""
+        batches: Iterator[Any] = super().__iter__()
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = thread.submit(next, batches, None)
+                yield batch
 
 
 class Loaders(NamedTuple):
@@ -49,7 +63,7 @@ def loaders(
     own = who.share(batch)
     numbers = EpochSampler(plan.steps_per_epoch * batch, share=own, rank=who.rank, size=who.size)
     return Loaders(
-        DataLoader(crops, batch_size=own, sampler=numbers),
+        Ahead(crops, batch_size=own, sampler=numbers),
         DataLoader(GridPatches(data.validation_images, **sizes), batch_size=batch),
         plan,
     )
