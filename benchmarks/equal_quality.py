@@ -49,7 +49,7 @@ def main() -> None:
         truth.append([frames[j] for j in held][: given.frames])
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
     scenes = Scenes(truth, noise, run.superposition, seed=settings.seed, part="test")
-    tiling = {"tile": settings.prediction.tile, "halo": run.halo}
+    tiling = {"tile": run.tile, "halo": run.halo}
 
     def psnr(means: list[np.ndarray]) -> float:
         return float(np.mean([

@@ -196,7 +196,7 @@ class PredictionSettings(_Frozen):
     antithetic: bool = True
     calibration_samples: Annotated[int, Field(ge=2)] = 50
     calibration_form: CalibrationForm = "auto"  # see `denoisplit.calibration.calibrate`
-    tile: Positive = 512  # side of a tile's core, px
+    tile: Positive | None = None  # side of a tile's core, px; None: as memory allows
     halo: Annotated[int, Field(ge=0)] | None = None  # px; None: measured on the trained network
 
 

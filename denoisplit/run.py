@@ -26,6 +26,7 @@ from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.settings_file import read_yaml
 from denoisplit.systems import SYSTEMS
+from denoisplit.tiles import tile_side
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY = "metrics.json", "history.csv"
@@ -62,6 +63,11 @@ class Run:
     def halo(self) -> int:
         """What a tile sees around its core, px: as set, or else as measured."""
         return chosen(self.config.settings.prediction.halo, self.halo_errors, SAME)
+
+    @property
+    def tile(self) -> int:
+        """Side of a tile's core, px: as set, or else as the memory of this machine allows."""
+        return self.config.settings.prediction.tile or tile_side(self.model, self.halo)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,7 +151,7 @@ def put_behind_denoiser(model: DenoisedVSE, path: Path, settings: Settings) -> N
     denoiser = load(path / DENOISERS / MIXED, device="cpu")
     model.behind(
         denoiser.model, samples=settings.denoiser.samples,
-        tile=denoiser.config.settings.prediction.tile, halo=denoiser.halo,
+        tile=denoiser.tile, halo=denoiser.halo,
     )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from denoisplit.data.context import Pyramid
 from denoisplit.network import VSE, ContextVSE
@@ -15,6 +17,11 @@ from denoisplit.network import VSE, ContextVSE
 Array = npt.NDArray[np.float32]
 
 BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
+
+SIDES = (256, 384, 512, 768, 1024, 1536, 2048)  # px, of a tile's core
+PER_PIXEL = 95  # bytes for each filter, of a pair of samples in float32; measured
+MOST = 2 * 10**9  # bytes on a CPU: larger tiles gain little there
+ASSUMED = 8 * 2**30  # bytes of a machine that does not tell
 
 
 class Frame(Protocol):
@@ -149,3 +156,35 @@ class Tiling:
             ends.append(min(end, -(-side // stride) * stride + margin))
         y, x = (max(start - halo, -margin) for start in core[:2])
         return Patch(core, y, x, cut(self.frame, y, x, *ends))
+
+
+def tile_side(model: VSE, halo: int) -> int:
+    """Side of a tile's core (px) that suits this machine: the larger, the less halo is computed.
+
+    The largest of some sides whose feature maps take no more than an eighth of the memory and 2 GB,
+    on a GPU no more than a quarter of its own. Memory is that of the machine, not what is free just
+    now, so that an interrupted job goes on with the same tiles.
+
+    Parameters
+    ----------
+    model : VSE
+        On its device.
+    halo : int
+        What a tile sees around its core, px.
+    """
+    device = model.input_mean.device
+    if device.type == "cuda":
+        allowed = torch.cuda.get_device_properties(device).total_memory // 4
+    else:
+        allowed = min(_memory() // 8, MOST)
+    each = PER_PIXEL * model.output.in_channels
+    fitting = [side for side in SIDES if each * (side + 2 * halo) ** 2 <= allowed]
+    return max(fitting, default=SIDES[0])
+
+
+def _memory() -> int:
+    """Bytes of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no such call
+        return ASSUMED

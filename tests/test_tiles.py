@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoisplit.tiles import cut, tile_frame
+from denoisplit import tiles
+from denoisplit.engine import inference_form
+from denoisplit.network import VSE
+from denoisplit.tiles import cut, tile_frame, tile_side
 
 Array = NDArray[np.float32]
 
@@ -68,3 +71,31 @@ def test_a_cut_is_that_of_the_reflected_frame(height: int, width: int) -> None:
     for y, x, bottom, right in itertools.product((-50, -3, 0, 2), (-7, 0, 1), (3, 40, 51), (2, 49)):
         expected = whole[y + 50 : bottom + 50, x + 50 : right + 50]
         np.testing.assert_array_equal(cut(image, y, x, bottom, right), expected)
+
+
+def test_side_of_tiles_is_the_largest_that_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = VSE(2, filters=8, latents=4, levels=2), VSE(2, filters=64, latents=4, levels=2)
+
+    def sides(memory: int) -> list[int]:
+        monkeypatch.setattr(tiles, "_memory", lambda: memory)
+        return [tile_side(model, halo) for model in (small, large) for halo in (48, 240)]
+
+    much, little = sides(2**40), sides(2**30)
+    assert len(set(much)) > 1
+    assert all(a >= b for a, b in zip(much, little, strict=True))
+    assert much != little
+    for found in (much, little):
+        assert all(side in tiles.SIDES for side in found)
+        assert found[0] >= found[1]  # more of it is halo
+        assert found[0] >= found[2]  # more filters
+    assert sides(1) == 4 * [min(tiles.SIDES)]  # no machine is too small to try
+    for model in (small, large):  # but for the smallest, they fit
+        side = sides(2**30)[0 if model is small else 2]
+        filters = model.output.in_channels
+        fits = tiles.PER_PIXEL * filters * (side + 96) ** 2 <= 2**30 // 8
+        assert fits or side == min(tiles.SIDES)
+
+
+def test_prepared_network_has_the_tiles_of_the_plain_one() -> None:
+    model = VSE(2, filters=8, latents=4, levels=2).eval()
+    assert tile_side(inference_form(model), 48) == tile_side(model, 48)

@@ -91,7 +91,7 @@ def evaluate(
         to = "the structures" if mixed is None else "the mixed images, together"
         reference = f"separate images, fitted by gain and offset to {to}"
     predictions = predict_scenes(
-        run.model, scenes, sampling, tile=prediction.tile, halo=run.halo, label="evaluating"
+        run.model, scenes, sampling, tile=run.tile, halo=run.halo, label="evaluating"
     )
     if isinstance(scenes, RecordedScenes) and mixed is not None:
         share_offset(scenes, [p.mean for p in predictions])

@@ -24,6 +24,7 @@ from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
+from denoisplit.tiles import tile_side
 from denoisplit.tuning import Compilation, Precision, fastest
 
 PathLike = str | Path
@@ -268,8 +269,9 @@ def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
             "--tile and --halo", f"a network that sees context in patches of {run.model.patch} px",
             "neither", "leave them out: the patch is a part of this model",
         )  # fmt: skip
-    tile = run.config.settings.prediction.tile if tile is None else tile
     halo = run.halo if halo is None else halo
+    if tile is None:
+        tile = run.config.settings.prediction.tile or tile_side(run.model, halo)
     if tile < stride or halo < 0 or halo % stride:
         raise InputError(
             "--tile and --halo", f"{tile} and {halo} px",

@@ -259,7 +259,7 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
                 if not path.is_file():
                     _write(path, predict_frame(
                         model, frame, sampling,
-                        tile=settings.prediction.tile, halo=denoiser.halo,
+                        tile=denoiser.tile, halo=denoiser.halo,
                     ).mean[0])  # fmt: skip
                 done[label].append(_read(path, frame.shape))
                 count += 1

@@ -41,6 +41,7 @@ from denoisplit.run import (
     write_calibration,
 )
 from denoisplit.systems import SYSTEMS
+from denoisplit.tiles import tile_side
 from denoisplit.training import fit
 
 
@@ -185,7 +186,8 @@ def calibrate_and_judge(
     )  # fmt: skip
     validation, test = (Scenes.of_training(data, part) for part in ("validation", "test"))
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
-    tiling = {"tile": prediction.tile, "halo": chosen(prediction.halo, errors, SAME)}
+    halo = chosen(prediction.halo, errors, SAME)
+    tiling = {"tile": prediction.tile or tile_side(model, halo), "halo": halo}
     predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
     calibration = calibrate_on(
         validation, predicted, settings.names, [fitted.model for fitted in fits],

@@ -203,7 +203,7 @@ def _rows(runs: Mapping[str, Run]) -> list[Row]:
         sampling = Sampling(SHOWN_SAMPLES, settings.seed, run.config.settings.prediction.antithetic)
         predicted = predict_frame(
             inference_form(run.model), scenes.inputs[0], sampling,
-            tile=run.config.settings.prediction.tile, halo=run.halo,
+            tile=run.tile, halo=run.halo,
         )  # fmt: skip
         rows.append(row(SYSTEMS[name].title, predicted.mean))
     title = "truth" if scenes.has_truth else "recorded, noisy"

@@ -108,7 +108,7 @@ def _measured(run: Run, level: float, form: str) -> list[Left]:
     scenes = Scenes.of_training(data, "test")
     sampling = Sampling(SAMPLES, settings.seed, settings.prediction.antithetic)
     predictions = predict_scenes(
-        run.model, scenes, sampling, tile=settings.prediction.tile, halo=run.halo,
+        run.model, scenes, sampling, tile=run.tile, halo=run.halo,
         label="measuring",
     )  # fmt: skip
     # the input as a mean: what a sum has of noise, it has of all structures

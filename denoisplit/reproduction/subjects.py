@@ -63,7 +63,7 @@ class Subject:
         """Split one image (Y, X) as the run is set to."""
         return predict_frame(
             inference_form(self.run.model), frame, sampling,
-            tile=self.run.config.settings.prediction.tile, halo=self.run.halo,
+            tile=self.run.tile, halo=self.run.halo,
         )  # fmt: skip
 
     def predict(self, j: int, samples: int, *, antithetic: bool | None = None) -> Prediction:
