@@ -299,6 +299,20 @@ def test_mixed_precision_leaves_the_likelihood_in_float32(system: str) -> None:
     assert mixed.data.item() != mixed.data.bfloat16().item()
 
 
+def test_mixed_precision_has_the_loss_curve_of_float32(tmp_path: Path) -> None:
+    curves = []
+    for precision in ("32", "bf16"):
+        chosen = {"max_steps": 200, "min_steps_per_epoch": 20, "precision": precision}
+        fitted(tmp_path / precision, training=chosen)
+        history = rows(tmp_path / precision / "history.csv")
+        curves.append([[float(row[k]) for k in ("train_loss", "val_loss")] for row in history])
+    exact, mixed = np.array(curves)
+    assert (exact != mixed).any()
+    apart = np.abs(mixed / exact - 1).max()
+    assert apart < 0.01
+    assert 1 - exact[-1, 0] / exact[0, 0] > 3 * apart  # a curve, and it falls
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
