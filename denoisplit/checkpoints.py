@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from denoisplit.atomic import write_bytes
 from denoisplit.errors import InputError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+FIRST = 10  # steps after which the first of them has lost its weight
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -55,3 +61,42 @@ def move_state(state: dict[str, Any], folder: str) -> None:
         state[key] = here(state[key])
     state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
     state["dirpath"] = folder
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training keeps of its states."""
+
+    averaging: list[WeightAveraging]  # one, or none
+    best: ModelCheckpoint  # of the monitored value
+    last: ModelCheckpoint  # to go on with
+
+    @classmethod
+    def of(
+        cls, folder: Path, monitor: str, mode: Literal["min", "max"], *, averaging: float
+    ) -> Kept:
+        """Files in ``folder``; ``averaging`` is the decay of the mean of the weights, or 0."""
+        each: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+        return cls(
+            [weight_averaging(averaging)] if averaging else [],
+            ModelCheckpoint(
+                folder, filename=Path(BEST).stem, monitor=monitor, mode=mode,
+                # a file of weights only has those of the step, not their mean
+                save_weights_only=not averaging, **each,
+            ),
+            ModelCheckpoint(folder, filename=Path(LAST).stem, **each),
+        )  # fmt: skip
+
+
+def weight_averaging(decay: float) -> WeightAveraging:
+    """A running mean of the weights, which is validated and kept, while training goes on beside it.
+
+    Each step has the share ``1 - decay``, of few steps all have about the same. The moments of
+    BatchNorm are those of the training.
+    """
+
+    def towards(mean: Any, weights: Any, count: Tensor | int) -> None:
+        share = max(1 - decay, FIRST / (FIRST + float(count)))
+        torch._foreach_lerp_(mean, weights, share)
+
+    return WeightAveraging(use_buffers=False, multi_avg_fn=towards)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
-from denoisplit.checkpoints import AtomicCheckpoints, move_state, read_checkpoint
+from denoisplit.checkpoints import BEST, LAST, AtomicCheckpoints, Kept, move_state, read_checkpoint
 from denoisplit.config import Settings
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.superposition import Superposition
@@ -31,7 +31,6 @@ from denoisplit.schedule import Schedule, step_seed
 from denoisplit.systems import SYSTEMS
 from denoisplit.target_psnr import TargetPsnr
 
-LAST = "last.ckpt"
 MAX_SKIPPED_IN_A_ROW = 20
 TRAINING, VALIDATION = 1, 2  # uses of randomness
 
@@ -272,14 +271,9 @@ def fit(
         compile_blocks(model)
     superposition = data.superposition if data.mixed is None else None
     task = SplittingTask(model, noise_models, superposition, settings, plan, who)
-    last = ModelCheckpoint(
-        checkpoints, filename=Path(LAST).stem, save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=task.monitor, mode=task.better,
-        save_weights_only=True, save_on_train_epoch_end=True, enable_version_counter=False,
-    )  # fmt: skip
+    kept = Kept.of(
+        checkpoints, task.monitor, task.better, averaging=settings.training.weight_averaging
+    )
     stop = EarlyStopping(
         task.monitor, mode=task.better, min_delta=1e-6,
         patience=settings.training.early_stop_patience, check_finite=False,
@@ -289,6 +283,7 @@ def fit(
     if found:
         read_checkpoint(found)
     with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
+        told = [History(history, progress)] if who.leads else []
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=who.devices,
@@ -298,7 +293,7 @@ def fit(
             precision=_precision(settings.training.precision),
             max_epochs=plan.epochs,
             logger=False,
-            callbacks=[*([History(history, progress)] if who.leads else []), best, last, stop],
+            callbacks=[*kept.averaging, *told, kept.best, kept.last, stop],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -315,21 +310,21 @@ def fit(
         except SystemExit:  # what Lightning makes of Ctrl-C
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
-    if best.best_model_score is None or not torch.isfinite(best.best_model_score):
+    best = kept.best.best_model_score
+    if best is None or not torch.isfinite(best):
         raise InputError(
             "training", "no epoch with a finite validation loss", "a loss that can be minimised",
             "check the images for extreme values, or set a lower training.learning_rate",
         )  # fmt: skip
     if who.leads:  # who goes on with it, and removes it
-        state = read_checkpoint(checkpoints / "best.ckpt")["state_dict"]
+        state = read_checkpoint(checkpoints / BEST)["state_dict"]
         prefix = "model."
         model.load_state_dict(
             {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Fitted(
-        trainer.current_epoch, trainer.global_step, best.best_model_score.item(),
-        task.skipped_steps,
+        trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps,
     )  # fmt: skip
 
 

@@ -382,12 +382,14 @@ def test_a_training_without_a_finite_validation_ends(
 # ---------------------------------------------------------------- which weights are kept
 
 
-@pytest.mark.parametrize("monitor", ["loss", "data"])
-def test_the_weights_are_those_of_the_best_epoch(monitor: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("monitor", "averaging"), [("loss", 0.0), ("data", 0.0), ("loss", 0.5)])
+def test_the_weights_are_those_of_the_best_epoch(
+    monitor: str, averaging: float, tmp_path: Path
+) -> None:
     """Where later epochs are worse; validated again, the weights give the same value."""
     groups: dict[str, Any] = {
         "objective": {"monitor": monitor},
-        "training": {"learning_rate": 0.05, "max_steps": 20},
+        "training": {"learning_rate": 0.05, "max_steps": 20, "weight_averaging": averaging},
     }
     with pytest.MonkeyPatch.context() as patch:
         rises(patch)
@@ -408,6 +410,34 @@ def test_the_weights_are_those_of_the_best_epoch(monitor: str, tmp_path: Path) -
             loss = task.loss(torch.stack([patches[2 * batch], patches[2 * batch + 1]]))
         found.append((loss.total if monitor == "loss" else loss.data).item())
     assert np.mean(found) == pytest.approx(result.best, rel=1e-5)
+
+
+def test_kept_weights_are_the_running_mean_of_those_of_all_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decay, steps = 0.8, []
+
+    def remember(task: SplittingTask, *_: Any) -> None:
+        steps.append([p.detach().clone() for p in task.model.parameters()])
+
+    monkeypatch.setattr(SplittingTask, "on_train_batch_end", remember)
+    chosen = {"max_steps": 60, "min_steps_per_epoch": 60, "weight_averaging": decay}
+    model, _ = fitted(tmp_path, training=chosen)
+    mean = steps[0]
+    for count, weights in enumerate(steps[1:], start=1):
+        share = max(1 - decay, 10 / (10 + count))  # the first steps as a plain mean, nearly
+        mean = [(1 - share) * m + share * w for m, w in zip(mean, weights, strict=True)]
+    assert any((a != b).any() for a, b in zip(mean, steps[-1], strict=True))
+    for found, expected in zip(model.parameters(), mean, strict=True):
+        torch.testing.assert_close(found.detach(), expected, rtol=1e-4, atol=1e-6)
+    # the training itself does not know of it
+    alone: list[Any] = []
+    monkeypatch.setattr(
+        SplittingTask, "on_train_batch_end",
+        lambda task, *_: alone.append(next(task.model.parameters()).detach().clone()),
+    )  # fmt: skip
+    fitted(tmp_path / "plain", training=chosen | {"weight_averaging": 0.0})
+    assert all(torch.equal(a, b[0]) for a, b in zip(alone, steps, strict=True))
 
 
 def test_a_checkpoint_is_read_without_executing_anything(tmp_path: Path) -> None:
@@ -442,7 +472,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedules: dict[str, dict[str, Any]] = {
         "plateau": {"plateau_patience": 1, "learning_rate": 0.1, "max_epochs": 24,
                     "max_steps": None},
-        "cosine": {"schedule": "cosine", "max_steps": 48},
+        "cosine": {"schedule": "cosine", "max_steps": 48, "weight_averaging": 0.9},
     }  # fmt: skip
     for name, values in schedules.items():
         tiny_ = TINY | {"training": TINY["training"] | values}
@@ -524,7 +554,7 @@ def test_a_killed_training_is_resumed_to_the_same_weights(
 def test_a_killed_training_is_resumed_elsewhere(
     killed: dict[str, tuple[Path, Path]], bench: Path, tmp_path: Path
 ) -> None:
-    """With the cosine schedule; the run and the images were moved in between."""
+    """With the cosine schedule and a mean of the weights; run and images were moved in between."""
     whole, part = killed["cosine"]
     run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
     with start(*arguments(images, "cosine", run), "--resume") as process:
