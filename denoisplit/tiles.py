@@ -18,9 +18,9 @@ Array = npt.NDArray[np.float32]
 
 BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
 
-SIDES = (256, 384, 512, 768, 1024, 1536, 2048)  # px, of a tile's core
+SIDES = (256, 384, 512)  # px, of a tile's core
+SIDES_OF_GPU = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower by pixel
 PER_PIXEL = 95  # bytes for each filter, of a pair of samples in float32; measured
-MOST = 2 * 10**9  # bytes on a CPU: larger tiles gain little there
 ASSUMED = 8 * 2**30  # bytes of a machine that does not tell
 
 
@@ -161,8 +161,8 @@ class Tiling:
 def tile_side(model: VSE, halo: int) -> int:
     """Side of a tile's core (px) that suits this machine: the larger, the less halo is computed.
 
-    The largest of some sides whose feature maps take no more than an eighth of the memory and 2 GB,
-    on a GPU no more than a quarter of its own. Memory is that of the machine, not what is free just
+    The largest of some sides whose feature maps take no more than a sixth of the memory, on a GPU no
+    more than a quarter of its own. Memory is that of the machine, not what is free just
     now, so that an interrupted job goes on with the same tiles.
 
     Parameters
@@ -174,12 +174,12 @@ def tile_side(model: VSE, halo: int) -> int:
     """
     device = model.input_mean.device
     if device.type == "cuda":
-        allowed = torch.cuda.get_device_properties(device).total_memory // 4
+        sides, allowed = SIDES_OF_GPU, torch.cuda.get_device_properties(device).total_memory // 4
     else:
-        allowed = min(_memory() // 8, MOST)
+        sides, allowed = SIDES, _memory() // 6
     each = PER_PIXEL * model.output.in_channels
-    fitting = [side for side in SIDES if each * (side + 2 * halo) ** 2 <= allowed]
-    return max(fitting, default=SIDES[0])
+    fitting = [side for side in sides if each * (side + 2 * halo) ** 2 <= allowed]
+    return max(fitting, default=sides[0])
 
 
 def _memory() -> int:

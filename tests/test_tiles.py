@@ -80,20 +80,17 @@ def test_side_of_tiles_is_the_largest_that_memory_allows(monkeypatch: pytest.Mon
         monkeypatch.setattr(tiles, "_memory", lambda: memory)
         return [tile_side(model, halo) for model in (small, large) for halo in (48, 240)]
 
-    much, little = sides(2**40), sides(2**30)
-    assert len(set(much)) > 1
-    assert all(a >= b for a, b in zip(much, little, strict=True))
-    assert much != little
-    for found in (much, little):
-        assert all(side in tiles.SIDES for side in found)
-        assert found[0] >= found[1]  # more of it is halo
-        assert found[0] >= found[2]  # more filters
+    assert sides(2**40) == 4 * [max(tiles.SIDES)]
     assert sides(1) == 4 * [min(tiles.SIDES)]  # no machine is too small to try
-    for model in (small, large):  # but for the smallest, they fit
-        side = sides(2**30)[0 if model is small else 2]
-        filters = model.output.in_channels
-        fits = tiles.PER_PIXEL * filters * (side + 96) ** 2 <= 2**30 // 8
-        assert fits or side == min(tiles.SIDES)
+    for memory in (2**30, 2**32, 2**33):
+        for side, (model, halo) in zip(
+            sides(memory), itertools.product((small, large), (48, 240)), strict=True
+        ):
+            each = tiles.PER_PIXEL * model.output.in_channels
+            fitting = [s for s in tiles.SIDES if each * (s + 2 * halo) ** 2 <= memory // 6]
+            assert side == max([*fitting, min(tiles.SIDES)])
+    found = sides(2**32)
+    assert found[0] > found[3]
 
 
 def test_prepared_network_has_the_tiles_of_the_plain_one() -> None:
