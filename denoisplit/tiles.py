@@ -161,9 +161,9 @@ class Tiling:
 def tile_side(model: VSE, halo: int) -> int:
     """Side of a tile's core (px) that suits this machine: the larger, the less halo is computed.
 
-    The largest of some sides whose feature maps take no more than a sixth of the memory, on a GPU no
-    more than a quarter of its own. Memory is that of the machine, not what is free just
-    now, so that an interrupted job goes on with the same tiles.
+    The largest of some sides whose feature maps take at most a sixth of the memory, on a GPU a
+    quarter of its own. Memory is that of the machine, not what is free just now, so that an
+    interrupted job goes on with the same tiles.
 
     Parameters
     ----------
