@@ -106,6 +106,9 @@ def table(scores: Sequence[Score]) -> str:
 def figure(scores: Sequence[Score]) -> Figure:
     """PSNR over the level of noise: a panel per structure, a line per route."""
     names = _structures(scores)
+    levels = sorted({score.level for score in scores})
+    # routes beside each other, or their error bars hide one another
+    apart = 0.03 * (levels[-1] - levels[0]) or 0.05
     drawn = new_figure(PANEL, max(PANEL, PANEL * len(names)) + 0.6)
     for place, name in enumerate(names, 1):
         axes = drawn.add_subplot(1, len(names), place)
@@ -113,11 +116,13 @@ def figure(scores: Sequence[Score]) -> Figure:
         for k, (route, source) in enumerate(ROUTES.items()):
             line = [s for s in scores if (s.structure, s.route) == (name, route)]
             axes.errorbar(
-                [s.level for s in line],
+                [s.level + (k - 1) * apart for s in line],
                 [float("nan") if s.psnr is None else s.psnr for s in line],
                 yerr=[s.sem or 0.0 for s in line], color=INKS[k], marker=MARKERS[k],
                 markersize=4, linewidth=1.6, capsize=2, label=f"{route}: {source}",
             )  # fmt: skip
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        axes.margins(x=0.15)
         if place == 1:
             legend(axes)
     drawn.tight_layout()

@@ -120,8 +120,18 @@ def test_the_csv_holds_every_score() -> None:
 def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
     panels = figure([*SCORES, Score(4.0, "C", "MT", None, None)]).axes
     assert [axes.get_title("left") for axes in panels] == ["ER", "MT"]
-    lines = [bars.lines[0].get_xydata().tolist() for bars in panels[0].containers]
-    assert lines == [[[1.0, 29 + 0.1 * k], [2.0, 28 + 0.1 * k]] for k in range(3)]
+    lines = [bars.lines[0].get_xydata() for bars in panels[0].containers]
+    for k, line in enumerate(lines):
+        np.testing.assert_allclose(line[:, 1], [29 + 0.1 * k, 28 + 0.1 * k])
+        np.testing.assert_allclose(line[:, 0].round(1).round(), [1, 2])  # beside its level
+    assert lines[0][0, 0] < lines[1][0, 0] < lines[2][0, 0]  # none behind another
+    assert [text.get_text() for text in panels[0].get_xticklabels()] == ["1", "2", "4"]
+
+
+def test_routes_of_one_level_lie_beside_each_other() -> None:
+    panel = figure([score for score in SCORES if score.level == 1.0]).axes[0]
+    places = {float(bars.lines[0].get_xydata()[0, 0]) for bars in panel.containers}
+    assert len(places) == 3
 
 
 @pytest.mark.parametrize(
