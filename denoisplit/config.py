@@ -119,8 +119,6 @@ class DataSettings(_Frozen):
     augment: bool = True  # flips and rotations
     crop_candidates: Positive = 1  # places drawn for a crop; that of most contrast is taken
     binned_crops: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share, see `data.binning`
-    # share of the crops of co-registered images whose structures are from different places
-    unrelated_crops: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class TrainingSettings(_Frozen):

@@ -56,7 +56,6 @@ def loaders(
         independent=settings.data.pairing == "unrelated",
         augment=settings.data.augment,
         candidates=settings.data.crop_candidates,
-        unrelated=settings.data.unrelated_crops,
         binning=binning_of(noise_models, settings.data.binned_crops),
         **sizes,
     )

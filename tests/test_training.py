@@ -194,12 +194,11 @@ def test_settings_reach_the_crops(
     monkeypatch.setattr(
         loaders, "binning_of", lambda models, share: (shares.append(share), binning)[1]
     )
-    data = {"augment": augment, "pairing": pairing, "crop_candidates": 3, "binned_crops": 0.25,
-            "unrelated_crops": 0.125}  # fmt: skip
+    data = {"augment": augment, "pairing": pairing, "crop_candidates": 3, "binned_crops": 0.25}
     fitted(tmp_path, data=data, seed=3)
     assert asked == {
         "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
-        "candidates": 3, "planes": 1, "binning": binning, "unrelated": 0.125,
+        "candidates": 3, "planes": 1, "binning": binning,
     }  # fmt: skip
     assert shares == [0.25]
 

@@ -40,9 +40,6 @@ class RandomCrops(Dataset[Tensor]):
         images that are mostly empty are not learnt from mostly empty crops. 1 is the paper's way.
     planes : int
         n; more than 1 for a network with context.
-    unrelated : float
-        Share of the crops whose structures come from different places each, although they are
-        co-registered: what was seen together is not learnt by heart.
     binning : Binning, optional
         Makes some crops from places of twice the side; not of frames that are smaller than these,
         and not with context.
@@ -51,7 +48,6 @@ class RandomCrops(Dataset[Tensor]):
     def __init__(
         self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool,
         candidates: int = 1, planes: int = 1, binning: Binning | None = None,
-        unrelated: float = 0.0,
     ) -> None:  # fmt: skip
         self.frames = frames
         self.patch = patch
@@ -59,7 +55,6 @@ class RandomCrops(Dataset[Tensor]):
         self.independent = independent
         self.augment = augment
         self.candidates = candidates
-        self.unrelated = 0.0 if independent else unrelated
         self._pyramids = _pyramids(frames, planes, patch)
         smallest = min(min(frame.shape) for structure in frames for frame in structure)
         self.binning = None if planes > 1 or smallest < 2 * patch else binning
@@ -81,20 +76,16 @@ class RandomCrops(Dataset[Tensor]):
         if self.independent:
             crops = [self._crop([k], rng)[0] for k in range(len(self.frames))]
         else:
-            apart = self.unrelated > 0 and rng.random() < self.unrelated
-            crops = self._crop(range(len(self.frames)), rng, apart)
+            crops = self._crop(range(len(self.frames)), rng)
         return torch.from_numpy(np.stack(crops))
 
-    def _crop(
-        self, structures: Sequence[int], rng: np.random.Generator, apart: bool = False
-    ) -> list[Array]:
-        """The same place of the same frame in all given structures, or a place for each."""
-        cut = self._cut_apart if apart else self._cut
+    def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
+        """The same place of the same frame in all given structures."""
         crops: list[Array] | None = None
         if self.binning is not None and rng.random() < self.binning.share:
-            crops = self.binning.sums(cut(structures, rng, 2 * self.patch), structures)
+            crops = self.binning.sums(self._cut(structures, rng, 2 * self.patch), structures)
         if crops is None:
-            crops = cut(structures, rng, self.patch)
+            crops = self._cut(structures, rng, self.patch)
         if self.augment:
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             crops = [np.rot90(c, turns, axes=(-2, -1)) for c in crops]
@@ -109,12 +100,6 @@ class RandomCrops(Dataset[Tensor]):
             j, y, x = best
             return [self._pyramids[k][j].cut(y, x) for k in structures]
         return [self._window(k, best, side) for k in structures]
-
-    def _cut_apart(
-        self, structures: Sequence[int], rng: np.random.Generator, side: int
-    ) -> list[Array]:
-        """For each structure a place of its own."""
-        return [self._cut([k], rng, side)[0] for k in structures]
 
     def _contrast(self, structures: Sequence[int], place: tuple[int, int, int], side: int) -> float:
         """Of all structures, each in units of its own standard deviation."""

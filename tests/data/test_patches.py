@@ -214,28 +214,6 @@ def test_unrelated_structures_are_drawn_apart(augment: bool) -> None:
     assert (first[0] == first[1]).mean() < 0.02
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_share_of_co_registered_crops_is_from_different_places(share: float) -> None:
-    """The others, and those of no share at all, are what they are without it."""
-    size = 3 * 64 * 80
-    group = (frames(3, 64, 80), frames(3, 64, 80, first=3))
-    data = crops(group, unrelated=share, augment=True)
-    apart = 0
-    for i in range(300):
-        first, second = data[i].numpy()
-        together = bool((second - first == size).all())
-        apart += not together
-        for k, crop in enumerate((first, second)):  # each a window, turned
-            values = np.sort(crop.ravel()) - k * size
-            y, x = values[0] % 5120 // 80, values[0] % 80
-            frame = int(values[0] // 5120)
-            window = group[0][frame][int(y) : int(y) + 16, int(x) : int(x) + 16]
-            np.testing.assert_array_equal(values, np.sort(window.ravel()))
-    assert apart / 300 == pytest.approx(share, abs=0.09)
-    if share == 0.0:
-        assert all(torch.equal(data[i], crops(group, augment=True)[i]) for i in range(5))
-
-
 def test_unrelated_structures_may_have_other_sizes_and_numbers() -> None:
     group = (frames(2, 40, 90), frames(5, 64, 30, first=50))
     data = crops(group, independent=True, augment=True)
