@@ -118,7 +118,8 @@ class DataSettings(_Frozen):
     )
     augment: bool = True  # flips and rotations
     crop_candidates: Positive = 1  # places drawn for a crop; that of most contrast is taken
-    binned_crops: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share, see `data.binning`
+    binned_crops: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share, see `data.sums`
+    stacked_crops: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance, see `data.sums`
 
 
 class TrainingSettings(_Frozen):

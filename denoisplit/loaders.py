@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from denoisplit.config import Settings
-from denoisplit.data.binning import binning_of
 from denoisplit.data.patches import EpochSampler, GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData
+from denoisplit.data.sums import sums_of
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.parallel import Team
 from denoisplit.schedule import Schedule, schedule
@@ -49,14 +49,15 @@ def loaders(
     InputError
         If a batch cannot be shared evenly between the processes.
     """
+    chosen = settings.data
     sizes = {"patch": settings.network.patch, "planes": settings.network.planes}
     crops = RandomCrops(
         data.training_images,
         seed=settings.seed,
-        independent=settings.data.pairing == "unrelated",
-        augment=settings.data.augment,
-        candidates=settings.data.crop_candidates,
-        binning=binning_of(noise_models, settings.data.binned_crops),
+        independent=chosen.pairing == "unrelated",
+        augment=chosen.augment,
+        candidates=chosen.crop_candidates,
+        sums=sums_of(noise_models, binned=chosen.binned_crops, stacked=chosen.stacked_crops),
         **sizes,
     )
     plan, batch = schedule(settings, crops.per_epoch), settings.training.batch

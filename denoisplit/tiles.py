@@ -173,10 +173,10 @@ def tile_side(model: VSE, halo: int) -> int:
         What a tile sees around its core, px.
     """
     device = model.input_mean.device
+    sides: tuple[int, ...] = SIDES
+    allowed = _memory() // 6
     if device.type == "cuda":
         sides, allowed = SIDES_OF_GPU, torch.cuda.get_device_properties(device).total_memory // 4
-    else:
-        sides, allowed = SIDES, _memory() // 6
     each = PER_PIXEL * model.output.in_channels
     fitting = [side for side in sides if each * (side + 2 * halo) ** 2 <= allowed]
     return max(fitting, default=sides[0])

@@ -26,10 +26,10 @@ from denoisplit import loaders, training
 from denoisplit.cli import main
 from denoisplit.commands.train_network import initial_network
 from denoisplit.config import Settings, settings_from
-from denoisplit.data.binning import Binning
 from denoisplit.data.patches import GridPatches, RandomCrops
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.simulation import simulate
+from denoisplit.data.sums import Sums
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.network import VSE, ContextVSE
@@ -188,19 +188,20 @@ def test_settings_reach_the_crops(
             asked.update(options)
             super().__init__(frames, **options)
 
-    binning = Binning(0.25, (0.0, 0.0), (1e9, 1e9))
-    shares: list[float] = []
+    sums = Sums(0.25, 0.125, (0.0, 0.0), (1e9, 1e9))
+    shares: list[dict[str, float]] = []
     monkeypatch.setattr(loaders, "RandomCrops", Recorded)
     monkeypatch.setattr(
-        loaders, "binning_of", lambda models, share: (shares.append(share), binning)[1]
+        loaders, "sums_of", lambda models, **chosen: (shares.append(chosen), sums)[1]
     )
-    data = {"augment": augment, "pairing": pairing, "crop_candidates": 3, "binned_crops": 0.25}
+    data = {"augment": augment, "pairing": pairing, "crop_candidates": 3, "binned_crops": 0.25,
+            "stacked_crops": 0.125}  # fmt: skip
     fitted(tmp_path, data=data, seed=3)
     assert asked == {
         "patch": 32, "seed": 3, "independent": pairing == "unrelated", "augment": augment,
-        "candidates": 3, "planes": 1, "binning": binning,
+        "candidates": 3, "planes": 1, "sums": sums,
     }  # fmt: skip
-    assert shares == [0.25]
+    assert shares == [{"binned": 0.25, "stacked": 0.125}]
 
 
 # ---------------------------------------------------------------- the objective of a step

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from denoisplit.data.binning import Binning
 from denoisplit.data.context import Pyramid
 from denoisplit.data.splits import Group
+from denoisplit.data.sums import MOST, Sums
 
 Array = npt.NDArray[np.float32]
 
@@ -40,14 +40,14 @@ class RandomCrops(Dataset[Tensor]):
         images that are mostly empty are not learnt from mostly empty crops. 1 is the paper's way.
     planes : int
         n; more than 1 for a network with context.
-    binning : Binning, optional
-        Makes some crops from places of twice the side; not of frames that are smaller than these,
-        and not with context.
+    sums : Sums, optional
+        Makes some crops from places of twice the side (not of frames that are smaller than these),
+        and lays several places over each other; not with context.
     """
 
     def __init__(
         self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool,
-        candidates: int = 1, planes: int = 1, binning: Binning | None = None,
+        candidates: int = 1, planes: int = 1, sums: Sums | None = None,
     ) -> None:  # fmt: skip
         self.frames = frames
         self.patch = patch
@@ -57,7 +57,8 @@ class RandomCrops(Dataset[Tensor]):
         self.candidates = candidates
         self._pyramids = _pyramids(frames, planes, patch)
         smallest = min(min(frame.shape) for structure in frames for frame in structure)
-        self.binning = None if planes > 1 or smallest < 2 * patch else binning
+        self.sums = None if planes > 1 else sums
+        self.binned = self.sums.binned if self.sums and smallest >= 2 * patch else 0.0
         self._weights = [
             _contrast_unit(structure) if candidates > 1 else 0.0 for structure in frames
         ]
@@ -77,13 +78,15 @@ class RandomCrops(Dataset[Tensor]):
             crops = [self._crop([k], rng)[0] for k in range(len(self.frames))]
         else:
             crops = self._crop(range(len(self.frames)), rng)
+        if self.sums is not None and self.sums.stacked:
+            crops = [self._stacked(self.sums, crop, k, rng) for k, crop in enumerate(crops)]
         return torch.from_numpy(np.stack(crops))
 
     def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
         """The same place of the same frame in all given structures."""
         crops: list[Array] | None = None
-        if self.binning is not None and rng.random() < self.binning.share:
-            crops = self.binning.sums(self._cut(structures, rng, 2 * self.patch), structures)
+        if self.sums is not None and self.binned and rng.random() < self.binned:
+            crops = self.sums.of_pixels(self._cut(structures, rng, 2 * self.patch), structures)
         if crops is None:
             crops = self._cut(structures, rng, self.patch)
         if self.augment:
@@ -91,6 +94,14 @@ class RandomCrops(Dataset[Tensor]):
             crops = [np.rot90(c, turns, axes=(-2, -1)) for c in crops]
             crops = [np.ascontiguousarray(c[..., ::-1] if flip else c) for c in crops]
         return crops
+
+    def _stacked(self, sums: Sums, crop: Array, k: int, rng: np.random.Generator) -> Array:
+        """One structure of a crop, with none to three of its other places on top."""
+        for _ in range(1, MOST):
+            if rng.random() >= sums.stacked:
+                break
+            crop = sums.of_places(crop, self._crop([k], rng)[0], k)
+        return crop
 
     def _cut(self, structures: Sequence[int], rng: np.random.Generator, side: int) -> list[Array]:
         """The place of most contrast among the candidates, ``side`` px wide."""

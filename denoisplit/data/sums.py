@@ -1,8 +1,8 @@
-"""Crops as a camera with pixels of twice the side would have taken them.
+"""Crops that are sums of pixels: brighter, denser and in other proportions than the frames.
 
-A sum of 2 x 2 pixels is brighter and denser than what the frames show at full size. Where the
-variance of the noise is a straight line, ``gain * (signal - zero)``, that of the sum is
-``gain * (sum - 4 * zero)``, the law of ``sum - 3 * zero``. So the noise models hold for that.
+Where the variance of the noise is a straight line, ``gain * (signal - zero)``, that of a sum of n
+pixels is ``gain * (sum - n * zero)``, the law of ``sum - (n - 1) * zero``. So the noise models hold
+for that, and the noise is that of a camera.
 """
 
 from __future__ import annotations
@@ -21,39 +21,53 @@ Array = npt.NDArray[np.float32]
 
 BEYOND = 0.01  # share of a sum's pixels that may be brighter than the noise model knows
 PLACES = 64  # signals between which the line is fitted
+MOST = 4  # places of one structure in a crop
 
 
 @dataclass(frozen=True)
-class Binning:
-    """How many crops are sums of 2 x 2 pixels, and what keeps them within the noise models.
+class Sums:
+    """How many crops are sums, and what keeps them within the noise models.
 
     Parameters
     ----------
-    share : float
-        Of the crops; those that would be too bright stay as they are.
+    binned : float
+        Share of the crops that are sums of 2 x 2 pixels, as a camera with pixels of twice the side
+        would have taken them; those that would be too bright stay as they are.
+    stacked : float
+        Chance that another place of a structure is laid over it, and then a third and a fourth, for
+        each structure by itself: what is dim and rare in the frames is not always so.
     zeros : sequence of float
         Signal at which the line of the noise's variance is 0, raw intensity, per structure.
     limits : sequence of float
         Brightest signal that the noise model knows, raw intensity, per structure.
     """
 
-    share: float
+    binned: float
+    stacked: float
     zeros: Sequence[float]
     limits: Sequence[float]
 
-    def sums(self, crops: Sequence[Array], structures: Sequence[int]) -> list[Array] | None:
+    def of_pixels(self, crops: Sequence[Array], structures: Sequence[int]) -> list[Array] | None:
         """Crops of 2P x 2P px -> (P, P) each; None if one is too bright for its noise model."""
         found = []
         for crop, k in zip(crops, structures, strict=True):
             side = len(crop) // 2
             four = crop.reshape(side, 2, side, 2).sum(axis=(1, 3), dtype=np.float32)
             found.append(four - np.float32(3 * self.zeros[k]))
-            if (found[-1] > self.limits[k]).mean() > BEYOND:
+            if self._too_bright(found[-1], k):
                 return None
         return found
 
+    def of_places(self, crop: Array, other: Array, k: int) -> Array:
+        """Two places of structure ``k`` in one, (P, P); the first alone if that is too bright."""
+        both: Array = crop + other - np.float32(self.zeros[k])
+        return crop if self._too_bright(both, k) else both
 
-def binning_of(models: Sequence[GaussianMixture], share: float) -> Binning | None:
+    def _too_bright(self, crop: Array, k: int) -> bool:
+        return bool((crop > self.limits[k]).mean() > BEYOND)
+
+
+def sums_of(models: Sequence[GaussianMixture], *, binned: float, stacked: float) -> Sums | None:
     """What the noise models allow; None without any, or where a dark sum is too bright already.
 
     The latter is so where the noise is mostly that of reading out: it adds up with the pixels.
@@ -68,4 +82,4 @@ def binning_of(models: Sequence[GaussianMixture], share: float) -> Binning | Non
         limits.append(high)
         if 4 * low - 3 * zeros[-1] > high:
             return None
-    return Binning(share, zeros, limits) if models and share else None
+    return Sums(binned, stacked, zeros, limits) if models and (binned or stacked) else None
