@@ -131,7 +131,10 @@ def test_preset_small_runs_in_minutes() -> None:
     assert s.network.dropout == 0
     assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1600, "cosine")
     assert s.objective == settings(objective={"closed_form": True, "warm_up": 0.5}).objective
-    assert s.data == settings(data={"crop_candidates": 8, "binned_crops": 0.55}).data
+    assert (
+        s.data
+        == settings(data={"crop_candidates": 8, "binned_crops": 0.55, "stacked_crops": 0.5}).data
+    )
     assert s.prediction.calibration_form == "ratio"
 
 
