@@ -86,6 +86,7 @@ class Scenes:
         self.observed = [np.stack(frame) for frame in zip(*noisy, strict=True)]
         self.inputs = [superposition(frame) for frame in self.observed]  # each (Y, X)
         self.clean_inputs = [superposition(frame) for frame in self.truth]
+        self.unsaturated = [np.ones(x.shape, dtype=bool) for x in self.inputs]
         self.has_truth = bool(noise)
 
     def __len__(self) -> int:
@@ -250,8 +251,10 @@ def _judge_structure(
         "ms_ssim": [_ms_ssim(t, m, span) for t, m in zip(truth, mean, strict=True)],
         "ms_ssim_aligned": [_ms_ssim(*align(t, m), span) for t, m in zip(truth, mean, strict=True)],
         "noise_correlation": [
-            noise_correlation(m - t, x - clean)
-            for t, m, x, clean in zip(truth, mean, scenes.inputs, scenes.clean_inputs, strict=True)
+            noise_correlation(m - t, x - clean, where)
+            for t, m, x, clean, where in zip(
+                truth, mean, scenes.inputs, scenes.clean_inputs, scenes.unsaturated, strict=True
+            )
         ],
         **{metric: [error[metric] for error in errors] for metric in errors[0]},
     }

@@ -175,7 +175,9 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
     return float(value)
 
 
-def noise_correlation(error: Frame, noise: Frame) -> float | None:
+def noise_correlation(
+    error: Frame, noise: Frame, where: NDArray[np.bool_] | None = None
+) -> float | None:
     """Pearson correlation of a prediction's error with the noise of its input.
 
     Near 1 where the prediction keeps the input's noise, near 0 where its errors are its own.
@@ -184,6 +186,8 @@ def noise_correlation(error: Frame, noise: Frame) -> float | None:
     ----------
     error, noise : ndarray, (Y, X)
         Prediction minus truth, and input minus noise-free input; each in any unit.
+    where : ndarray of bool, (Y, X), optional
+        Pixels that count. Where the truth is saturated, what it lacks is in error and noise alike.
 
     Returns
     -------
@@ -196,7 +200,9 @@ def noise_correlation(error: Frame, noise: Frame) -> float | None:
         When the shapes differ or a value is not finite.
     """
     e, n = _pair(error, noise)
-    if np.ptp(e) == 0 or np.ptp(n) == 0:
+    if where is not None:
+        e, n = e[where], n[where]
+    if e.size == 0 or np.ptp(e) == 0 or np.ptp(n) == 0:
         return None
     # brought to unit size first, so that tiny or huge units neither under- nor overflow
     e, n = ((v - v.mean()) / np.ptp(v) for v in (e, n))

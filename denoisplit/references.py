@@ -3,7 +3,8 @@
 Another exposure has other grey levels. PSNR does not mind, but calibration, MS-SSIM and what is
 left of the noise compare grey levels. So the truth gets one gain per structure and an offset, by
 least squares over all pixels of all frames, from the recorded images alone: predictions have no
-part in it, and their errors of brightness remain errors.
+part in it, and their errors of brightness remain errors. Pixels at which a truth is saturated are
+left out of the fit and of what is said about noise; in PSNR and calibration they count.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from denoisplit.data.splits import Group, Image
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes
+from denoisplit.noise_models.limits import Limits, limits_of
 
 Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+MOSTLY = 0.5  # share of the pixels that a recording has below its limit
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,23 @@ class LinearFit:
     correlation: float
 
 
-def linear_fit(truth: Group, images: Sequence[Image]) -> LinearFit:
+def unsaturated(truth: Group) -> list[Mask]:
+    """Pixels [frame] (Y, X) at which no structure of the truth [structure][frame] is saturated.
+
+    All of them where a limit is no end of a recording but most of what there is, as in a mask.
+    """
+    found = [np.ones(image.shape, dtype=bool) for image in truth[0]]
+    for frames in truth:
+        end = Limits(None, limits_of(frames).high)
+        below = [end.inside(image) for image in frames]
+        if sum(b.sum() for b in below) > MOSTLY * sum(b.size for b in below):
+            found = [f & b for f, b in zip(found, below, strict=True)]
+    return found
+
+
+def linear_fit(
+    truth: Group, images: Sequence[Image], where: Sequence[Mask] | None = None
+) -> LinearFit:
     """Fit images by a weighted sum of truths, least squares over the pixels of all frames.
 
     Noise of the truth lowers the gains: by its share of the truth's variance.
@@ -54,18 +75,22 @@ def linear_fit(truth: Group, images: Sequence[Image]) -> LinearFit:
         Any unit, no two structures proportional to each other.
     images : [frame] of (Y, X)
         Frames of the sizes of the truth's.
+    where : [frame] of (Y, X), optional
+        Pixels that count.
 
     Raises
     ------
     InputError
         If the truths depend on each other, so that the gains have no value.
     """
-    variables = (*truth, tuple(images))
-    pixels = sum(image.size for image in images)
+    where = where or [np.ones(image.shape, dtype=bool) for image in images]
+    # frames as lists of the pixels that count
+    variables = [[f[w] for f, w in zip(v, where, strict=True)] for v in (*truth, tuple(images))]
+    pixels = sum(image.size for image in variables[-1])
     means = np.array([sum(f.sum(dtype=np.float64) for f in v) / pixels for v in variables])
     products = np.zeros((len(variables), len(variables)))
     for frame in zip(*variables, strict=True):
-        centred = np.stack([f.ravel().astype(np.float64) for f in frame]) - means[:, None]
+        centred = np.stack([f.astype(np.float64) for f in frame]) - means[:, None]
         products += centred @ centred.T
     spread = np.sqrt(np.diag(products))
     correlations = products / np.outer(spread, spread)
@@ -96,6 +121,8 @@ class RecordedScenes(Scenes):
     inputs : [frame] of (Y, X)
     fits : sequence of LinearFit
         How the truth was brought to its unit, one per structure.
+    where : [frame] of (Y, X)
+        Where no truth is saturated.
     """
 
     def __init__(
@@ -105,6 +132,7 @@ class RecordedScenes(Scenes):
         inputs: Sequence[Array],
         superposition: Superposition,
         fits: Sequence[LinearFit],
+        where: Sequence[Mask],
     ) -> None:
         self.truth = [np.stack(frame) for frame in zip(*truth, strict=True)]
         self.observed = [np.stack(frame) for frame in zip(*observed, strict=True)]
@@ -112,6 +140,7 @@ class RecordedScenes(Scenes):
         self.clean_inputs = [superposition(frame) for frame in self.truth]
         self.has_truth = True
         self.fits = tuple(fits)
+        self.unsaturated = list(where)
 
 
 def scenes_of_structures(
@@ -129,14 +158,15 @@ def scenes_of_structures(
     """
     recorded = SyntheticNoise(clip=clip)  # no noise, the clip alone
     observed = observe(structures, recorded, seed=0, part="evaluation")
-    fits = [linear_fit((t,), s) for t, s in zip(truth, structures, strict=True)]
+    where = unsaturated(truth)
+    fits = [linear_fit((t,), s, where) for t, s in zip(truth, structures, strict=True)]
     fitted = tuple(
         tuple(_line(image, fit.gains[0], fit.offset) for image in frames)
         for frames, fit in zip(truth, fits, strict=True)
     )
     fitted = observe(fitted, recorded, seed=0, part="evaluation")
     inputs = [superposition(frame) for frame in zip(*observed, strict=True)]
-    return RecordedScenes(fitted, observed, inputs, superposition, fits)
+    return RecordedScenes(fitted, observed, inputs, superposition, fits, where)
 
 
 def scenes_of_mixed(
@@ -154,7 +184,8 @@ def scenes_of_mixed(
         The same fields; any unit.
     superposition : Superposition
     """
-    fit = linear_fit(truth, mixed)
+    where = unsaturated(truth)
+    fit = linear_fit(truth, mixed, where)
     scale, count = superposition.scale, len(truth)
     offset = (fit.offset - superposition.shift) / (scale * count)
     fitted = [
@@ -163,7 +194,7 @@ def scenes_of_mixed(
     ]
     inputs = [image.astype(np.float32) for image in mixed]
     each = [LinearFit((gain,), fit.offset, fit.correlation) for gain in fit.gains]
-    return RecordedScenes(fitted, (), inputs, superposition, each)
+    return RecordedScenes(fitted, (), inputs, superposition, each, where)
 
 
 def share_offset(scenes: RecordedScenes, means: Sequence[Array]) -> None:

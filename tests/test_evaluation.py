@@ -137,7 +137,7 @@ def test_means_and_errors_are_over_frames() -> None:
     single = []
     for number in range(3):
         one = scenes()
-        for name in ("truth", "observed", "inputs", "clean_inputs"):
+        for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
             setattr(one, name, getattr(made, name)[number : number + 1])
         single.append(judged(one, predicted(inputs_for_all(one)))["structures"]["MT"])
     values = [score["psnr"]["mean"] for score in single]

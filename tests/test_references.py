@@ -18,6 +18,7 @@ from denoisplit.references import (
     scenes_of_mixed,
     scenes_of_structures,
     share_offset,
+    unsaturated,
 )
 
 Stacks = tuple[tuple[np.ndarray, ...], ...]
@@ -112,6 +113,48 @@ def test_frames_of_different_sizes_are_one_fit() -> None:
     truth = (frames[0], frames[1][:64], frames[2][:, :70])
     fit = linear_fit((truth,), [2 * image + 3 for image in truth])
     assert (fit.gains[0], fit.offset) == pytest.approx((2, 3), rel=1e-4)
+
+
+def saturated(frames: tuple[np.ndarray, ...], share: float) -> tuple[np.ndarray, ...]:
+    """8-bit frames of which the brightest pixels are at 255."""
+    limit = np.quantile(np.stack(frames), 1 - share)
+    return tuple((image / limit * 255).clip(0, 255).astype(np.uint8) for image in frames)
+
+
+def test_pixels_at_which_a_truth_is_saturated_do_not_count_in_the_fit() -> None:
+    clean = clean_structures(2)
+    truth = tuple(saturated(frames, 0.05) for frames in clean)
+    where = unsaturated(truth)
+    for mask, *frame in zip(where, *truth, strict=True):
+        np.testing.assert_array_equal(mask, (frame[0] < 255) & (frame[1] < 255))
+    for frames, full in zip(truth, clean, strict=True):
+        limit = np.quantile(np.stack(full), 0.95)
+        assert linear_fit((frames,), full, where).gains[0] == pytest.approx(limit / 255, rel=0.01)
+        assert linear_fit((frames,), full).gains[0] > 1.02 * limit / 255
+
+
+def test_a_mask_is_not_taken_for_saturated() -> None:
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[:, :40] = 255
+    assert all(found.all() for found in unsaturated(((mask, mask),)))
+
+
+def test_what_a_saturated_truth_lacks_is_not_taken_for_noise() -> None:
+    """A perfect prediction is right where the truth is cut off, and so is the input."""
+    mix = MIXES[0]
+    clean = clean_structures(2)
+    truth = tuple(saturated(frames, 0.1) for frames in clean)
+    exact = [
+        Prediction(np.float32(f), np.ones_like(f, dtype=np.float32), np.float32(f)[None])
+        for f in map(np.stack, zip(*clean, strict=True))
+    ]
+    scenes = scenes_of_structures(noisy(clean), truth, mix)
+    for name in NAMES[:2]:
+        found = judged(scenes, exact)["structures"][name]["noise_correlation"]["mean"]
+        assert abs(found) < 0.05
+    scenes.unsaturated = [np.ones_like(where) for where in scenes.unsaturated]
+    counted = judged(scenes, exact)["structures"]
+    assert max(counted[name]["noise_correlation"]["mean"] for name in NAMES[:2]) > 0.2
 
 
 def test_truths_that_depend_on_each_other_are_refused() -> None:
