@@ -28,7 +28,7 @@ def small_preset() -> dict[str, Any]:
         # steps are few: ER and actin reach in 200 steps the loss of 500;
         # the whole KL from the start shuts the latents before splitting is found: with the warm-up
         # ER and actin gain 0.4 dB, and the spread of the samples is that of the error
-        "objective": {"closed_form": True, "warm_up": 0.5},
+        "objective": {"closed_form": True, "warm_up": 0.3},
         # of images that are mostly empty most random crops are empty too: with 8 places a crop the
         # loss on validation frames falls further; with sums the network bears images that are
         # brighter, denser and of other proportions than the training's: Hagen's third, 0.4 to 1 dB

@@ -130,7 +130,7 @@ def test_preset_small_runs_in_minutes() -> None:
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
     assert s.network.dropout == 0
     assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1600, "cosine")
-    assert s.objective == settings(objective={"closed_form": True, "warm_up": 0.5}).objective
+    assert s.objective == settings(objective={"closed_form": True, "warm_up": 0.3}).objective
     assert (
         s.data
         == settings(data={"crop_candidates": 8, "binned_crops": 0.55, "stacked_crops": 0.5}).data
