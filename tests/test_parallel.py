@@ -112,7 +112,8 @@ def test_two_processes_make_one_run(tmp_path: Path) -> None:
         frames = np.float32(simulate(kind, frames=4, size=64, seed=1))
         write_ome_tiff(tmp_path / f"{name}.tif", xr.DataArray(frames, dims=["t", "y", "x"]))
         options += ["--structure", name, str(tmp_path / f"{name}.tif")]
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    averaged = TINY["training"] | {"weight_averaging": 0.5}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"training": averaged}))
     options += ["--config", str(tmp_path / "tiny.yaml"), "-o"]
     alone = [sys.executable, "-m", "denoisplit", "train", *options, str(tmp_path / "one")]
     both = [
