@@ -18,7 +18,7 @@ from denoisplit.atomic import write_bytes
 from denoisplit.errors import InputError
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-FIRST = 10  # steps after which the first of them has lost its weight
+FIRST = 10  # while there are few, the mean is about that of the last tenth of the steps
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -91,12 +91,14 @@ class Kept:
 def weight_averaging(decay: float) -> WeightAveraging:
     """A running mean of the weights, which is validated and kept, while training goes on beside it.
 
-    Each step has the share ``1 - decay``, of few steps all have about the same. The moments of
-    BatchNorm are those of the training.
+    Each step has the share ``1 - decay``, at first more. The moments of BatchNorm are those of the
+    training.
     """
 
     def towards(mean: Any, weights: Any, count: Tensor | int) -> None:
         share = max(1 - decay, FIRST / (FIRST + float(count)))
         torch._foreach_lerp_(mean, weights, share)
 
-    return WeightAveraging(use_buffers=False, multi_avg_fn=towards)
+    # where the network will be: it is moved there only after the mean was set up
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return WeightAveraging(device=device, use_buffers=False, multi_avg_fn=towards)

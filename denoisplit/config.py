@@ -136,7 +136,7 @@ class TrainingSettings(_Frozen):
     max_steps: Positive | None = None
     min_steps_per_epoch: Positive = 1
     gradient_clip: Annotated[float, Field(gt=0)] = 0.5  # by norm
-    # of the weights of each step in the running mean that is kept, as its decay; 0: no mean
+    # decay of the running mean of the weights, which is what is kept; 0: the weights themselves
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     compile: bool = False  # the blocks of the network; takes a C++ compiler, for a GPU Triton

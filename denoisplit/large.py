@@ -190,6 +190,13 @@ def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = N
     shutil.rmtree(job.work)
 
 
+def tile_of_unfinished(results: dict[str, Path]) -> int | None:
+    """Side of the tiles of a job that was interrupted, perhaps on another machine."""
+    path = _work(results) / JOB
+    found = read_json(path).get("tile") if path.is_file() else None
+    return found if isinstance(found, int) else None
+
+
 def clear(results: dict[str, Path]) -> None:
     """Remove what an interruption after the last step left behind."""
     shutil.rmtree(_work(results), ignore_errors=True)

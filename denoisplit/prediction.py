@@ -20,7 +20,7 @@ from denoisplit.posterior import (
     normal_table,
     position_keys,
 )
-from denoisplit.tiles import Frame, Patch, Tiling
+from denoisplit.tiles import Frame, Patch, Tiling, pixels_that_fit
 
 Array = npt.NDArray[np.float32]
 NoiseAddress = Literal["position", "content"]
@@ -256,7 +256,7 @@ def sample_patch(
         return
     # the two of an antithetic pair share their noise
     fewest = 2 if sampling.antithetic else 1
-    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
+    pixels = min(BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]), pixels_that_fit(model))
     batch = max(1, pixels // (fewest * patch.shape[-2] * patch.shape[-1])) * fewest
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))

@@ -51,13 +51,14 @@ class LinearFit:
 def unsaturated(truth: Group) -> list[Mask]:
     """Pixels [frame] (Y, X) at which no structure of the truth [structure][frame] is saturated.
 
-    All of them where a limit is no end of a recording but most of what there is, as in a mask.
+    All of them where what lies below a limit is little, or of one value, as in a mask.
     """
     found = [np.ones(image.shape, dtype=bool) for image in truth[0]]
     for frames in truth:
         end = Limits(None, limits_of(frames).high)
         below = [end.inside(image) for image in frames]
-        if sum(b.sum() for b in below) > MOSTLY * sum(b.size for b in below):
+        inner = np.concatenate([image[b] for image, b in zip(frames, below, strict=True)])
+        if inner.size > MOSTLY * sum(b.size for b in below) and inner.min() < inner.max():
             found = [f & b for f, b in zip(found, below, strict=True)]
     return found
 
@@ -81,18 +82,23 @@ def linear_fit(
     Raises
     ------
     InputError
-        If the truths depend on each other, so that the gains have no value.
+        If truths are of one value or depend on each other, so that the gains have no value.
     """
     where = where or [np.ones(image.shape, dtype=bool) for image in images]
     # frames as lists of the pixels that count
     variables = [[f[w] for f, w in zip(v, where, strict=True)] for v in (*truth, tuple(images))]
-    pixels = sum(image.size for image in variables[-1])
+    pixels = max(1, sum(image.size for image in variables[-1]))
     means = np.array([sum(f.sum(dtype=np.float64) for f in v) / pixels for v in variables])
     products = np.zeros((len(variables), len(variables)))
     for frame in zip(*variables, strict=True):
         centred = np.stack([f.astype(np.float64) for f in frame]) - means[:, None]
         products += centred @ centred.T
     spread = np.sqrt(np.diag(products))
+    if not spread.all():
+        raise InputError(
+            "--truth", "images of one value, saturated pixels aside", "images with structure",
+            "check the files",
+        )  # fmt: skip
     correlations = products / np.outer(spread, spread)
     among, with_image = correlations[:-1, :-1], correlations[:-1, -1]
     if np.linalg.eigvalsh(among)[0] < 1e-6:

@@ -133,10 +133,21 @@ def test_pixels_at_which_a_truth_is_saturated_do_not_count_in_the_fit() -> None:
         assert linear_fit((frames,), full).gains[0] > 1.02 * limit / 255
 
 
-def test_a_mask_is_not_taken_for_saturated() -> None:
+@pytest.mark.parametrize("columns", [3, 20, 40])
+def test_a_mask_is_not_taken_for_saturated(columns: int) -> None:
     mask = np.zeros((64, 64), dtype=np.uint8)
-    mask[:, :40] = 255
+    mask[:, :columns] = 255
     assert all(found.all() for found in unsaturated(((mask, mask),)))
+    fit = linear_fit(((mask,),), [3.0 * mask + 1], unsaturated(((mask,),)))
+    assert fit.gains == pytest.approx((3.0,))
+
+
+def test_a_truth_of_one_value_is_refused() -> None:
+    flat, image = np.full((32, 32), 7.0), clean_structures(1)[0][0][:32, :32]
+    with pytest.raises(InputError, match="of one value"):
+        linear_fit(((flat,),), [image])
+    with pytest.raises(InputError, match="of one value"):
+        linear_fit(((image,),), [image], [np.zeros((32, 32), dtype=bool)])
 
 
 def test_what_a_saturated_truth_lacks_is_not_taken_for_noise() -> None:

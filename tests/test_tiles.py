@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from denoisplit import tiles
@@ -73,24 +75,34 @@ def test_a_cut_is_that_of_the_reflected_frame(height: int, width: int) -> None:
         np.testing.assert_array_equal(cut(image, y, x, bottom, right), expected)
 
 
-def test_side_of_tiles_is_the_largest_that_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = VSE(2, filters=8, latents=4, levels=2), VSE(2, filters=64, latents=4, levels=2)
+GB = 2**30
 
-    def sides(memory: int) -> list[int]:
-        monkeypatch.setattr(tiles, "_memory", lambda: memory)
-        return [tile_side(model, halo) for model in (small, large) for halo in (48, 240)]
 
-    assert sides(2**40) == 4 * [max(tiles.SIDES)]
-    assert sides(1) == 4 * [min(tiles.SIDES)]  # no machine is too small to try
-    for memory in (2**30, 2**32, 2**33):
-        for side, (model, halo) in zip(
-            sides(memory), itertools.product((small, large), (48, 240)), strict=True
-        ):
-            each = tiles.PER_PIXEL * model.output.in_channels
-            fitting = [s for s in tiles.SIDES if each * (s + 2 * halo) ** 2 <= memory // 6]
-            assert side == max([*fitting, min(tiles.SIDES)])
-    found = sides(2**32)
-    assert found[0] > found[3]
+@pytest.mark.parametrize(
+    ("memory", "filters", "halo", "side"),
+    [(24, 32, 96, 512), (24, 64, 96, 512), (8, 64, 96, 256), (8, 32, 96, 384), (8, 32, 48, 512),
+     (1, 32, 96, 256), (0, 64, 240, 256)],
+)  # fmt: skip
+def test_tiles_are_as_large_as_memory_allows(
+    memory: int, filters: int, halo: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "_memory", lambda: memory * GB)
+    assert tile_side(VSE(2, filters=filters, latents=4, levels=2), halo) == side
+
+
+@pytest.mark.parametrize(("memory", "side"), [(141, 2048), (24, 768), (8, 384), (4, 256)])
+def test_tiles_of_a_gpu_go_by_its_own_memory(
+    memory: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the published network, with a stand-in for the device."""
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory * GB)
+    )
+    model = SimpleNamespace(
+        input_mean=SimpleNamespace(device=torch.device("cuda", 0)),
+        output=SimpleNamespace(in_channels=64),
+    )
+    assert tile_side(model, 96) == side  # type: ignore[arg-type]
 
 
 def test_prepared_network_has_the_tiles_of_the_plain_one() -> None:

@@ -426,7 +426,7 @@ def test_kept_weights_are_the_running_mean_of_those_of_all_steps(
     model, _ = fitted(tmp_path, training=chosen)
     mean = steps[0]
     for count, weights in enumerate(steps[1:], start=1):
-        share = max(1 - decay, 10 / (10 + count))  # the first steps as a plain mean, nearly
+        share = max(1 - decay, 10 / (10 + count))
         mean = [(1 - share) * m + share * w for m, w in zip(mean, weights, strict=True)]
     assert any((a != b).any() for a, b in zip(mean, steps[-1], strict=True))
     for found, expected in zip(model.parameters(), mean, strict=True):

@@ -19,7 +19,7 @@ from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.images import Files, list_files, read_image, write_ome_tiff, write_ome_tiffs
 from denoisplit.images.zarr import is_zarr, open_zarr
-from denoisplit.large import begin, clear, split_zarr
+from denoisplit.large import begin, clear, split_zarr, tile_of_unfinished
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
@@ -105,6 +105,7 @@ def predict(
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
     side, around = _check_tiling(run, tile, halo)
+    said = tile or run.config.settings.prediction.tile
     paths = list_files(files)
     output = Path(output)
     results = [
@@ -139,7 +140,14 @@ def predict(
             output.mkdir(parents=True, exist_ok=True)
             begun = {
                 path: begin(
-                    run, path, group, sampling, tile=side, halo=around, resume=resume, form=form
+                    run,
+                    path,
+                    group,
+                    sampling,
+                    halo=around,
+                    resume=resume,
+                    form=form,
+                    tile=side if said else tile_of_unfinished(group) or side,
                 )
                 for path, group in zip(paths, results, strict=True)
                 if is_zarr(path) and not _there(group)

@@ -85,7 +85,9 @@ def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
 
 
 def _wherever(settings: Settings) -> dict[str, Any]:
-    """The settings without folders: files may have been moved since.
+    """The settings without folders and tiles: files may have been moved since.
+
+    Tiles are as this machine likes them, and change no result that anyone can see.
 
     `check_same_images` compares the content of images; noise models and shots are not read again.
     """
@@ -94,6 +96,7 @@ def _wherever(settings: Settings) -> dict[str, Any]:
         structure["repeats"] = [Path(file).name for file in structure["repeats"]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
+    values["prediction"].pop("tile")
     return values
 
 

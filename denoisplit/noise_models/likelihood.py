@@ -1,4 +1,4 @@
-"""Log density of a Gaussian mixture with its gradient, computed together, cache by cache.
+"""Log density of a Gaussian mixture with its gradient, in pieces that fit into the cache.
 
 What `denoisplit.noise_models.gmm` defines, for training: the derivative by the signal is known in
 closed form, so that nothing of the size of components times pixels is kept for a backward pass.
@@ -7,6 +7,7 @@ closed form, so that nothing of the size of components times pixels is kept for 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -52,14 +53,16 @@ class _LogDensity(torch.autograd.Function):
             orders = torch.arange(weight.shape[1], device=weight.device)
             slopes = (coefficients * orders).roll(-1, dims=1)  # the constant's is 0, and comes last
             coefficients = torch.cat((coefficients, slopes))
-        found = signal.new_empty((3, signal.numel()))
+        # the value, and the slopes by observation and signal where they are wanted
+        found = [signal.new_empty(signal.shape if w else 0) for w in (True, *wanted)]
         size = CHUNK if signal.device.type == "cpu" else signal.numel()
-        y, s = observed.reshape(-1), signal.reshape(-1)
+        y, s, *flat = (x.reshape(-1) for x in (observed, signal, *found))
         for start in range(0, len(s), max(1, size)):
             part = slice(start, start + size)
-            _chunk(found[:, part], y[part], s[part], coefficients, low, span, floor, wanted)
-        ctx.save_for_backward(*(found[1 + k].view_as(signal) for k in range(2) if wanted[k]))
-        return found[0].view_as(signal)
+            out = [f[part] for f in flat]
+            _chunk(out, y[part], s[part], coefficients, low, span, floor, wanted)
+        ctx.save_for_backward(*(f for f, w in zip(found[1:], wanted, strict=True) if w))
+        return found[0]
 
     @staticmethod
     @once_differentiable
@@ -71,10 +74,10 @@ class _LogDensity(torch.autograd.Function):
 
 
 def _chunk(
-    out: Tensor, y: Tensor, s: Tensor, coefficients: Tensor, low: Tensor, span: Tensor,
+    out: Sequence[Tensor], y: Tensor, s: Tensor, coefficients: Tensor, low: Tensor, span: Tensor,
     floor: Tensor, wanted: tuple[bool, ...],
 ) -> None:  # fmt: skip
-    """Log density and its slopes by observation and signal into ``out`` (3, n)."""
+    """Log density and its slopes by observation and signal into ``out``, where they are wanted."""
     unclamped = (s - low) / span
     t = unclamped.clamp(0, 1)
     powers = [torch.ones_like(t)]
@@ -98,13 +101,14 @@ def _chunk(
     peak = joint.amax(dim=0)
     weight = (joint - peak).exp_()
     inside = weight.sum(dim=0)
-    out[0] = (peak - top) + (inside.log() - total.log()) - HALF_LOG_2PI
+    out[0][:] = (peak - top) + (inside.log() - total.log()) - HALF_LOG_2PI
     if not any(wanted):
         return
 
     weight /= inside  # of each component, given the observation
     pull = (weight * scaled).sum(dim=0)
-    out[1] = -pull
+    if wanted[0]:
+        out[1][:] = -pull
     if not wanted[1]:
         return
     offset_slope, var_slope, logit_slope = slopes
@@ -114,4 +118,4 @@ def _chunk(
     by_range = (weight * (logit_slope + scaled * offset_slope + by_var)).sum(dim=0)
     by_range -= pull * mean_slope + mean_logit
     # beyond the range the mixture is that of its end
-    out[2] = pull + torch.where(t == unclamped, by_range / span, 0.0)
+    out[2][:] = pull + torch.where(t == unclamped, by_range / span, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,7 +109,8 @@ def figure(scores: Sequence[Score]) -> Figure:
     names = _structures(scores)
     levels = sorted({score.level for score in scores})
     # routes beside each other, or their error bars hide one another
-    apart = 0.03 * (levels[-1] - levels[0]) or 0.05
+    steps = [b - a for a, b in pairwise(levels)]
+    apart = min(0.25 * min(steps), 0.03 * sum(steps)) if steps else 0.05
     drawn = new_figure(PANEL, max(PANEL, PANEL * len(names)) + 0.6)
     for place, name in enumerate(names, 1):
         axes = drawn.add_subplot(1, len(names), place)

@@ -107,6 +107,34 @@ def test_an_interrupted_job_goes_on(
     assert not done
 
 
+def test_a_job_goes_on_with_its_tiles_on_another_machine(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """One that would take larger ones; those that are asked for must be the job's."""
+    place = OPTIONS.index("--tile")
+    options = OPTIONS[:place] + OPTIONS[place + 2 :]
+    monkeypatch.setattr("denoisplit.commands.predict.tile_side", lambda *_: 32)
+    works("predict", run_folder, image, "-o", "whole", *options)
+    split_piece, done = large.split_piece, 0
+
+    def halted(job: large.Job, piece: large.Piece, run: Run) -> None:
+        nonlocal done
+        if done == 2:
+            raise KeyboardInterrupt
+        split_piece(job, piece, run)
+        done += 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *options).code == 130
+    monkeypatch.setattr("denoisplit.commands.predict.tile_side", lambda *_: 512)
+    refused("predict", run_folder, image, "-o", "out", *options, "--tile", "48", "--resume",
+            says=("unfinished job with another tile",))  # fmt: skip
+    works("predict", run_folder, image, "-o", "out", *options, "--resume")
+    same(results("out"), results("whole"))
+
+
 def test_a_call_that_was_interrupted_between_its_last_steps_ends(
     works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
