@@ -256,7 +256,9 @@ def sample_patch(
         return
     # the two of an antithetic pair share their noise
     fewest = 2 if sampling.antithetic else 1
-    pixels = min(BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"]), pixels_that_fit(model))
+    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
+    if device.type == "cuda":
+        pixels = min(pixels, pixels_that_fit(model))
     batch = max(1, pixels // (fewest * patch.shape[-2] * patch.shape[-1])) * fewest
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))
