@@ -31,7 +31,7 @@ from denoisplit.images.zarr import (
 from denoisplit.memory import keep_freed_memory
 from denoisplit.prediction import Sampling, predict_tile, sample_names
 from denoisplit.run import WEIGHTS, Run, load, read_json
-from denoisplit.tiles import Tile, Tiling
+from denoisplit.tiles import Tile, Tiling, tile_side
 from denoisplit.tuning import Form
 
 JOB = "job.json"
@@ -111,8 +111,8 @@ class Begun:
 
 
 def begin(
-    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int, halo: int,
-    resume: bool, form: Form = Form(),  # noqa: B008  # frozen
+    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int | None,
+    halo: int, resume: bool, form: Form = Form(),  # noqa: B008  # frozen
 ) -> Begun:  # fmt: skip
     """Make the empty results of a Zarr image, or find those of the same job, interrupted.
 
@@ -125,7 +125,9 @@ def begin(
     results : dict
         "split", "std" and "samples" to the paths of the results.
     sampling : Sampling
-    tile, halo : int
+    tile : int, optional
+        As the interrupted job has it, perhaps of another machine, or else as memory allows.
+    halo : int
     resume : bool
         Whether to go on with a job that is there.
     form : Form
@@ -144,17 +146,21 @@ def begin(
             there[0], "an existing result, and others that lack", "all results, or none",
             "move it, or choose another output",
         )  # fmt: skip
-    if (work / JOB).is_file() and not resume:
+    stored = read_json(work / JOB) if (work / JOB).is_file() else None
+    if stored is not None and not resume:
         raise InputError(
             work, "an unfinished job", "a new output", "say --resume to go on, or remove it"
         )
+    if tile is None and stored is not None and isinstance(stored.get("tile"), int):
+        tile = stored["tile"]
+    tile = tile or tile_side(run.model, halo)
     job = Job(
         str(run.path.resolve()), str(source.resolve()), str(work.resolve()), _weights(run),
         sampling, tile, halo, form,
     )  # fmt: skip
     image = open_zarr(source)
     pieces = _pieces(run, image, job)
-    _begin(job, run, image, pieces[0].core)
+    _begin(job, run, image, pieces[0].core, stored)
     return Begun(run, job, results, pieces)
 
 
@@ -188,13 +194,6 @@ def split_zarr(begun: Begun, on_share: Callable[[float], None], cluster: Any = N
         if job.path(kind).exists():  # not moved by a call that was interrupted here
             job.path(kind).rename(begun.results[kind])
     shutil.rmtree(job.work)
-
-
-def tile_of_unfinished(results: dict[str, Path]) -> int | None:
-    """Side of the tiles of a job that was interrupted, perhaps on another machine."""
-    path = _work(results) / JOB
-    found = read_json(path).get("tile") if path.is_file() else None
-    return found if isinstance(found, int) else None
 
 
 def clear(results: dict[str, Path]) -> None:
@@ -248,7 +247,9 @@ def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
     ]
 
 
-def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
+def _begin(
+    job: Job, run: Run, image: LazyImage, first: Tile, stored: dict[str, Any] | None
+) -> None:
     """The empty results, or those of the same job that was interrupted."""
     work = Path(job.work)
     told = {
@@ -256,8 +257,7 @@ def _begin(job: Job, run: Run, image: LazyImage, first: Tile) -> None:
         "sampling": asdict(job.sampling), "tile": job.tile, "halo": job.halo,
         "precision": job.form.precision,
     }  # fmt: skip
-    if (work / JOB).is_file():
-        stored = read_json(work / JOB)
+    if stored is not None:
         for key, value in told.items():
             if stored.get(key) != value:
                 raise InputError(

@@ -19,7 +19,7 @@ from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.images import Files, list_files, read_image, write_ome_tiff, write_ome_tiffs
 from denoisplit.images.zarr import is_zarr, open_zarr
-from denoisplit.large import begin, clear, split_zarr, tile_of_unfinished
+from denoisplit.large import begin, clear, split_zarr
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
@@ -104,7 +104,7 @@ def predict(
     """
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
-    side, around = _check_tiling(run, tile, halo)
+    _, around = _check_tiling(run, tile, halo)
     said = tile or run.config.settings.prediction.tile
     paths = list_files(files)
     output = Path(output)
@@ -140,14 +140,7 @@ def predict(
             output.mkdir(parents=True, exist_ok=True)
             begun = {
                 path: begin(
-                    run,
-                    path,
-                    group,
-                    sampling,
-                    halo=around,
-                    resume=resume,
-                    form=form,
-                    tile=side if said else tile_of_unfinished(group) or side,
+                    run, path, group, sampling, tile=said, halo=around, resume=resume, form=form
                 )
                 for path, group in zip(paths, results, strict=True)
                 if is_zarr(path) and not _there(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ class RandomCrops(Dataset[Tensor]):
         self._pyramids = _pyramids(frames, planes, patch)
         smallest = min(min(frame.shape) for structure in frames for frame in structure)
         self.sums = None if planes > 1 else sums
-        self.binned = self.sums.binned if self.sums and smallest >= 2 * patch else 0.0
+        if self.sums and smallest < 2 * patch:
+            self.sums = replace(self.sums, binned=0.0)
         self._weights = [
             _contrast_unit(structure) if candidates > 1 else 0.0 for structure in frames
         ]
@@ -78,14 +80,14 @@ class RandomCrops(Dataset[Tensor]):
             crops = [self._crop([k], rng)[0] for k in range(len(self.frames))]
         else:
             crops = self._crop(range(len(self.frames)), rng)
-        if self.sums is not None and self.sums.stacked:
+        if self.sums and self.sums.stacked:
             crops = [self._stacked(self.sums, crop, k, rng) for k, crop in enumerate(crops)]
         return torch.from_numpy(np.stack(crops))
 
     def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
         """The same place of the same frame in all given structures."""
         crops: list[Array] | None = None
-        if self.sums is not None and self.binned and rng.random() < self.binned:
+        if self.sums and self.sums.binned and rng.random() < self.sums.binned:
             crops = self.sums.of_pixels(self._cut(structures, rng, 2 * self.patch), structures)
         if crops is None:
             crops = self._cut(structures, rng, self.patch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes
 from denoisplit.images import Files, fingerprint, read_frames
+from denoisplit.network import VSE
 from denoisplit.prediction import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop
@@ -59,12 +61,14 @@ class Subject:
         """Standard deviation of each structure's training targets, raw intensity."""
         return [float(value) for value in self.run.model.target_std.flatten()]
 
+    @cached_property
+    def _model(self) -> VSE:
+        """The network as prediction runs it, prepared once for all frames."""
+        return inference_form(self.run.model)
+
     def split(self, frame: Any, sampling: Sampling) -> Prediction:
         """Split one image (Y, X) as the run is set to."""
-        return predict_frame(
-            inference_form(self.run.model), frame, sampling,
-            tile=self.run.tile, halo=self.run.halo,
-        )  # fmt: skip
+        return predict_frame(self._model, frame, sampling, tile=self.run.tile, halo=self.run.halo)
 
     def predict(self, j: int, samples: int, *, antithetic: bool | None = None) -> Prediction:
         """Split frame j, once for all figures, with up to `KEPT` of the samples."""

@@ -114,7 +114,7 @@ def test_a_job_goes_on_with_its_tiles_on_another_machine(
     """One that would take larger ones; those that are asked for must be the job's."""
     place = OPTIONS.index("--tile")
     options = OPTIONS[:place] + OPTIONS[place + 2 :]
-    monkeypatch.setattr("denoisplit.commands.predict.tile_side", lambda *_: 32)
+    monkeypatch.setattr(large, "tile_side", lambda *_: 32)
     works("predict", run_folder, image, "-o", "whole", *options)
     split_piece, done = large.split_piece, 0
 
@@ -128,7 +128,7 @@ def test_a_job_goes_on_with_its_tiles_on_another_machine(
     with monkeypatch.context() as patch:
         patch.setattr(large, "split_piece", halted)
         assert call("predict", run_folder, image, "-o", "out", *options).code == 130
-    monkeypatch.setattr("denoisplit.commands.predict.tile_side", lambda *_: 512)
+    monkeypatch.setattr(large, "tile_side", lambda *_: 512)
     refused("predict", run_folder, image, "-o", "out", *options, "--tile", "48", "--resume",
             says=("unfinished job with another tile",))  # fmt: skip
     works("predict", run_folder, image, "-o", "out", *options, "--resume")
