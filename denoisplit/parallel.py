@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from denoisplit.errors import InputError
 
@@ -63,7 +64,7 @@ def team() -> Team:
     return Team()
 
 
-def wait_until(there: Callable[[], bool]) -> None:
+def wait_for(paths: Sequence[Path]) -> None:
     """Wait for what the first process writes; where that fails, the starter ends all of them."""
-    while not there():
+    while not all(path.exists() for path in paths):
         time.sleep(PAUSE)

@@ -100,46 +100,89 @@ def test_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
         team().share(8)
 
 
-def weights(run: Path) -> torch.Tensor:
-    model: VSE = load(run, device="cpu").model
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
+CHAIN = {
+    "system": "hdn_musplit",
+    "network": TINY["network"] | {"levels": 2, "planes": 3},
+    "denoiser": {
+        "samples": 2,
+        "network": TINY["network"] | {"levels": 2, "blocks_per_level": 1, "final_blocks": 1},
+        "training": {"batch": 4},
+    },
+}
+AVERAGED = {"training": TINY["training"] | {"weight_averaging": 0.5}}
 
 
-def test_two_processes_make_one_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("groups", "networks"),
+    [(AVERAGED, ["."]), (CHAIN, [".", *(f"denoisers/{name}" for name in ("A", "B", "mixed"))])],
+    ids=["denoisplit", "hdn_musplit"],
+)
+def test_two_processes_make_one_run(
+    groups: dict[str, Any], networks: list[str], tmp_path: Path
+) -> None:
     """Of torchrun, over gloo; nearly that of one process, as BatchNorm sees half of a batch."""
+    options = structures(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | groups))
+    options += ["--config", str(tmp_path / "tiny.yaml"), "-o"]
+    train = ["-m", "denoisplit", "train", *options]
+    started([sys.executable, *train, str(tmp_path / "one")])
+    started([*TWO, *train, str(tmp_path / "two")])
+    one, two = (tmp_path / run for run in ("one", "two"))
+    written = [{p.relative_to(run).as_posix() for p in run.rglob("*")} for run in (one, two)]
+    assert written[0] == written[1]
+    for network in networks:
+        lines = [(run / network / "history.csv").read_text().splitlines() for run in (one, two)]
+        steps = [[line.split(",")[:2] for line in history] for history in lines]
+        assert steps[0] == steps[1] and len(steps[0]) > 1
+        alone, both = (load(run / network, device="cpu") for run in (one, two))
+        moved = weights(alone.model) - at_start(alone.config.settings)
+        apart = weights(alone.model) - weights(both.model)
+        assert apart.norm() < 0.5 * moved.norm()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_at_once(tmp_path: Path) -> None:
+    """Also that of the splitter, which would be trained hours later."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(
+        TINY | CHAIN | {"training": TINY["training"] | {"batch": 3}}
+    ))  # fmt: skip
+    run = tmp_path / "run"
+    options = [*structures(tmp_path), "--config", str(tmp_path / "tiny.yaml"), "-o", str(run)]
+    said = started([*TWO, "-m", "denoisplit", "train", *options], code=1)
+    assert "training.batch: found 3 with 2 processes, expected a multiple of 2" in said
+    assert not run.exists()
+
+
+TWO = [
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+]  # fmt: skip
+
+
+def structures(folder: Path) -> list[str]:
+    """Images of A and B, written, as options."""
     options = []
     for name, kind in (("A", "mesh"), ("B", "filaments")):
         frames = np.float32(simulate(kind, frames=4, size=64, seed=1))
-        write_ome_tiff(tmp_path / f"{name}.tif", xr.DataArray(frames, dims=["t", "y", "x"]))
-        options += ["--structure", name, str(tmp_path / f"{name}.tif")]
-    averaged = TINY["training"] | {"weight_averaging": 0.5}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"training": averaged}))
-    options += ["--config", str(tmp_path / "tiny.yaml"), "-o"]
-    alone = [sys.executable, "-m", "denoisplit", "train", *options, str(tmp_path / "one")]
-    both = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "denoisplit", "train", *options, str(tmp_path / "two"),
-    ]  # fmt: skip
+        write_ome_tiff(folder / f"{name}.tif", xr.DataArray(frames, dims=["t", "y", "x"]))
+        options += ["--structure", name, str(folder / f"{name}.tif")]
+    return options
+
+
+def started(command: list[str], *, code: int = 0) -> str:
+    """What the command says."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    for command in (alone, both):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert {p.name for p in (tmp_path / "one").iterdir()} == {
-        p.name for p in (tmp_path / "two").iterdir()
-    }
-    history = [(tmp_path / run / "history.csv").read_text().splitlines() for run in ("one", "two")]
-    assert [line.split(",")[:2] for line in history[0]] == [
-        line.split(",")[:2] for line in history[1]
-    ]
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    settings = load(tmp_path / "one", device="cpu").config.settings
-    moved = one - start_of(settings)
-    assert (one - two).norm() < 0.5 * moved.norm()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stderr
 
 
-def start_of(settings: Any) -> torch.Tensor:
+def weights(model: VSE) -> torch.Tensor:
+    """Those that the run has trained: a denoiser before it is another run."""
+    named = model.named_parameters()
+    return torch.cat([p.detach().flatten() for name, p in named if "denoiser." not in name])
+
+
+def at_start(settings: Any) -> torch.Tensor:
     """The weights before the first step."""
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model = build_network(settings)
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
+        return weights(build_network(settings))

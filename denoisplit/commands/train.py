@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +12,19 @@ import numpy as np
 
 import denoisplit
 from denoisplit.atomic import not_written
-from denoisplit.commands.train_chain import check_is_whole, start_chain, train_chain
-from denoisplit.commands.train_network import follow, is_finished, start, train_network
+from denoisplit.commands.train_chain import (
+    check_is_whole,
+    follow_chain,
+    start_chain,
+    train_chain,
+)
+from denoisplit.commands.train_network import (
+    follow_network,
+    is_finished,
+    last_files,
+    start,
+    train_network,
+)
 from denoisplit.commands.train_settings import (
     check_same_images,
     check_same_settings,
@@ -26,10 +38,11 @@ from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
 from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
-from denoisplit.parallel import team
+from denoisplit.parallel import team, wait_for
 from denoisplit.progress import logger
 from denoisplit.run import (
     CHECKPOINTS,
+    CONFIG,
     NOISE_MODELS,
     Run,
     load,
@@ -86,7 +99,7 @@ def train(
     """
     run = Path(output)
     if not team().leads:
-        return follow(run)
+        return _follow(run)
     given = bool(structures or noise_models or repeats or offsets or options)
     config = load_config(run) if resume else None
     if config is not None:
@@ -105,11 +118,9 @@ def train(
             )  # fmt: skip
         values = settings_values(structures or {}, noise_models, repeats, offsets, options)
         settings = settings_from(values)
-    if settings.denoiser is not None and team().size > 1:
-        raise InputError(
-            "--system hdn_musplit", f"{team().size} processes", "one: it trains several networks",
-            "start it alone",
-        )  # fmt: skip
+    team().share(settings.training.batch)  # what it refuses is said before hours of work
+    if settings.denoiser is not None:
+        team().share(settings.denoiser.training.batch)
     frames = [read_frames(s.files) for s in settings.structures]
     prints = {
         s.name: fingerprint(f.files) for s, f in zip(settings.structures, frames, strict=True)
@@ -142,6 +153,20 @@ def train(
         return train_network(run, settings, data, models, resume=resume)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
+
+
+def _follow(run: Path) -> Run:
+    """Train with the first of several processes, which prepares and writes everything."""
+    logger.setLevel(logging.ERROR)  # it also speaks for all
+    wait_for([run / CONFIG])
+    settings = load_config(run).settings
+    data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+    if settings.denoiser is None:
+        follow_network(run, settings, data)
+    else:
+        follow_chain(run, settings, data)
+    wait_for(last_files(run))
+    return load(run)
 
 
 def _facts(

@@ -19,6 +19,7 @@ from denoisplit.atomic import write_bytes
 from denoisplit.commands.train_network import (
     calibrate_and_judge,
     fit_network,
+    follow_network,
     is_finished,
     start,
     train_network,
@@ -38,6 +39,7 @@ from denoisplit.noise_models.routes import (
     noise_models_at_hand,
     remaining_noise_models,
 )
+from denoisplit.parallel import wait_for
 from denoisplit.prediction import Sampling, predict_frame
 from denoisplit.progress import Stages, bar, stages
 from denoisplit.run import (
@@ -45,6 +47,7 @@ from denoisplit.run import (
     CONFIG,
     DENOISERS,
     NOISE_MODELS,
+    WEIGHTS,
     Run,
     load,
     put_behind_denoiser,
@@ -106,6 +109,23 @@ def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
         fits = [fit_kept(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
         calibrate_and_judge(run, settings, data, fits, model)
     return load(run)
+
+
+def follow_chain(run: Path, settings: Settings, data: TrainingData) -> None:
+    """The share of another than the first process in every training of the chain."""
+    if (run / WEIGHTS).exists():
+        return
+    frames = {}
+    for part in parts_of(settings, data):
+        follow_network(run / DENOISERS / part.name, part.settings, part.data)
+        # no training is begun before the first process is there too: it would wait in vain
+        noisy = _noisy(run, part)
+        wait_for([path for entries in noisy.values() for path, _ in entries])
+        frames[part.name] = {
+            label: tuple(_read(path, frame.shape) for path, frame in entries)
+            for label, entries in noisy.items()
+        }
+    follow_network(run, settings, splitting_data(data, frames))
 
 
 def check_is_whole(run: Path) -> None:
@@ -247,15 +267,13 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
         settings.prediction.calibration_samples, settings.seed, settings.prediction.antithetic
     )
     model = inference_form(denoiser.model)
-    folder = run / CHECKPOINTS / DENOISED / name
-    folder.mkdir(parents=True, exist_ok=True)
-    noisy = {label: getattr(part.data, label)[0] for label in PARTS}
-    done: dict[str, list[Array]] = {label: [] for label in PARTS}
+    noisy = _noisy(run, part)
+    done: dict[str, list[Array]] = {label: [] for label in noisy}
     count = 0
-    with bar(f"denoising {name}", sum(len(frames) for frames in noisy.values())) as progress:
-        for label, frames in noisy.items():
-            for number, frame in enumerate(frames):
-                path = folder / f"{label}_{number}.npy"
+    (run / CHECKPOINTS / DENOISED / name).mkdir(parents=True, exist_ok=True)
+    with bar(f"denoising {name}", sum(map(len, noisy.values()))) as progress:
+        for label, entries in noisy.items():
+            for path, frame in entries:
                 if not path.is_file():
                     _write(path, predict_frame(
                         model, frame, sampling,
@@ -265,6 +283,18 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
                 count += 1
                 progress.to(count)
     return {label: tuple(frames) for label, frames in done.items()}
+
+
+def _noisy(run: Path, part: Part) -> dict[str, list[tuple[Path, Array]]]:
+    """Frames of each part of the data, and where they are kept when they are denoised."""
+    folder = run / CHECKPOINTS / DENOISED / part.name
+    return {
+        label: [
+            (folder / f"{label}_{number}.npy", frame)
+            for number, frame in enumerate(getattr(part.data, label)[0])
+        ]
+        for label in PARTS
+    }
 
 
 def _write(path: Path, frame: Array) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,21 +9,19 @@ import torch
 
 from denoisplit.atomic import new_folder, write_json
 from denoisplit.config import RunConfig, Settings
-from denoisplit.data.prepare import TrainingData, prepare
+from denoisplit.data.prepare import TrainingData
 from denoisplit.evaluation import Scenes, calibrate_on, judge, predict_scenes
 from denoisplit.halo import SAME, chosen, halo_errors
-from denoisplit.images import read_frames
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.fitted import Fitted, fit_kept, keep
-from denoisplit.parallel import wait_until
+from denoisplit.parallel import wait_for
 from denoisplit.prediction import Sampling
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
-    CONFIG,
     HISTORY,
     METRICS,
     NOISE_MODELS,
@@ -47,7 +44,12 @@ from denoisplit.training import fit
 
 def is_finished(run: Path) -> bool:
     """Whether there is nothing left to do."""
-    return all((run / name).exists() for name in (METRICS, CALIBRATION, REPORT))
+    return all(path.exists() for path in last_files(run))
+
+
+def last_files(run: Path) -> list[Path]:
+    """What is written when a training is over."""
+    return [run / name for name in (METRICS, CALIBRATION, REPORT)]
 
 
 def start(
@@ -79,30 +81,16 @@ def _fill(draft: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
     save_config(draft, config)
 
 
-def follow(run: Path) -> Run:
-    """Train with the first of several processes, which prepares and writes everything."""
-    logger.setLevel(logging.ERROR)  # it also speaks for all
-
-    def prepared() -> bool:
-        if not (run / CONFIG).is_file():
-            return False
-        return all(path.is_file() for path in paths_of(load_config(run).settings))
-
-    def paths_of(settings: Settings) -> list[Path]:
-        names = settings.names if SYSTEMS[settings.system].noise_models else ()
-        return [noise_model_path(run, name) for name in names]
-
-    wait_until(prepared)
-    settings = load_config(run).settings
+def follow_network(run: Path, settings: Settings, data: TrainingData) -> None:
+    """The share of another than the first process, which prepares and writes everything."""
+    names = settings.names if SYSTEMS[settings.system].noise_models else ()
+    paths = [noise_model_path(run, name) for name in names]
+    wait_for(paths)
     if not (run / WEIGHTS).exists():
-        data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-        models = [GaussianMixture.load(path) for path in paths_of(settings)]
         fit(
-            initial_network(settings, data), models, data, settings,
-            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
+            initial_network(settings, data), [GaussianMixture.load(path) for path in paths], data,
+            settings, checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
         )  # fmt: skip
-    wait_until(lambda: is_finished(run))
-    return load(run)
 
 
 def train_network(
