@@ -1,11 +1,15 @@
-"""What the process does with memory that it has freed."""
+"""Memory: how much there is for this process, and what it does with what it has freed."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+ASSUMED = 8 * 2**30  # bytes of a machine that does not tell
+LIMITS = {"memory": "memory/{}/memory.limit_in_bytes", "": "{}/memory.max"}  # control groups 1, 2
 LARGEST_KEPT, KEPT = 2**30, 2**31 - 1  # bytes
 
 
@@ -22,3 +26,39 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def memory_at_most(root: Path = Path("/")) -> int:
+    """Bytes of this machine, or those that a container or a batch system allows this process.
+
+    Parameters
+    ----------
+    root : path
+        Of the file system.
+    """
+    try:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no such call
+        return ASSUMED
+    return min([machine, *_limits(root)])
+
+
+def _limits(root: Path) -> list[int]:
+    """Of the control groups of this process and of all those around them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return []
+    found = []
+    for line in lines:
+        _, controller, group = line.split(":", 2)
+        if controller not in LIMITS:
+            continue
+        inner = Path(group.lstrip("/"))
+        for place in (inner, *inner.parents):
+            try:
+                text = (root / "sys/fs/cgroup" / LIMITS[controller].format(place)).read_text()
+                found.append(int(text))
+            except (OSError, ValueError):  # not seen from here, or "max"
+                continue
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from denoisplit.data.context import Pyramid
+from denoisplit.memory import memory_at_most
 from denoisplit.network import VSE, ContextVSE
 
 Array = npt.NDArray[np.float32]
@@ -21,7 +21,6 @@ BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total 
 SIDES = (256, 384, 512)  # px, of a tile's core
 SIDES_OF_GPU = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower by pixel
 PER_PIXEL = 48  # bytes for each filter and sample, float32; measured on a CPU
-ASSUMED = 8 * 2**30  # bytes of a machine that does not tell
 
 
 class Frame(Protocol):
@@ -162,10 +161,10 @@ def pixels_that_fit(model: VSE) -> int:
     """Pixels times samples that this machine decodes at once without being short of memory.
 
     Feature maps take at most a sixth of the memory, on a GPU a quarter of its own. Memory is that
-    of the machine, not what is free just now, so that the same work is cut in the same way again.
+    of the machine or container, not what is free just now: the same work is cut the same way again.
     """
     device = model.input_mean.device
-    allowed = _memory() // 6
+    allowed = memory_at_most() // 6
     if device.type == "cuda":
         allowed = torch.cuda.get_device_properties(device).total_memory // 4
     return allowed // (PER_PIXEL * model.output.in_channels)
@@ -185,11 +184,3 @@ def tile_side(model: VSE, halo: int) -> int:
     pixels = pixels_that_fit(model)
     # the two of an antithetic pair are decoded together
     return max((side for side in sides if 2 * (side + 2 * halo) ** 2 <= pixels), default=sides[0])
-
-
-def _memory() -> int:
-    """Bytes of this machine."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no such call
-        return ASSUMED

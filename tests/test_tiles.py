@@ -86,7 +86,7 @@ GB = 2**30
 def test_tiles_are_as_large_as_memory_allows(
     memory: int, filters: int, halo: int, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "_memory", lambda: memory * GB)
+    monkeypatch.setattr(tiles, "memory_at_most", lambda: memory * GB)
     assert tile_side(VSE(2, filters=filters, latents=4, levels=2), halo) == side
 
 
