@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def machine() -> str:
@@ -41,22 +42,42 @@ def machine() -> str:
     )
 
 
-def side_by_side(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def side_by_side(
+    works: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu"
+) -> dict[str, float]:
     """Median seconds of each, one after the other in every round, after a round that warms up.
 
     What else the machine does in the meantime meets all of them alike. With one thread they are
-    seconds of the processor, which other programs hardly change.
+    seconds of the processor, which other programs hardly change. A GPU is waited for.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    gpu = torch.device(device).type == "cuda"
+    one = torch.get_num_threads() == 1 and not gpu
+    clock = time.process_time if one else time.perf_counter
     taken: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
             start = clock()
             work()
+            if gpu:
+                torch.cuda.synchronize(device)
             if number:
                 taken[name].append(clock() - start)
                 print(f"{name}: {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def operations(work: Callable[[], Any]) -> float:
+    """Floating-point operations of the convolutions and matrix products of one call."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def matrix_rate(dtype: torch.dtype, device: str = "cpu", rounds: int = 3) -> float:
+    """Floating-point operations a second in the product of two large matrices: the limit here."""
+    side = 8192 if torch.device(device).type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2.0 * side**3 / side_by_side({f"{dtype}": lambda: a @ b}, rounds, device)[f"{dtype}"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

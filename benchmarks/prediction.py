@@ -1,12 +1,14 @@
 """Time of the posterior mean of one frame: the published protocol, CAREamics, ours.
 
     python benchmarks/prediction.py [--side 512] [--samples 50] [--preset paper] [--threads 1]
+        [--device cuda]
 
 The weights are random: time does not depend on them. The published protocol (patches of 128 px of
 which 32 px are kept, the whole network for every sample) is measured on a batch of patches and
 scaled to the frame; CAREamics' forward on one patch of 256 px and scaled by pixels and samples;
 ours, the whole frame, on a few samples, of which all but the encoder is scaled.
-With ``--threads 1`` times are those of the processor.
+With ``--threads 1`` times are those of the processor. The limit is the arithmetic of the job done
+once, an encoder and a decoder per sample on the frame alone, at the rate of a product of matrices.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from common import machine, peer, side_by_side, table
+from common import machine, matrix_rate, operations, peer, side_by_side, table
 
 from denoisplit.engine import inference_form
 from denoisplit.memory import keep_freed_memory
@@ -65,6 +67,16 @@ def onnx_decoder(model: VSE, side: int) -> Any:
     return lambda: session.run(None, given)
 
 
+def arithmetic(model: VSE, side: int, samples: int) -> float:
+    """Floating-point operations of a frame encoded once and decoded for every sample."""
+    x = torch.zeros(1, 1, side, side, device=model.input_mean.device)
+    eps = [torch.zeros(1, *shape, device=x.device) for shape in model.latent_shapes(side, side)]
+    with torch.no_grad():
+        features = model.encode(x)
+    once = operations(lambda: model.encode(x))
+    return once + samples * operations(lambda: model.decode(features, eps))
+
+
 @torch.inference_mode()
 def main() -> None:
     """Print the table."""
@@ -75,21 +87,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--drawn", type=int, default=4, help="samples of ours that are drawn")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
-    side, samples, sizes = given.side, given.samples, SIZES[given.preset]
+    side, samples, sizes, device = given.side, given.samples, SIZES[given.preset], given.device
     torch.manual_seed(0)
-    model = VSE(2, **sizes).eval()
+    model = VSE(2, **sizes).eval().to(device)
     frame = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
 
     # how much of the job one call is
     job = samples * side**2
-    patches = torch.randn(BATCH, 1, PATCH, PATCH)
-    patch_eps = [torch.randn(BATCH, *shape) for shape in model.latent_shapes(PATCH, PATCH)]
-    theirs = peer(PEER_SIDE, **sizes).eval()
-    theirs_x = torch.randn(1, 1, PEER_SIDE, PEER_SIDE)
-    onnx = onnx_decoder(inference_form(model), PEER_SIDE)
+    patches = torch.randn(BATCH, 1, PATCH, PATCH, device=device)
+    patch_eps = [
+        torch.randn(BATCH, *shape, device=device) for shape in model.latent_shapes(PATCH, PATCH)
+    ]
+    theirs = peer(PEER_SIDE, **sizes).eval().to(device)
+    theirs_x = torch.randn(1, 1, PEER_SIDE, PEER_SIDE, device=device)
     forms = [Form(p, c) for c in (False, True) for p in ("32", "bf16")]
     ours = {form: form.of(model) for form in forms}
     sampling = Sampling(min(given.drawn, samples))
@@ -97,34 +111,33 @@ def main() -> None:
     works: dict[str, Any] = {
         "published protocol": lambda: model(patches, patch_eps),
         "CAREamics, forward": lambda: theirs(theirs_x),
-        "ours, ONNX Runtime, decoder": onnx,
     }
+    share = {"published protocol": BATCH * KEPT**2, "CAREamics, forward": PEER_SIDE**2}
+    if torch.device(device).type == "cpu":
+        works["ours, ONNX Runtime, decoder"] = onnx_decoder(inference_form(model), PEER_SIDE)
+        share["ours, ONNX Runtime, decoder"] = PEER_SIDE**2
     for form, fast in ours.items():
         works[f"ours, {form}"] = lambda fast=fast: predict_frame(fast, frame, sampling, **whole)
-    share = {
-        "published protocol": BATCH * KEPT**2,
-        "CAREamics, forward": PEER_SIDE**2,
-        "ours, ONNX Runtime, decoder": PEER_SIDE**2,
-    }
     # as programs of others run; ours keeps the memory that it has freed
-    names = list(works)
-    found = side_by_side({n: works[n] for n in names[:3]}, given.rounds)
+    found = side_by_side({n: works[n] for n in works if n in share}, given.rounds, device)
     keep_freed_memory()
-    found |= side_by_side({n: works[n] for n in names[3:]}, given.rounds)
-    again = side_by_side({n: works[n] for n in names[:1]}, 1)[names[0]]
+    found |= side_by_side({n: works[n] for n in works if n not in share}, given.rounds, device)
+    first = next(iter(works))
+    again = side_by_side({first: works[first]}, 1, device)[first]
 
     keys = [
-        position_keys(i, 0, 0, h, w) for i, (_, h, w) in enumerate(model.latent_shapes(side, side))
+        position_keys(i, 0, 0, h, w).to(device)
+        for i, (_, h, w) in enumerate(model.latent_shapes(side, side))
     ]
     noise = side_by_side(
         {"noise": lambda: addressed_noise(keys, (0, 1), seed=0, channels=model.latents,
-                                          antithetic=True, table=normal_table())},
-        given.rounds,
+                                          antithetic=True, table=normal_table().to(device))},
+        given.rounds, device,
     )["noise"] / 2  # fmt: skip
 
-    padded = torch.zeros(1, 1, side + 2 * BORDER, side + 2 * BORDER)
+    padded = torch.zeros(1, 1, side + 2 * BORDER, side + 2 * BORDER, device=device)
     encoders = side_by_side(
-        {f"ours, {f}": lambda m=m: m.encode(padded) for f, m in ours.items()}, given.rounds
+        {f"ours, {f}": lambda m=m: m.encode(padded) for f, m in ours.items()}, given.rounds, device
     )
     seconds = {}
     for name, value in found.items():
@@ -134,12 +147,25 @@ def main() -> None:
             encoder = encoders[name]
             seconds[name] = encoder + (value - encoder) * samples / sampling.samples
     published, theirs_s = seconds["published protocol"], seconds["CAREamics, forward"]
+    work = arithmetic(model, side, samples)
+    rates = {
+        precision: matrix_rate(getattr(torch, precision), device, given.rounds)
+        for precision in ("float32", "bfloat16")
+    }
     print(f"{machine()}\n\n{side} x {side} px, {samples} samples, network of `{given.preset}`\n")
-    rows = [
-        [name, f"{value:.1f}", f"{published / value:.1f}", f"{theirs_s / value:.2f}"]
-        for name, value in seconds.items()
-    ]
-    print(table(["", "s", "times the published protocol", "times CAREamics"], rows))
+    rows = []
+    for name, value in seconds.items():
+        limit = work / rates["bfloat16" if "bfloat16" in name else "float32"]
+        rows.append([
+            name, f"{value:.1f}", f"{samples / value:.2f}", f"{published / value:.1f}",
+            f"{theirs_s / value:.2f}", f"{100 * limit / value:.0f} %",
+        ])  # fmt: skip
+    heads = ["", "s", "samples a second", "times the published protocol", "times CAREamics",
+             "of the limit"]  # fmt: skip
+    print(table(heads, rows))
+    print(f"{work / 2e12:.2f} T multiply-adds; a product of matrices does " + ", ".join(
+        f"{rate / 2e9:.0f} G a second in {precision}" for precision, rate in rates.items()
+    ))  # fmt: skip
     print(f"published protocol once more, memory kept: {again * job / (BATCH * KEPT**2):.1f} s")
     fastest = min(seconds[f"ours, {form}"] for form in forms)
     print(
