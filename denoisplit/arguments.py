@@ -96,6 +96,13 @@ def _offset(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="trainings at a time (default: one per GPU, else one)",
+    )  # fmt: skip
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(
@@ -250,10 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--system", dest="systems", nargs="+", metavar="SYSTEM",
         help=f"of the tables: {', '.join(SPLITTING)} (default: all of them)",
     )  # fmt: skip
-    reproduce.add_argument(
-        "--jobs", type=int, metavar="N",
-        help="trainings at a time (default: one per GPU, else one)",
-    )  # fmt: skip
+    _jobs(reproduce)
     reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
     reproduce.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
@@ -282,6 +286,7 @@ def build_parser() -> argparse.ArgumentParser:
     _noise(compare, unit="the pooled standard deviation of the training frames")
     compare.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     compare.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
+    _jobs(compare)
 
     figure = command("figure", "a figure of the paper from finished runs", config=False)
     figure_arguments(figure, _Structures)

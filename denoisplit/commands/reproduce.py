@@ -63,7 +63,7 @@ def reproduce(
     dry_run : bool
         Say which trainings there would be, and do none.
     jobs : int, optional
-        For T1 to T9: trainings at a time; by default as many as there are GPUs.
+        Trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`.
 
@@ -87,11 +87,9 @@ def reproduce(
         if synthetic_poisson:
             noise["synthetic_poisson"] = synthetic_poisson[0]
         for given, folder, own in images_for(item, structures, tasks, data, output):
-            text.append(as_table(make(given, folder, **{**own, **noise, **options})))
+            text.append(as_table(make(given, folder, jobs=jobs, **{**own, **noise, **options})))
     of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
     denoisers = denoisers_of(of_s2)
-    if jobs is not None and jobs < 1:
-        raise InputError("--jobs", str(jobs), "1 or more", "give a larger number")
     if tasks or of_s2:
         trainings = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
         trainings += [job for job in of_s2 if job not in trainings]
@@ -103,6 +101,6 @@ def reproduce(
             raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
         else:
             text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
-            train_denoisers(denoisers, data, output, **options_of("hdn", options))
+            train_denoisers(denoisers, data, output, jobs=jobs, **options_of("hdn", options))
             text.append(write_figures([job.task for job in trainings], data, output))
     return "".join(text)

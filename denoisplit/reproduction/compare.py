@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.atomic import write_json, write_text
-from denoisplit.commands.train import train
 from denoisplit.commands.train_settings import settings_values
 from denoisplit.config import settings_from
 from denoisplit.data.prepare import prepare
@@ -22,12 +21,12 @@ from denoisplit.images import Files, read_frames
 from denoisplit.metrics import range_invariant_psnr
 from denoisplit.prediction import Sampling, predict_frame
 from denoisplit.presets import merged
-from denoisplit.progress import logger
 from denoisplit.report.comparison import Row, comparison_figure
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
 from denoisplit.report.table import html_table, text_table
-from denoisplit.run import METRICS, Run, read_json
+from denoisplit.reproduction.trainings import Training, train_each
+from denoisplit.run import METRICS, Run, load, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
@@ -78,6 +77,7 @@ def compare(
     output: PathLike,
     *,
     systems: Sequence[str] = SPLITTING,
+    jobs: int | None = None,
     **options: Any,
 ) -> Comparison:
     """Train each system on the same images with equal steps, and equal pixels in each step.
@@ -93,6 +93,8 @@ def compare(
     output : path
     systems : sequence of str
         Two or more of `denoisplit.systems.SPLITTING`.
+    jobs : int, optional
+        Trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them.
 
@@ -108,14 +110,16 @@ def compare(
         raise InputError("--systems", ", ".join(systems), "two or more different ones", "add one")
     output = Path(output)
     batches = _batches(structures, systems, options)
-    runs: dict[str, Run] = {}
-    for name in systems:
-        path = output / name
-        logger.info("%s: %s", path, SYSTEMS[name].title)
-        runs[name] = train(
-            structures, path, system=name, resume=path.exists(),
-            **_with_batches(options_of(name, options), batches[name]),
-        )  # fmt: skip
+    trainings = {
+        name: Training(
+            output / name, structures,
+            {"system": name, **_with_batches(options_of(name, options), batches[name])},
+            SYSTEMS[name].title,
+        )
+        for name in systems
+    }  # fmt: skip
+    train_each(list(trainings.values()), jobs)
+    runs = {name: load(training.run) for name, training in trainings.items()}
     found = Comparison({name: read_json(run.path / METRICS) for name, run in runs.items()})
     write_json(output / NUMBERS, found.metrics)
     write_text(output / PAGE, _page(found, runs))

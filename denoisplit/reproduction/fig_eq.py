@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from denoisplit.atomic import write_bytes, write_text
-from denoisplit.commands.train import PathLike, train
+from denoisplit.commands.train import PathLike
 from denoisplit.data.prepare import prepare
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes, predict_scenes
@@ -20,10 +20,10 @@ from denoisplit.images import Files, read_frames
 from denoisplit.metrics import noise_left, range_invariant_psnr
 from denoisplit.metrics import score as averaged
 from denoisplit.prediction import Sampling
-from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell, csv_text
-from denoisplit.run import Run
+from denoisplit.reproduction.trainings import Training, train_each
+from denoisplit.run import Run, load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +54,7 @@ def fig_eq(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    jobs: int | None = None,
     **options: Any,
 ) -> list[Left]:
     """Train with either form of the KL at every level of noise, and measure what is left of it.
@@ -69,6 +70,8 @@ def fig_eq(
         Folder of all results.
     synthetic_gaussian : sequence of float
         Levels, in units of the pooled std of the training frames.
+    jobs : int, optional
+        Trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`: ``synthetic_poisson``, ``preset``, ``seed``, ``max_steps``, ...
 
@@ -83,19 +86,23 @@ def fig_eq(
             "--synthetic-gaussian", f"the levels {levels}", "one or more above 0", "give such"
         )
     objective = options.pop("objective", {})
-    found = []
+    trainings = {}
     for level in levels:
         for form, title in FORMS.items():
-            run = Path(output) / f"{form}-level-{level:g}"
-            logger.info("%s: KL of %s", run, title)
             own: dict[str, Any] = {"kl_form": form}
             if form == "eq3":
                 own |= {"free_bits": 0.0, "beta": float(len(structures))}
-            done = train(
-                structures, run, resume=run.exists(), system=SYSTEM, synthetic_gaussian=level,
-                objective={**objective, **own}, **options,
+            values = {
+                "system": SYSTEM, "synthetic_gaussian": level, "objective": {**objective, **own},
+            }  # fmt: skip
+            trainings[level, form] = Training(
+                Path(output) / f"{form}-level-{level:g}", structures, options | values,
+                f"KL of {title}",
             )  # fmt: skip
-            found += _measured(done, level, form)
+    train_each(list(trainings.values()), jobs)
+    found = []
+    for (level, form), training in trainings.items():
+        found += _measured(load(training.run), level, form)
     write_text(Path(output) / "EQ.csv", as_csv(found))
     write_bytes(Path(output) / "EQ.png", png(figure(found)))
     return found

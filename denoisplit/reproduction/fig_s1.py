@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from denoisplit.atomic import write_bytes, write_text
-from denoisplit.commands.train import PathLike, train
+from denoisplit.commands.train import PathLike
 from denoisplit.errors import InputError
 from denoisplit.images import Files
-from denoisplit.progress import logger
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell, csv_text
-from denoisplit.run import METRICS, read_json
+from denoisplit.reproduction.trainings import Training, train_each
+from denoisplit.run import METRICS, load_config, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +40,7 @@ def fig_s1(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    jobs: int | None = None,
     **options: Any,
 ) -> list[Score]:
     """Train with noise models by every route at every level of noise.
@@ -55,6 +56,8 @@ def fig_s1(
         Folder of all results.
     synthetic_gaussian : sequence of float
         Levels, in units of the pooled std of the training frames.
+    jobs : int, optional
+        Trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`: ``synthetic_poisson``, ``preset``, ``seed``, ``max_steps``, ...
 
@@ -67,20 +70,23 @@ def fig_s1(
     if not levels:
         raise InputError("--synthetic-gaussian", "no level", "one or more", "give levels of noise")
     fit = options.pop("noise_model_fit", {})
+    trainings = {
+        (level, route): Training(
+            Path(output) / f"route-{route}-level-{level:g}", structures,
+            options | {"synthetic_gaussian": level, "noise_model_fit": {**fit, "route": route}},
+            f"noise models from {ROUTES[route]}",
+        )
+        for level in levels
+        for route in ROUTES
+    }  # fmt: skip
+    train_each(list(trainings.values()), jobs)
     scores = []
-    for level in levels:
-        for route in ROUTES:
-            run = Path(output) / f"route-{route}-level-{level:g}"
-            logger.info("%s: noise models from %s", run, ROUTES[route])
-            done = train(
-                structures, run, resume=run.exists(), synthetic_gaussian=level,
-                noise_model_fit={**fit, "route": route}, **options,
-            )  # fmt: skip
-            found = read_json(done.path / METRICS)["structures"]
-            scores += [
-                Score(level, route, name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
-                for name in done.names
-            ]
+    for (level, route), training in trainings.items():
+        found = read_json(training.run / METRICS)["structures"]
+        scores += [
+            Score(level, route, name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
+            for name in load_config(training.run).settings.names
+        ]
     write_text(Path(output) / "S1.csv", as_csv(scores))
     write_bytes(Path(output) / "S1.png", png(figure(scores)))
     return scores

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from denoisplit.commands.train import train
-from denoisplit.progress import logger
 from denoisplit.reproduction.tables import Job, jobs_of
 from denoisplit.reproduction.tasks import TASKS, images_of
+from denoisplit.reproduction.trainings import Training, train_each
 
 S2 = "S2"
 TASKS_OF_S2 = ("T1", "T2", "T3")
@@ -59,15 +58,18 @@ def denoisers_of(jobs: Iterable[Job]) -> list[Denoiser]:
 
 
 def train_denoisers(
-    denoisers: Iterable[Denoiser], data: str | Path, output: str | Path, **options: Any
-) -> None:
-    """Train what is not there yet, one after another.
+    denoisers: Iterable[Denoiser], data: str | Path, output: str | Path, *,
+    jobs: int | None = None, **options: Any,
+) -> None:  # fmt: skip
+    """Train what is not there yet, one after another or side by side.
 
     Parameters
     ----------
     denoisers : iterable of Denoiser
     data, output : path
         Folders of the downloads and of the runs; an interrupted call goes on.
+    jobs : int, optional
+        Trainings at a time; by default as many as there are GPUs.
     **options
         As of `denoisplit.train`; the preset is "paper" unless another is named.
 
@@ -76,9 +78,9 @@ def train_denoisers(
     InputError
         If files are missing or do not fit.
     """
+    trainings = []
     for denoiser in denoisers:
-        task, run = TASKS[denoiser.task], Path(output) / denoiser.name
-        logger.info("denoiser: %s", run)
+        task, name = TASKS[denoiser.task], denoiser.structure
         files = images_of(task, Path(data), Path(output) / "images")
         values: dict[str, Any] = {"preset": "paper", **options, "system": "hdn"}
         values["data"] = {"split": task.split, **options.get("data", {})}
@@ -86,5 +88,7 @@ def train_denoisers(
             values["synthetic_poisson"] = denoiser.poisson
         if denoiser.level:
             values["synthetic_gaussian"] = denoiser.level
-        name = denoiser.structure
-        train({name: [files[name]]}, run, resume=run.exists(), **values)
+        trainings.append(
+            Training(Path(output) / denoiser.name, {name: [files[name]]}, values, "denoiser")
+        )
+    train_each(trainings, jobs)

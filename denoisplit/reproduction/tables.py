@@ -18,7 +18,7 @@ from denoisplit.presets import SHORT, merged
 from denoisplit.report.table import csv_text
 from denoisplit.reproduction.compare import options_of
 from denoisplit.reproduction.tasks import HAGEN, TASKS, Task, frames_to_test, images_of, sigma_of
-from denoisplit.reproduction.workers import default_workers, finished
+from denoisplit.reproduction.workers import finished, workers_of
 from denoisplit.run import METRICS, load_config, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
 
@@ -167,7 +167,7 @@ def run_jobs(
             _against(TASKS[name], paths, data, output / "images")
     calls = [(job, data, output, options) for job in jobs]
     for (job, *_), (metrics, sigma) in finished(
-        _result, calls, [job.name for job in jobs], workers or default_workers()
+        _result, calls, [job.name for job in jobs], workers_of(workers)
     ):
         for metric in METRIC_NAMES:
             key, value = (job, metric), metrics["mean"][metric]

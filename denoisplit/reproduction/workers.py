@@ -12,14 +12,23 @@ from typing import Any
 
 import torch
 
+from denoisplit.errors import InputError
 from denoisplit.progress import bar, logger
 
 Call = Sequence[Any]
 
 
-def default_workers() -> int:
-    """One per GPU, and one without any."""
-    return max(1, torch.cuda.device_count())
+def workers_of(jobs: int | None) -> int:
+    """Jobs at a time: as many as wanted, or one per GPU, and one without any.
+
+    Raises
+    ------
+    InputError
+        If none are wanted.
+    """
+    if jobs is not None and jobs < 1:
+        raise InputError("--jobs", str(jobs), "1 or more", "give a larger number")
+    return jobs or max(1, torch.cuda.device_count())
 
 
 def finished(

@@ -17,6 +17,7 @@ from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.reproduction import compare as module
+from denoisplit.reproduction import trainings
 from denoisplit.reproduction.compare import compare
 from denoisplit.run import load_config
 
@@ -53,7 +54,7 @@ def test_two_systems_one_table_one_page(
     images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systems = ("altered_musplit", "musplit")
-    found = compare(images, tmp_path / "out", systems=systems, **TINY)
+    found = compare(images, tmp_path / "out", systems=systems, jobs=2, **TINY)
     lines = found.text.splitlines()
     assert lines[0].split() == ["mean", "over", "structures", "Altered", "muSplit", "muSplit"]
     (psnr,) = [line for line in lines if line.startswith("PSNR")]
@@ -108,7 +109,7 @@ def test_a_chain_is_compared_by_each_of_its_networks(
         if len(given) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train", stand_in)
+    monkeypatch.setattr(trainings, "train", stand_in)
     denoiser = {"network": {"filters": 8, "levels": 2, "patch": 16}}
     with pytest.raises(KeyboardInterrupt):
         compare(

@@ -15,7 +15,7 @@ from denoisplit.cli import main
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.noise_models.fitted import fit_kept
-from denoisplit.reproduction import fig_s1 as module
+from denoisplit.reproduction import trainings
 from denoisplit.reproduction.fig_s1 import Score, as_csv, fig_s1, figure, table
 from denoisplit.run import load
 
@@ -82,7 +82,7 @@ def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.Mo
         calls[run.name] = options["resume"], options["noise_model_fit"], options["seed"]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train", recorded)
+    monkeypatch.setattr(trainings, "train", recorded)
     (tmp_path / "route-A-level-1.5").mkdir()
     for levels in ([1.5], [2.0]):
         with pytest.raises(KeyboardInterrupt):
@@ -171,10 +171,12 @@ def test_the_command_passes_its_options_on(
     as_table: Callable[[list[Score]], str] = table
     monkeypatch.setattr(reproduce, "FIGURES", {"S1": (made, as_table)})
     words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
-             "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2"]  # fmt: skip
+             "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2",
+             "--jobs", "3"]  # fmt: skip
     assert main(["reproduce", "S1", *words, "-o", "out"]) == 0
     assert given == {
         "structures": {"ER": ["a.tif", "b.tif"]}, "output": Path("out"), "seed": 4, "max_steps": 9,
         "synthetic_gaussian": [1.0, 1.5], "synthetic_poisson": 2.0, "preset": "small",
+        "jobs": 3,
     }  # fmt: skip
     assert capsys.readouterr().out == f"{table(SCORES)}results: out\n"

@@ -63,8 +63,11 @@ def test_one_at_a_time_needs_no_process(job: Any, tmp_path: Path) -> None:
 def test_the_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert workers._gpus() == ["3", "5"] and workers.default_workers() == 2
+    assert workers._gpus() == ["3", "5"] and workers.workers_of(None) == 2
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert workers._gpus() == ["0", "1"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert workers._gpus() == [] and workers.default_workers() == 1
+    assert workers._gpus() == [] and workers.workers_of(None) == 1
+    assert workers.workers_of(3) == 3
+    with pytest.raises(InputError, match="--jobs: found 0, expected 1 or more"):
+        workers.workers_of(0)
