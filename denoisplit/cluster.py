@@ -55,13 +55,20 @@ def workers(address: str | None) -> Iterator[Any]:
             local.close()
 
 
-def _local_cluster(dask: Any) -> Any:
-    """A process per CPU, or one for a GPU; how much memory they take is not for Dask to judge."""
+def local_workers() -> int:
+    """Processes of a local cluster: one per CPU that this process may use, or one for a GPU."""
     import torch
 
-    count = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    if torch.cuda.is_available():
+        return 1
+    allowed = getattr(os, "sched_getaffinity", None)  # Windows and macOS have none
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _local_cluster(dask: Any) -> Any:
+    """How much memory its workers take is not for Dask to judge."""
     return dask.LocalCluster(
-        n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None
+        n_workers=local_workers(), threads_per_worker=1, memory_limit=0, dashboard_address=None
     )
 
 

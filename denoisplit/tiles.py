@@ -170,7 +170,7 @@ def pixels_that_fit(model: VSE) -> int:
     return allowed // (PER_PIXEL * model.output.in_channels)
 
 
-def tile_side(model: VSE, halo: int) -> int:
+def tile_side(model: VSE, halo: int, *, processes: int = 1) -> int:
     """Side of a tile's core (px) that suits this machine: the larger, the less halo is computed.
 
     Parameters
@@ -179,8 +179,10 @@ def tile_side(model: VSE, halo: int) -> int:
         On its device.
     halo : int
         What a tile sees around its core, px.
+    processes : int
+        How many share the memory.
     """
     sides = SIDES_OF_GPU if model.input_mean.device.type == "cuda" else SIDES
-    pixels = pixels_that_fit(model)
+    pixels = pixels_that_fit(model) // processes
     # the two of an antithetic pair are decoded together
     return max((side for side in sides if 2 * (side + 2 * halo) ** 2 <= pixels), default=sides[0])

@@ -40,7 +40,10 @@ class Form:
         return fast
 
 
-def fastest(model: VSE, precision: Precision, compilation: Compilation, work: float) -> Form:
+def fastest(
+    model: VSE, precision: Precision, compilation: Compilation, work: float, *,
+    only: Precision | None = None,
+) -> Form:  # fmt: skip
     """The fastest form of those allowed; what was measured is told in the log.
 
     Parameters
@@ -53,6 +56,8 @@ def fastest(model: VSE, precision: Precision, compilation: Compilation, work: fl
         auto: where it is faster and there is enough to do.
     work : float
         Pixels times samples of all that is to be predicted.
+    only : {"32", "bf16"}, optional
+        The one that was chosen before, of the same work.
 
     Raises
     ------
@@ -60,8 +65,10 @@ def fastest(model: VSE, precision: Precision, compilation: Compilation, work: fl
         If compilation is demanded and there is no compiler.
     """
     precisions: tuple[Precision, ...] = ("32",) if precision == "32" else ("32", "bf16")
-    if precision == "32" and (compilation == "off" or (compilation == "auto" and work < FEW)):
-        return Form()
+    if only is not None:
+        precisions = (only,)
+    if len(precisions) == 1 and compilation != "on" and (compilation == "off" or work < FEW):
+        return Form(precisions[0])
     seconds: dict[Form, float] = {}
     if compilation != "on":
         seconds = {form: _measured(model, form) for form in map(Form, precisions)}

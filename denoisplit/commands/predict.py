@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,21 @@ import numpy as np
 import xarray as xr
 
 from denoisplit.atomic import not_written
-from denoisplit.cluster import workers
+from denoisplit.cluster import local_workers, workers
 from denoisplit.commands.options import check_seed
-from denoisplit.commands.predict_inputs import check_image, check_large, check_output, stems_of
+from denoisplit.commands.predict_inputs import check_image, check_output, stems_of
 from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
-from denoisplit.images import Files, list_files, read_image, write_ome_tiff, write_ome_tiffs
-from denoisplit.images.zarr import is_zarr, open_zarr
-from denoisplit.large import begin, clear, split_zarr
+from denoisplit.images import Files, list_files, open_image
+from denoisplit.images.zarr import is_zarr
+from denoisplit.job import SUFFIX, TIFF, Begun, begin, discard, stored_precision
+from denoisplit.large import split_pieces
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 from denoisplit.tiles import tile_side
-from denoisplit.tuning import Compilation, Precision, fastest
+from denoisplit.tuning import Compilation, Form, Precision, fastest
 
 PathLike = str | Path
 
@@ -66,8 +67,9 @@ def predict(
         Images, stacks or folders; one channel, raw superposed intensities.
     output : path
         Folder of the results: per input ``STEM_split.ome.tif``, ``STEM_std.ome.tif`` (none for
-        fewer than two samples) and ``STEM_samples.ome.tif`` (if kept). Of a Zarr image they are
-        ``.ome.zarr`` and made chunk by chunk (`denoisplit.large`).
+        fewer than two samples) and ``STEM_samples.ome.tif`` (if kept), of a Zarr image
+        ``.ome.zarr``. They are made piece by piece (`denoisplit.large`), in a folder
+        ``STEM_split.unfinished``.
     samples, seed, keep_samples
         Number of posterior samples, their seed, how many of them to write. No samples: a preview,
         the decoded means of the latents, in one pass.
@@ -81,9 +83,9 @@ def predict(
     add : bool
         Write into a folder that holds files already (never over one of the same name).
     resume : bool
-        Go on with an interrupted call of the same arguments: results that are there are kept.
+        Go on with an interrupted call of the same arguments: what is there is kept.
     dask : str, optional
-        Address of a Dask scheduler whose workers split Zarr images, or "local" for one process
+        Address of a Dask scheduler whose workers split the images, or "local" for one process
         per CPU here. All of them need to see the same files.
     precision : {"32", "bf16"}
         "bf16" takes bfloat16 where a short measurement finds it faster; samples then differ by some
@@ -116,62 +118,79 @@ def predict(
     check_output(output, there, add=add, resume=resume)
     pixels = 0
     for path in paths:  # every input is looked at before the first is split
-        if is_zarr(path):
-            large = open_zarr(path)
-            check_large(run, large, path)
-            pixels += math.prod(large.sizes.values())
-        else:
-            image = read_image(path)
-            check_image(run, image, path)
-            pixels += image.size
-    if dask and not all(is_zarr(path) for path in paths):
-        raise InputError(
-            "--dask", "images that are no Zarr", "Zarr or OME-Zarr images",
-            "leave it out: others are split here, as a whole",
-        )  # fmt: skip
+        image = open_image(path)
+        check_image(run, image, path)
+        pixels += math.prod(image.sizes.values())
     if sampling.samples < 2:
         what = "one sample has" if sampling.samples else "a preview has"
         logger.warning("no std is written: %s no spread, give --samples 2 or more", what)
-    form = fastest(run.model, precision, compile, pixels * max(1, samples))
+    form = _form(run, precision, compile, pixels * max(1, samples), results if resume else [])
     run = replace(run, model=form.of(run.model))
-    written: list[Path] = []
     with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)
-            begun = {
-                path: begin(
-                    run, path, group, sampling, tile=said, halo=around, resume=resume, form=form
-                )
-                for path, group in zip(paths, results, strict=True)
-                if is_zarr(path) and not _there(group)
-            }
+            begun = _begin_all(
+                paths, results, resume, run=run, sampling=sampling, tile=said, halo=around,
+                form=form, processes=local_workers() if dask == "local" else 1,
+            )  # fmt: skip
+            logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
-                for number, (path, group) in enumerate(zip(paths, results, strict=True)):
-                    on_share = _mover(progress.to, number)
-                    if _there(group):
+                for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
+                    if job is None:
                         logger.info("%s: done before", path)
-                        clear(group)
-                    elif path in begun:
-                        split_zarr(begun[path], on_share, cluster)
                     else:
-                        found = predict_image(
-                            run, read_image(path), sampling, tile=tile, halo=halo,
-                            on_share=on_share,
-                        )  # fmt: skip
-                        _write(group, found, overwrite=resume)
-                    written += group.values()
+                        _split(job, _mover(progress.to, number), cluster)
         except OSError as error:
             raise not_written(error.filename or output, error) from error
-    return written
+    return there
 
 
-def _there(results: dict[str, Path]) -> bool:
-    return all(path.exists() for path in results.values())
+def _split(job: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
+    """The pieces of one image; what stops them says that those that are done are kept."""
+    try:
+        split_pieces(job, on_share, cluster)
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            error = not_written(error.filename or job.job.work, error)
+        raise InputError(
+            error.where, error.found, error.expected,
+            f"{error.remedy}; what is done is kept: the same call with --resume goes on",
+        ) from error  # fmt: skip
+
+
+def _begin_all(
+    paths: Sequence[Path], results: Sequence[dict[str, Path]], resume: bool, **options: Any
+) -> list[Begun | None]:
+    """The job of each image, or none of those that were not there before."""
+    begun: list[Begun | None] = []
+    new: list[Begun] = []
+    try:
+        for path, group in zip(paths, results, strict=True):
+            was_there = stored_precision(group) is not None
+            begun.append(begin(source=path, results=group, resume=resume, **options))
+            if begun[-1] is not None and not was_there:
+                new.append(begun[-1])
+    except BaseException:
+        for job in new:
+            discard(job)
+        raise
+    return begun
+
+
+def _form(
+    run: Run, precision: Precision, compile: Compilation, work: float,
+    results: Sequence[dict[str, Path]],
+) -> Form:  # fmt: skip
+    """The fastest, of the precision that an interrupted call has chosen if it was free to."""
+    chosen = {stored_precision(group) for group in results} - {None}
+    if precision == "bf16" and len(chosen) == 1:
+        return fastest(run.model, precision, compile, work, only=chosen.pop())
+    return fastest(run.model, precision, compile, work)
 
 
 def _results(output: Path, path: Path, stem: str, sampling: Sampling) -> dict[str, Path]:
     """What is written for an input: its kind to its file."""
-    ending = ".ome.zarr" if is_zarr(path) else ".ome.tif"
+    ending = SUFFIX if is_zarr(path) else TIFF
     return {kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results}
 
 
@@ -280,13 +299,3 @@ def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
             "correct them",
         )  # fmt: skip
     return tile, halo
-
-
-def _write(results: dict[str, Path], found: SplitImage, *, overwrite: bool) -> None:
-    """All files of one input, or none; those that an interrupted call left are replaced."""
-    images = [(path, getattr(found, kind)) for kind, path in results.items()]
-    if not overwrite:
-        write_ome_tiffs(images)
-        return
-    for path, image in images:
-        write_ome_tiff(path, image, overwrite=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import xarray as xr
+import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.images.zarr import LazyImage
-from denoisplit.network import ContextVSE
+from denoisplit.images import LazyImage
+from denoisplit.images.lazy import Plane
+from denoisplit.images.zarr import is_zarr
 from denoisplit.progress import logger
 from denoisplit.run import Run
 
@@ -65,34 +67,27 @@ def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bo
             )
 
 
-def check_large(run: Run, image: LazyImage, path: Path) -> None:
-    """As `check_image`, by the middle of the middle plane."""
-    if isinstance(run.model, ContextVSE):
-        raise InputError(
-            path, "a Zarr image for a network that sees context around its patches",
-            "an image in memory", "save it as TIFF",
-        )  # fmt: skip
-    sizes = image.sizes
-    _check_channels(sizes.get("c", 1), path)
-    plane = image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
-    middle = [
-        slice(max(0, (side - LOOKED_AT) // 2), (side + LOOKED_AT) // 2) for side in plane.shape
-    ]
-    part = plane[middle[0], middle[1]]
-    if part.shape == plane.shape or part.min() < part.max():
-        check_image(run, xr.DataArray(part, dims=("y", "x")), path)
+def check_image(run: Run, image: LazyImage, path: Path) -> None:
+    """Refuse what is no superposed image, warn of what looks unlike those of the training.
 
-
-def check_image(run: Run, image: xr.DataArray, path: Path) -> None:
-    """Refuse what is no superposed image, warn of what looks unlike those of the training."""
+    Of a Zarr image, which may be larger than all memory, the middle of the middle plane is looked
+    at, of another one all planes.
+    """
     _check_channels(image.sizes.get("c", 1), path)
-    low, high = float(image.min()), float(image.max())
+    whole = not is_zarr(path)
+    low, high, total, count = math.inf, -math.inf, 0.0, 0
+    for plane in image.planes() if whole else [_middle(image)]:
+        part = plane[_span(plane.shape[0], whole), _span(plane.shape[1], whole)]
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        total, count = total + float(part.sum(dtype=np.float64)), count + part.size
     if low == high:
+        if count < math.prod(image.sizes.values()):
+            return  # an empty middle
         raise InputError(
             path, f"a constant image (every pixel is {low:g})", "an image with something in it",
             "check the recording",
         )  # fmt: skip
-    mean, (usual, spread) = float(image.mean()), run.config.facts.input_frame_mean
+    mean, (usual, spread) = total / count, run.config.facts.input_frame_mean
     allowed = max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual))
     if abs(mean - usual) > allowed:
         kind = run.config.settings.data.superposition
@@ -101,6 +96,17 @@ def check_image(run: Run, image: xr.DataArray, path: Path) -> None:
             "structures, recorded with the same exposure and offset?",
             path, mean, usual, kind, len(run.names),
         )  # fmt: skip
+
+
+def _middle(image: LazyImage) -> Plane:
+    sizes = image.sizes
+    return image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
+
+
+def _span(side: int, whole: bool) -> slice:
+    if whole:
+        return slice(0, side)
+    return slice(max(0, (side - LOOKED_AT) // 2), (side + LOOKED_AT) // 2)
 
 
 def _check_channels(channels: int, path: Path) -> None:

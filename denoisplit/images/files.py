@@ -9,9 +9,10 @@ from pathlib import Path
 import xarray as xr
 
 from denoisplit.errors import InputError
+from denoisplit.images.lazy import LazyImage, in_memory
 from denoisplit.images.mrc import read_mrc
-from denoisplit.images.tiff import read_tiff
-from denoisplit.images.zarr import is_zarr, read_zarr
+from denoisplit.images.tiff import open_tiff, read_tiff
+from denoisplit.images.zarr import is_zarr, open_zarr, read_zarr
 
 PathLike = str | Path
 Files = Sequence[PathLike] | PathLike
@@ -61,6 +62,21 @@ def read_image(path: Path | str) -> xr.DataArray:
             path, f"no readable file ({error.strerror})", "an image file", "check name and rights"
         ) from error
     return reader(path)
+
+
+def open_image(path: Path | str) -> LazyImage:
+    """Look at an image file; planes of TIFF and parts of Zarr are read when they are looked at.
+
+    Raises
+    ------
+    InputError
+        As `read_image`; of damaged or NaN pixels when they are read.
+    """
+    path = Path(path)
+    if is_zarr(path):
+        return open_zarr(path)
+    found = open_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
+    return found or in_memory(read_image(path))
 
 
 def each_of(files: Files) -> list[PathLike]:

@@ -16,6 +16,7 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+from denoisplit.images.lazy import LazyImage
 
 _DAMAGED = "a complete image file"
 _PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
@@ -62,6 +63,85 @@ def read_tiff(path: Path) -> xr.DataArray:
     if "S" in axes and "C" not in axes:
         axes = axes.replace("S", "C")  # several samples per pixel that are not colours
     return make_image(array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path)
+
+
+def open_tiff(path: Path) -> LazyImage | None:
+    """Look at a TIFF whose planes can be read one by one, from a memory map or page by page.
+
+    Returns
+    -------
+    LazyImage or None
+        None for all others, and for what `read_tiff` may refuse.
+    """
+    with _listen() as complaints:
+        try:
+            with tifffile.TiffFile(path) as tif:
+                series = list(tif.series)
+                if complaints.damage or len(series) != 1:
+                    return None
+                channels, pixel_size_um = _metadata(tif)
+            one, axes = series[0], series[0].axes.upper()
+            outer = [
+                (a, n) for a, n in zip(axes, one.shape, strict=True) if n > 1 and a not in "YX"
+            ]
+            times = [axis for axis, _ in outer if axis not in "CZ"]
+            if not axes.endswith("YX") or len(times) > 1 or one.dtype.kind not in "iuf":
+                return None
+            shape = (*(n for _, n in outer), *one.shape[-2:])
+            array = _memory_map(path, shape)
+        except Exception:  # any bytes may come in, so tifffile may raise anything
+            return None
+    if array is None and len(one.pages) == math.prod(shape[:-2]) and 0 not in shape:
+        array = _Pages(path, shape, one.dtype)
+    if array is None:
+        return None
+    dims = tuple("t" if axis in times else axis.lower() for axis, _ in outer)
+    names = tuple(map(str, channels)) if all(channels) else ()
+    return LazyImage(array, (*dims, "y", "x"), names, dict(pixel_size_um), path)
+
+
+def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
+    """The pixels where they lie in the file, if they lie there one after another as they are."""
+    try:
+        return tifffile.memmap(path, mode="r").reshape(shape)
+    except ValueError:
+        return None
+
+
+class _Pages:
+    """The planes of a series, each a page of the file; the last that was read stays at hand."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+        self.path, self.shape, self.dtype = path, shape, dtype
+        self._number = -1
+        self._plane: Any = None
+
+    def __getitem__(self, key: tuple[Any, ...]) -> Any:
+        """Places of a plane, and two slices."""
+        *places, y, x = key
+        number = 0
+        for place, size in zip(places, self.shape, strict=False):
+            number = number * size + place
+        if self._number != number:
+            with _listen() as complaints, tifffile.TiffFile(self.path) as tif:
+                page = tif.series[0].pages[number]
+                if page is None:
+                    complaints.damage.append(f"plane {number} is missing")
+                else:
+                    self._plane = page.asarray().reshape(self.shape[-2:])
+            _refuse_damaged(self.path, complaints)
+            self._number = number
+        return self._plane[y, x]
+
+
+def description_of(path: Path) -> str:
+    """What an OME-TIFF says of itself; nothing where it says nothing, or is none."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            found = ElementTree.fromstring(tif.ome_metadata or "<OME/>").find(".//{*}Description")
+    except (OSError, ValueError, ElementTree.ParseError):
+        return ""
+    return "" if found is None else found.text or ""
 
 
 def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:

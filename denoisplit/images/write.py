@@ -15,16 +15,20 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS
+from denoisplit.images.lazy import LazyImage
 
 _BIG = 3_900_000_000  # bytes; classic TIFF ends at 4 GiB
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
-def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = False) -> None:
+def write_ome_tiff(
+    path: Path | str, image: xr.DataArray | LazyImage, *, overwrite: bool = False, about: str = ""
+) -> None:
     """Write an Image as uncompressed OME-TIFF.
 
-    The file appears under its name when it is complete, never before.
+    The file appears under its name when it is complete, never before. Of an image on disk one plane
+    is in memory at a time.
 
     Parameters
     ----------
@@ -36,6 +40,8 @@ def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = F
         are written where present.
     overwrite : bool
         Replace an existing file.
+    about : str
+        The description in the file.
 
     Raises
     ------
@@ -50,18 +56,20 @@ def write_ome_tiff(path: Path | str, image: xr.DataArray, *, overwrite: bool = F
         raise InputError(
             path, "an existing file", "a new name", "remove it, rename it, or allow overwriting"
         )
-    if image.dtype.name not in _TYPES:
+    dtype = (image.array if isinstance(image, LazyImage) else image).dtype
+    if dtype.name not in _TYPES:
         raise InputError(
             path,
-            f"{image.dtype} pixels to write",
+            f"{dtype} pixels to write",
             f"one of {', '.join(_TYPES)}",
             "convert the image to float32 first",
         )
-    image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
+    if isinstance(image, xr.DataArray):
+        image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as stream:
-            _write(stream, image)
+            _write(stream, image, about)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -91,19 +99,30 @@ def check_tiff_name(path: Path) -> None:
         raise InputError(path, f"file type {path.suffix!r}", ".tif or .tiff", "rename the output")
 
 
-def _write(stream: Any, image: xr.DataArray) -> None:
-    sizes: dict[str, float] = image.attrs.get("pixel_size_um", {})
+def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
     metadata: dict[str, Any] = {"axes": "".join(str(dim) for dim in image.dims).upper()}
+    if about:
+        metadata["Description"] = about
+    sizes: dict[str, float]
+    pixels: dict[str, Any]
+    if isinstance(image, LazyImage):
+        sizes, names = image.pixel_size_um, list(image.channels)
+        planes = (np.ascontiguousarray(plane[:, :]) for plane in image.planes())
+        pixels = {"data": planes, "shape": image.array.shape, "dtype": image.array.dtype}
+    else:
+        sizes = image.attrs.get("pixel_size_um", {})
+        names = list(np.atleast_1d(image["c"].values)) if "c" in image.coords else []
+        pixels = {"data": image.values}
     for axis, size in sizes.items():
         metadata[f"PhysicalSize{axis.upper()}"] = size
         metadata[f"PhysicalSize{axis.upper()}Unit"] = "µm"
-    if "c" in image.coords:
-        metadata["Channel"] = {"Name": [str(name) for name in np.atleast_1d(image["c"].values)]}
+    if names:
+        metadata["Channel"] = {"Name": [str(name) for name in names]}
     # The tags repeat the pixel size for readers that do not know OME.
     per_cm = (1e4 / sizes["x"], 1e4 / sizes["y"]) if {"x", "y"} <= sizes.keys() else None
     tifffile.imwrite(
         stream,
-        image.values,
+        **pixels,
         ome=True,
         bigtiff=image.nbytes > _BIG,
         photometric="minisblack",

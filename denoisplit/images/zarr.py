@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS, known_lengths, make_image, to_micrometres
+from denoisplit.images.lazy import LazyImage, first_line
 
 OME_VERSION = "0.4"  # on Zarr 2: what Fiji, napari and QuPath of today read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of viewers
+ABOUT = "denoisplit"  # attribute
+LOOKED_AT = 1024  # px
 MARKERS = (".zgroup", ".zarray", "zarr.json")
-
-
-@dataclass(frozen=True)
-class LazyImage:
-    """An image on disk.
-
-    Attributes
-    ----------
-    array : zarr.Array
-        Full resolution; one dimension per entry of `dims`.
-    dims : tuple of str
-        Out of ``t c z y x``, in the order of the file.
-    channels : tuple of str
-        Names, where the file gives one for each channel.
-    pixel_size_um : dict
-        Known ones of x, y, z.
-    source : Path
-    """
-
-    array: Any
-    dims: tuple[str, ...]
-    channels: tuple[str, ...]
-    pixel_size_um: dict[str, float]
-    source: Path
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Dimension to length."""
-        return dict(zip(self.dims, self.array.shape, strict=True))
-
-    def plane(self, index: dict[str, int]) -> Plane:
-        """One (Y, X) plane, read where it is looked at; dims that are not named have length 1."""
-        return Plane(self, index)
-
-
-class Plane:
-    """A plane of an image on disk, sliced as an array is."""
-
-    def __init__(self, image: LazyImage, index: dict[str, int]) -> None:
-        self.image = image
-        self.index = index
-        sizes = image.sizes
-        self.shape = (sizes["y"], sizes["x"])
-
-    def __getitem__(self, where: Any) -> Any:
-        """Pixels of a pair of slices.
-
-        Raises
-        ------
-        InputError
-            If a chunk is damaged, or a pixel is no finite number.
-        """
-        y, x = where
-        ends = {"y": y, "x": x}
-        key = tuple(ends.get(dim, self.index.get(dim, 0)) for dim in self.image.dims)
-        part = _pixels(self.image, key)
-        if self.image.dims.index("x") < self.image.dims.index("y"):
-            part = part.T
-        if part.dtype.kind == "f" and not np.isfinite(part).all():
-            raise InputError(
-                self.image.source, f"NaN or infinite pixels near y {y.start or 0}, x "
-                f"{x.start or 0}", "finite numbers", "crop or fill those pixels",
-            )  # fmt: skip
-        return part
 
 
 def is_zarr(path: Path) -> bool:
@@ -103,7 +39,7 @@ def open_zarr(path: Path | str) -> LazyImage:
         found: Any = zarr.open(str(path), mode="r")
     except Exception as error:  # of the metadata, which has many
         raise InputError(
-            path, f"no readable Zarr ({_first_line(error)})", "a Zarr array or an OME-Zarr image",
+            path, f"no readable Zarr ({first_line(error)})", "a Zarr array or an OME-Zarr image",
             "copy or write it again",
         ) from None  # fmt: skip
     if isinstance(found, zarr.Array):
@@ -165,25 +101,14 @@ def read_zarr(path: Path) -> xr.DataArray:
     """A whole image in memory; see `denoisplit.images.read_image`."""
     image = open_zarr(path)
     return make_image(
-        _pixels(image, ...), "".join(image.dims), channels=image.channels,
+        image.pixels(...), "".join(image.dims), channels=image.channels,
         pixel_size_um=image.pixel_size_um, source=path,
     )  # fmt: skip
 
 
-def _pixels(image: LazyImage, key: Any) -> npt.NDArray[Any]:
-    """A part of an image, or of which file something is damaged."""
-    try:
-        return np.asarray(image.array[key])
-    except Exception as error:  # of the codec, the store, or the disk
-        raise InputError(
-            image.source, f"a chunk that cannot be read ({_first_line(error)})", "a whole image",
-            "copy or write it again",
-        ) from None  # fmt: skip
-
-
 def create_ome_zarr(
     path: Path, sizes: dict[str, int], *, channels: Sequence[str], chunk: tuple[int, int],
-    pixel_size_um: dict[str, float], brightest: float = 255.0,
+    pixel_size_um: dict[str, float], about: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Make an OME-Zarr image of float32 to be filled chunk by chunk.
 
@@ -198,8 +123,8 @@ def create_ome_zarr(
         Height and width of a chunk, which holds all channels of one plane. A chunk appears whole.
     pixel_size_um : dict
         Known ones of x, y, z.
-    brightest : float
-        Intensity that viewers show as the brightest, to begin with.
+    about : mapping, optional
+        How it is made; see `about_zarr`.
     """
     import zarr
 
@@ -227,11 +152,12 @@ def create_ome_zarr(
                 "channels": [
                     {
                         "label": name, "color": COLOURS[k % len(COLOURS)], "active": True,
-                        "window": {"min": 0.0, "max": 65535.0, "start": 0.0, "end": brightest},
+                        "window": _window(0.0, 1.0),
                     }
                     for k, name in enumerate(channels)
                 ]
             },
+            ABOUT: dict(about or {}),
         },
     )  # fmt: skip
     of_chunk = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
@@ -241,6 +167,37 @@ def create_ome_zarr(
         fill_value=float("nan"),  # which no result is: a chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )  # fmt: skip
+
+
+def _window(darkest: float, brightest: float) -> dict[str, float]:
+    return {"min": darkest, "max": brightest, "start": darkest, "end": brightest}
+
+
+def show_all(path: Path) -> None:
+    """Let viewers begin with the range of the middle of a filled image, channel by channel."""
+    import zarr
+
+    image, group = open_zarr(path), zarr.open_group(str(path), mode="r+")
+    sizes = image.sizes
+    middle: dict[str, Any] = {dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes}
+    for dim in "yx":
+        first = max(0, (sizes[dim] - LOOKED_AT) // 2)
+        middle[dim] = slice(first, first + LOOKED_AT)
+    part = image.pixels(tuple(middle.get(dim, slice(None)) for dim in image.dims))
+    values = part.reshape(sizes["c"], -1)  # c is the first of those that are left
+    omero: Any = group.attrs["omero"]
+    for channel, own in zip(omero["channels"], values, strict=True):
+        low, high = float(own.min()), float(own.max())
+        channel["window"] = _window(low, high if high > low else low + 1)
+    group.attrs["omero"] = omero
+
+
+def about_zarr(path: Path) -> dict[str, Any]:
+    """How an image made by `create_ome_zarr` says that it is made; nothing where it does not."""
+    import zarr
+
+    found: Any = zarr.open(str(path), mode="r").attrs.asdict().get(ABOUT)
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def to_fill(path: Path) -> Any:
@@ -253,7 +210,3 @@ def to_fill(path: Path) -> Any:
 def chunk_file(path: Path, chunk: Sequence[int]) -> Path:
     """Where a chunk of such an image lies; it is there when it was set, and whole."""
     return path.joinpath("0", *map(str, chunk))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]

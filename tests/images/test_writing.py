@@ -100,7 +100,7 @@ def test_interruption_leaves_the_old_file_and_nothing_else(
     old = _image("yx")
     write_ome_tiff(path, old)
 
-    def half(stream: object, image: xr.DataArray) -> None:
+    def half(*_: object) -> None:
         (temporary,) = (file for file in tmp_path.iterdir() if file != path)
         assert temporary.name.startswith(".")
         raise failure

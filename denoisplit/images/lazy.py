@@ -1,0 +1,123 @@
+"""Images on disk, of which a plane, or a part of one, is read when it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from denoisplit.errors import InputError
+
+
+@dataclass(frozen=True)
+class LazyImage:
+    """An image on disk.
+
+    Attributes
+    ----------
+    array : array
+        Of a Zarr, in the memory map of a file, or whole; one dimension per entry of `dims`.
+    dims : tuple of str
+        Out of ``t c z y x``, in the order of the file.
+    channels : tuple of str
+        Names, where the file gives one for each channel.
+    pixel_size_um : dict
+        Known ones of x, y, z.
+    source : Path
+    """
+
+    array: Any
+    dims: tuple[str, ...]
+    channels: tuple[str, ...]
+    pixel_size_um: dict[str, float]
+    source: Path
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Dimension to length."""
+        return dict(zip(self.dims, self.array.shape, strict=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Of all pixels."""
+        return int(np.prod(self.array.shape)) * int(self.array.dtype.itemsize)
+
+    def plane(self, index: dict[str, int]) -> Plane:
+        """One (Y, X) plane, read where it is looked at; dims that are not named have length 1."""
+        return Plane(self, index)
+
+    def planes(self) -> Iterator[Plane]:
+        """All of them, in the order of the dims."""
+        outer = {dim: size for dim, size in self.sizes.items() if dim not in "yx"}
+        for places in product(*map(range, outer.values())):
+            yield self.plane(dict(zip(outer, places, strict=True)))
+
+    def pixels(self, key: Any) -> npt.NDArray[Any]:
+        """A part of the image, native byte order.
+
+        Raises
+        ------
+        InputError
+            If something is damaged.
+        """
+        try:
+            part = np.asarray(self.array[key])
+        except InputError:
+            raise
+        except Exception as error:  # of the codec, the store, or the disk
+            raise InputError(
+                self.source, f"a part that cannot be read ({first_line(error)})", "a whole image",
+                "copy or write it again",
+            ) from None  # fmt: skip
+        return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+class Plane:
+    """A plane of an image on disk, sliced as an array is."""
+
+    def __init__(self, image: LazyImage, index: dict[str, int]) -> None:
+        self.image = image
+        self.index = index
+        sizes = image.sizes
+        self.shape = (sizes["y"], sizes["x"])
+
+    def __getitem__(self, where: Any) -> Any:
+        """Pixels of a pair of slices.
+
+        Raises
+        ------
+        InputError
+            If something is damaged, or a pixel is no finite number.
+        """
+        y, x = where
+        ends = {"y": y, "x": x}
+        key = tuple(ends.get(dim, self.index.get(dim, 0)) for dim in self.image.dims)
+        part = self.image.pixels(key)
+        if self.image.dims.index("x") < self.image.dims.index("y"):
+            part = part.T
+        if part.dtype.kind == "f" and not np.isfinite(part).all():
+            bad = part.size - int(np.count_nonzero(np.isfinite(part)))
+            raise InputError(
+                self.image.source, f"{bad} NaN or infinite of {part.size} pixels near y "
+                f"{y.start or 0}, x {x.start or 0}", "finite numbers", "crop or fill those pixels",
+            )  # fmt: skip
+        return part
+
+
+def in_memory(image: xr.DataArray) -> LazyImage:
+    """An image that is there already, as one on disk."""
+    return LazyImage(
+        image.values, tuple(map(str, image.dims)), (), dict(image.attrs["pixel_size_um"]),
+        Path(image.attrs["source"]),
+    )  # fmt: skip
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short."""
+    return (str(error) or type(error).__name__).splitlines()[0][:120]

@@ -1,0 +1,346 @@
+"""Images piece by piece, as if they were whole: interrupted, continued, killed, by many."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from distributed import LocalCluster
+
+from denoisplit import cluster, job, large, tuning
+from denoisplit.errors import InputError
+from denoisplit.images import LazyImage, read_image, write_ome_tiff
+from denoisplit.images.zarr import about_zarr, create_ome_zarr, to_fill
+from denoisplit.job import Job, Piece
+from denoisplit.tuning import Form
+
+Call = Callable[..., Any]
+OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
+KINDS = ("split", "std", "samples")
+
+
+@pytest.fixture(params=["zarr", "tif"])
+def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Two planes of 75 x 90 px."""
+    return made(tmp_path / f"mixed.ome.{request.param}")
+
+
+def made(path: Path, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32)
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".tif":
+        sizes = {"pixel_size_um": {"y": 0.1, "x": 0.1}}
+        write_ome_tiff(path, xr.DataArray(pixels, dims=("t", "y", "x"), attrs=sizes))
+        return path
+    create_ome_zarr(
+        path, {"t": 2, "c": 1, "y": 75, "x": 90}, channels=("mixed",), chunk=(64, 64),
+        pixel_size_um={"y": 0.1, "x": 0.1},
+    )  # fmt: skip
+    to_fill(path)[:] = pixels[:, None]
+    return path
+
+
+def results(folder: str) -> dict[str, np.ndarray]:
+    """Of the one image, which tells its kind."""
+    found = {kind: list(Path(folder).glob(f"mixed_{kind}.ome.*")) for kind in KINDS}
+    assert all(len(paths) == 1 for paths in found.values()), found
+    return {kind: read_image(path).values for kind, (path,) in found.items()}
+
+
+def named(image: Path, *kinds: str) -> list[str]:
+    return sorted(f"mixed_{kind}.ome{image.suffix}" for kind in kinds)
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    for kind in KINDS:
+        np.testing.assert_array_equal(a[kind], b[kind])
+
+
+def test_a_zarr_image_is_split_as_a_tiff(works: Call, run_folder: Path, tmp_path: Path) -> None:
+    for kind in ("zarr", "tif"):
+        image = made(tmp_path / f"mixed.ome.{kind}")
+        answer = works("predict", run_folder, image, "-o", kind, *OPTIONS)
+        assert answer.out.split() == [f"{kind}/mixed_{k}.ome.{kind}" for k in KINDS]
+        assert sorted(os.listdir(kind)) == named(image, *KINDS)
+    same(results("zarr"), results("tif"))
+    for kind in ("zarr", "tif"):
+        split, samples = (read_image(f"{kind}/mixed_{k}.ome.{kind}") for k in ("split", "samples"))
+        assert split.dims == ("t", "c", "y", "x") and split.attrs["pixel_size_um"]["x"] == 0.1
+        names = list(split["c"].values)
+        assert list(samples["c"].values) == [f"{name}_{k}" for k in (1, 2) for name in names]
+
+
+def test_no_more_than_a_piece_is_read_at_a_time(
+    works: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pixels of a stack, and of results; the first look takes a plane."""
+    image = made(tmp_path / "mixed.ome.tif")
+    sizes: list[int] = []
+    pixels = LazyImage.pixels
+
+    def counted(self: LazyImage, key: Any) -> Any:
+        part = pixels(self, key)
+        sizes.append(part.size)
+        return part
+
+    monkeypatch.setattr(LazyImage, "pixels", counted)
+    monkeypatch.setattr("denoisplit.images.files.read_image", None)
+    works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert len(sizes) > 20 and max(sizes) == 75 * 90
+
+
+def test_an_interrupted_job_goes_on(
+    call: Call,
+    works: Call,
+    refused: Call,
+    run_folder: Path,
+    image: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The undisturbed result; nothing is computed twice."""
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    done: list[Piece] = []
+    split_piece = large.split_piece
+
+    def counted(job: Job, piece: Piece, *rest: Any) -> None:
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        split_piece(job, piece, *rest)
+        done.append(piece)
+
+    monkeypatch.setattr(large, "split_piece", counted)
+    assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    assert os.listdir("out") == ["mixed_split.unfinished"]
+    refused("predict", run_folder, image, "-o", "out", *OPTIONS, says=("out", "--resume"))
+    refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--seed", "1", "--resume",
+            says=("unfinished job with another sampling",))  # fmt: skip
+    first = list(done)
+    done.clear()
+    monkeypatch.setattr(
+        large,
+        "split_piece",
+        lambda job, piece, *rest: done.append(piece) or split_piece(job, piece, *rest),
+    )
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    assert not set(first) & set(done) and len(first) + len(done) == 2 * 2 * 3
+    same(results("out"), results("whole"))
+    done.clear()
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    assert not done
+
+
+def test_a_job_goes_on_with_its_tiles_on_another_machine(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """One that would take larger ones; those that are asked for must be the job's."""
+    place = OPTIONS.index("--tile")
+    options = OPTIONS[:place] + OPTIONS[place + 2 :]
+    monkeypatch.setattr(job, "tile_side", lambda *_, **__: 32)
+    works("predict", run_folder, image, "-o", "whole", *options)
+    split_piece, done = large.split_piece, 0
+
+    def halted(*arguments: Any) -> None:
+        nonlocal done
+        if done == 2:
+            raise KeyboardInterrupt
+        split_piece(*arguments)
+        done += 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *options).code == 130
+    monkeypatch.setattr(job, "tile_side", lambda *_, **__: 512)
+    refused("predict", run_folder, image, "-o", "out", *options, "--tile", "48", "--resume",
+            says=("unfinished job with another tile",))  # fmt: skip
+    works("predict", run_folder, image, "-o", "out", *options, "--resume")
+    same(results("out"), results("whole"))
+
+
+def test_a_call_that_was_interrupted_between_its_last_steps_ends(
+    works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One result has its name, others have not; then all have, and the folder is still there."""
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    name = job._name
+
+    def halted(made: Path, result: Path) -> None:
+        if made.name == "std.ome.zarr":
+            raise KeyboardInterrupt
+        name(made, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_name", halted)
+        with suppress(AssertionError):
+            works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert sorted(os.listdir("out")) == sorted([*named(image, "samples"), "mixed_split.unfinished"])
+    with monkeypatch.context() as patch:
+        patch.setattr(job.shutil, "rmtree", lambda *_, **__: None)
+        works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    assert len(os.listdir("out")) == 4
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    same(results("out"), results("whole"))
+    assert sorted(os.listdir("out")) == named(image, *KINDS)
+
+
+def test_a_killed_process_goes_on(works: Call, run_folder: Path, tmp_path: Path) -> None:
+    """``kill -9`` in the middle; the undisturbed result, and nothing else is left."""
+    image = made(tmp_path / "mixed.ome.zarr")
+    many = (*OPTIONS, "--samples", "60")
+    command = [sys.executable, "-m", "denoisplit", "predict", run_folder, image, "-o", "out",
+               *many]  # fmt: skip
+    part = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    split = Path("out/mixed_split.unfinished/split.ome.zarr/0")
+    while len(chunks := list(split.glob("*/*/*/*"))) < 2:
+        assert part.poll() is None
+        time.sleep(0.02)
+    part.kill()
+    assert part.wait() == -signal.SIGKILL and 2 <= len(chunks) < 12
+    (split / "0" / "0.1234.partial").write_bytes(b"half a chunk")
+    works("predict", run_folder, image, "-o", "out", *many, "--resume")
+    works("predict", run_folder, image, "-o", "undisturbed", *many)
+    same(results("out"), results("undisturbed"))
+    assert not list(Path("out").rglob("*.partial"))
+
+
+def test_what_is_resumed_is_the_same_image_and_all_of_its_results(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def halted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--add",
+            says=("unfinished job", "--resume"))  # fmt: skip
+    other = made(tmp_path / "elsewhere" / image.name, seed=1)
+    refused("predict", run_folder, other, "-o", "out", *OPTIONS, "--resume",
+            says=("unfinished job with another image",))  # fmt: skip
+    few = ("--samples", "2", "--tile", "32", "--halo", "16")
+    works("predict", run_folder, image, "-o", "few", *few)
+    refused("predict", run_folder, image, "-o", "few", *OPTIONS, "--resume",
+            says=(*named(image, "split"), "all results, or none"))  # fmt: skip
+    for change, key in ((("--seed", "1"), "sampling"), (("--halo", "32"), "halo")):
+        refused("predict", run_folder, image, "-o", "few", *few, *change, "--resume",
+                says=(*named(image, "split"), f"a result with another {key}"))  # fmt: skip
+    works("predict", run_folder, image, "-o", "few", *few, "--resume")
+
+
+def test_a_refused_image_leaves_no_job_of_another(
+    works: Call, refused: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    a, b = (made(tmp_path / f"{name}.ome.zarr", seed) for seed, name in enumerate("ab"))
+    works("predict", run_folder, b, "-o", "out", *OPTIONS)
+    shutil.rmtree("out/b_std.ome.zarr")
+    refused("predict", run_folder, a, b, "-o", "out", *OPTIONS, "--resume", says=("b_s", "none"))
+
+
+def test_the_precision_is_that_of_the_job(
+    call: Call, works: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is the faster one when it goes on."""
+    image = made(tmp_path / "mixed.ome.zarr")
+    options = (*OPTIONS, "--precision", "bf16", "--compile", "off")
+    seconds = {Form("32"): 2.0, Form("bf16"): 1.0}
+    monkeypatch.setattr(tuning, "_measured", lambda _, form: seconds[form])
+
+    def halted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *options).code == 130
+    seconds[Form("32")] = 0.5
+    works("predict", run_folder, image, "-o", "out", *options, "--resume")
+    split = Path("out/mixed_split.ome.zarr")
+    assert about_zarr(split)["precision"] == "bf16"
+    works("predict", run_folder, image, "-o", "other", *options)
+    assert not np.array_equal(read_image(split), read_image("other/mixed_split.ome.zarr"))
+
+
+def test_viewers_begin_with_the_range_of_the_result(
+    works: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    works("predict", run_folder, made(tmp_path / "mixed.ome.zarr"), "-o", "out", *OPTIONS)
+    for kind in KINDS:
+        path = f"out/mixed_{kind}.ome.zarr"
+        shown = zarr.open_group(path, mode="r").attrs["omero"]["channels"]
+        values = read_image(path).isel(t=1)  # the middle of two
+        for channel, own in zip(shown, values, strict=True):
+            window = channel["window"]
+            assert window["start"] == pytest.approx(float(own.min()))
+            assert window["end"] == pytest.approx(float(own.max()))
+
+
+def test_an_image_in_a_group_of_several_is_named_by_both(
+    works: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    image = made(tmp_path / "mixed.ome.zarr")
+    group = tmp_path / "plate.zarr"
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    shutil.copytree(image, group / "0")
+    works("predict", run_folder, group / "0", "-o", "out", "--samples", "0")
+    assert os.listdir("out") == ["plate_0_split.ome.zarr"]
+
+
+def test_errors_of_workers_come_back_whole() -> None:
+    error = InputError("a.zarr", "a chunk", "another", "copy it")
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, InputError) and str(again) == str(error)
+    assert again.remedy == "copy it"
+
+
+def test_a_preview_has_one_result(works: Call, run_folder: Path, image: Path) -> None:
+    works("predict", run_folder, image, "-o", "out", "--samples", "0")
+    assert os.listdir("out") == named(image, "split")
+
+
+def test_a_cluster_gives_the_same_and_survives_its_workers(
+    works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers, one of which is killed after its first piece."""
+    works("predict", run_folder, image, "-o", "alone", *OPTIONS)
+    on_cluster = large.on_cluster
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+
+        def disturbed(client: Any, *work: Any) -> Any:
+            victims = list(client.run(os.getpid).values())
+            for number, value in enumerate(on_cluster(client, *work)):
+                if number == 0:
+                    os.kill(victims[0], signal.SIGKILL)
+                yield value
+
+        monkeypatch.setattr(large, "on_cluster", disturbed)
+        works("predict", run_folder, image, "-o", "many", *OPTIONS, "--dask",
+              local.scheduler_address)  # fmt: skip
+    same(results("many"), results("alone"))
+
+
+def test_refusals(
+    refused: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = made(tmp_path / "mixed.ome.zarr")
+    monkeypatch.setattr(cluster, "WAIT", 1)
+    zarr.save_array(str(tmp_path / "flat.zarr"), np.full((40, 40), 7, dtype=np.uint8))
+    start = ("predict", run_folder)
+    refused(*start, tmp_path / "flat.zarr", "-o", "out", says=("flat.zarr", "constant image"))
+    refused(*start, image, "-o", "out", "--dask", "tcp://127.0.0.1:1", says=("--dask", "no sched"))
+    create_ome_zarr(tmp_path / "two.ome.zarr", {"c": 2, "y": 40, "x": 40}, channels="AB",
+                    chunk=(64, 64), pixel_size_um={})  # fmt: skip
+    refused(*start, tmp_path / "two.ome.zarr", "-o", "out", says=("two.ome.zarr", "2 channels"))
