@@ -179,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--dask", metavar="ADDRESS",
-        help="split Zarr images by the workers of this Dask scheduler; local: processes here",
+        help="split by the workers of this Dask scheduler; local: processes here",
     )  # fmt: skip
     predict.add_argument(
         "--precision", choices=("32", "bf16"),

@@ -90,6 +90,15 @@ def test_tiles_are_as_large_as_memory_allows(
     assert tile_side(VSE(2, filters=filters, latents=4, levels=2), halo) == side
 
 
+def test_processes_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "memory_at_most", lambda: 32 * GB)
+    model = VSE(2, filters=64, latents=4, levels=2)
+    sides = [tile_side(model, 96, processes=n) for n in (1, 4, 16)]
+    assert sides == [512, 256, 256]
+    monkeypatch.setattr(tiles, "memory_at_most", lambda: 8 * GB)
+    assert tile_side(model, 96) == sides[1]  # a fourth of it
+
+
 @pytest.mark.parametrize(("memory", "side"), [(141, 2048), (24, 768), (8, 384), (4, 256)])
 def test_tiles_of_a_gpu_go_by_its_own_memory(
     memory: int, side: int, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,8 @@ from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
 from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
-from denoisplit.images import read_frames
+from denoisplit.images import read_frames, read_image
+from denoisplit.images.zarr import create_ome_zarr, to_fill
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.prediction import Sampling, denoised, predict_frame
 from denoisplit.progress import Stages
@@ -195,7 +196,16 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
 
 def test_the_commands_take_it(run: Run, works: Call, bench: Any) -> None:
     works("predict", run.path, bench.folder / "mixed.tif", "-o", "out", "--samples", "2")
-    assert tifffile.imread("out/mixed_split.ome.tif").shape == (4, 2, 64, 64)
+    split = tifffile.imread("out/mixed_split.ome.tif")
+    frames = tifffile.imread(bench.folder / "mixed.tif")
+    alone = predict_frame(run.model, frames[1], Sampling(2, antithetic=True)).mean
+    assert split.shape == (4, 2, 64, 64)
+    np.testing.assert_allclose(split[1], alone, rtol=1e-4, atol=1e-2)  # one plane, one piece
+    create_ome_zarr(Path("mixed.ome.zarr"), {"t": 4, "c": 1, "y": 64, "x": 64}, channels="m",
+                    chunk=(32, 32), pixel_size_um={})  # fmt: skip
+    to_fill(Path("mixed.ome.zarr"))[:] = frames[:, None]
+    works("predict", run.path, "mixed.ome.zarr", "-o", "zarr", "--samples", "2")
+    np.testing.assert_array_equal(read_image("zarr/mixed_split.ome.zarr"), split)
     answer = works("evaluate", run.path, *bench.structures("ER", "MT"), "--samples", "2", "--json")
     assert set(json.loads(answer.out)["structures"]) == {"ER", "MT"}
     report = (run.path / "report.html").read_text()

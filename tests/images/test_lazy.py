@@ -1,0 +1,84 @@
+"""Images on disk, looked at plane by plane: as if they were read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from denoisplit.errors import InputError
+from denoisplit.images import open_image, read_image, write_ome_tiff
+from denoisplit.images.tiff import _Pages, description_of
+
+STACK = np.random.default_rng(0).integers(0, 999, (3, 2, 20, 30)).astype(np.uint16)
+GREY = {"photometric": "minisblack"}
+
+
+def pages(path: Path) -> None:
+    with tifffile.TiffWriter(path) as tif:
+        for plane in STACK[:, 0]:
+            tif.write(plane, contiguous=False, metadata=None)
+
+
+# how it is written, and whether its pixels are read from a map (M), by pages (P), or whole (W)
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "imagej": (lambda p: tifffile.imwrite(p, STACK, imagej=True, metadata={"axes": "TZYX"}), "M"),
+    "plain": (lambda p: tifffile.imwrite(p, STACK[0], **GREY), "M"),
+    "big endian": (lambda p: tifffile.imwrite(p, STACK[0], byteorder=">", **GREY), "M"),
+    "compressed": (
+        lambda p: tifffile.imwrite(
+            p, STACK, ome=True, metadata={"axes": "TZYX"}, compression="zlib", **GREY
+        ),
+        "P",
+    ),
+    "one plane": (lambda p: tifffile.imwrite(p, STACK[0, 0], compression="zlib"), "P"),
+    "tiles": (lambda p: tifffile.imwrite(p, STACK[:, 0], tile=(16, 16), **GREY), "P"),
+    "one row": (lambda p: tifffile.imwrite(p, STACK[0, 0, :1], **GREY), "M"),
+    "pages": (pages, "P"),
+    "two unknown axes": (lambda p: tifffile.imwrite(p, STACK, **GREY), "W"),
+    "black and white": (lambda p: tifffile.imwrite(p, STACK[0, 0] > 500, **GREY), "W"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_planes_are_those_of_the_image(kind: str, tmp_path: Path) -> None:
+    write, way = FILES[kind]
+    write(tmp_path / "a.tif")
+    lazy, whole = open_image(tmp_path / "a.tif"), read_image(tmp_path / "a.tif")
+    kinds = {np.memmap: "M", _Pages: "P", np.ndarray: "W"}
+    assert kinds[type(lazy.array)] == way
+    assert lazy.dims == whole.dims and lazy.sizes == dict(whole.sizes)
+    found = np.stack([plane[:, :] for plane in lazy.planes()]).reshape(whole.shape)
+    np.testing.assert_array_equal(found, whole.values)
+    assert found.dtype.isnative and lazy.nbytes == whole.nbytes
+    part = list(lazy.planes())[-1][0:1, 7:19]
+    np.testing.assert_array_equal(part, found.reshape(-1, *found.shape[-2:])[-1][0:1, 7:19])
+
+
+@pytest.mark.parametrize("kind", ["imagej", "compressed", "one plane"])
+def test_a_copy_is_written_plane_by_plane(kind: str, tmp_path: Path) -> None:
+    FILES[kind][0](tmp_path / "a.tif")
+    write_ome_tiff(tmp_path / "b.tif", open_image(tmp_path / "a.tif"), about='{"seed": "<0>"}')
+    a, b = (read_image(tmp_path / f"{name}.tif") for name in "ab")
+    assert a.dims == b.dims and a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+    assert description_of(tmp_path / "b.tif") == '{"seed": "<0>"}'
+    assert description_of(tmp_path / "a.tif") == ""
+
+
+def test_a_damaged_plane_is_told_when_it_is_read(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "z.tif") as tif:
+        for plane in STACK[:, 0]:
+            tif.write(plane, contiguous=False, metadata=None, compression="zlib")
+    with tifffile.TiffFile(tmp_path / "z.tif") as tif:
+        where = tif.pages[1].dataoffsets[0]
+    content = bytearray((tmp_path / "z.tif").read_bytes())
+    content[where : where + 40] = bytes(40)
+    (tmp_path / "z.tif").write_bytes(content)
+    planes = list(open_image(tmp_path / "z.tif").planes())
+    np.testing.assert_array_equal(planes[0][:, :], STACK[0, 0])
+    with pytest.raises(InputError, match="z.tif"):
+        planes[1][:, :]
