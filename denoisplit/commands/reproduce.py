@@ -81,13 +81,13 @@ def reproduce(
     text = []
     for item in [] if dry_run else figures:
         make, as_table = FIGURES[item]
-        noise: dict[str, Any] = {}
+        noise = options_of("denoisplit", options)  # none of these trainings is a chain
         if synthetic_gaussian is not None:
             noise["synthetic_gaussian"] = synthetic_gaussian
         if synthetic_poisson:
             noise["synthetic_poisson"] = synthetic_poisson[0]
         for given, folder, own in images_for(item, structures, tasks, data, output):
-            text.append(as_table(make(given, folder, jobs=jobs, **{**own, **noise, **options})))
+            text.append(as_table(make(given, folder, jobs=jobs, **{**own, **noise})))
     of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
     denoisers = denoisers_of(of_s2)
     if tasks or of_s2:

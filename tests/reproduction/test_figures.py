@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from denoisplit.reproduction.album import finished_runs
 from denoisplit.reproduction.fig_s2 import denoisers_of, jobs_of_s2
 from denoisplit.reproduction.subjects import own_scenes
 from denoisplit.run import METRICS, load, load_config, read_json
+from denoisplit.systems import SPLITTING
 
 TINY: dict[str, Any] = {
     "preset": "small",
@@ -36,30 +38,35 @@ TINY: dict[str, Any] = {
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 4},
     "noise_model_fit": {"steps": 20, "components": 1},
+    "n2v": {"filters": 4, "patch": 32, "batch": 2, "masked": 0.03, "max_steps": 5},
+    "denoiser": {
+        "samples": 2,
+        "network": {"filters": 4, "latents": 2, "levels": 2, "patch": 32},
+        "training": {"max_steps": 2, "batch": 2},
+    },
     "synthetic_poisson": [0.0],
     "synthetic_gaussian": [1.0],
 }
 NOISE = "poisson-0 gaussian-1"
 DRAWN = (
-    "fig2.png", "fig3.png", "calibration.png", "S3.png", "noise-model.png", "sampling.gif",
-    "denoising.png",
+    "fig2.png", "fig3.png", "fig4.png", "calibration.png", "S3.png", "noise-model.png",
+    "sampling.gif", "denoising.png",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """T2 in miniature on files in the published format: two systems, and the denoisers of S.2."""
+    """T2 in miniature on files in the published format: tables, S.1 and S.2, and all figures."""
     folder = tmp_path_factory.mktemp("paper")
     for name, kind in (("ER", "mesh"), ("Microtubules", "filaments")):
         (folder / "downloads" / name).mkdir(parents=True)
         with mrcfile.new(folder / "downloads" / name / "GT_all.mrc") as mrc:
             mrc.set_data(simulate(kind, frames=20, size=64, seed=1).astype(np.uint16))
     output = folder / "out"
-    systems = ["denoisplit", "musplit"]
-    text = reproduce(["T2", "S2"], output, data=folder / "downloads", systems=systems, **TINY)
+    text = reproduce(["T2", "S1", "S2"], output, data=folder / "downloads", **TINY)
     runs, denoisers = output / "T2", output / "denoisers"
     return SimpleNamespace(
-        output=output, downloads=folder / "downloads", text=text, systems=systems,
+        output=output, downloads=folder / "downloads", text=text,
         denoisplit=runs / f"denoisplit {NOISE}", musplit=runs / f"musplit {NOISE}",
         er=denoisers / f"BioSR ER {NOISE}", mt=denoisers / f"BioSR MT {NOISE}",
     )  # fmt: skip
@@ -86,27 +93,33 @@ def labels(made: Any) -> list[str]:
 def test_a_miniature_of_t2_writes_every_table_and_figure(done: SimpleNamespace) -> None:
     folder = done.output / "figures"
     assert {path.name for path in folder.iterdir()} == {f"T2_{name}" for name in DRAWN} | {"S2.png"}
-    assert (done.output / "tables.md").is_file() and (done.output / "tables.csv").is_file()
-    for path in folder.iterdir():
+    routes = done.output / "S1" / "T2" / "S1.png"
+    for path in (*folder.iterdir(), routes):
         with Image.open(path) as image:
             assert image.format == path.suffix[1:].upper() and min(image.size) > 150
             assert np.asarray(image.convert("L")).std() > 5
     with Image.open(folder / "T2_sampling.gif") as gif:
         assert gif.n_frames == 4
-    lines = dict(
-        line.removeprefix(f"- {done.output}/").split(":", 1) if ": not" in line else (line, "")
-        for line in done.text.partition("Figures\n")[2].splitlines()
+    # nothing is missing
+    told = done.text.partition("Figures\n")[2].splitlines()
+    assert sorted(told) == sorted(f"- {path}" for path in (*folder.iterdir(), routes))
+    # every row of the tables with this noise, and every point of Fig. S.1
+    assert (done.output / "tables.md").read_text() in done.text
+    with (done.output / "tables.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted((row["system"], row["metric"]) for row in rows) == sorted(
+        (system, metric) for system in SPLITTING for metric in ("psnr", "ms_ssim")
     )
-    missing = {name: why for name, why in lines.items() if why}
-    assert set(missing) == {"figures/T2_fig4.png", "S1/T2/S1.png"}
-    assert "hdn_musplit" in missing["figures/T2_fig4.png"]
-    assert "denoisplit reproduce T2 S1" in missing["S1/T2/S1.png"]
+    assert all(float(row["value"]) > 0 for row in rows if row["metric"] == "psnr")
+    with routes.with_suffix(".csv").open() as stream:
+        points = [(row["route"], row["structure"]) for row in csv.DictReader(stream)]
+    assert points == [(route, name) for route in "ABC" for name in ("ER", "MT")]
 
 
 def test_figures_that_are_there_are_left(done: SimpleNamespace) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.output.rglob("*") if p.parent.name != "T2"}
     (done.output / "figures" / "T2_fig3.png").unlink()
-    reproduce(["T2"], done.output, data=done.downloads, systems=done.systems, **TINY)
+    reproduce(["T2"], done.output, data=done.downloads, **TINY)
     redrawn = [
         path.name for path in (done.output / "figures").iterdir()
         if path.stat().st_mtime_ns != before.get(path)
@@ -131,8 +144,8 @@ def test_denoisers_are_trained_once_for_all_tasks_and_noises(done: SimpleNamespa
     assert len(names) == len(set(names)) == 3 * 4
     # where a task has no Poisson noise there is none
     assert {job.poisson for job in jobs_of_s2(["T7"], None, None)} == {0.0}
-    systems = [config.settings.system for config in finished_runs(done.output).values()]
-    assert sorted(systems) == ["denoisplit", "hdn", "hdn", "musplit"]
+    trained = [path.name for path in finished_runs(done.output / "denoisers")]
+    assert trained == [done.er.name, done.mt.name]
     assert load_config(done.er).settings.data.split == "truncated"
 
 
