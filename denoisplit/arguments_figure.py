@@ -10,8 +10,8 @@ def figure_arguments(parser: argparse.ArgumentParser, groups: type[argparse.Acti
     parser.add_argument(
         "kind", metavar="KIND",
         help="2: whole frames, runs side by side; 3: samples and calibration; 4: a part, runs side "
-        "by side; calibration; S2: denoising against splitting; S3: numbers of samples; denoising; "
-        "noise-model; sampling: an animation",
+        "by side; calibration; S1: routes to the noise model; S2: denoising against splitting; S3: "
+        "numbers of samples; denoising; noise-model; sampling: an animation",
     )  # fmt: skip
     parser.add_argument("runs", metavar="RUN", nargs="+", help="finished runs; of most kinds one")
     parser.add_argument("-o", "--output", metavar="FILE", help="FILE.png, or FILE.gif of sampling")

@@ -10,6 +10,8 @@ from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.report.style import png
+from denoisplit.reproduction.fig_s1 import figure as routes_figure
+from denoisplit.reproduction.fig_s1 import scores_of
 from denoisplit.reproduction.paper_figures import (
     SAMPLES,
     fig_2,
@@ -27,8 +29,9 @@ from denoisplit.run import Run, load
 
 PathLike = str | Path
 
-KINDS = ("2", "3", "4", "calibration", "S2", "S3", "denoising", "noise-model", "sampling")
-MANY = ("2", "4", "S2", "denoising")  # figures of one run or more; the others are of one
+KINDS = ("2", "3", "4", "calibration", "S1", "S2", "S3", "denoising", "noise-model", "sampling")
+MANY = ("2", "4", "S1", "S2", "denoising")  # figures of one run or more; the others are of one
+MEASURED = ("S1", "S2")  # from what the runs have measured
 
 
 def figure(
@@ -50,12 +53,13 @@ def figure(
     kind : str
         "2": whole frames, as split by every run. "3": samples, their difference and mean, and the
         calibration. "4": a part of a frame, as split by every run. "calibration": its plot alone.
-        "S2": PSNR of denoising and of splitting over the noise, from the metrics of runs.
+        "S1": PSNR over the noise, of runs that differ in level and in the route to their noise
+        models, from their metrics. "S2": the same of denoising and of splitting.
         "S3": calibration with 2 to 200 samples. "denoising": three random patches of each run,
         which are denoisers (system hdn). "noise-model": noise models and what they were fitted to.
         "sampling": an animation of the samples.
     runs : Run, path, or a sequence of them
-        Several for "2", "4", "S2" and "denoising".
+        Several for "2", "4", "S1", "S2" and "denoising".
     output : path
         The PNG file, or GIF of "sampling".
     structures : mapping of name to files, optional
@@ -87,8 +91,9 @@ def figure(
     check_seed(seed)
     named: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     _check(kind, len(named), output, samples, structures, truth)
-    if kind == "S2":  # from what the runs have measured
-        content = png(fig_s2([run.path if isinstance(run, Run) else Path(run) for run in named]))
+    if kind in MEASURED:
+        folders = [run.path if isinstance(run, Run) else Path(run) for run in named]
+        content = png(fig_s2(folders) if kind == "S2" else routes_figure(scores_of(folders)))
     else:
         content = _drawn(
             kind, [run if isinstance(run, Run) else load(run) for run in named], structures, truth,
@@ -119,6 +124,11 @@ def _check(
         raise InputError(output, f"a name for {kind}", f"one that ends with {suffix}", "rename it")
     if samples is not None and samples < 2:
         raise InputError("--samples", str(samples), "at least 2", "give a larger number")
+    if kind in MEASURED and (structures or truth):
+        raise InputError(
+            f"figure {kind}", "images beside the runs", "runs alone: it shows what they measured",
+            "leave out --structure and --truth",
+        )  # fmt: skip
     if truth and not structures:
         raise InputError(
             "--truth", "no --structure beside it", "images with noise of the same fields",

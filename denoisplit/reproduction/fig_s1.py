@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from denoisplit.atomic import write_bytes, write_text
 from denoisplit.commands.train import PathLike
+from denoisplit.config import RunConfig
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell, csv_text
 from denoisplit.reproduction.trainings import Training, train_each
 from denoisplit.run import METRICS, load_config, read_json
+from denoisplit.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SYSTEM = "denoisplit"
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 ROUTES = {"A": "simulated shots", "B": "clean images", "C": "noisy images alone"}
 MARKERS = ("o", "s", "D")
@@ -70,26 +73,83 @@ def fig_s1(
     if not levels:
         raise InputError("--synthetic-gaussian", "no level", "one or more", "give levels of noise")
     fit = options.pop("noise_model_fit", {})
-    trainings = {
-        (level, route): Training(
+    trainings = [
+        Training(
             Path(output) / f"route-{route}-level-{level:g}", structures,
             options | {"synthetic_gaussian": level, "noise_model_fit": {**fit, "route": route}},
             f"noise models from {ROUTES[route]}",
         )
         for level in levels
         for route in ROUTES
-    }  # fmt: skip
-    train_each(list(trainings.values()), jobs)
-    scores = []
-    for (level, route), training in trainings.items():
-        found = read_json(training.run / METRICS)["structures"]
-        scores += [
-            Score(level, route, name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
-            for name in load_config(training.run).settings.names
-        ]
+    ]  # fmt: skip
+    train_each(trainings, jobs)
+    scores = scores_of([training.run for training in trainings])
     write_text(Path(output) / "S1.csv", as_csv(scores))
     write_bytes(Path(output) / "S1.png", png(figure(scores)))
     return scores
+
+
+def scores_of(folders: Sequence[Path]) -> list[Score]:
+    """What finished runs of denoiSplit found in their own evaluations, in the order of the runs.
+
+    Raises
+    ------
+    InputError
+        For a run of another system, without a route to its noise models or without synthetic noise,
+        runs of other structures, images or Poisson noise, or the same route and level twice.
+    """
+    scores: list[Score] = []
+    first: tuple[Any, ...] = ()
+    known: dict[tuple[str, float], Path] = {}
+    for folder in folders:
+        config = load_config(folder)
+        key = _route_and_level(folder, config)
+        if key in known:
+            raise InputError(
+                folder, f"route {key[0]} at level {key[1]:g}, as in {known[key]}",
+                "each route once at every level", "leave one of them out",
+            )  # fmt: skip
+        known[key] = folder
+        first = first or _frames_of(config)
+        if _frames_of(config) != first:
+            raise InputError(
+                folder, f"other structures, images or Poisson noise than in {folders[0]}",
+                "runs that differ in route and level alone", "choose others",
+            )  # fmt: skip
+        found = read_json(folder / METRICS)["structures"]
+        scores += [
+            Score(key[1], key[0], name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
+            for name in config.settings.names
+        ]
+    return scores
+
+
+def _route_and_level(folder: Path, config: RunConfig) -> tuple[str, float]:
+    """Of the noise models of a run, and of its Gaussian noise."""
+    settings, facts = config.settings, config.facts
+    route, data = settings.noise_model_fit.route, settings.data
+    given = [s.noise_model for s in settings.structures if s.noise_model]
+    lacks = (
+        f"a run of {SYSTEMS[settings.system].title}" if settings.system != SYSTEM
+        else f"the noise model of {given[0]}" if given
+        else f"noise models by route {route}" if route not in ROUTES
+        else "no synthetic noise" if not (data.synthetic_poisson or facts.gaussian_sigma)
+        else ""
+    )  # fmt: skip
+    if lacks:
+        raise InputError(
+            folder, lacks, "a run of denoiSplit with synthetic noise and noise_model_fit: "
+            f"{{route: {' or '.join(ROUTES)}}}", "choose another run",
+        )  # fmt: skip
+    # noise that was given in raw intensity has a level too
+    return route, data.synthetic_gaussian or facts.gaussian_sigma / facts.pooled_std
+
+
+def _frames_of(config: RunConfig) -> tuple[Any, ...]:
+    """What all runs of the figure have in common."""
+    settings, facts = config.settings, config.facts
+    files = [[entry["sha256"] for entry in facts.fingerprints[name]] for name in settings.names]
+    return settings.names, files, facts.held_out, settings.data.synthetic_poisson
 
 
 def as_csv(scores: Sequence[Score]) -> str:
@@ -114,6 +174,7 @@ def figure(scores: Sequence[Score]) -> Figure:
     """PSNR over the level of noise: a panel per structure, a line per route."""
     names = _structures(scores)
     levels = sorted({score.level for score in scores})
+    ordered = sorted(scores, key=lambda score: score.level)
     # routes beside each other, or their error bars hide one another
     steps = [b - a for a, b in pairwise(levels)]
     apart = min(0.25 * min(steps), 0.03 * sum(steps)) if steps else 0.05
@@ -122,7 +183,9 @@ def figure(scores: Sequence[Score]) -> Figure:
         axes = drawn.add_subplot(1, len(names), place)
         plain(axes, name, "level of Gaussian noise", "PSNR (dB)" if place == 1 else "")
         for k, (route, source) in enumerate(ROUTES.items()):
-            line = [s for s in scores if (s.structure, s.route) == (name, route)]
+            line = [s for s in ordered if (s.structure, s.route) == (name, route)]
+            if not line:
+                continue
             axes.errorbar(
                 [s.level + (k - 1) * apart for s in line],
                 [float("nan") if s.psnr is None else s.psnr for s in line],

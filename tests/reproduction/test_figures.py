@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(
         output=output, downloads=folder / "downloads", text=text,
         denoisplit=runs / f"denoisplit {NOISE}", musplit=runs / f"musplit {NOISE}",
+        routes=[output / "S1" / "T2" / f"route-{route}-level-1" for route in "ABC"],
         er=denoisers / f"BioSR ER {NOISE}", mt=denoisers / f"BioSR MT {NOISE}",
     )  # fmt: skip
 
@@ -151,7 +153,10 @@ def test_denoisers_are_trained_once_for_all_tasks_and_noises(done: SimpleNamespa
 
 def test_every_kind(done: SimpleNamespace, tmp_path: Path, drawn: list[Any]) -> None:
     pair, alone = [done.musplit, done.denoisplit], [done.er, done.mt]
-    runs = {"2": pair, "4": pair, "S2": [*alone, done.denoisplit], "denoising": alone}
+    runs = {
+        "2": pair, "4": pair, "S1": done.routes, "S2": [*alone, done.denoisplit],
+        "denoising": alone,
+    }  # fmt: skip
     for kind in KINDS:
         target = tmp_path / f"figure-{kind}.{'gif' if kind == 'sampling' else 'png'}"
         made = figure(kind, runs.get(kind, done.denoisplit), target, samples=4)
@@ -194,6 +199,68 @@ def test_numbers_of_s2_are_those_of_the_runs(
         assert found == expected
     with pytest.raises(InputError, match="two or more structures"):
         figure("S2", [done.er], tmp_path / "none.png")
+
+
+def changed(run: Path, target: Path, old: str, new: str) -> Path:
+    """A copy of a run with another line in its configuration."""
+    shutil.copytree(run, target)
+    text = (target / "config.yaml").read_text()
+    assert old in text
+    (target / "config.yaml").write_text(text.replace(old, new))
+    return target
+
+
+def test_numbers_of_s1_are_those_of_the_runs(
+    done: SimpleNamespace, tmp_path: Path, drawn: list[Any]
+) -> None:
+    level = "synthetic_gaussian: 1.0"
+    higher = changed(done.routes[2], tmp_path / "higher", level, "synthetic_gaussian: 2.0")
+    found = read_json(higher / METRICS)
+    found["structures"]["MT"]["psnr"] = {"mean": 7.5, "sem": 0.25}
+    (higher / METRICS).write_text(json.dumps(found))
+    a, _, c = done.routes
+    figure("S1", [higher, a, c], tmp_path / "s1.png")
+    panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
+    assert list(panels) == ["ER", "MT"]
+    for name, axes in panels.items():
+        psnr = [
+            read_json(run / METRICS)["structures"][name]["psnr"]["mean"] for run in (a, c, higher)
+        ]
+        lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in axes.containers}
+        assert [label.partition(":")[0] for label in lines] == ["A", "C"]  # no route without runs
+        of_a, of_c = lines.values()
+        assert of_a[:, 1].tolist() == psnr[:1] and of_c[:, 1].tolist() == psnr[1:]
+        assert of_a[:, 0].round(1).round().tolist() == [1]
+        assert of_c[:, 0].round(1).round().tolist() == [1, 2]
+        assert "level" in axes.get_xlabel()
+    assert panels["ER"].get_ylabel() == "PSNR (dB)" and psnr[-1] == 7.5
+
+
+def test_runs_that_s1_cannot_show_are_refused(
+    done: SimpleNamespace, tmp_path: Path, capsys: Any
+) -> None:
+    a = done.routes[0]
+    poisson = "synthetic_poisson: 0.0"
+    sigma = f"gaussian_sigma: {load_config(a).facts.gaussian_sigma}"
+    noiseless = changed(a, tmp_path / "noiseless", sigma, "gaussian_sigma: 0.0")
+    busy = changed(a, tmp_path / "busy", poisson, "synthetic_poisson: 9.0")
+    (tmp_path / "busy" / "config.yaml").write_text(
+        (tmp_path / "busy" / "config.yaml").read_text().replace("route: A", "route: B")
+    )
+    image = f"--structure ER {done.downloads / 'ER' / 'GT_all.mrc'}".split()
+    for words, says in (
+        ([a, done.denoisplit], "noise models by route auto, expected a run of denoiSplit"),
+        ([a, done.musplit], "found a run of muSplit"),
+        ([noiseless], "found no synthetic noise"),
+        ([a, done.routes[1], a], "route A at level 1"),
+        ([a, busy], "busy: found other structures, images or Poisson noise"),
+        ([a, *image], "leave out --structure"),
+    ):  # fmt: skip
+        target = tmp_path / "s1.png"
+        code = cli.main(["figure", "S1", *map(str, words), "-o", str(target)])
+        told = capsys.readouterr().err.splitlines()
+        assert code == 2 and len(told) == 1 and says in told[0], told
+        assert not target.exists()
 
 
 def test_the_frames_are_those_of_the_runs_own_evaluation(done: SimpleNamespace) -> None:
@@ -261,20 +328,11 @@ def test_what_does_not_fit_is_told_in_one_line(
     done: SimpleNamespace, tmp_path: Path, capsys: Any
 ) -> None:
     run, other = str(done.denoisplit), tmp_path / "other"
-    shutil.copytree(done.denoisplit, other)
-    text = (other / "config.yaml").read_text()
-    (other / "config.yaml").write_text(text.replace("GT_all.mrc", "gone.mrc"))
-    noisier = tmp_path / "noisier"
-    shutil.copytree(done.denoisplit, noisier)
-    (noisier / "config.yaml").write_text(
-        text.replace("synthetic_poisson: 0.0", "synthetic_poisson: 9.0")
-    )
-    changed = tmp_path / "changed"
-    shutil.copytree(done.er, changed)
-    text = (changed / "config.yaml").read_text()
-    (changed / "config.yaml").write_text(
-        text.replace(f"{done.downloads}/ER", f"{done.downloads}/Microtubules")
-    )
+    changed(done.denoisplit, other, "GT_all.mrc", "gone.mrc")
+    poisson = "synthetic_poisson: 0.0", "synthetic_poisson: 9.0"
+    noisier = changed(done.denoisplit, tmp_path / "noisier", *poisson)
+    files = f"{done.downloads}/ER", f"{done.downloads}/Microtubules"
+    replaced = changed(done.er, tmp_path / "replaced", *files)
     for words, says in (
         (["5", run], "expected one of 2, 3, 4"),
         (["3", run, run], "2 runs, expected one run"),
@@ -285,7 +343,7 @@ def test_what_does_not_fit_is_told_in_one_line(
         (["2", run, str(done.er)], "choose runs of the same structures"),
         (["2", run, str(noisier)], "other images or other noise"),
         (["3", str(other)], "gone.mrc: found no such file"),
-        (["denoising", str(changed)], "another image than the run was trained on"),
+        (["denoising", str(replaced)], "another image than the run was trained on"),
         (["denoising", run], "a denoiser of one structure"),
         (["noise-model", str(done.musplit)], "one with noise models"),
         (["3", run, "--truth", "ER", "a.tif"], "--structure"),
