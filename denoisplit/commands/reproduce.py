@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.album import write_figures
 from denoisplit.reproduction.compare import options_of
-from denoisplit.reproduction.fig_eq import fig_eq
+from denoisplit.reproduction.fig_eq import fig_eq, trainings_of_eq
 from denoisplit.reproduction.fig_eq import table as eq_table
-from denoisplit.reproduction.fig_s1 import fig_s1, table
+from denoisplit.reproduction.fig_s1 import fig_s1, table, trainings_of_s1
 from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
 from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
 from denoisplit.reproduction.tasks import TASKS, availability, images_for
+from denoisplit.reproduction.trainings import Training
 
 PathLike = str | Path
 
-# what trains and draws, and what prints its numbers
-FIGURES: dict[str, tuple[Callable[..., Any], Callable[..., str]]] = {
-    "S1": (fig_s1, table),
-    "EQ": (fig_eq, eq_table),
+
+class Trained(NamedTuple):
+    """A figure with trainings of its own."""
+
+    make: Callable[..., Any]  # trains and draws
+    table: Callable[..., str]  # prints its numbers
+    trainings: Callable[..., list[Training]]  # only lists
+
+
+FIGURES = {
+    "S1": Trained(fig_s1, table, trainings_of_s1),
+    "EQ": Trained(fig_eq, eq_table, trainings_of_eq),
 }
 
 
@@ -74,20 +83,29 @@ def reproduce(
     """
     tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*FIGURES, S2)]
     figures = [item for item in items if item in FIGURES]
-    if figures and not (structures or data):
+    if figures and not (structures or data or dry_run):
         raise InputError(
             figures[0], "no --structure NAME FILES", "images of each structure", "name them"
         )
     text = []
-    for item in [] if dry_run else figures:
-        make, as_table = FIGURES[item]
-        noise = options_of("denoisplit", options)  # none of these trainings is a chain
-        if synthetic_gaussian is not None:
-            noise["synthetic_gaussian"] = synthetic_gaussian
-        if synthetic_poisson:
-            noise["synthetic_poisson"] = synthetic_poisson[0]
-        for given, folder, own in images_for(item, structures, tasks, data, output):
-            text.append(as_table(make(given, folder, jobs=jobs, **{**own, **noise})))
+    own = options_of("denoisplit", options)  # no training of these figures is a chain
+    if synthetic_gaussian is not None:
+        own["synthetic_gaussian"] = synthetic_gaussian
+    if synthetic_poisson:
+        own["synthetic_poisson"] = synthetic_poisson[0]
+    for item in figures:
+        made = FIGURES[item]
+        for given, folder, usual in images_for(
+            item, structures, tasks, data, output, written=not dry_run
+        ):
+            values = {**usual, **own}
+            if dry_run:
+                text += [
+                    f"{training.run.relative_to(output)}: {training.about}\n"
+                    for training in made.trainings(given, folder, **values)
+                ]
+            else:
+                text.append(made.table(made.make(given, folder, jobs=jobs, **values)))
     of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
     denoisers = denoisers_of(of_s2)
     if tasks or of_s2:

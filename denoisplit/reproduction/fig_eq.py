@@ -80,13 +80,34 @@ def fig_eq(
     InputError
         For images or settings that do not fit, also to those of the runs that are there.
     """
+    trainings = trainings_of_eq(
+        structures, output, synthetic_gaussian=synthetic_gaussian, **options
+    )
+    train_each(trainings, jobs)
+    found = []
+    for training in trainings:
+        level, form = (training.options[k] for k in ("synthetic_gaussian", "objective"))
+        found += _measured(load(training.run), level, form["kl_form"])
+    write_text(Path(output) / "EQ.csv", as_csv(found))
+    write_bytes(Path(output) / "EQ.png", png(figure(found)))
+    return found
+
+
+def trainings_of_eq(
+    structures: Mapping[str, Files],
+    output: PathLike,
+    *,
+    synthetic_gaussian: Sequence[float] = LEVELS,
+    **options: Any,
+) -> list[Training]:
+    """What `fig_eq` trains, with the same arguments and errors; nothing is read or written."""
     levels = sorted({float(level) for level in synthetic_gaussian})
     if not levels or levels[0] <= 0:
         raise InputError(
             "--synthetic-gaussian", f"the levels {levels}", "one or more above 0", "give such"
         )
     objective = options.pop("objective", {})
-    trainings = {}
+    trainings = []
     for level in levels:
         for form, title in FORMS.items():
             own: dict[str, Any] = {"kl_form": form}
@@ -95,17 +116,11 @@ def fig_eq(
             values = {
                 "system": SYSTEM, "synthetic_gaussian": level, "objective": {**objective, **own},
             }  # fmt: skip
-            trainings[level, form] = Training(
+            trainings.append(Training(
                 Path(output) / f"{form}-level-{level:g}", structures, options | values,
                 f"KL of {title}",
-            )  # fmt: skip
-    train_each(list(trainings.values()), jobs)
-    found = []
-    for (level, form), training in trainings.items():
-        found += _measured(load(training.run), level, form)
-    write_text(Path(output) / "EQ.csv", as_csv(found))
-    write_bytes(Path(output) / "EQ.png", png(figure(found)))
-    return found
+            ))  # fmt: skip
+    return trainings
 
 
 def _measured(run: Run, level: float, form: str) -> list[Left]:

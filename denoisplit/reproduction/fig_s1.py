@@ -69,11 +69,29 @@ def fig_s1(
     InputError
         For images or settings that do not fit, also to those of the runs that are there.
     """
+    trainings = trainings_of_s1(
+        structures, output, synthetic_gaussian=synthetic_gaussian, **options
+    )
+    train_each(trainings, jobs)
+    scores = scores_of([training.run for training in trainings])
+    write_text(Path(output) / "S1.csv", as_csv(scores))
+    write_bytes(Path(output) / "S1.png", png(figure(scores)))
+    return scores
+
+
+def trainings_of_s1(
+    structures: Mapping[str, Files],
+    output: PathLike,
+    *,
+    synthetic_gaussian: Sequence[float] = LEVELS,
+    **options: Any,
+) -> list[Training]:
+    """What `fig_s1` trains, with the same arguments and errors; nothing is read or written."""
     levels = sorted({float(level) for level in synthetic_gaussian})
     if not levels:
         raise InputError("--synthetic-gaussian", "no level", "one or more", "give levels of noise")
     fit = options.pop("noise_model_fit", {})
-    trainings = [
+    return [
         Training(
             Path(output) / f"route-{route}-level-{level:g}", structures,
             options | {"synthetic_gaussian": level, "noise_model_fit": {**fit, "route": route}},
@@ -82,11 +100,6 @@ def fig_s1(
         for level in levels
         for route in ROUTES
     ]  # fmt: skip
-    train_each(trainings, jobs)
-    scores = scores_of([training.run for training in trainings])
-    write_text(Path(output) / "S1.csv", as_csv(scores))
-    write_bytes(Path(output) / "S1.png", png(figure(scores)))
-    return scores
 
 
 def scores_of(folders: Sequence[Path]) -> list[Score]:

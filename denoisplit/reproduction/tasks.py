@@ -173,7 +173,7 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
 
 def images_for(
     item: str, structures: Mapping[str, Files] | None, tasks: Sequence[str],
-    data: str | Path | None, output: str | Path,
+    data: str | Path | None, output: str | Path, *, written: bool = True,
 ) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:  # fmt: skip
     """What a figure with trainings of its own is made of: given images, or the files of tasks.
 
@@ -187,19 +187,26 @@ def images_for(
         T1 and T2, as in the paper, if there are none.
     data, output : path
         Folders of the downloads and of all results.
+    written : bool
+        Whether planes of a file are written where they have to be. Else nothing is read, the files
+        need not be there, and they are only named.
 
     Returns
     -------
     list of (images, folder, options)
         Images of each structure, where the results of them go, and options of the training.
     """
-    if structures or data is None:
-        return [(structures or {}, Path(output), {})]
+    if structures:
+        return [(structures, Path(output), {})]
+    folder = Path(data or "")
     found: list[tuple[Mapping[str, Files], Path, dict[str, Any]]] = []
     for name in tasks or ("T1", "T2"):
         if name not in TASKS:
             raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
-        files = images_of(TASKS[name], Path(data), Path(output) / "images")
+        files = (
+            images_of(TASKS[name], folder, Path(output) / "images") if written
+            else {s.name: folder / s.file for s in TASKS[name].structures}
+        )  # fmt: skip
         own = {
             "preset": "paper", "synthetic_poisson": max(TASKS[name].poisson),
             "data": {"split": TASKS[name].split, "pairing": "in-order"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +156,36 @@ def test_bad_input_is_told_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_lists_the_trainings(
+    files: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    words = ["--dry-run", "--synthetic-gaussian", "1", "2"]
+    image = ["--structure", "MT", str(files["MT"][0]), "-o", str(tmp_path / "out")]
+    for given, folders in (([], ("S1/T1", "S1/T2")), (["T5"], ("S1/T5",)), (image, (".",))):
+        assert main(["reproduce", "S1", "EQ", *given, *words]) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if "level-" in line]
+        listed = [line for line in told if "route-" in line]
+        assert [line.partition(":")[0] for line in listed] == [
+            str(Path(folder) / f"route-{route}-level-{level}")
+            for folder in folders for level in (1, 2) for route in "ABC"
+        ]  # fmt: skip
+        assert all("noise models from" in line for line in listed)
+        assert len([line for line in told if "KL of Eq." in line]) == 2 * 2 * len(folders)
+    assert list(tmp_path.iterdir()) == [files["MT"][0]]
+    # what is listed is what is trained
+    trained: list[Path] = []
+
+    def recorded(structures: Any, run: Path, **options: Any) -> None:
+        trained.append(run)
+        run.mkdir(parents=True)
+
+    monkeypatch.setattr(trainings, "train", recorded)
+    with pytest.raises(InputError, match="route-A-level-1"):  # nothing was trained indeed
+        fig_s1(files, tmp_path / "out", synthetic_gaussian=[1.0, 2.0])
+    assert trained == [(tmp_path / "out" / line.partition(":")[0]) for line in listed]
+
+
 def test_the_command_passes_its_options_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,8 +197,8 @@ def test_the_command_passes_its_options_on(
         given.update(structures=structures, output=output, **options)
         return SCORES
 
-    as_table: Callable[[list[Score]], str] = table
-    monkeypatch.setattr(reproduce, "FIGURES", {"S1": (made, as_table)})
+    trained = reproduce.FIGURES["S1"]._replace(make=made)
+    monkeypatch.setattr(reproduce, "FIGURES", {"S1": trained})
     words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2",
              "--jobs", "3"]  # fmt: skip
