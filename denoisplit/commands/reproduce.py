@@ -14,8 +14,9 @@ from denoisplit.reproduction.fig_eq import fig_eq, trainings_of_eq
 from denoisplit.reproduction.fig_eq import table as eq_table
 from denoisplit.reproduction.fig_s1 import fig_s1, table, trainings_of_s1
 from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
-from denoisplit.reproduction.tables import as_markdown, jobs_of, run_jobs
-from denoisplit.reproduction.tasks import TASKS, availability, images_for
+from denoisplit.reproduction.scores import as_markdown
+from denoisplit.reproduction.tables import jobs_of, run_jobs
+from denoisplit.reproduction.tasks import TASKS, availability, doubts_of, images_for
 from denoisplit.reproduction.trainings import Training
 
 PathLike = str | Path
@@ -114,7 +115,11 @@ def reproduce(
         if dry_run:
             text.append("".join(f"{job.name}\n" for job in trainings))
             text.append("".join(f"{denoiser.name}\n" for denoiser in denoisers))
-            text.append("" if data is None else availability(Path(data)))
+            if data is None:
+                doubts = doubts_of(job.task for job in trainings)
+                text.append("".join(f"doubtful  {doubt}\n" for doubt in doubts))
+            else:  # with the doubts about all
+                text.append(availability(Path(data)))
         elif data is None:
             raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
         else:

@@ -24,8 +24,8 @@ from denoisplit.reproduction.paper_figures import (
     fig_s3,
     gif_of_samples,
 )
+from denoisplit.reproduction.scores import Job
 from denoisplit.reproduction.subjects import Subject, beside, subjects_of
-from denoisplit.reproduction.tables import Job
 from denoisplit.reproduction.tasks import TASKS, frames_to_test, images_of
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, WEIGHTS, load, load_config
 

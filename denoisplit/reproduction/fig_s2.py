@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from denoisplit.reproduction.tables import Job, jobs_of
+from denoisplit.reproduction.scores import Job
+from denoisplit.reproduction.tables import jobs_of
 from denoisplit.reproduction.tasks import TASKS, images_of
 from denoisplit.reproduction.trainings import Training, train_each
 

@@ -5,76 +5,29 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from denoisplit.atomic import write_json, write_text
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.presets import SHORT, merged
-from denoisplit.report.table import csv_text
 from denoisplit.reproduction.compare import options_of
+from denoisplit.reproduction.scores import METRIC_NAMES, Job, Score, as_csv, as_markdown, published
 from denoisplit.reproduction.tasks import HAGEN, TASKS, Task, frames_to_test, images_of, sigma_of
 from denoisplit.reproduction.workers import finished, workers_of
-from denoisplit.run import METRICS, load_config, read_json
+from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
 
 BIOSR_PLANES = 3
 TABLE = "tables.csv"
-PUBLISHED_NAMES = {"denoiSplit": "denoisplit"}
-METRIC_NAMES = ("psnr", "ms_ssim")
-NOTE_SSIM = (
-    "The paper does not say whether MS-SSIM was computed before or after scale and offset were "
-    "fitted; ours is without a fit."
-)
-NOTE_PAPER = (
-    "Otherwise than in the paper whole frames are judged, with the strip that the published "
-    "prediction left out. sigma is that of Table S.3 for data whose standard deviation is within "
-    "10 % of the published one, else the level times the standard deviation of the data at hand; "
-    "tables.csv holds it."
-)
 # of the denoisers of T8 and T9 (method of the paper, supplement)
 HAGEN_DENOISER = {
     "network": {"levels": 3, "log_variance_max": 20.0}, "objective": {"closed_form": False},
 }  # fmt: skip
-
-
-class Job(NamedTuple):
-    """One training of the tables."""
-
-    task: str
-    system: str
-    poisson: float
-    level: float
-
-    @property
-    def name(self) -> str:
-        """Its run folder, below that of the results."""
-        return f"{self.task}/{self.system} poisson-{self.poisson:g} gaussian-{self.level:g}"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One computed number beside the published one."""
-
-    job: Job
-    metric: str
-    value: float | None
-    sem: float | None
-    published: float | None
-    sigma: float | None = None  # of the Gaussian noise, raw intensity
-
-    @property
-    def difference(self) -> float | None:
-        """Computed less published."""
-        if self.value is None or self.published is None:
-            return None
-        return self.value - self.published
 
 
 def jobs_of(
@@ -117,22 +70,6 @@ def _in_the_paper(task: str) -> list[str]:
     return [system for system in SPLITTING if system in known]
 
 
-def published() -> dict[tuple[Job, str], float]:
-    """The numbers of the paper, by job and metric."""
-    text = (files("denoisplit.reproduction") / "paper.csv").read_text(encoding="utf-8")
-    found = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        if not row["value"]:
-            continue
-        system = PUBLISHED_NAMES.get(row["model"], row["model"])
-        job = Job(
-            row["task"], system, float(row["poisson_factor"] or 0),
-            float(row["gaussian_sigma_relative"] or 0),
-        )  # fmt: skip
-        found[job, row["metric"]] = float(row["value"])
-    return found
-
-
 def run_jobs(
     jobs: Iterable[Job], data: PathLike, output: PathLike, *, workers: int | None = None,
     **options: Any,
@@ -166,12 +103,12 @@ def run_jobs(
         if TASKS[name].structures[0].truth:
             _against(TASKS[name], paths, data, output / "images")
     calls = [(job, data, output, options) for job in jobs]
-    for (job, *_), (metrics, sigma) in finished(
+    for (job, *_), (metrics, sigma, hours) in finished(
         _result, calls, [job.name for job in jobs], workers_of(workers)
     ):
         for metric in METRIC_NAMES:
             key, value = (job, metric), metrics["mean"][metric]
-            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), sigma)
+            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), sigma, hours)
         rows = [scores[key] for key in sorted(scores)]
         write_text(output / TABLE, as_csv(rows))
         write_text(output / "tables.md", as_markdown(rows))
@@ -184,20 +121,34 @@ def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job,
     if path.is_file():
         for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
             job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
-            value, sem, sigma = (
-                float(row[key]) if row.get(key) else None for key in ("value", "sem", "sigma")
+            value, sem, sigma, hours = (
+                float(row[name]) if row.get(name) else None
+                for name in ("value", "sem", "sigma", "hours")
             )
             key = (job, row["metric"])
-            found[key] = Score(*key, value, sem, known.get(key), sigma)
+            found[key] = Score(*key, value, sem, known.get(key), sigma, hours)
     return found
 
 
 def _result(
     job: Job, data: Path, output: Path, options: dict[str, Any]
-) -> tuple[dict[str, Any], float]:
-    """Metrics of a job, and its sigma."""
+) -> tuple[dict[str, Any], float, float | None]:
+    """Metrics of a job, its sigma, and the hours of its training."""
     metrics = _metrics(job, data, output, options)
-    return metrics, load_config(output / job.name).facts.gaussian_sigma
+    run = output / job.name
+    return metrics, load_config(run).facts.gaussian_sigma, hours_of(run)
+
+
+def hours_of(run: Path) -> float | None:
+    """What the trainings of a run took, those of its denoisers too; None if it does not say."""
+    found = []
+    for path in (run / HISTORY, *run.glob(f"{DENOISERS}/*/{HISTORY}")):
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                found.append(float([row["seconds"] for row in csv.DictReader(stream)][-1]) / 3600)
+        except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
+            return None
+    return sum(found)
 
 
 def _against(
@@ -252,36 +203,3 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
         write_json(against, evaluate(trained, test, truth=truth, samples=samples))
     found = read_json(against)
     return found
-
-
-def as_csv(scores: Sequence[Score]) -> str:
-    """One line per number."""
-    columns = (*Job._fields, "metric", "value", "sem", "published", "difference", "sigma")
-    return csv_text(
-        columns,
-        ((*s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma) for s in scores),
-    )
-
-
-def as_markdown(scores: Sequence[Score]) -> str:
-    """A table with the published numbers and what to doubt about them."""
-    lines = [
-        "| task | system | Poisson | level | metric | computed | paper | difference |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for s in scores:
-        digits = 2 if s.metric == "psnr" else 3
-
-        def text(value: float | None, digits: int = digits) -> str:
-            return "-" if value is None else f"{value:.{digits}f}"
-
-        value = text(s.value) + (f" ± {text(s.sem)}" if s.sem is not None else "")
-        title = SYSTEMS[s.job.system].title
-        mark = "*" if TASKS[s.job.task].doubt else ""
-        lines.append(
-            f"| {s.job.task}{mark} | {title} | {s.job.poisson:g} | {s.job.level:g} | {s.metric} "
-            f"| {value} | {text(s.published)} | {text(s.difference)} |"
-        )
-    doubts = dict.fromkeys(TASKS[s.job.task].doubt for s in scores)
-    notes = [f"\\* {doubt}." for doubt in doubts if doubt]
-    return "\n".join([*lines, "", *notes, NOTE_SSIM, NOTE_PAPER]) + "\n"

@@ -5,7 +5,7 @@ Names, planes and noise levels are those of method and supplement; what is uncer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,14 @@ def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
     return level * task.sigma
 
 
+def doubts_of(names: Iterable[str]) -> list[str]:
+    """What is uncertain about some tasks, each doubt once with those that it is about."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(TASKS[name].doubt, []).append(name)
+    return [f"{', '.join(tasks)}: {doubt}" for doubt, tasks in found.items() if doubt]
+
+
 def missing(task: Task, folder: Path) -> list[str]:
     """Files of a task that are not below a folder."""
     names = [s.file for s in task.structures] + [s.truth for s in task.structures if s.truth]
@@ -136,7 +144,7 @@ def missing(task: Task, folder: Path) -> list[str]:
 
 
 def availability(folder: Path) -> str:
-    """One line per task: whether a folder of downloads can run it, and what lacks.
+    """One line per task: whether a folder of downloads can run it, and what lacks; then the doubts.
 
     Raises
     ------
@@ -151,6 +159,7 @@ def availability(folder: Path) -> str:
         lacking = missing(task, folder)
         found = f"missing {', '.join(lacking)} ({task.source.record})" if lacking else "ready"
         lines.append(f"{name}  {task.source.title}: {pair:<18} {found}")
+    lines += [f"doubtful  {doubt}" for doubt in doubts_of(TASKS)]
     return "\n".join(lines) + "\n"
 
 

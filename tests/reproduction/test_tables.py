@@ -16,7 +16,15 @@ from denoisplit import cli
 from denoisplit.commands.reproduce import reproduce
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
-from denoisplit.reproduction.tables import Job, Score, as_markdown, jobs_of, published
+from denoisplit.reproduction.scores import (
+    Job,
+    Score,
+    as_csv,
+    as_markdown,
+    published,
+    published_hours,
+)
+from denoisplit.reproduction.tables import hours_of, jobs_of
 from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing, sigma_of
 from denoisplit.run import load_config
 from denoisplit.systems import SPLITTING
@@ -57,14 +65,18 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_folder_can_run(downloads: Path, capsys: Any) -> None:
     assert cli.main(["data", "check", str(downloads)]) in (0, None)
-    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    told = capsys.readouterr().out.splitlines()
+    lines = dict(line.split(None, 1) for line in told[: len(TASKS)])
     assert list(lines) == list(TASKS)
+    doubtful = [line for line in told if line.startswith("doubtful")]
+    assert told[len(TASKS) :] == doubtful and len(doubtful) == 3
+    assert doubtful[0].startswith("doubtful  T5, T6: T5 and T6 are probably swapped")
     for name, line in lines.items():
         if name in ("T4", "T5", "T6"):
             assert "missing F-actin/GT_all_a.mrc (figshare 13264793" in line
         else:
             assert line.endswith("ready")
-    assert all("missing" in line for line in availability(downloads / "ER").splitlines())
+    assert all("missing" in line for line in availability(downloads / "ER").splitlines()[:9])
     with pytest.raises(InputError, match="no such folder"):
         availability(downloads / "nowhere")
 
@@ -154,7 +166,8 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     systems = ["altered_musplit", "musplit", "hdn_musplit"]
     text = reproduce(["T2"], tmp_path, systems=systems, jobs=2,
                      synthetic_poisson=[0.0], **options, **chain)  # fmt: skip
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| T2")]
+    numbers = text.partition("hours of training")[0]
+    lines = [line.split(" | ") for line in numbers.splitlines() if line.startswith("| T2")]
     titles = {"Altered muSplit", "muSplit", "HDN(+)muSplit"}
     assert len(lines) == 6 and {line[1] for line in lines} == titles
     assert "is not computed" not in text
@@ -173,11 +186,14 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     # these images are not those of the paper
     assert settings.data.gaussian_sigma is None
     assert {float(row["sigma"]) for row in rows} == {load_config(run).facts.gaussian_sigma}
+    assert {float(r["hours"]) for r in rows if r["system"] == "musplit"} == {hours_of(run)}
     before = (run / "model.safetensors").stat().st_mtime_ns
 
     text = reproduce(["T9", "T2"], tmp_path, systems=["musplit"], synthetic_poisson=[0.0],
                      **options)  # fmt: skip
     assert (run / "model.safetensors").stat().st_mtime_ns == before
+    with (tmp_path / "tables.csv").open() as stream:
+        assert rows == [row for row in csv.DictReader(stream) if row["task"] == "T2"]
     assert "| T9 | muSplit | 0 | 0 | psnr |" in text and "T5" not in text
     assert (tmp_path / "T9" / "musplit poisson-0 gaussian-0" / "against_truth.json").is_file()
     tested = tifffile.imread(tmp_path / "images" / "actin-60x-noise2-highsnr_test.ome.tif")
@@ -185,11 +201,66 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tested, whole[:2])
 
 
-def test_doubts_are_said() -> None:
+def test_doubts_are_said(capsys: Any) -> None:
     job = Job("T5", "denoisplit", 0.0, 1.0)
-    text = as_markdown([Score(job, "psnr", 30.0, 0.5, 27.7), Score(job, "ms_ssim", None, None, 1)])
+    scores = [Score(job, "psnr", 30.0, 0.5, 27.7), Score(job, "ms_ssim", None, None, 1)]
+    text = as_markdown(scores)
     assert "| T5* | denoiSplit | 0 | 1 | psnr | 30.00 ± 0.50 | 27.70 | 2.30 |" in text
-    assert "probably swapped" in text and "MS-SSIM" in text and "| - |" in text
+    assert "T5: T5 and T6 are probably swapped" in text and "MS-SSIM" in text and "| - |" in text
+    notes = [row["note"] for row in csv.DictReader(as_csv(scores).splitlines())]
+    assert all("probably swapped" in note for note in notes)
+    assert ["does not say" in note for note in notes] == [False, True]
+    sure = as_csv([Score(job._replace(task="T1"), "psnr", 30.0, 0.5, 36.8)])
+    assert next(csv.DictReader(sure.splitlines()))["note"] == ""
+    assert cli.main(["reproduce", "T6", "T1", "--dry-run"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "swapped" in line]
+    assert len(told) == 1 and told[0].startswith("doubtful  T6: ")
+    assert cli.main(["reproduce", "T1", "--dry-run"]) == 0
+    assert "doubtful" not in capsys.readouterr().out
+
+
+def test_the_ms_ssim_of_t9_is_no_target() -> None:
+    job = Job("T9", "denoisplit", 0.0, 0.0)
+    scores = [Score(job, "psnr", 30.0, None, 31.0), Score(job, "ms_ssim", 0.8, None, 0.887)]
+    rows = list(csv.DictReader(as_csv(scores).splitlines()))
+    assert [row["difference"] for row in rows] == ["-1.0", ""]
+    assert "no target" in rows[1]["note"] and rows[1]["published"] == "0.887"
+    text = as_markdown(scores)
+    assert "| ms_ssim | 0.800 | 0.887† | - |" in text and "† the MS-SSIM of T9" in text
+    assert "by gain and offset" in text and "31.00 | -1.00 |" in text
+    other = as_markdown([Score(Job("T2", "musplit", 0, 1), "ms_ssim", 0.8, None, 0.7)])
+    assert "†" not in other and "0.700 | 0.100 |" in other and "gain" not in other
+
+
+def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> None:
+    """Of a chain all of its networks; of a run that does not know, the published ones alone."""
+    chain = tmp_path / "chain"
+    for part, seconds in (("", 7200), ("denoisers/ER", 1800), ("denoisers/mixed", 1800)):
+        (chain / part).mkdir(parents=True, exist_ok=True)
+        (chain / part / "history.csv").write_text(f"epoch,seconds\n1,5.0\n2,{seconds}\n")
+    assert hours_of(chain) == pytest.approx(3)
+    (chain / "denoisers" / "ER" / "history.csv").write_text("epoch\n1\n")
+    assert hours_of(chain) is None and hours_of(tmp_path) is None
+    jobs = [
+        Job("T2", system, 0, level) for system in ("hdn_musplit", "musplit") for level in (1, 2)
+    ]
+    jobs.append(Job("T9", "musplit", 0, 0))
+    hours = [3.0, 4.5, None, None, 0.25]
+    scores = [
+        Score(job, metric, 1.0, None, 1.0, 1.0, taken)
+        for job, taken in zip(jobs, hours, strict=True) for metric in ("psnr", "ms_ssim")
+    ]  # fmt: skip
+    table = as_markdown(scores).partition("hours of training")[2].splitlines()[2:5]
+    assert table == [
+        "| T2 | HDN(+)muSplit | 3 to 4.5 | 10 |", "| T2 | muSplit | - | 6.3 |",
+        "| T9 | muSplit | 0.25 | - |",
+    ]  # fmt: skip
+    rows = list(csv.DictReader(as_csv(scores).splitlines()))
+    assert [row["hours"] for row in rows[::2]] == ["3.0", "4.5", "", "", "0.25"]
+    assert [row["published_hours"] for row in rows[::2]] == ["10.0", "10.0", "6.3", "6.3", ""]
+    assert set(published_hours()) == {
+        (name, system) for name in list(TASKS)[:6] for system in SPLITTING
+    }
 
 
 def test_refusals(downloads: Path, tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Computed numbers beside those of the paper, and the doubts about them, as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import NamedTuple
+
+from denoisplit.report.table import csv_text
+from denoisplit.reproduction.tasks import TASKS, doubts_of
+from denoisplit.systems import SYSTEMS
+
+PUBLISHED_NAMES = {"denoiSplit": "denoisplit"}
+METRIC_NAMES = ("psnr", "ms_ssim")
+NO_TARGET = ("T9", "ms_ssim")
+NOTE_SSIM = (
+    "the paper does not say in which units MS-SSIM was computed, and whether after a fit; here "
+    "prediction and truth are in raw units, and neither is fitted to the other"
+)
+NOTE_NO_TARGET = (
+    "the MS-SSIM of T9 in the paper mixes several ways to compute it, or repeats a value: it is no "
+    "target, and no difference is given. Here the truth of T9, which was recorded apart, is "
+    "brought to the units of the noisy images by gain and offset"
+)
+NOTE_HOURS = (
+    "Hours are those of the training loops, all networks of a chain together, from the least to "
+    "the most over the rows; the paper does not say on which machine."
+)
+NOTE_PAPER = (
+    "Otherwise than in the paper whole frames are judged, with the strip that the published "
+    "prediction left out. sigma is that of Table S.3 for data whose standard deviation is within "
+    "10 % of the published one, else the level times the standard deviation of the data at hand; "
+    "tables.csv holds it."
+)
+
+
+class Job(NamedTuple):
+    """One training of the tables."""
+
+    task: str
+    system: str
+    poisson: float
+    level: float
+
+    @property
+    def name(self) -> str:
+        """Its run folder, below that of the results."""
+        return f"{self.task}/{self.system} poisson-{self.poisson:g} gaussian-{self.level:g}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One computed number beside the published one."""
+
+    job: Job
+    metric: str
+    value: float | None
+    sem: float | None
+    published: float | None
+    sigma: float | None = None  # of the Gaussian noise, raw intensity
+    hours: float | None = None  # of the training
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the published number is one to aim at."""
+        return (self.job.task, self.metric) != NO_TARGET
+
+    @property
+    def note(self) -> str:
+        """What to doubt about the published number."""
+        doubts = [TASKS[self.job.task].doubt]
+        if self.metric == "ms_ssim":
+            doubts.append(NOTE_SSIM if self.comparable else NOTE_NO_TARGET)
+        return "; ".join(doubt for doubt in doubts if doubt)
+
+    @property
+    def difference(self) -> float | None:
+        """Computed less published; none where that would be no comparison."""
+        if self.value is None or self.published is None or not self.comparable:
+            return None
+        return self.value - self.published
+
+
+def published() -> dict[tuple[Job, str], float]:
+    """The numbers of the paper, by job and metric."""
+    found = {}
+    for row in _rows():
+        if not row["value"]:
+            continue
+        job = Job(
+            row["task"], _system(row), float(row["poisson_factor"] or 0),
+            float(row["gaussian_sigma_relative"] or 0),
+        )  # fmt: skip
+        found[job, row["metric"]] = float(row["value"])
+    return found
+
+
+def published_hours() -> dict[tuple[str, str], float]:
+    """Hours of training in the paper, by task and system; it has them for T1 to T6."""
+    return {
+        (row["task"], _system(row)): float(row["training_hours"])
+        for row in _rows() if row["training_hours"]
+    }  # fmt: skip
+
+
+def _rows() -> list[dict[str, str]]:
+    text = (files("denoisplit.reproduction") / "paper.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _system(row: Mapping[str, str]) -> str:
+    return PUBLISHED_NAMES.get(row["model"], row["model"])
+
+
+def as_csv(scores: Sequence[Score]) -> str:
+    """One line per number."""
+    columns = (
+        *Job._fields, "metric", "value", "sem", "published", "difference", "sigma", "hours",
+        "published_hours", "note",
+    )  # fmt: skip
+    hours = published_hours()
+    return csv_text(columns, (
+        (
+            *s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma, s.hours,
+            hours.get((s.job.task, s.job.system)), s.note,
+        )
+        for s in scores
+    ))  # fmt: skip
+
+
+def as_markdown(scores: Sequence[Score]) -> str:
+    """A table with the published numbers and what to doubt about them."""
+    lines = [
+        "| task | system | Poisson | level | metric | computed | paper | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for s in scores:
+        digits = 2 if s.metric == "psnr" else 3
+
+        def text(value: float | None, digits: int = digits) -> str:
+            return "-" if value is None else f"{value:.{digits}f}"
+
+        value = text(s.value) + (f" ± {text(s.sem)}" if s.sem is not None else "")
+        title = SYSTEMS[s.job.system].title
+        mark = "*" if TASKS[s.job.task].doubt else ""
+        lines.append(
+            f"| {s.job.task}{mark} | {title} | {s.job.poisson:g} | {s.job.level:g} | {s.metric} "
+            f"| {value} | {text(s.published)}{'' if s.comparable else '†'} | {text(s.difference)} |"
+        )
+    notes = [f"\\* {doubt}." for doubt in doubts_of(s.job.task for s in scores)]
+    if not all(s.comparable for s in scores):
+        notes.append(f"† {NOTE_NO_TARGET}.")
+    notes += [f"MS-SSIM: {NOTE_SSIM}.", NOTE_PAPER]
+    return "\n".join([*lines, "", *notes, *_hours(scores)]) + "\n"
+
+
+def _hours(scores: Sequence[Score]) -> list[str]:
+    """A table of the training hours, here and in the paper."""
+    measured: dict[tuple[str, str], list[float]] = {}
+    for s in scores:
+        found = measured.setdefault((s.job.task, s.job.system), [])
+        found += [] if s.hours is None else [s.hours]
+    paper = published_hours()
+    lines = ["", "| task | system | hours of training | paper |", "|---|---|---|---|"]
+    for (task, system), hours in measured.items():
+        ends = dict.fromkeys(f"{value:.3g}" for value in (min(hours), max(hours))) if hours else "-"
+        there = f"{paper[task, system]:g}" if (task, system) in paper else "-"
+        lines.append(f"| {task} | {SYSTEMS[system].title} | {' to '.join(ends)} | {there} |")
+    return [*lines, "", NOTE_HOURS]
