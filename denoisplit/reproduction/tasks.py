@@ -5,8 +5,9 @@ Names, planes and noise levels are those of method and supplement; what is uncer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
 from denoisplit.images import Files, read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
+from denoisplit.reproduction.downloads import AS_PUBLISHED, frames_in, header_of, read_channel
 
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 NO_LEVEL = (0.0,)
@@ -137,14 +139,67 @@ def doubts_of(names: Iterable[str]) -> list[str]:
     return [f"{', '.join(tasks)}: {doubt}" for doubt, tasks in found.items() if doubt]
 
 
+def place_of(file: str, folder: Path) -> Path | None:
+    """A file of a task below a folder, or the frames beside where it would be; None without both.
+
+    In place of ``ER/GT_all.mrc`` may be image files of one frame each in ``ER``, in the order of
+    the numbers in their names.
+    """
+    path = folder / file
+    if path.is_file():
+        return path
+    apart = "/" in file and frames_in(path.parent)
+    return path.parent if apart else None
+
+
 def missing(task: Task, folder: Path) -> list[str]:
     """Files of a task that are not below a folder."""
     names = [s.file for s in task.structures] + [s.truth for s in task.structures if s.truth]
-    return [name for name in dict.fromkeys(names) if not (folder / name).is_file()]
+    return [name for name in dict.fromkeys(names) if place_of(name, folder) is None]
+
+
+def problems(task: Task, folder: Path) -> list[InputError]:
+    """What is wrong with the files of a task that are there, as far as their headers tell."""
+    found: dict[str, InputError] = {}
+    for structure in task.structures:
+        for error in _problems_of(structure, folder, task.split):
+            found.setdefault(str(error), error)
+    return list(found.values())
+
+
+def _problems_of(structure: Structure, folder: Path, rule: str) -> Iterator[InputError]:
+    several = structure.channel is not None
+    least = next(n for n in count(1) if held_out(n, rule)[1])
+    headers = []
+    for file in (structure.file, structure.truth):
+        path = None if file is None else place_of(file, folder)
+        if path is None:
+            continue
+        try:
+            header = header_of(path, several=several)
+        except InputError as error:
+            yield error
+            continue
+        channels = 1 if structure.channel is None else structure.channel + 1
+        if header.channels < channels or (header.channels > 1 and not several):
+            more = " or more" if several else ""
+            yield InputError(path, f"{header.channels} channels", f"{channels}{more}", AS_PUBLISHED)
+        elif header.frames < least:
+            yield InputError(
+                path, f"{header}", f"at least {least} frames, to be split as in the paper",
+                AS_PUBLISHED,
+            )  # fmt: skip
+        else:
+            headers.append((path, header))
+    if headers and headers[0][1] != headers[-1][1]:  # of a truth
+        (noisy, expected), (path, header) = headers
+        yield InputError(path, f"{header}", f"{expected} as in {noisy}", AS_PUBLISHED)
 
 
 def availability(folder: Path) -> str:
-    """One line per task: whether a folder of downloads can run it, and what lacks; then the doubts.
+    """One line per task: whether a folder of downloads can run it, and what lacks or is wrong.
+
+    Below are the doubts about tasks. Of the files the headers are read alone.
 
     Raises
     ------
@@ -157,19 +212,21 @@ def availability(folder: Path) -> str:
     for name, task in TASKS.items():
         pair = " vs ".join(s.name for s in task.structures)
         lacking = missing(task, folder)
-        found = f"missing {', '.join(lacking)} ({task.source.record})" if lacking else "ready"
-        lines.append(f"{name}  {task.source.title}: {pair:<18} {found}")
+        found = [f"missing {', '.join(lacking)} ({task.source.record})"] if lacking else []
+        found += [f"wrong: {error}" for error in problems(task, folder)]
+        told = "; ".join(found) or "ready"
+        lines.append(f"{name}  {task.source.title}: {pair:<18} {told}")
     lines += [f"doubtful  {doubt}" for doubt in doubts_of(TASKS)]
     return "\n".join(lines) + "\n"
 
 
 def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
-    """A file per structure; planes of a file of several are written into ``cache``.
+    """A file per structure, or a folder of frames; planes of several are written into ``cache``.
 
     Raises
     ------
     InputError
-        If a file is missing, or has not the planes of the task.
+        If a file is missing, or is not what the task needs.
     """
     lacking = missing(task, folder)
     if lacking:
@@ -177,7 +234,12 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
             folder / lacking[0], "no such file", f"that file of {task.source.title}",
             f"download it: {task.source.record}",
         )  # fmt: skip
-    return {s.name: _alone(folder / s.file, s, cache) for s in task.structures}
+    for error in problems(task, folder):
+        raise error
+    return {
+        s.name: _alone(place_of(s.file, folder) or folder / s.file, s, cache)
+        for s in task.structures
+    }
 
 
 def images_for(
@@ -231,17 +293,9 @@ def _alone(path: Path, structure: Structure, cache: Path) -> Path:
     target = cache / f"{path.stem}_{structure.name}.ome.tif"
     if target.is_file():
         return target
-    image = read_image(path)
-    if "c" not in image.dims and "z" in image.dims:  # a hyperstack without axes in its metadata
-        image = image.rename(z="c")
-    if image.sizes.get("c", 1) <= structure.channel:
-        raise InputError(
-            path, f"{image.sizes.get('c', 1)} channels", f"{structure.channel + 1} or more",
-            "take the file as it was published",
-        )  # fmt: skip
     logger.info("%s: writing channel %d as %s", path, structure.channel, target)
+    plane = read_channel(path, structure.channel)
     cache.mkdir(parents=True, exist_ok=True)
-    plane = image.isel(c=structure.channel, drop=True)
     write_ome_tiff(target, plane)
     return target
 

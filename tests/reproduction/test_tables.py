@@ -38,9 +38,9 @@ TINY: dict[str, Any] = {
 FRAMES = 20
 
 
-def stack(seed: int, channels: int = 0, side: int = 64) -> np.ndarray:
+def stack(seed: int, channels: int = 0, side: int = 64, frames: int = FRAMES) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    shape = (FRAMES, channels, side, side) if channels else (FRAMES, side, side)
+    shape = (frames, channels, side, side) if channels else (frames, side, side)
     return rng.integers(100, 9000, shape).astype(np.uint16)
 
 
@@ -57,7 +57,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"{name}-60x-noise2-{snr}snr.tif"
             tifffile.imwrite(path, stack(10 + k), photometric="minisblack")
     tifffile.imwrite(
-        folder / "OptiMEM100x014.tif", stack(20, channels=4), imagej=True,
+        folder / "OptiMEM100x014.tif", stack(20, channels=4, frames=30), imagej=True,
         metadata={"axes": "TCYX"},
     )  # fmt: skip
     return folder
