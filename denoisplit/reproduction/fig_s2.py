@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from denoisplit.presets import merged
 from denoisplit.reproduction.scores import Job
-from denoisplit.reproduction.tables import jobs_of
+from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, jobs_of
 from denoisplit.reproduction.tasks import TASKS, images_of
 from denoisplit.reproduction.trainings import Training, train_each
 
@@ -84,6 +85,8 @@ def train_denoisers(
         task, name = TASKS[denoiser.task], denoiser.structure
         files = images_of(task, Path(data), Path(output) / "images")
         values: dict[str, Any] = {"preset": "paper", **options, "system": "hdn"}
+        if task.real_noise and values["preset"] != "small":
+            values = merged(REAL_NOISE_DENOISER, values)
         values["data"] = {"split": task.split, **options.get("data", {})}
         if denoiser.poisson:
             values["synthetic_poisson"] = denoiser.poisson

@@ -62,6 +62,11 @@ class Task:
     sigma: float | None = None  # of level 1 (Table S.3), raw intensity: the std of the data
     doubt: str = ""
 
+    @property
+    def real_noise(self) -> bool:
+        """Whether the images are noisy as recorded, and their truth was recorded apart."""
+        return any(s.truth for s in self.structures)
+
 
 ER = Structure("ER", "ER/GT_all.mrc")
 CCPS = Structure("CCPs", "CCPs/GT_all.mrc")

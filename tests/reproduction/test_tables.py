@@ -14,8 +14,11 @@ import tifffile
 
 from denoisplit import cli
 from denoisplit.commands.reproduce import reproduce
+from denoisplit.commands.train_settings import settings_values
+from denoisplit.config import settings_from
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
+from denoisplit.reproduction import fig_s2, tables, trainings
 from denoisplit.reproduction.scores import (
     Job,
     Score,
@@ -199,6 +202,45 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     tested = tifffile.imread(tmp_path / "images" / "actin-60x-noise2-highsnr_test.ome.tif")
     whole = tifffile.imread(downloads / "actin-60x-noise2-highsnr.tif")
     np.testing.assert_array_equal(tested, whole[:2])
+
+
+def test_denoisers_have_three_levels_where_the_noise_is_real(
+    downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of T9, in the chain and for Fig. S.2; T8 has synthetic noise and the settings of BioSR."""
+    found: dict[str, Any] = {}
+
+    def planned(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
+        found[run.relative_to(tmp_path).as_posix()] = settings_from(
+            settings_values(structures, None, None, None, options)
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables, "train", planned)
+    monkeypatch.setattr(trainings, "train", planned)
+    for preset in ("paper", "small"):
+        for task in ("T8", "T9"):
+            for items in (tables.run_jobs, fig_s2.train_denoisers):
+                jobs = jobs_of([task], ["hdn_musplit"], [0.0], [1.0])
+                todo = jobs if items is tables.run_jobs else fig_s2.denoisers_of(jobs)[:1]
+                with pytest.raises(KeyboardInterrupt):
+                    items(todo, downloads, tmp_path, preset=preset)
+        if preset == "small":
+            continue
+        levels, limits, forms = {}, {}, {}
+        for name, settings in found.items():
+            own = settings.denoiser or settings
+            levels[name], limits[name] = own.network.levels, own.network.log_variance_max
+            forms[name] = own.objective.closed_form
+        hagen = "denoisers/Hagen et al 2021 actin poisson-0 gaussian-"
+        chain = "hdn_musplit poisson-0 gaussian-"
+        assert levels == {
+            f"T8/{chain}1": 6, f"{hagen}1": 6, f"T9/{chain}0": 3, f"{hagen}0": 3
+        }  # fmt: skip
+        for name in found:
+            real = name.endswith("-0")
+            assert (limits[name], forms[name]) == ((20.0, False) if real else (None, True))
+    assert {(s.denoiser or s).network.levels for s in found.values()} == {4}  # of the preset small
 
 
 def test_doubts_are_said(capsys: Any) -> None:
