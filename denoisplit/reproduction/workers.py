@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from denoisplit.errors import InputError
+from denoisplit.memory import keep_freed_memory
 from denoisplit.progress import bar, logger
 
 Call = Sequence[Any]
@@ -49,6 +50,8 @@ def finished(
 
     Raises
     ------
+    InputError
+        If a process is ended from outside, as for want of memory.
     Exception
         The first that a call raises; the others are ended. A call has to bear that.
     """
@@ -98,9 +101,12 @@ def _gpus() -> list[str]:
 def _outcome(here: Connection, process: BaseProcess, name: str) -> Any:
     try:
         value, error = here.recv()
-    except EOFError:
+    except (EOFError, OSError):  # also in the middle of a result
         process.join()
-        raise RuntimeError(f"{name}: its process ended with code {process.exitcode}") from None
+        raise InputError(
+            name, f"a process that ended with code {process.exitcode}", "one that ends its job",
+            "start again, with fewer --jobs if memory was short: what is there is not repeated",
+        ) from None  # fmt: skip
     process.join()
     if error is not None:
         raise error
@@ -112,6 +118,7 @@ def _work(
 ) -> None:
     """One call in a process of its own, which ends with the one that began it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()  # as the command line does in its own process
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before the first use of a GPU
     else:

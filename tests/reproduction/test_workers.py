@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from denoisplit.reproduction.workers import finished
 
 # another process has to find the function, which it would not in a module of tests
 MODULE = """
-import os, time
+import os, signal, time
 from denoisplit.errors import InputError
 
 def job(folder, number, among):
@@ -24,6 +25,8 @@ def job(folder, number, among):
     (folder / str(number)).touch()
     if number < 0:
         raise InputError("job", "a negative number", "another", "change it")
+    if number == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
     until = time.monotonic() + 120
     while len(list(folder.iterdir())) < among and time.monotonic() < until:
         time.sleep(0.05)
@@ -52,6 +55,27 @@ def test_jobs_are_done_side_by_side_on_a_gpu_each(
     (tmp_path / "errors").mkdir()
     with pytest.raises(InputError, match="job: found a negative number"):
         list(finished(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
+
+
+def test_a_process_that_is_killed_is_told_in_one_line(job: Any, tmp_path: Path) -> None:
+    calls = [(tmp_path, 13, 1), (tmp_path, 1, 9)]
+    with pytest.raises(InputError) as told:
+        list(finished(job, calls, ["T1/musplit", "T1/denoisplit"], 2))
+    text = str(told.value)
+    assert text.startswith("T1/musplit: found a process that ended with code -9, expected")
+    assert "fewer --jobs" in text and "\n" not in text
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `denoisplit` itself does, and before its job."""
+    order: list[str] = []
+    monkeypatch.setattr(workers, "keep_freed_memory", lambda: order.append("kept"))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    here, there = multiprocessing.Pipe(duplex=False)
+    workers._work(there, order.append, ("job",), None, 1)
+    assert order == ["kept", "job"] and here.recv() == (None, None)
+    here.close()
 
 
 def test_one_at_a_time_needs_no_process(job: Any, tmp_path: Path) -> None:
