@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from denoisplit.commands.evaluate import known_scenes
+from denoisplit.commands.train_chain import parts_of
+from denoisplit.config import MIXED, RunConfig
 from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.prepare import prepare
 from denoisplit.data.splits import rule_for, split
 from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
@@ -21,9 +24,10 @@ from denoisplit.prediction import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.paper_panels import Scene
-from denoisplit.run import Run
+from denoisplit.run import CONFIG, DENOISERS, Run, load_config
 from denoisplit.systems import SYSTEMS
 
+OTHERWISE = "name images with --structure NAME FILES"
 KEPT = 3  # samples: the first of two antithetic pairs
 
 Crop = tuple[int, int, int]  # y and x of its first pixel, and its side
@@ -182,29 +186,61 @@ def own_scenes(run: Run) -> Scenes:
     Raises
     ------
     InputError
-        If a file is missing, or is not the one that the run was trained on.
+        If a file is missing, or is not the one that the run was trained on, or the run is a
+        denoiser that was taken out of its HDN(+)muSplit.
     """
+    chain = _chain_of(run)
+    if chain is not None:
+        settings = chain.settings
+        data = prepare(_images(run, chain), settings)
+        parts = {part.name: part.data for part in parts_of(settings, data)}
+        return Scenes.of_training(parts[run.names[0]], "test")
     settings, facts = run.config.settings, run.config.facts
-    remedy = "restore it, or name images with --structure NAME FILES"
+    images = _images(run, run.config)
+    rule = rule_for(images, settings.data.split)
+    test = split(
+        images, names=settings.names, pairing=settings.data.pairing, rule=rule,
+        patch=settings.network.patch,
+    ).test  # fmt: skip
+    if len(test[0]) != facts.frames["test"]:  # of a chain, which pairs and mixes frames first
+        raise InputError(
+            run.path, f"{len(test[0])} test frames in its images, {facts.frames['test']} in its "
+            "training", f"the folder {DENOISERS} of its HDN(+)muSplit",
+            f"put it back there, or {OTHERWISE}",
+        )  # fmt: skip
+    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
+    return Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
+
+
+def _chain_of(run: Run) -> RunConfig | None:
+    """That of HDN(+)muSplit, where the run is one of its denoisers: it was given those frames."""
+    folder = run.path.resolve().parent
+    if folder.name != DENOISERS or not (folder.parent / CONFIG).is_file():
+        return None
+    config = load_config(folder.parent)
+    known = config.settings.denoiser is not None and run.names[0] in (*config.settings.names, MIXED)
+    return config if known else None
+
+
+def _images(run: Run, config: RunConfig) -> list[tuple[Any, ...]]:
+    """[structure][frame] of the files in the configuration, which have to be those of training."""
     frames = []
-    for structure in settings.structures:
+    for structure in config.settings.structures:
         for file in structure.files:
             if not Path(file).exists():
-                raise InputError(file, "no such file", f"an image of the run {run.path}", remedy)
+                raise InputError(
+                    file, "no such file", f"an image of the run {run.path}",
+                    f"restore it, or {OTHERWISE}",
+                )  # fmt: skip
         frames.append(read_frames(structure.files))
-        stored = [entry["sha256"] for entry in facts.fingerprints[structure.name]]
+        stored = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
         if [entry["sha256"] for entry in fingerprint(frames[-1].files)] != stored:
             raise InputError(
                 structure.files[0], "another image than the run was trained on",
-                f"the images of structure {structure.name} of {run.path}", remedy,
+                f"the images of structure {structure.name} of {run.path}",
+                f"restore it, or {OTHERWISE}",
             )  # fmt: skip
-    images = [f.images for f in frames]
-    parts = split(
-        images, names=settings.names, pairing=settings.data.pairing,
-        rule=rule_for(images, settings.data.split), patch=settings.network.patch,
-    )  # fmt: skip
-    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    return Scenes(parts.test, noise, run.superposition, seed=settings.seed, part="test")
+    return [f.images for f in frames]
 
 
 def _check_same(first: Run, other: Run, *, own: bool) -> None:
@@ -218,7 +254,7 @@ def _check_same(first: Run, other: Run, *, own: bool) -> None:
     if own and _frames_of(other) != _frames_of(first):
         raise InputError(
             other.path, f"other images or other noise than in {first.path}",
-            "the same test frames", "name images with --structure NAME FILES",
+            "the same test frames", OTHERWISE,
         )  # fmt: skip
 
 

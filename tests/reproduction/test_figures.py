@@ -26,10 +26,11 @@ from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.evaluation import Scenes
 from denoisplit.images import read_frames
+from denoisplit.metrics import range_invariant_psnr
 from denoisplit.reproduction import paper_figures
 from denoisplit.reproduction.album import finished_runs
 from denoisplit.reproduction.fig_s2 import denoisers_of, jobs_of_s2
-from denoisplit.reproduction.subjects import own_scenes
+from denoisplit.reproduction.subjects import Subject, own_scenes
 from denoisplit.run import METRICS, load, load_config, read_json
 from denoisplit.systems import SPLITTING
 
@@ -59,10 +60,11 @@ DRAWN = (
 def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """T2 in miniature on files in the published format: tables, S.1 and S.2, and all figures."""
     folder = tmp_path_factory.mktemp("paper")
-    for name, kind in (("ER", "mesh"), ("Microtubules", "filaments")):
+    # stacks of different length, as they are
+    for name, kind, frames in (("ER", "mesh", 30), ("Microtubules", "filaments", 20)):
         (folder / "downloads" / name).mkdir(parents=True)
         with mrcfile.new(folder / "downloads" / name / "GT_all.mrc") as mrc:
-            mrc.set_data(simulate(kind, frames=20, size=64, seed=1).astype(np.uint16))
+            mrc.set_data(simulate(kind, frames=frames, size=64, seed=1).astype(np.uint16))
     output = folder / "out"
     text = reproduce(["T2", "S1", "S2"], output, data=folder / "downloads", **TINY)
     runs, denoisers = output / "T2", output / "denoisers"
@@ -70,6 +72,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         output=output, downloads=folder / "downloads", text=text,
         denoisplit=runs / f"denoisplit {NOISE}", musplit=runs / f"musplit {NOISE}",
         routes=[output / "S1" / "T2" / f"route-{route}-level-1" for route in "ABC"],
+        chain=runs / f"hdn_musplit {NOISE}",
         er=denoisers / f"BioSR ER {NOISE}", mt=denoisers / f"BioSR MT {NOISE}",
     )  # fmt: skip
 
@@ -274,6 +277,43 @@ def test_the_frames_are_those_of_the_runs_own_evaluation(done: SimpleNamespace) 
     assert len(found) == len(expected) == 2 and found.has_truth
     for name in ("truth", "observed", "inputs"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_frames_of_a_denoiser_are_those_of_its_chain(
+    done: SimpleNamespace, tmp_path: Path, capsys: Any
+) -> None:
+    """The chain pairs stacks of different length, and mixes frames; the files alone do not tell."""
+    names = ("ER", "MT", "mixed")
+    runs = {name: load(done.chain / "denoisers" / name) for name in names}
+    er, mt, mixed = (own_scenes(run) for run in runs.values())
+    whole = own_scenes(load(done.chain))
+    assert len(er) == len(mt) == len(mixed) == len(whole) == 2 < len(own_scenes(load(done.er)))
+    for j in range(2):
+        np.testing.assert_allclose(mixed.inputs[j], whole.inputs[j], rtol=1e-5)
+        np.testing.assert_allclose(mixed.truth[j][0], whole.clean_inputs[j], rtol=1e-5)
+        for k, scenes in enumerate((er, mt)):
+            np.testing.assert_array_equal(scenes.truth[j][0], whole.truth[j][k])
+            np.testing.assert_array_equal(scenes.observed[j][0], whole.observed[j][k])
+    # what a figure shows is what the run has measured
+    for name, scenes in zip(names, (er, mt, mixed), strict=True):
+        found = Subject(runs[name], scenes).predict_all(2, "predicting")
+        psnr = [
+            range_invariant_psnr(truth[0], prediction.mean[0])
+            for truth, prediction in zip(scenes.truth, found, strict=True)
+        ]
+        measured = read_json(runs[name].path / METRICS)["structures"][name]["psnr"]["mean"]
+        assert np.mean(psnr) == pytest.approx(measured, abs=1e-3)
+    out = ["-o", str(tmp_path / "f.png"), "--samples", "2"]
+    assert cli.main(["figure", "2", str(runs["mixed"].path), *out]) == 0
+    (tmp_path / "f.png").unlink()
+    capsys.readouterr()
+    # taken out of the chain, a denoiser does not know them
+    for name in ("ER", "mixed"):
+        alone = shutil.copytree(runs[name].path, tmp_path / name)
+        assert cli.main(["figure", "2", str(alone), *out]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and "test frames in its images, 2 in its training" in told
+        assert "--structure NAME FILES" in told and not (tmp_path / "f.png").exists()
 
 
 def test_given_images_frame_and_crop(
