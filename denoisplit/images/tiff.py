@@ -42,12 +42,12 @@ def read_tiff(path: Path) -> xr.DataArray:
     InputError
         Not a TIFF, cut off or damaged, several images, colour samples, or unusable pixels.
     """
-    with _listen() as complaints:
+    with listening() as complaints:
         try:
             with tifffile.TiffFile(path) as tif:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
                 series = list(tif.series)
-                _refuse_damaged(path, complaints)
+                refuse_damaged(path, complaints)
                 _refuse_unsplittable(path, series)
                 axes = series[0].axes.upper()
                 array = series[0].asarray()
@@ -59,7 +59,7 @@ def read_tiff(path: Path) -> xr.DataArray:
             raise InputError(
                 path, f"an unreadable TIFF ({reason})", _DAMAGED, "copy or save the file again"
             ) from error
-    _refuse_damaged(path, complaints)
+    refuse_damaged(path, complaints)
     if "S" in axes and "C" not in axes:
         axes = axes.replace("S", "C")  # several samples per pixel that are not colours
     return make_image(array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path)
@@ -73,7 +73,7 @@ def open_tiff(path: Path) -> LazyImage | None:
     LazyImage or None
         None for all others, and for what `read_tiff` may refuse.
     """
-    with _listen() as complaints:
+    with listening() as complaints:
         try:
             with tifffile.TiffFile(path) as tif:
                 series = list(tif.series)
@@ -123,13 +123,13 @@ class _Pages:
         for place, size in zip(places, self.shape, strict=False):
             number = number * size + place
         if self._number != number:
-            with _listen() as complaints, tifffile.TiffFile(self.path) as tif:
+            with listening() as complaints, tifffile.TiffFile(self.path) as tif:
                 page = tif.series[0].pages[number]
                 if page is None:
                     complaints.damage.append(f"plane {number} is missing")
                 else:
                     self._plane = page.asarray().reshape(self.shape[-2:])
-            _refuse_damaged(self.path, complaints)
+            refuse_damaged(self.path, complaints)
             self._number = number
         return self._plane[y, x]
 
@@ -240,7 +240,8 @@ class _Complaints(logging.Filter):
 
 
 @contextmanager
-def _listen() -> Iterator[_Complaints]:
+def listening() -> Iterator[_Complaints]:
+    """Hear what tifffile says of the files that this thread reads; none of it is printed."""
     complaints, logger = _Complaints(), logging.getLogger("tifffile")
     logger.addFilter(complaints)
     try:
@@ -249,7 +250,8 @@ def _listen() -> Iterator[_Complaints]:
         logger.removeFilter(complaints)
 
 
-def _refuse_damaged(path: Path, complaints: _Complaints) -> None:
+def refuse_damaged(path: Path, complaints: _Complaints) -> None:
+    """Raise `InputError` where tifffile has told of damage."""
     if complaints.damage:
         raise InputError(
             path,

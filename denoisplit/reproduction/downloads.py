@@ -17,7 +17,7 @@ from mrcfile.utils import data_dtype_from_header
 
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_image
-from denoisplit.images.tiff import _listen, _refuse_damaged
+from denoisplit.images.tiff import listening, refuse_damaged
 
 HEADER = 1024  # bytes of an MRC file
 AS_PUBLISHED = "take the file as it was published"
@@ -135,9 +135,9 @@ def _header_of_mrc(path: Path) -> Header:
 
 
 def _header_of_tiff(path: Path, *, several: bool) -> Header:
-    with _listen() as complaints, tifffile.TiffFile(path) as tif:
+    with listening() as complaints, tifffile.TiffFile(path) as tif:
         found = list(tif.series)
-        _refuse_damaged(path, complaints)
+        refuse_damaged(path, complaints)
         if len(found) != 1:
             raise InputError(path, f"{len(found)} images", "one stack", AS_PUBLISHED)
         series = found[0]
