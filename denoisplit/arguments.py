@@ -142,8 +142,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="how frames of the structures belong together (default: co-registered)",
     )  # fmt: skip
     train.add_argument(
-        "--preset", choices=("default", "small", "paper"),
-        help="small: minutes on two cores; paper: the published configuration",
+        "--preset", choices=("default", "small", "paper", "original"),
+        help="small: minutes on two cores; paper: the published configuration; original: of "
+        "system hdn, that of Prakash et al. (2021)",
     )  # fmt: skip
     _noise(train, unit="the pooled standard deviation of the training frames")
     _offset(train)

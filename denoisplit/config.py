@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from denoisplit.errors import InputError
-from denoisplit.presets import merged, paper_preset, small_preset, system_preset
+from denoisplit.presets import base_values, merged
 from denoisplit.systems import SYSTEMS
 
 FORMAT_VERSION = 1
@@ -22,7 +22,7 @@ MIXED = "mixed"  # the denoiser of the mixed input
 Model = TypeVar("Model", bound=BaseModel)
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
-Preset = Literal["default", "small", "paper"]
+Preset = Literal["default", "small", "paper", "original"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
 CalibrationForm = Literal["auto", "closed", "ratio"]
@@ -68,6 +68,7 @@ class NetworkSettings(_Frozen):
     log_variance_max: float | None = 20.0
     planes: Positive = 1  # of the input: the patch, and more for what lies around it (muSplit)
     context: Literal["lean", "regular", "deep"] = "regular"  # of more than one plane
+    first_kernel: Literal[3, 5] = 3  # side of the first convolution of the patch, px
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> NetworkSettings:
@@ -126,6 +127,8 @@ class TrainingSettings(_Frozen):
     """The training loop."""
 
     batch: Positive = 32
+    # crops that pass the network together, whose moments BatchNorm takes; None: all of a batch
+    virtual_batch: Positive | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["plateau", "cosine"] = "plateau"
     # share of the steps at the full rate, before the cosine begins
@@ -135,7 +138,8 @@ class TrainingSettings(_Frozen):
     max_epochs: Positive = 400
     max_steps: Positive | None = None
     min_steps_per_epoch: Positive = 1
-    gradient_clip: Annotated[float, Field(gt=0)] = 0.5  # by norm
+    steps_per_epoch: Positive | None = None  # None: as many as the training frames fill with crops
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 0.5  # by norm; None: not at all
     # decay of the running mean of the weights, which is what is kept; 0: the weights themselves
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
@@ -249,6 +253,8 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _system_takes_the_structures(self) -> Settings:
+        if self.preset == "original" and self.system != "hdn":
+            raise ValueError(f"preset original with system hdn, not {self.system}")
         if self.network.planes > 1 and not SYSTEMS[self.system].context:
             raise ValueError(
                 f"network.planes {self.network.planes} with system {self.system}: "
@@ -310,21 +316,7 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
     InputError
         For an unknown key or a value out of range; ``where`` names their origin.
     """
-    preset = values.get("preset", "default")
-    structures = values.get("structures")
-    base: dict[str, Any] = {}
-    count = len(structures) if isinstance(structures, list | tuple) else 1
-    if preset == "small":
-        base = small_preset()
-    elif preset == "paper":
-        base = paper_preset(count)
-    base = merged(base, system_preset(values.get("system"), preset, count))
-    training = values.get("training")
-    if "denoiser" in base and isinstance(training, dict) and "max_steps" in training:
-        # a number of steps is that of every network
-        steps = {"max_steps": training["max_steps"]}
-        base = merged(base, {"denoiser": {"training": steps}})
-    return parse(Settings, merged(base, values), where)
+    return parse(Settings, merged(base_values(values), values), where)
 
 
 def parse(model: type[Model], values: Any, where: str | Path) -> Model:

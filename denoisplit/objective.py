@@ -103,6 +103,17 @@ def kl_eq4(levels: Sequence[Tensor], *, pixels: int, free_bits: float = 1.0) -> 
     return torch.stack([_batch_mean(kl, free_bits) for kl in levels]).sum() / pixels
 
 
+def mean_loss(losses: Sequence[Loss], sizes: Sequence[int]) -> Loss:
+    """Of a batch whose parts, of so many crops, passed the network one after another."""
+    if len(losses) == 1:
+        return losses[0]
+    shares = [size / sum(sizes) for size in sizes]
+    return Loss(*(
+        torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(dim=0)
+        for values in zip(*losses, strict=True)
+    ))  # fmt: skip
+
+
 def _batch_mean(kl: Tensor, free_bits: float) -> Tensor:
     """Sum over the elements of each sample (B, Z, h, w), not under the free bits, batch mean."""
     sums = kl.flatten(1).sum(dim=1)

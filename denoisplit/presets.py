@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # of HDN, of muSplit where it has five planes, and of T9
@@ -16,6 +17,24 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(inner, dict)
         found[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
     return found
+
+
+def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies under a user's values: the preset and the system that they name."""
+    preset, structures = values.get("preset", "default"), values.get("structures")
+    base: dict[str, Any] = {}
+    count = len(structures) if isinstance(structures, list | tuple) else 1
+    if preset == "small":
+        base = small_preset()
+    elif preset == "paper":
+        base = paper_preset(count)
+    base = merged(base, system_preset(values.get("system"), preset, count))
+    training = values.get("training")
+    if "denoiser" in base and isinstance(training, dict) and "max_steps" in training:
+        # a number of steps is that of every network
+        steps = {"max_steps": training["max_steps"]}
+        base = merged(base, {"denoiser": {"training": steps}})
+    return base
 
 
 def small_preset() -> dict[str, Any]:
@@ -91,8 +110,30 @@ def system_preset(system: str | None, preset: str, structures: int) -> dict[str,
         "filters": 32, "latents": 32, "levels": 6, "blocks_per_level": 5, "final_blocks": 5,
         "dropout": 0.2,
     }  # fmt: skip
+    if preset == "original":
+        return merged(own, original_hdn())
     own["training"] = dict(SHORT)
     return own
+
+
+def original_hdn() -> dict[str, Any]:
+    """HDN of Prakash et al. (2021), where it differs from the HDN of denoiSplit's authors."""
+    return {
+        "network": {"filters": 64, "patch": 64, "first_kernel": 5},
+        "data": {"augment": True},
+        "training": {
+            # the moments of BatchNorm are those of 8 crops, the gradient is that of 64
+            "batch": 64,
+            "virtual_batch": 8,
+            "learning_rate": 3e-4,
+            "plateau_patience": 10,
+            "early_stop_patience": 100,  # of their program; the article has none
+            "max_epochs": 500,
+            "steps_per_epoch": 400,
+            "gradient_clip": None,
+            "precision": "32",
+        },
+    }
 
 
 def _chain(preset: str) -> dict[str, Any]:

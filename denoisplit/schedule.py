@@ -24,9 +24,11 @@ class Schedule:
 
 
 def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
-    """Epoch length from the data; ``max_steps`` is never passed."""
+    """Epoch length as set, or from the data; ``max_steps`` is never passed."""
     training = settings.training
-    per_epoch = max(-(-crops_per_epoch // training.batch), training.min_steps_per_epoch)
+    per_epoch = training.steps_per_epoch or max(
+        -(-crops_per_epoch // training.batch), training.min_steps_per_epoch
+    )
     if training.max_steps is None:
         return Schedule(training.max_epochs, per_epoch)
     per_epoch = min(per_epoch, training.max_steps)

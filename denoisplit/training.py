@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
+from denoisplit.acceleration import precision, strategy
 from denoisplit.checkpoints import BEST, LAST, AtomicCheckpoints, Kept, move_state, read_checkpoint
 from denoisplit.config import Settings
 from denoisplit.data.prepare import TrainingData
@@ -22,9 +23,16 @@ from denoisplit.engine import compile_blocks
 from denoisplit.errors import InputError
 from denoisplit.history import History, quiet
 from denoisplit.loaders import loaders
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.objective import Loss, combine, data_term, gaussian_nll, noise_model_nll
+from denoisplit.objective import (
+    Loss,
+    combine,
+    data_term,
+    gaussian_nll,
+    mean_loss,
+    noise_model_nll,
+)
 from denoisplit.parallel import Team, team
 from denoisplit.progress import bar
 from denoisplit.schedule import Schedule, step_seed
@@ -100,7 +108,7 @@ class SplittingTask(L.LightningModule):
 
         With context they are (B, C, n, P, P): all planes are superposed, the first is the target.
         """
-        model, objective = self.model, self.settings.objective
+        model = self.model
         raw, targets = self.pairs(targets)
         # every process draws for the whole batch and takes its own: eps of a crop is that of one
         n, who = len(targets), self.who if self.training else Team()
@@ -108,6 +116,15 @@ class SplittingTask(L.LightningModule):
             torch.randn(who.size * n, *shape, device=targets.device)[who.rank * n :][:n]
             for shape in model.latent_shapes(*targets.shape[-2:])
         ]
+        size = (model.training and self.settings.training.virtual_batch) or n
+        parts = zip(
+            raw.split(size), targets.split(size), *(e.split(size) for e in eps), strict=True
+        )
+        return mean_loss([self._of_pass(*part) for part in parts], [*map(len, raw.split(size))])
+
+    def _of_pass(self, raw: Tensor, targets: Tensor, *eps: Tensor) -> Loss:
+        """The objective of what passes the network together."""
+        model, objective = self.model, self.settings.objective
         output, latents = model(model.normalise(raw), eps)
         means = model.means(output)
         with torch.autocast(targets.device.type, enabled=False):
@@ -194,7 +211,7 @@ class SplittingTask(L.LightningModule):
     ) -> None:
         """Clip by norm; a step without a finite gradient is left out, counted and reported."""
         clip = self.settings.training.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip or math.inf)
         if torch.isfinite(norm):
             self._skipped_in_a_row = 0
             return
@@ -288,9 +305,9 @@ def fit(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=who.devices,
             num_nodes=who.nodes,
-            strategy=_strategy(model, who),
+            strategy=strategy(model, who),
             use_distributed_sampler=False,
-            precision=_precision(settings.training.precision),
+            precision=precision(settings.training.precision),
             max_epochs=plan.epochs,
             logger=False,
             callbacks=[*kept.averaging, *told, kept.best, kept.last, stop],
@@ -326,20 +343,3 @@ def fit(
     return Fitted(
         trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps,
     )  # fmt: skip
-
-
-def _strategy(model: VSE, who: Team) -> str:
-    """One process alone, or one per device; a network with context has parts without a gradient."""
-    if who.size == 1:
-        return "auto"
-    return "ddp_find_unused_parameters_true" if isinstance(model, ContextVSE) else "ddp"
-
-
-def _precision(setting: str) -> Any:
-    """Mixed precision where the machine has it; likelihood and KL stay in float32."""
-    if setting == "auto":
-        if not torch.cuda.is_available():
-            setting = "32"
-        else:
-            setting = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[setting]

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from denoisplit.config import Settings, parse, settings_from
 from denoisplit.errors import InputError
+from denoisplit.schedule import schedule
 from denoisplit.settings_file import read_yaml
+from denoisplit.systems import SYSTEMS
 
 TWO = [{"name": "ER", "files": ["er.tif"]}, {"name": "MT", "files": ["mt.tif"]}]
 
@@ -102,6 +104,31 @@ def test_hdn_has_its_own_sizes() -> None:
     assert small.network == denoisplit.network.model_copy(update=same)
     assert small.training == denoisplit.training
     assert "denoises images of one structure" in refusal({"structures": TWO, "system": "hdn"})
+
+
+def test_the_original_hdn_is_that_of_its_authors() -> None:
+    one = {"structures": TWO[:1], "system": "hdn", "preset": "original"}
+    s = settings_from(one)
+    n, t = s.network, s.training
+    assert (n.filters, n.latents, n.levels, n.patch, n.dropout) == (64, 32, 6, 64, 0.2)
+    assert (n.blocks_per_level, n.final_blocks, n.first_kernel) == (5, 5, 5)
+    assert (n.variance, n.log_variance_max) == ("exp", None)
+    assert (t.batch, t.virtual_batch, t.learning_rate, t.precision) == (64, 8, 3e-4, "32")
+    assert (t.plateau_patience, t.gradient_clip, t.schedule) == (10, None, "plateau")
+    for crops in (1, 10**6):
+        plan = schedule(s, crops)
+        assert (plan.epochs, plan.steps_per_epoch) == (500, 400)
+    assert (s.objective.closed_form, s.objective.beta, s.objective.free_bits) == (True, 1, 1)
+    assert s.objective.monitor == "loss" and s.data.augment
+    assert parse(Settings, yaml.safe_load(yaml.safe_dump(s.model_dump(mode="json"))), "x") == s
+    assert settings_from(one | {"network": {"first_kernel": 3}}).network.first_kernel == 3
+    assert "network.first_kernel = 4" in refusal(one | {"network": {"first_kernel": 4}})
+
+
+@pytest.mark.parametrize("system", sorted(set(SYSTEMS) - {"hdn"}))
+def test_other_systems_have_no_original(system: str) -> None:
+    given = {"structures": TWO, "system": system, "preset": "original"}
+    assert f"preset original with system hdn, not {system}" in refusal(given)
 
 
 @pytest.mark.parametrize("structures", [1, 2, 3])

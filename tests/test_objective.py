@@ -11,6 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from denoisplit.network import Gaussian, Latent
 from denoisplit.objective import (
+    Loss,
     combine,
     data_term,
     gaussian_nll,
@@ -19,6 +20,7 @@ from denoisplit.objective import (
     kl_eq4,
     kl_one_sample,
     kl_per_level,
+    mean_loss,
     noise_model_nll,
 )
 
@@ -316,6 +318,15 @@ def test_the_kl_of_levels_is_reported_without_a_graph() -> None:
     )
     assert loss.total.requires_grad
     assert not loss.kl_levels.requires_grad
+
+
+def test_the_loss_of_parts_is_their_mean_over_crops() -> None:
+    a = Loss(torch.tensor(4.0), torch.tensor(3.0), torch.tensor(1.0), torch.tensor([1.0, 2.0]))
+    b = Loss(*(value + 8 for value in a))
+    found = mean_loss([a, b], [6, 2])
+    for value, expected in zip(found, a, strict=True):
+        assert torch.equal(value, expected + 2)
+    assert mean_loss([a], [5]) is a
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -112,6 +112,14 @@ def test_the_steps_asked_for_are_made_and_never_passed(max_steps: int | None, cr
         assert plan.epochs == 30 or max_steps - plan.steps < plan.epochs
 
 
+def test_a_set_length_of_the_epochs_is_kept() -> None:
+    for crops in (1, 10_000):
+        plan = schedule(tiny(training={"max_steps": 12, "steps_per_epoch": 3}), crops)
+        assert (plan.epochs, plan.steps_per_epoch) == (4, 3)
+        plan = schedule(tiny(training={"max_steps": None, "steps_per_epoch": 5}), crops)
+        assert (plan.epochs, plan.steps_per_epoch) == (400, 5)
+
+
 def test_a_seed_is_one_training(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     first, _ = fitted(tmp_path / "a")
@@ -218,6 +226,32 @@ def test_beta_rises_over_the_first_steps(
     assert loss.total.item() == pytest.approx((loss.data + share * loss.kl).item())
     judged = loss_of(task, batch)
     assert judged.total.item() == pytest.approx((judged.data + judged.kl).item())
+
+
+def test_crops_of_different_virtual_batches_do_not_meet() -> None:
+    """What a crop adds to the loss is its own; in one pass BatchNorm joins it with the others."""
+    mixed = {}
+    for virtual in (None, 1):
+        task, (a, b) = task_of(training={"virtual_batch": virtual})
+        c, d = 4 * a, 4 * b
+
+        def loss(*crops: torch.Tensor, task: SplittingTask = task) -> float:
+            torch.manual_seed(3)
+            return float(task.loss(torch.stack(crops)).total.detach())
+
+        mixed[virtual] = abs((loss(a, b) - loss(a, d)) - (loss(c, b) - loss(c, d)))
+    assert mixed[1] < 1e-4 < 1e-3 < mixed[None]
+
+
+def test_without_a_clip_the_gradient_stays() -> None:
+    for clip, kept in ((0.5, False), (None, True)):
+        task, targets = task_of(training={"gradient_clip": clip})
+        task.loss(targets).total.mul(1e3).backward()
+        before = [p.grad.clone() for p in task.model.parameters() if p.grad is not None]
+        task.configure_gradient_clipping(task.optimiser)
+        after = [p.grad for p in task.model.parameters() if p.grad is not None]
+        assert all(map(torch.equal, before, after)) == kept
+        assert kept or sum(float(g.square().sum()) for g in after) < 0.26
 
 
 def test_the_two_forms_of_the_kl_weigh_the_levels_differently() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from denoisplit.network.blocks import Merge, ResBlock
+from denoisplit.network.blocks import Merge
 from denoisplit.network.decoder import Gaussian, Level, ToGaussian, TopLevel
-from denoisplit.network.encoder import Encoder
+from denoisplit.network.encoder import Encoder, first_block
 from denoisplit.network.vse import VSE
 
 MANY_LEVELS = 4  # from more on Deep-LC scales the features of its posteriors
@@ -45,18 +45,13 @@ class ContextEncoder(Encoder):
     """
 
     def __init__(
-        self, filters: int, levels: int, blocks_per_level: int, dropout: float, *,
-        planes: int, cropped: bool,
+        self, filters: int, levels: int, blocks_per_level: int, dropout: float,
+        first_kernel: int = 3, *, planes: int, cropped: bool,
     ) -> None:  # fmt: skip
-        super().__init__(filters, levels, blocks_per_level, dropout)
+        super().__init__(filters, levels, blocks_per_level, dropout, first_kernel)
         self.cropped = cropped
         self.context_first = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(1, filters, 5, padding=2),
-                nn.ELU(inplace=True),
-                ResBlock(filters, dropout, gated=False),
-            )
-            for _ in range(planes - 1)
+            first_block(filters, dropout, 5) for _ in range(planes - 1)
         )
         # the published network has one at every level, also where no plane arrives
         self.context_merge = nn.ModuleList(Merge(filters, dropout) for _ in range(levels))
@@ -143,7 +138,10 @@ class ContextVSE(VSE):
         lean = context == "lean"
         filters, dropout = self.output.in_channels, settings.get("dropout", 0.1)
         blocks = settings.get("blocks_per_level", 1)
-        self.encoder = ContextEncoder(filters, levels, blocks, dropout, planes=planes, cropped=lean)
+        kernel = settings.get("first_kernel", 3)
+        self.encoder = ContextEncoder(
+            filters, levels, blocks, dropout, kernel, planes=planes, cropped=lean
+        )
         if lean:
             return
         gauss: ToGaussian = self.decoder.top.gauss

@@ -7,19 +7,27 @@ from torch import Tensor, nn
 from denoisplit.network.blocks import Down, ResBlock
 
 
+def first_block(filters: int, dropout: float, kernel: int) -> nn.Sequential:
+    """(B, 1, Y, X) -> (B, F, Y, X): a convolution ``kernel`` px wide, then an ungated block."""
+    return nn.Sequential(
+        nn.Conv2d(1, filters, kernel, padding=kernel // 2),
+        nn.ELU(inplace=True),
+        ResBlock(filters, dropout, gated=False),
+    )
+
+
 class Encoder(nn.Module):
     """Bottom-up pass of the ladder.
 
     ``first`` works at full size; every level then halves the side. Level 0 is the finest.
     """
 
-    def __init__(self, filters: int, levels: int, blocks_per_level: int, dropout: float) -> None:
+    def __init__(
+        self, filters: int, levels: int, blocks_per_level: int, dropout: float,
+        first_kernel: int = 3,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.first = nn.Sequential(
-            nn.Conv2d(1, filters, 3, padding=1),
-            nn.ELU(inplace=True),
-            ResBlock(filters, dropout, gated=False),
-        )
+        self.first = first_block(filters, dropout, first_kernel)
         self.levels = nn.ModuleList(
             nn.Sequential(
                 Down(filters, dropout),

@@ -45,6 +45,8 @@ class VSE(nn.Module):
         size only; prediction works at every multiple of the total stride.
     variance, log_variance_max
         See `ToGaussian`.
+    first_kernel : int
+        Side of the first convolution, px; odd. The original HDN has 5.
     """
 
     # statistics of the training data, raw intensity units, stored with the weights
@@ -67,6 +69,7 @@ class VSE(nn.Module):
         patch: int = 128,
         variance: str = "soft_exp",
         log_variance_max: float | None = 20.0,
+        first_kernel: int = 3,
     ) -> None:
         super().__init__()
         self.structures = structures
@@ -79,7 +82,7 @@ class VSE(nn.Module):
             )
         planes = 2 * structures if log_variance else structures
         gauss = ToGaussian(variance, log_variance_max)
-        self.encoder = Encoder(filters, levels, blocks_per_level, dropout)
+        self.encoder = Encoder(filters, levels, blocks_per_level, dropout, first_kernel)
         self.decoder = Decoder(
             filters, latents, levels, blocks_per_level, dropout, gauss, patch >> levels
         )

@@ -172,6 +172,35 @@ def test_hdn_denoises_one_structure(works: Call, bench: Any, tmp_path: Path) -> 
     works("predict", run.path, bench.image("ER"), "-o", "out", "--samples", "2")
 
 
+def test_the_original_hdn_trains_and_comes_back(works: Call, bench: Any, tmp_path: Path) -> None:
+    small = {"filters": 8, "latents": 4, "levels": 3, "blocks_per_level": 2, "patch": 32}
+    config = bench.yaml(
+        tmp_path, network=small, data={"synthetic_gaussian": 1.0},
+        training={"batch": 4, "virtual_batch": 2, "max_steps": 4, "steps_per_epoch": 2},
+    )  # fmt: skip
+    given = ["train", "-q", "--config", config, "-o", "run", *bench.structures("ER")]
+    works(*given, "--system", "hdn", "--preset", "original")
+    run = load("run")
+    settings = run.config.settings
+    assert (settings.preset, settings.training.learning_rate) == ("original", 3e-4)
+    assert settings.training.gradient_clip is None
+    weights = load_file(run.path / "model.safetensors")["encoder.first.0.weight"]
+    assert weights.shape == (8, 1, 5, 5)
+    assert torch.equal(weights, run.model.state_dict()["encoder.first.0.weight"])
+    rows = (run.path / "history.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows] == ["step", "2", "4"]
+    assert "original preset" in (run.path / "report.html").read_text()
+    works("predict", run.path, bench.image("ER"), "-o", "out", "--samples", "2")
+    works(*given, "--system", "hdn", "--preset", "original", "--resume")  # the same settings
+
+
+def test_the_original_of_another_system_is_refused(refused: Call, bench: Any) -> None:
+    refused(
+        "train", "-o", "run", *bench.structures("ER", "MT"), "--preset", "original",
+        says=("preset original with system hdn, not denoisplit",),
+    )  # fmt: skip
+
+
 def test_sum_and_mean_show_the_network_the_same(
     works: Call, bench: Any, tmp_path: Path, trained: Run
 ) -> None:

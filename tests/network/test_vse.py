@@ -26,6 +26,9 @@ HDN = dict(
 )
 
 
+ORIGINAL = HDN | dict(filters=64, patch=64, first_kernel=5)
+
+
 def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
@@ -63,6 +66,8 @@ def noise(model: VSE, height: int, width: int, batch: int = 1, seed: int = 0) ->
         (dict(structures=2, patch=64, log_variance=True), 2_991_748),  # muSplit without context
         (HDN, 1_965_409),
         (HDN | dict(levels=3), 1_028_353),  # HDN for the Hagen data
+        # the original HDN: counted below, part by part
+        (ORIGINAL, 75_776 + 2_694_528 + 4_118_592 + 64 + 412_160 + 577),
     ],
 )
 def test_parameter_counts(settings: dict[str, Any], expected: int) -> None:
@@ -74,6 +79,19 @@ def test_parameter_counts(settings: dict[str, Any], expected: int) -> None:
 PARTS = {
     "denoisplit": ({}, (74_752, 477_440, 2_350_720, 16_384, 82_432, 1_154)),
     "hdn": (HDN, (18_944, 677_568, 1_164_672, 256, 103_680, 289)),
+    # of the blocks of F = 64 below, and latent convolutions of Z = 32:
+    "original hdn": (
+        ORIGINAL,
+        (
+            25 * 64 + 64 + 74_112,
+            6 * (119_360 + 4 * 82_432),
+            # up and plain blocks, posterior, latent-out; below the top also prior and two merges
+            6 * (119_360 + 4 * 82_432 + 36_928 + 18_496) + 5 * (36_928 + 2 * 90_688),
+            2 * 32,
+            5 * 82_432,
+            9 * 64 + 1,
+        ),
+    ),
 }
 
 

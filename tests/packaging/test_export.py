@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 import yaml
-from denoisplit_zoo import About, export
+from denoisplit_zoo import About, export, import_package
 from denoisplit_zoo.kinds import channel_names
 from denoisplit_zoo.package import tile_for
 
@@ -65,6 +66,32 @@ def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
         assert "split" not in text.partition("## Citation")[0].lower()
         assert "superpos" not in text
     assert "removes their noise" in readme and "2104.01374" in readme
+
+
+@pytest.mark.usefixtures("light")
+def test_the_original_hdn_has_its_first_convolution_in_the_package(tmp_path: Path) -> None:
+    """The architecture file builds, and the weights fit, what the run predicts with."""
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
+        preset="original", network=SIZES | {"levels": 3, "blocks_per_level": 2},
+    )  # fmt: skip
+    found = contents(export(run, tmp_path / "p.zip", **SMALL))
+    weights = yaml.safe_load(found["rdf.yaml"])["weights"]["pytorch_state_dict"]
+    scope: dict[str, Any] = {"__name__": "architecture"}
+    exec(compile(found["architecture.py"], "architecture.py", "exec"), scope)
+    graph = scope[weights["architecture"]["callable"]](**weights["architecture"]["kwargs"])
+    graph.load_state_dict(torch.load(io.BytesIO(found[weights["source"]]), weights_only=True))
+    assert graph.network.encoder.first[0].kernel_size == (5, 5)
+    image = torch.from_numpy(np.load(io.BytesIO(found["test_input.npy"])))
+    with torch.no_grad():
+        ours = graph.eval()(image).numpy()
+    expected = np.load(io.BytesIO(found["test_output.npy"]))
+    assert np.abs(ours - expected).max() < 1e-3 * np.ptp(expected)
+    back = import_package(tmp_path / "p.zip", tmp_path / "back")
+    assert back.config.settings.network.first_kernel == 5
+    assert torch.equal(
+        back.model.state_dict()["encoder.first.0.weight"], graph.network.encoder.first[0].weight
+    )
 
 
 @pytest.mark.usefixtures("light")
