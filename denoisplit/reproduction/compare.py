@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +13,13 @@ import numpy.typing as npt
 
 from denoisplit.atomic import write_json, write_text
 from denoisplit.commands.train_settings import settings_values
-from denoisplit.config import settings_from
+from denoisplit.config import (
+    DenoiserSettings,
+    NetworkSettings,
+    Settings,
+    TrainingSettings,
+    settings_from,
+)
 from denoisplit.data.prepare import prepare
 from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
@@ -26,7 +33,7 @@ from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
 from denoisplit.report.table import html_table, text_table
 from denoisplit.reproduction.trainings import Training, train_each
-from denoisplit.run import METRICS, Run, load, read_json
+from denoisplit.run import DENOISERS, HISTORY, METRICS, Run, load, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
 
 PathLike = str | Path
@@ -34,12 +41,24 @@ Array = npt.NDArray[np.float32]
 
 PAGE, NUMBERS = "compare.html", "compare.json"
 SHOWN_SAMPLES = 16
+EPOCH = 100  # steps, about, where no other length is given
+
+
+class Done(NamedTuple):
+    """What a network was trained with."""
+
+    steps: int
+    pixels: int  # of the crops of each step
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps of {self.pixels} pixels"
 
 
 class Comparison(NamedTuple):
-    """Metrics of each system: name to what metrics.json of its run holds."""
+    """Of each system what metrics.json of its run holds, and how its networks were trained."""
 
     metrics: dict[str, dict[str, Any]]
+    done: dict[str, list[Done]]
 
     @property
     def columns(self) -> dict[str, dict[str, Any]]:
@@ -49,27 +68,49 @@ class Comparison(NamedTuple):
     @property
     def text(self) -> str:
         """One row per metric, one column per system."""
-        note = f"{self.note}\n" if self.note else ""
-        return text_table(self.columns, "mean over structures") + note
+        return text_table(self.columns, "mean over structures") + f"{self.note}\n"
 
     @property
     def note(self) -> str:
-        """What equal effort does not mean."""
-        chains = [name for name in self.metrics if SYSTEMS[name].denoised]
-        if not chains:
-            return ""
-        networks = len(self.metrics[chains[0]]["structures"]) + 2
-        return (
-            f"{SYSTEMS[chains[0]].title} trains {networks} networks, each of them with as many "
-            "steps and pixels as another system has in all."
-        )
+        """What the networks were trained with, and how many there are."""
+        efforts = {name: sorted(set(done)) for name, done in self.done.items()}
+        kinds = {done for found in efforts.values() for done in found}
+        if len(kinds) == 1:
+            said = [f"Every network was trained {kinds.pop()}."]
+        else:
+            said = [
+                f"{SYSTEMS[name].title} was trained {' and '.join(map(str, found))}."
+                for name, found in efforts.items()
+            ]
+        several = [
+            f"{SYSTEMS[name].title} has {len(done)} networks."
+            for name, done in self.done.items() if len(done) > 1
+        ]  # fmt: skip
+        return " ".join(said + several)
 
 
-class Batches(NamedTuple):
-    """Patches per step of a system's network, and of its denoisers if it has some."""
+class Effort(NamedTuple):
+    """What the training of a network is set to, so that it ends after its steps and not before."""
 
-    network: int
-    denoiser: int | None = None
+    epochs: int
+    steps_per_epoch: int
+    batch: int
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """Of the group ``training``."""
+        return {
+            "batch": self.batch, "max_steps": self.epochs * self.steps_per_epoch,
+            "steps_per_epoch": self.steps_per_epoch,
+            "max_epochs": self.epochs, "early_stop_patience": self.epochs,
+        }  # fmt: skip
+
+
+class Efforts(NamedTuple):
+    """Of a system's network, and of its denoisers if it has some."""
+
+    network: Effort
+    denoiser: Effort | None = None
 
 
 def compare(
@@ -82,7 +123,9 @@ def compare(
 ) -> Comparison:
     """Train each system on the same images with equal steps, and equal pixels in each step.
 
-    Of HDN(+)muSplit this is said of each of its C + 2 networks, as it is in the paper.
+    Of HDN(+)muSplit this is said of each of its C + 2 networks, as it is in the paper. No training
+    ends early, and all epochs are of equally many steps, whatever the systems have otherwise:
+    ``max_steps`` is rounded down to whole epochs of about 100, the same for all.
 
     Each is a run of its own in ``output``; what is there already is kept, and an interrupted one
     goes on. A table and a page of pictures are written beside them.
@@ -96,7 +139,8 @@ def compare(
     jobs : int, optional
         Trainings at a time; by default as many as there are GPUs.
     **options
-        As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them.
+        As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them, and
+        nothing that ends a training otherwise.
 
     Raises
     ------
@@ -109,18 +153,21 @@ def compare(
     if len(set(systems)) < max(2, len(systems)):
         raise InputError("--systems", ", ".join(systems), "two or more different ones", "add one")
     output = Path(output)
-    batches = _batches(structures, systems, options)
+    efforts = _efforts(structures, systems, options)
     trainings = {
         name: Training(
             output / name, structures,
-            {"system": name, **_with_batches(options_of(name, options), batches[name])},
+            {"system": name, **_with_efforts(options_of(name, options), efforts[name])},
             SYSTEMS[name].title,
         )
         for name in systems
     }  # fmt: skip
     train_each(list(trainings.values()), jobs)
     runs = {name: load(training.run) for name, training in trainings.items()}
-    found = Comparison({name: read_json(run.path / METRICS) for name, run in runs.items()})
+    found = Comparison(
+        {name: read_json(run.path / METRICS) for name, run in runs.items()},
+        {name: _done(run) for name, run in runs.items()},
+    )
     write_json(output / NUMBERS, found.metrics)
     write_text(output / PAGE, _page(found, runs))
     return found
@@ -132,42 +179,83 @@ def options_of(system: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in left_out}
 
 
-def _with_batches(options: Mapping[str, Any], batches: Batches) -> dict[str, Any]:
-    over: dict[str, Any] = {"training": {"batch": batches.network}}
-    if batches.denoiser is not None:
-        over["denoiser"] = {"training": {"batch": batches.denoiser}}
-    return merged(dict(options), over)
+def _with_efforts(options: Mapping[str, Any], efforts: Efforts) -> dict[str, Any]:
+    over: dict[str, Any] = {"training": efforts.network.settings}
+    if efforts.denoiser is not None:
+        over["denoiser"] = {"training": efforts.denoiser.settings}
+    both = merged(dict(options), over)
+    both.pop("max_steps", None)  # it is in the group, rounded
+    return both
 
 
-def _batches(
+def _efforts(
     structures: Mapping[str, Files], systems: Sequence[str], options: Mapping[str, Any]
-) -> dict[str, Batches]:
-    """Patches per step that make as many pixels as those of the first system."""
+) -> dict[str, Efforts]:
+    """The steps of the first system for all, of patches that make as many pixels as its own."""
+    _refuse_other_ends(options)
+    first: TrainingSettings | None = None
     pixels = 0
     found = {}
     for name in systems:
         own = {**options_of(name, options), "system": name}
         settings = settings_from(settings_values(structures, None, None, None, own))
+        first = first or settings.training
+        pixels = pixels or first.batch * settings.network.patch**2
         chain = settings.denoiser
-        if settings.training.max_steps is None or (chain and chain.training.max_steps is None):
-            raise InputError(
-                "compare", "no number of steps", "the same number for all systems",
-                "give --max-steps, or --preset small",
-            )  # fmt: skip
-        patch = settings.network.patch**2
-        pixels = pixels or settings.training.batch * patch
-        found[name] = Batches(
-            max(1, round(pixels / patch)),
-            max(1, round(pixels / chain.network.patch**2)) if chain else None,
+        found[name] = Efforts(
+            _effort(first, pixels, settings.network),
+            _effort(first, pixels, chain.network) if chain else None,
         )
     return found
+
+
+def _effort(first: TrainingSettings, pixels: int, network: NetworkSettings) -> Effort:
+    steps = first.max_steps
+    if steps is None:
+        raise InputError(
+            "compare", "no number of steps", "the same number for all systems",
+            "give --max-steps, or --preset small",
+        )  # fmt: skip
+    length = first.steps_per_epoch or max(EPOCH, first.min_steps_per_epoch)
+    epochs = max(1, round(steps / length))
+    return Effort(epochs, steps // epochs, max(1, round(pixels / network.patch**2)))
+
+
+def _refuse_other_ends(options: Mapping[str, Any]) -> None:
+    """What would let a training end before the others."""
+    groups = {"training": options.get("training"),
+              "denoiser.training": (options.get("denoiser") or {}).get("training")}  # fmt: skip
+    for group, values in groups.items():
+        ends = {"max_epochs", "early_stop_patience"}
+        if group != "training":
+            ends |= {"max_steps", "steps_per_epoch"}
+        for key in sorted(ends & set(values or {})):
+            raise InputError(
+                "compare", f"{group}.{key}", "as many steps of every network",
+                "leave it out, and say --max-steps",
+            )  # fmt: skip
+
+
+def _done(run: Run) -> list[Done]:
+    """Of the network of a run, then of its denoisers."""
+    settings = run.config.settings
+    found = [_steps(run.path, settings)]
+    if settings.denoiser:
+        found += [
+            _steps(path, settings.denoiser) for path in sorted((run.path / DENOISERS).iterdir())
+        ]
+    return found
+
+
+def _steps(run: Path, settings: Settings | DenoiserSettings) -> Done:
+    with (run / HISTORY).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return Done(int(rows[-1]["step"]), settings.training.batch * settings.network.patch**2)
 
 
 def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
     first = next(iter(runs.values()))
     settings = first.config.settings
-    steps, batch = settings.training.max_steps, settings.training.batch
-    pixels = batch * settings.network.patch**2
     return document(
         "Systems compared",
         f"<h1>{escape(' and '.join(settings.names))}: systems compared</h1>",
@@ -176,8 +264,7 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
             html_table(found.columns)
             + small(
                 f"Means over structures, of {found.metrics[settings.system]['frames']} test "
-                f"frames; each system trained {steps} steps of {pixels} pixels on the same frames "
-                "with the same noise. " + escape(found.note)
+                "frames; the same frames with the same noise for all. " + escape(found.note)
             ),
         ),
         section("One test frame", figure(

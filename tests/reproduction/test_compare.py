@@ -7,12 +7,15 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import xarray as xr
 
 from denoisplit import cli
+from denoisplit.commands.train_settings import settings_values
+from denoisplit.config import settings_from
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
@@ -20,6 +23,8 @@ from denoisplit.reproduction import compare as module
 from denoisplit.reproduction import trainings
 from denoisplit.reproduction.compare import compare
 from denoisplit.run import load_config
+from denoisplit.schedule import schedule
+from denoisplit.systems import SPLITTING
 
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
@@ -65,9 +70,16 @@ def test_two_systems_one_table_one_page(
         assert stored[name] == metrics
         assert load_config(tmp_path / "out" / name).settings.system == name
     page = (tmp_path / "out" / "compare.html").read_text()
-    for words in ("ER and MT: systems compared", "Altered muSplit", "2 steps of 2048 pixels"):
+    for words in (
+        "ER and MT: systems compared",
+        "Altered muSplit",
+        "Every network was trained 2 steps of 2048 pixels.",
+    ):
         assert words in page
     assert page.count("data:image/png") == 1 and "http" not in page.replace("http://www.w3", "")
+
+    assert found.done == {name: [(2, 2048)] for name in systems}
+    assert lines[-1] == "Every network was trained 2 steps of 2048 pixels."
 
     drawn = []
     monkeypatch.setattr(
@@ -91,11 +103,63 @@ def test_two_systems_one_table_one_page(
 
 def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
     options = {"training": {"max_steps": 2, "batch": 8}}
-    found = module._batches(images, ("denoisplit", "musplit"), options)
-    assert found == {"denoisplit": (8, None), "musplit": (32, None)}  # 128 and 64 px
+    found = module._efforts(images, ("denoisplit", "musplit"), options)
+    assert found == {  # patches of 128 and 64 px
+        "denoisplit": ((1, 2, 8), None), "musplit": ((1, 2, 32), None),
+    }  # fmt: skip
     chain = {**options, "denoiser": {"network": {"patch": 64, "levels": 4}}}
-    found = module._batches(images, ("denoisplit", "hdn_musplit"), chain)
-    assert found == {"denoisplit": (8, None), "hdn_musplit": (32, 32)}
+    found = module._efforts(images, ("denoisplit", "hdn_musplit"), chain)
+    assert found["hdn_musplit"] == ((1, 2, 32), (1, 2, 32))
+
+
+@pytest.mark.parametrize("crops", [1, 2156, 9900])
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"preset": "small"}, 1600), ({"max_steps": 1600}, 1600), ({"max_steps": 1657}, 1649),
+        ({"max_steps": 50_000, "preset": "paper"}, 50_000), ({"max_steps": 7}, 7),
+        ({"max_steps": 1000, "training": {"min_steps_per_epoch": 300}}, 999),
+    ],
+)  # fmt: skip
+def test_every_network_makes_the_same_steps(
+    images: dict[str, list[Path]], options: dict[str, Any], steps: int, crops: int
+) -> None:
+    """Whatever the images give to an epoch, and however early a system would end otherwise."""
+    efforts = module._efforts(images, SPLITTING, options)
+    for name in SPLITTING:
+        given = module._with_efforts(module.options_of(name, options), efforts[name])
+        values = settings_values(images, None, None, None, {**given, "system": name})
+        settings = settings_from(values)
+        plan = schedule(settings, crops)
+        trainings = [settings.training]
+        if settings.denoiser:
+            trainings.append(settings.denoiser.training)
+            own = settings.model_copy(update={"training": settings.denoiser.training})
+            assert schedule(own, crops) == plan
+        assert plan.steps == steps
+        for training in trainings:
+            assert training.max_steps == steps and training.early_stop_patience >= plan.epochs
+    if options == {"preset": "small"}:
+        assert (plan.epochs, plan.steps_per_epoch) == (16, 100)
+
+
+def test_what_was_not_equal_is_told() -> None:
+    few, many = module.Done(90, 64), module.Done(100, 64)
+    note = module.Comparison({}, {"denoisplit": [many], "hdn_musplit": [few, many] * 2}).note
+    assert note == (
+        "denoiSplit was trained 100 steps of 64 pixels. HDN(+)muSplit was trained 90 steps of 64 "
+        "pixels and 100 steps of 64 pixels. HDN(+)muSplit has 4 networks."
+    )
+
+
+def test_done_is_what_the_histories_say(tmp_path: Path, images: dict[str, list[Path]]) -> None:
+    options = {"preset": "small", "system": "hdn_musplit"}
+    settings = settings_from(settings_values(images, None, None, None, options))
+    for folder, last in ((".", 30), ("denoisers/a", 20), ("denoisers/mixed", 10)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "history.csv").write_text(f"epoch,step\n1,5\n2,{last}\n")
+    run: Any = SimpleNamespace(path=tmp_path, config=SimpleNamespace(settings=settings))
+    assert module._done(run) == [(n, 8 * 64 * 64) for n in (30, 20, 10)]
 
 
 def test_a_chain_is_compared_by_each_of_its_networks(
@@ -119,12 +183,13 @@ def test_a_chain_is_compared_by_each_of_its_networks(
         )  # fmt: skip
     assert "denoiser" not in given["denoisplit"]
     chain = given["hdn_musplit"]
-    assert chain["training"] == {"max_steps": 2, "batch": 2}
-    assert chain["denoiser"] == {**denoiser, "training": {"batch": 8}}
-    metrics = {"structures": {"ER": {}, "MT": {}}, "mean": {}}
-    note = module.Comparison({"denoisplit": metrics, "hdn_musplit": metrics}).note
-    assert note.startswith("HDN(+)muSplit trains 4 networks, each of them with as many steps")
-    assert module.Comparison({"denoisplit": metrics}).note == ""
+    same = {"max_steps": 2, "steps_per_epoch": 2, "max_epochs": 1, "early_stop_patience": 1}
+    assert chain["training"] == given["denoisplit"]["training"] == {**same, "batch": 2}
+    assert chain["denoiser"] == {**denoiser, "training": {**same, "batch": 8}}
+    done = {"denoisplit": [module.Done(2, 64)], "hdn_musplit": [module.Done(2, 64)] * 4}
+    assert module.Comparison({}, done).note == (
+        "Every network was trained 2 steps of 64 pixels. HDN(+)muSplit has 4 networks."
+    )
 
 
 def test_refusals(images: dict[str, list[Path]], tmp_path: Path) -> None:
@@ -136,6 +201,13 @@ def test_refusals(images: dict[str, list[Path]], tmp_path: Path) -> None:
             compare(images, tmp_path / "out", systems=systems, **TINY)
     with pytest.raises(InputError, match="--max-steps"):
         compare(images, tmp_path / "out", synthetic_gaussian=1.0)
+    for options, says in (
+        ({"training": {"max_epochs": 3}}, r"training\.max_epochs"),
+        ({"training": {"early_stop_patience": 3}}, r"training\.early_stop_patience"),
+        ({"denoiser": {"training": {"max_steps": 3}}}, r"denoiser\.training\.max_steps"),
+    ):
+        with pytest.raises(InputError, match=says):
+            compare(images, tmp_path / "out", **{**TINY, "max_steps": 2, **options})
     assert not (tmp_path / "out").exists()
 
 
@@ -146,7 +218,7 @@ def test_the_command(
 
     def stand_in(structures: Any, output: str, **options: Any) -> module.Comparison:
         called.update(options, structures=list(structures), output=output)
-        return module.Comparison({})
+        return module.Comparison({}, {})
 
     monkeypatch.setattr(module, "compare", stand_in)
     flags = [word for n, f in images.items() for word in ("--structure", n, str(f[0]))]
