@@ -46,8 +46,9 @@ def halo_errors(
     -------
     dict
         Halo in px (multiples of the total stride, growing) to the largest difference, as a share
-        of the range of the images. Ends with the first halo that differs by less than `SAME`.
-        Empty for a network with context, whose tiles are its own patches.
+        of the range of the images; of the std of the training's inputs if each image has one value.
+        Ends with the first halo that differs by less than `SAME`. Empty for a network with context,
+        whose tiles are its own patches.
     """
     if isinstance(model, ContextVSE):
         return {}
@@ -58,7 +59,8 @@ def halo_errors(
         _square(images[i], side)
         for i in np.unique(np.linspace(0, len(images) - 1, IMAGES).round().astype(int))
     ]
-    span = max(float(np.ptp(image)) for image in chosen)
+    # images of one value have no range, but those to come will, and need a halo
+    span = max(float(np.ptp(image)) for image in chosen) or model.input_std.item()
     whole = [_samples(model, image, seed, at=0)[..., cut:, cut:] for image in chosen]
     found: dict[int, float] = {}
     for halo in range(LEAST * stride, EXACT * stride + 1, stride):

@@ -40,6 +40,20 @@ def test_tiles_with_the_measured_halo_equal_the_whole(factor: float) -> None:
     assert np.abs(tiled.samples - whole.samples).max() > 0
 
 
+def test_images_of_one_value_have_a_halo_too() -> None:
+    """They have no range: what tiles differ by is told as a share of the std of the inputs."""
+    model = far_sighted(1.5)
+    model.input_mean.zero_()
+    dark = [np.zeros((300, 260), np.float32), np.full((64, 64), 150, np.float32)]
+    found = {}
+    for unit in (1, 10):  # the network is shown the same
+        model.input_std.fill_(100 * unit)
+        found[unit] = halo_errors(model, [unit * image for image in dark], seed=1)
+        assert found[unit][enough(found[unit], SAME)] < SAME
+    for halo in set(found[1]) & set(found[10]):
+        assert found[10][halo] == pytest.approx(found[1][halo] / 10, rel=0.01, abs=SAME / 10)
+
+
 def test_a_network_that_sees_further_needs_a_larger_halo() -> None:
     near, far = (halo_errors(far_sighted(f), [frame_of(300, 300)], seed=1) for f in (1, 1.5))
     assert enough(far, SAME) > enough(near, SAME)

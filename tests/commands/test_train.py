@@ -201,6 +201,21 @@ def test_the_original_of_another_system_is_refused(refused: Call, bench: Any) ->
     )  # fmt: skip
 
 
+def test_a_validation_part_without_any_signal(works: Call, bench: Any, tmp_path: Path) -> None:
+    """One clean frame that is cut in three, of which the middle part is empty."""
+    flags: list[object] = []
+    for name in ("ER", "MT"):
+        frame = tifffile.imread(bench.image(name))[:2].reshape(-1, 64)
+        frame = np.tile(frame, (3, 1))[:320]
+        frame[200:260] = 0
+        tifffile.imwrite(tmp_path / f"{name}.tif", frame)
+        flags += ["--structure", name, tmp_path / f"{name}.tif"]
+    config = bench.yaml(tmp_path, synthetic_poisson=2.0)
+    works("train", "-q", "--config", config, "-o", "run", *flags)
+    halo = load("run").halo
+    assert halo >= 48 and halo % 16 == 0
+
+
 def test_sum_and_mean_show_the_network_the_same(
     works: Call, bench: Any, tmp_path: Path, trained: Run
 ) -> None:
