@@ -1,8 +1,9 @@
 """How far a trained network sees: the halo that a tile needs, measured and not guessed.
 
-The theoretical receptive radius is just under 15 total strides (239 px at four levels), but a
-network gives little weight to most of it. How little differs from one training to the next, so a
-part of a few images is split as in one pass and as a tile with a halo, for growing halos.
+The theoretical receptive radius is just under 15 total strides (239 px at four levels) with one
+block per level, 39 with the five of HDN's six levels, but a network gives little weight to most of
+it. How little differs from one training to the next, so a part of a few images is split as in one
+pass and as a tile with a halo, for growing halos.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from denoisplit.prediction import Sampling, sample_patch
 
 Array = npt.NDArray[np.float32]
 
-EXACT = 15  # total strides; beyond it nothing is seen
+EXACT = 15  # total strides, the most tried; with one block per level nothing beyond is seen
 LEAST = 3  # total strides; 48 px, the published margin
 CORE = 8  # total strides, side of what is compared
 IMAGES = 4

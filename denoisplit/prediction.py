@@ -113,9 +113,9 @@ def predict_frame(
     sampling : Sampling
     tile, halo : int
         Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
-        the total stride. A halo of 240 makes tiles exact. A network with context has but one way,
-        whatever is said here: patches of its own side, of which the middle half is kept. Behind a
-        denoiser it splits what `denoised` returns.
+        the total stride. With four levels of one block a halo of 240 makes tiles exact. A network
+        with context has but one way, whatever is said here: patches of its own side, of which the
+        middle half is kept. Behind a denoiser it splits what `denoised` returns.
     on_tile : callable, optional
         Called with (tiles done, tiles in all).
 

@@ -69,6 +69,33 @@ def test_the_exact_halo_is_the_last_that_is_tried() -> None:
     assert min(errors.values()) == errors[max(errors)] < SAME
 
 
+@pytest.mark.parametrize(
+    ("sizes", "exact"),
+    [
+        ({"levels": 4}, 240),
+        ({"levels": 3, "blocks_per_level": 5, "final_blocks": 5}, 288),
+        ({"levels": 6, "blocks_per_level": 5, "final_blocks": 5}, 2496),
+        ({"levels": 6, "blocks_per_level": 5, "final_blocks": 5, "first_kernel": 5}, 2496),
+    ],
+)
+def test_the_halo_that_the_guide_calls_exact(sizes: dict[str, int], exact: int) -> None:
+    """What a core depends on at all: NaN in the last column of its halo is seen, or one further."""
+    stride = 2 ** sizes["levels"]
+    model = VSE(1, filters=1, latents=1, patch=stride, **sizes).eval()
+    image = torch.zeros(1, 1, stride, 2 * exact + stride)
+    eps = [torch.zeros(1, *shape) for shape in model.latent_shapes(*image.shape[-2:])]
+    seen = []
+    # the nearest pixel that is never seen, and the nearest ones beyond the next smaller halo
+    for distance in (exact + 1, *range(exact - stride + 1, exact + 1, max(1, stride // 8))):
+        probe = image.clone()
+        start = exact + stride  # of the core, which all to the right belongs to
+        probe[..., start - distance] = float("nan")
+        with torch.no_grad():
+            out = model.decode(model.encode(probe), eps)
+        seen.append(bool(torch.isnan(out[..., start:]).any()))
+    assert not seen[0] and any(seen[1:])
+
+
 def test_the_smallest_halo_that_is_good_enough() -> None:
     errors = {48: 1e-2, 64: 1e-3, 80: 1e-5}
     assert enough(errors, CLOSE) == 64
