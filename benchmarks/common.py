@@ -73,11 +73,22 @@ def operations(work: Callable[[], Any]) -> float:
     return float(counter.get_total_flops())
 
 
-def matrix_rate(dtype: torch.dtype, device: str = "cpu", rounds: int = 3) -> float:
-    """Floating-point operations a second in the product of two large matrices: the limit here."""
-    side = 8192 if torch.device(device).type == "cuda" else 2048
+def best_rate(dtype: torch.dtype, device: str = "cpu", rounds: int = 3) -> float:
+    """Floating-point operations a second where nothing but arithmetic counts: the limit here.
+
+    The better of a product of large matrices and a convolution of many channels.
+    """
+    gpu = torch.device(device).type == "cuda"
+    side, channels, pixels = (8192, 512, 256) if gpu else (2048, 256, 128)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2.0 * side**3 / side_by_side({f"{dtype}": lambda: a @ b}, rounds, device)[f"{dtype}"]
+    x = torch.randn(1, channels, pixels, pixels, device=device)
+    x = x.to(dtype, memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, device=device)
+    conv = conv.to(dtype, memory_format=torch.channels_last)
+    works = {f"matrices, {dtype}": lambda: a @ b, f"convolution, {dtype}": lambda: conv(x)}
+    count = [2.0 * side**3, 2.0 * channels**2 * 9 * pixels**2]
+    seconds = side_by_side(works, rounds, device).values()
+    return max(n / s for n, s in zip(count, seconds, strict=True))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -8,7 +8,8 @@ which 32 px are kept, the whole network for every sample) is measured on a batch
 scaled to the frame; CAREamics' forward on one patch of 256 px and scaled by pixels and samples;
 ours, the whole frame, on a few samples, of which all but the encoder is scaled.
 With ``--threads 1`` times are those of the processor. The limit is the arithmetic of the job done
-once, an encoder and a decoder per sample on the frame alone, at the rate of a product of matrices.
+once, an encoder and a decoder per sample on the frame alone, at the rate of a large product of
+matrices or a convolution of many channels, whichever is faster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from common import machine, matrix_rate, operations, peer, side_by_side, table
+from common import best_rate, machine, operations, peer, side_by_side, table
 
 from denoisplit.engine import inference_form
 from denoisplit.memory import keep_freed_memory
@@ -149,7 +150,7 @@ def main() -> None:
     published, theirs_s = seconds["published protocol"], seconds["CAREamics, forward"]
     work = arithmetic(model, side, samples)
     rates = {
-        precision: matrix_rate(getattr(torch, precision), device, given.rounds)
+        precision: best_rate(getattr(torch, precision), device, given.rounds)
         for precision in ("float32", "bfloat16")
     }
     print(f"{machine()}\n\n{side} x {side} px, {samples} samples, network of `{given.preset}`\n")
@@ -166,7 +167,7 @@ def main() -> None:
     for name, value in few.items():
         print(f"{name}, {FEW} samples: {value:.2f} s (encoder {encoders[name]:.2f} s), "
               f"{published / value:.0f} times")  # fmt: skip
-    print(f"{work / 2e12:.2f} T multiply-adds; a product of matrices does " + ", ".join(
+    print(f"{work / 2e12:.2f} T multiply-adds; the machine does " + ", ".join(
         f"{rate / 2e9:.0f} G a second in {precision}" for precision, rate in rates.items()
     ))  # fmt: skip
     print(f"published protocol once more, memory kept: {again * job / (BATCH * KEPT**2):.1f} s")

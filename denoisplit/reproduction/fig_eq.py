@@ -199,6 +199,9 @@ def figure(found: Sequence[Left]) -> Figure:
                     yerr=[factor * (getattr(r, sem) or 0.0) for r in line], color=INKS[k],
                     marker=MARKERS[k], markersize=4, linewidth=1.6, capsize=2, label=title,
                 )  # fmt: skip
+            levels = sorted({row.level for row in found})
+            axes.set_xticks(levels, [f"{level:g}" for level in levels])
+            axes.margins(x=0.15)
             if not below:
                 axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
                 if place == 1:

@@ -69,6 +69,7 @@ def test_the_figure_has_a_column_per_structure_and_a_line_per_form() -> None:
     assert [axes.get_title("left") for axes in panels] == ["ER", "", "MT", ""]
     assert [axes.get_ylabel() for axes in panels] == ["noise left (%)", "PSNR (dB)", "", ""]
     assert panels[0].get_xlabel() == "" and "Gaussian" in panels[1].get_xlabel()
+    assert [text.get_text() for text in panels[3].get_xticklabels()] == ["1", "2"]
     lines = [bars.lines[0].get_xydata().tolist() for bars in panels[0].containers]
     assert lines == [[[1, pytest.approx(110)], [2, pytest.approx(120)]],
                      [[1, pytest.approx(10)], [2, pytest.approx(20)]]]  # fmt: skip
