@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 import xarray as xr
 
@@ -103,9 +104,22 @@ def open_tiff(path: Path) -> LazyImage | None:
 def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
     """The pixels where they lie in the file, if they lie there one after another as they are."""
     try:
-        return tifffile.memmap(path, mode="r").reshape(shape)
+        whole = tifffile.memmap(path, mode="r")
     except ValueError:
         return None
+    return _Mapped(path, shape, whole.dtype, whole.offset)
+
+
+class _Mapped:
+    """Pixels in a file, mapped for each look: a map that stays keeps all that was looked at."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any, offset: int) -> None:
+        self.path, self.shape, self.dtype, self.offset = path, shape, dtype, offset
+
+    def __getitem__(self, key: Any) -> Any:
+        """A copy of a part."""
+        whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return np.array(whole[key])
 
 
 class _Pages:

@@ -11,7 +11,7 @@ import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image, read_image, write_ome_tiff
-from denoisplit.images.tiff import _Pages, description_of
+from denoisplit.images.tiff import _Mapped, _Pages, description_of
 
 STACK = np.random.default_rng(0).integers(0, 999, (3, 2, 20, 30)).astype(np.uint16)
 GREY = {"photometric": "minisblack"}
@@ -48,7 +48,7 @@ def test_planes_are_those_of_the_image(kind: str, tmp_path: Path) -> None:
     write, way = FILES[kind]
     write(tmp_path / "a.tif")
     lazy, whole = open_image(tmp_path / "a.tif"), read_image(tmp_path / "a.tif")
-    kinds = {np.memmap: "M", _Pages: "P", np.ndarray: "W"}
+    kinds = {_Mapped: "M", _Pages: "P", np.ndarray: "W"}
     assert kinds[type(lazy.array)] == way
     assert lazy.dims == whole.dims and lazy.sizes == dict(whole.sizes)
     found = np.stack([plane[:, :] for plane in lazy.planes()]).reshape(whole.shape)
