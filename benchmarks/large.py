@@ -1,6 +1,7 @@
-"""Images that do not fit: Zarr to OME-Zarr, peak memory and time.
+"""Images that do not fit: Zarr to OME-Zarr, or TIFF stacks; peak memory and time.
 
     python benchmarks/large.py RUN [--sides 8192x8192 8192x16384] [--samples 2] [--precision 32]
+    python benchmarks/large.py RUN --sides 4x1024x1024 24x1024x1024 --samples 0
 
 The image is noise about the mean of the run's training frames. `denoisplit predict` splits each in
 a process of its own, whose peak resident memory is counted.
@@ -16,9 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tifffile
 import zarr
 from common import machine, table
 
+from denoisplit.images import open_image
 from denoisplit.run import load_config
 
 # prints the peak of the process on the last line
@@ -45,6 +48,16 @@ def image(path: Path, height: int, width: int, mean: float, std: float) -> None:
             array[y : y + CHUNK, x : x + CHUNK] = block.clip(0, 65535).astype(np.uint16)
 
 
+def stack(path: Path, planes: int, height: int, width: int, mean: float, std: float) -> None:
+    """A TIFF stack of noise, written plane by plane."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.normal(mean, std, (height, width)) for _ in range(planes))
+    tifffile.imwrite(
+        path, (plane.clip(0, 65535).astype(np.uint16) for plane in drawn), dtype="uint16",
+        shape=(planes, height, width), photometric="minisblack", metadata={"axes": "TYX"},
+    )  # fmt: skip
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,10 +70,11 @@ def main() -> None:
     facts = load_config(given.run).facts
     rows = []
     for side in given.sides:
-        height, width = map(int, side.split("x"))
+        *planes, height, width = map(int, side.split("x"))
         with tempfile.TemporaryDirectory() as name:
-            source = Path(name) / "image.zarr"
-            image(source, height, width, *facts.input_frame_mean)
+            source = Path(name) / ("image.tif" if planes else "image.zarr")
+            make = stack if planes else image
+            make(source, *planes, height, width, *facts.input_frame_mean)
             start = time.perf_counter()
             said = subprocess.run(
                 [sys.executable, "-c", PROGRAM, "predict", str(given.run), str(source),
@@ -69,9 +83,10 @@ def main() -> None:
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             seconds = time.perf_counter() - start
-            written = zarr.open_array(f"{name}/out/image_split.ome.zarr/0", mode="r")
-            assert written.shape[-2:] == (height, width)
-            assert np.isfinite(written[..., -64:, -64:]).all()
+            ending = "tif" if planes else "zarr"
+            written = list(open_image(f"{name}/out/image_split.ome.{ending}").planes())[-1]
+            assert written.shape == (height, width)
+            assert np.isfinite(written[height - 64 :, width - 64 :]).all()
         peak = int(said.stdout.split()[-1]) * 1024 / 1e9
         form = next(
             line for line in [*said.stderr.splitlines(), ""] if "network in" in line or not line
