@@ -222,7 +222,8 @@ def _name(made: Path, result: Path) -> None:
         return
     about = json.dumps(about_zarr(made))
     write_ome_tiff(result, open_zarr(made), overwrite=True, about=about)
-    shutil.rmtree(made)
+    # set aside in one step: one that is removed by half could not be read again
+    shutil.rmtree(made.rename(made.with_suffix(UNFINISHED)))
 
 
 def discard(begun: Begun) -> None:

@@ -196,6 +196,33 @@ def test_a_call_that_was_interrupted_between_its_last_steps_ends(
     assert sorted(os.listdir("out")) == named(image, *KINDS)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiff_that_was_just_put_together_is_kept(
+    kind: str, works: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted before and after what it was made of is set aside."""
+    image, rename = made(tmp_path / "mixed.ome.tif"), Path.rename
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    for after in (False, True):
+
+        def halted(path: Path, target: Path, after: bool = after) -> Path:
+            if path.name == f"{kind}.ome.zarr":
+                if after:
+                    rename(path, target)
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        out = f"after {after}"
+        with monkeypatch.context() as patch, suppress(AssertionError):
+            patch.setattr(Path, "rename", halted)
+            works("predict", run_folder, image, "-o", out, *OPTIONS)
+        assert f"mixed_{kind}.ome.tif" in os.listdir(out)
+        assert "mixed_split.unfinished" in os.listdir(out)
+        works("predict", run_folder, image, "-o", out, *OPTIONS, "--resume")
+        same(results(out), results("whole"))
+        assert sorted(os.listdir(out)) == named(image, *KINDS)
+
+
 def test_a_killed_process_goes_on(works: Call, run_folder: Path, tmp_path: Path) -> None:
     """``kill -9`` in the middle; the undisturbed result, and nothing else is left."""
     image = made(tmp_path / "mixed.ome.zarr")
