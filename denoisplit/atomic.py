@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from typing import IO, Any
 
 from denoisplit.errors import InputError
 
+UNIQUE = "[0-9a-f]" * 32  # pattern of the part of a draft's name that no other has
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
@@ -25,7 +28,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         If the disk or the file system does not take it; the old file, if any, stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = draft_of(path)
     try:
         with temporary.open("xb") as stream:
             yield stream
@@ -37,6 +40,21 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def draft_of(path: Path) -> Path:
+    """A new file beside ``path``, to be written and moved to its place."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def drop_drafts(place: Path) -> None:
+    """Remove what killed processes have left of a file, or of all files in a folder."""
+    if place.is_dir():
+        drafts = place.rglob(f".*.{UNIQUE}.tmp")
+    else:
+        drafts = place.parent.glob(f".{glob.escape(place.name)}.{UNIQUE}.tmp")
+    for draft in drafts:
+        draft.unlink(missing_ok=True)
 
 
 def not_written(path: str | Path, error: OSError) -> InputError:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from denoisplit.atomic import write_json
+from denoisplit.atomic import drop_drafts, write_json
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image, write_ome_tiff
 from denoisplit.images.tiff import description_of
@@ -220,6 +220,7 @@ def _name(made: Path, result: Path) -> None:
         show_all(made)
         made.rename(result)
         return
+    drop_drafts(result)
     about = json.dumps(about_zarr(made))
     write_ome_tiff(result, open_zarr(made), overwrite=True, about=about)
     # set aside in one step: one that is removed by half could not be read again

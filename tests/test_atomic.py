@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from denoisplit.atomic import replacing, write_bytes, write_json, write_new, write_text
+from denoisplit.atomic import (
+    draft_of,
+    drop_drafts,
+    replacing,
+    write_bytes,
+    write_json,
+    write_new,
+    write_text,
+)
 from denoisplit.errors import InputError
 
 
@@ -58,6 +66,32 @@ def test_a_failure_leaves_the_old_state_and_no_litter(
     assert [p.name for p in tmp_path.iterdir()] == ([] if old is None else ["file"])
     if old is not None:
         assert path.read_bytes() == old
+
+
+def test_what_killed_processes_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    """And of that file alone, whatever signs its name has."""
+    path, other = tmp_path / "of [two].tif", tmp_path / "other.tif"
+    for name in (path, path, other):
+        draft_of(name).write_bytes(b"half")
+    path.write_bytes(b"whole")
+    kept = [".of [two].tif.tmp", ".of [two].tif.notes.tmp", "of [two].tif.tmp"]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"somebody's")
+    drop_drafts(path)
+    left = {p.name for p in tmp_path.iterdir()}
+    assert len(left) == 5 and {path.name, *kept} < left
+    (draft,) = left - {path.name, *kept}
+    assert draft.startswith(".other.tif.")
+
+
+def test_what_killed_processes_left_in_a_folder_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("a.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        draft_of(tmp_path / name).write_bytes(b"half")
+        (tmp_path / name).write_bytes(b"whole")
+    drop_drafts(tmp_path)
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"a.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import denoisplit
-from denoisplit.atomic import not_written
+from denoisplit.atomic import drop_drafts, not_written
 from denoisplit.commands.train_chain import (
     check_is_whole,
     follow_chain,
@@ -128,6 +128,7 @@ def train(
     if config is not None:
         check_same_images(config.facts, prints, run)
         check_is_whole(run)
+        drop_drafts(run)
         if is_finished(run):
             logger.info("%s: this training is finished already", run)
             return load(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import tifffile
 import xarray as xr
 
+from denoisplit.atomic import draft_of
 from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lazy import LazyImage
@@ -66,7 +66,7 @@ def write_ome_tiff(
         )
     if isinstance(image, xr.DataArray):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = draft_of(path)
     try:
         with temporary.open("xb") as stream:
             _write(stream, image, about)

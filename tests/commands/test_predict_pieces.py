@@ -21,6 +21,7 @@ import zarr
 from distributed import LocalCluster
 
 from denoisplit import cluster, job, large, tuning
+from denoisplit.atomic import draft_of
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, read_image, write_ome_tiff
 from denoisplit.images.zarr import about_zarr, create_ome_zarr, to_fill
@@ -200,24 +201,26 @@ def test_a_call_that_was_interrupted_between_its_last_steps_ends(
 def test_a_tiff_that_was_just_put_together_is_kept(
     kind: str, works: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted before and after what it was made of is set aside."""
+    """Interrupted before it has its name, and before and after its pieces are set aside."""
     image, rename = made(tmp_path / "mixed.ome.tif"), Path.rename
     works("predict", run_folder, image, "-o", "whole", *OPTIONS)
-    for after in (False, True):
+    for out in ("unnamed", "named", "set aside"):
 
-        def halted(path: Path, target: Path, after: bool = after) -> Path:
+        def halted(path: Path, target: Path, out: str = out) -> Path:
             if path.name == f"{kind}.ome.zarr":
-                if after:
+                if out == "set aside":
                     rename(path, target)
                 raise KeyboardInterrupt
             return rename(path, target)
 
-        out = f"after {after}"
         with monkeypatch.context() as patch, suppress(AssertionError):
             patch.setattr(Path, "rename", halted)
             works("predict", run_folder, image, "-o", out, *OPTIONS)
         assert f"mixed_{kind}.ome.tif" in os.listdir(out)
         assert "mixed_split.unfinished" in os.listdir(out)
+        if out == "unnamed":  # as a kill a step earlier leaves it
+            result = Path(out, f"mixed_{kind}.ome.tif")
+            result.rename(draft_of(result))
         works("predict", run_folder, image, "-o", out, *OPTIONS, "--resume")
         same(results(out), results("whole"))
         assert sorted(os.listdir(out)) == named(image, *KINDS)
