@@ -82,12 +82,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Begun:
-    """A job whose results are being made, and its pieces."""
+    """A job whose results are being made, and its pieces; ``new`` if nothing was there before."""
 
     run: Run
     job: Job
     results: dict[str, Path]
     pieces: list[Piece]
+    new: bool
 
 
 def weights_of(run: Run) -> str:
@@ -97,7 +98,7 @@ def weights_of(run: Run) -> str:
 
 def begin(
     run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int | None,
-    halo: int, resume: bool, form: Form = Form(), processes: int = 1,  # noqa: B008  # frozen
+    halo: int, resume: bool, form: Form, processes: int = 1,
 ) -> Begun | None:  # fmt: skip
     """Make the empty results of an image, or find those of the same job, interrupted or done.
 
@@ -170,7 +171,7 @@ def begin(
             raise
     for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
         part.unlink()
-    return Begun(run, job, results, pieces)
+    return Begun(run, job, results, pieces, new=stored is None)
 
 
 def stored_precision(results: dict[str, Path]) -> Precision | None:
@@ -285,13 +286,7 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, A
 
 def _mark(image: LazyImage) -> str:
     """What tells one image from another without reading all of it: its middle, and its type."""
-    sizes = image.sizes
-    height, width = sizes["y"], sizes["x"]
-    plane = image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
-    part = plane[
-        max(0, height // 2 - MARK) : height // 2 + MARK,
-        max(0, width // 2 - MARK) : width // 2 + MARK,
-    ]
+    part = image.middle(2 * MARK)
     return hashlib.sha256(
         str(part.dtype).encode() + np.ascontiguousarray(part).tobytes()
     ).hexdigest()

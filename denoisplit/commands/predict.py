@@ -163,16 +163,13 @@ def _begin_all(
 ) -> list[Begun | None]:
     """The job of each image, or none of those that were not there before."""
     begun: list[Begun | None] = []
-    new: list[Begun] = []
     try:
         for path, group in zip(paths, results, strict=True):
-            was_there = stored_precision(group) is not None
             begun.append(begin(source=path, results=group, resume=resume, **options))
-            if begun[-1] is not None and not was_there:
-                new.append(begun[-1])
     except BaseException:
-        for job in new:
-            discard(job)
+        for job in begun:
+            if job is not None and job.new:
+                discard(job)
         raise
     return begun
 
@@ -183,9 +180,8 @@ def _form(
 ) -> Form:  # fmt: skip
     """The fastest, of the precision that an interrupted call has chosen if it was free to."""
     chosen = {stored_precision(group) for group in results} - {None}
-    if precision == "bf16" and len(chosen) == 1:
-        return fastest(run.model, precision, compile, work, only=chosen.pop())
-    return fastest(run.model, precision, compile, work)
+    only = chosen.pop() if precision == "bf16" and len(chosen) == 1 else None
+    return fastest(run.model, precision, compile, work, only=only)
 
 
 def _results(output: Path, path: Path, stem: str, sampling: Sampling) -> dict[str, Path]:

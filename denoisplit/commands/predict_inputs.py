@@ -10,7 +10,6 @@ import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage
-from denoisplit.images.lazy import Plane
 from denoisplit.images.zarr import is_zarr
 from denoisplit.progress import logger
 from denoisplit.run import Run
@@ -76,8 +75,8 @@ def check_image(run: Run, image: LazyImage, path: Path) -> None:
     _check_channels(image.sizes.get("c", 1), path)
     whole = not is_zarr(path)
     low, high, total, count = math.inf, -math.inf, 0.0, 0
-    for plane in image.planes() if whole else [_middle(image)]:
-        part = plane[_span(plane.shape[0], whole), _span(plane.shape[1], whole)]
+    every = (plane[:, :] for plane in image.planes())
+    for part in every if whole else [image.middle(LOOKED_AT)]:
         low, high = min(low, float(part.min())), max(high, float(part.max()))
         total, count = total + float(part.sum(dtype=np.float64)), count + part.size
     if low == high:
@@ -96,17 +95,6 @@ def check_image(run: Run, image: LazyImage, path: Path) -> None:
             "structures, recorded with the same exposure and offset?",
             path, mean, usual, kind, len(run.names),
         )  # fmt: skip
-
-
-def _middle(image: LazyImage) -> Plane:
-    sizes = image.sizes
-    return image.plane({dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes})
-
-
-def _span(side: int, whole: bool) -> slice:
-    if whole:
-        return slice(0, side)
-    return slice(max(0, (side - LOOKED_AT) // 2), (side + LOOKED_AT) // 2)
 
 
 def _check_channels(channels: int, path: Path) -> None:

@@ -58,6 +58,14 @@ class LazyImage:
         for places in product(*map(range, outer.values())):
             yield self.plane(dict(zip(outer, places, strict=True)))
 
+    def middle(self, side: int, channel: int = 0) -> npt.NDArray[Any]:
+        """At most ``side`` x ``side`` px (Y, X) of the middle of the middle plane."""
+        index = {dim: size // 2 for dim, size in self.sizes.items() if dim in ("t", "z")}
+        plane = self.plane(index | {"c": channel})
+        y, x = (slice(max(0, (n - side) // 2), (n + side) // 2) for n in plane.shape)
+        part: npt.NDArray[Any] = plane[y, x]
+        return part
+
     def pixels(self, key: Any) -> npt.NDArray[Any]:
         """A part of the image, native byte order.
 

@@ -178,16 +178,10 @@ def show_all(path: Path) -> None:
     import zarr
 
     image, group = open_zarr(path), zarr.open_group(str(path), mode="r+")
-    sizes = image.sizes
-    middle: dict[str, Any] = {dim: sizes[dim] // 2 for dim in ("t", "z") if dim in sizes}
-    for dim in "yx":
-        first = max(0, (sizes[dim] - LOOKED_AT) // 2)
-        middle[dim] = slice(first, first + LOOKED_AT)
-    part = image.pixels(tuple(middle.get(dim, slice(None)) for dim in image.dims))
-    values = part.reshape(sizes["c"], -1)  # c is the first of those that are left
     omero: Any = group.attrs["omero"]
-    for channel, own in zip(omero["channels"], values, strict=True):
-        low, high = float(own.min()), float(own.max())
+    for number, channel in enumerate(omero["channels"]):
+        part = image.middle(LOOKED_AT, number)
+        low, high = float(part.min()), float(part.max())
         channel["window"] = _window(low, high if high > low else low + 1)
     group.attrs["omero"] = omero
 

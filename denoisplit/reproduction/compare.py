@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -31,6 +30,7 @@ from denoisplit.presets import merged
 from denoisplit.report.comparison import Row, comparison_figure
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
+from denoisplit.report.plots import read_history
 from denoisplit.report.table import html_table, text_table
 from denoisplit.reproduction.trainings import Training, train_each
 from denoisplit.run import DENOISERS, HISTORY, METRICS, Run, load, read_json
@@ -248,9 +248,8 @@ def _done(run: Run) -> list[Done]:
 
 
 def _steps(run: Path, settings: Settings | DenoiserSettings) -> Done:
-    with (run / HISTORY).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    return Done(int(rows[-1]["step"]), settings.training.batch * settings.network.patch**2)
+    steps = int(read_history(run / HISTORY)["step"][-1])
+    return Done(steps, settings.training.batch * settings.network.patch**2)
 
 
 def _page(found: Comparison, runs: Mapping[str, Run]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.presets import SHORT, merged
+from denoisplit.report.plots import read_history
 from denoisplit.reproduction.compare import options_of
 from denoisplit.reproduction.scores import METRIC_NAMES, Job, Score, as_csv, as_markdown, published
 from denoisplit.reproduction.tasks import TASKS, Task, frames_to_test, images_of, sigma_of
@@ -145,11 +147,10 @@ def hours_of(run: Path) -> float | None:
     found = []
     for path in (run / HISTORY, *run.glob(f"{DENOISERS}/*/{HISTORY}")):
         try:
-            with path.open(newline="", encoding="utf-8") as stream:
-                found.append(float([row["seconds"] for row in csv.DictReader(stream)][-1]) / 3600)
+            found.append(float(read_history(path)["seconds"][-1]) / 3600)
         except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
             return None
-    return sum(found)
+    return sum(found) if all(map(math.isfinite, found)) else None
 
 
 def _against(
