@@ -205,6 +205,8 @@ class PredictionSettings(_Frozen):
     calibration_form: CalibrationForm = "auto"  # see `denoisplit.calibration.calibrate`
     tile: Positive | None = None  # side of a tile's core, px; None: as memory allows
     halo: Annotated[int, Field(ge=0)] | None = None  # px; None: measured on the trained network
+    # px; metrics leave out rows and columns after its last multiple, as those of the paper do (64)
+    judged_cell: Positive = 1
 
 
 class Settings(_Frozen):

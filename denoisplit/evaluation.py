@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -92,6 +93,13 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def whole_cells(self, side: int) -> Scenes:
+        """Without the rows and columns after the last multiple of ``side``; see `_whole_cells`."""
+        cut = copy.copy(self)
+        for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
+            setattr(cut, name, [_whole_cells(frame, side) for frame in getattr(self, name)])
+        return cut
+
 
 def predict_scenes(
     model: VSE,
@@ -176,6 +184,8 @@ def judge(
     names: Sequence[str],
     scalars: Mapping[str, float],
     sampling: Sampling,
+    *,
+    cell: int = 1,
 ) -> dict[str, Any]:
     """Metrics per structure and their mean over structures, ready for metrics.json.
 
@@ -184,8 +194,17 @@ def judge(
     input at the best of four blurs, ``psnr_clean_mixture`` of the noise-free input, ``ms_ssim``,
     ``ms_ssim_aligned``, ``noise_correlation`` of the error of the posterior mean with the noise of
     the input, ``calibration_error`` and ``calibration_error_unscaled``.
-    ``predictions`` hold their first sample.
+    ``predictions`` hold their first sample. Rows and columns after the last multiple of ``cell`` px
+    do not count.
     """
+    scenes = scenes.whole_cells(cell)
+    predictions = [
+        Prediction(
+            _whole_cells(p.mean, cell), None if p.std is None else _whole_cells(p.std, cell),
+            _whole_cells(p.samples, cell),
+        )
+        for p in predictions
+    ]  # fmt: skip
     table = {
         name: _judge_structure(scenes, predictions, k, scalars[name])
         for k, name in enumerate(names)
@@ -214,6 +233,12 @@ def judge(
         "structures": {name: _summary(table[name], pooled[name]) for name in names},
         "mean": _summary(averaged, average_pooled),
     }
+
+
+def _whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """(..., Y, X) without what is after the last multiple of ``side``; all of a smaller axis."""
+    height, width = (n - n % side or n for n in image.shape[-2:])
+    return image[..., :height, :width]
 
 
 def _summary(

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from denoisplit.atomic import drop_drafts, write_json
+from denoisplit.config import MIXED
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image, write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, chunk_file, create_ome_zarr, open_zarr, show_all
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import Sampling, sample_names
-from denoisplit.run import WEIGHTS, Run, read_json
+from denoisplit.run import DENOISERS, WEIGHTS, Run, read_json
 from denoisplit.tiles import Tile, Tiling, tile_side
 from denoisplit.tuning import Form, Precision
 
@@ -92,8 +93,9 @@ class Begun:
 
 
 def weights_of(run: Run) -> str:
-    """SHA-256 of the stored weights."""
-    return hashlib.sha256((run.path / WEIGHTS).read_bytes()).hexdigest()
+    """SHA-256 of the stored weights, and of the denoiser's that is before a splitter."""
+    files = [run.path / WEIGHTS, run.path / DENOISERS / MIXED / WEIGHTS]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()
 
 
 def begin(

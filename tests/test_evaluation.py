@@ -103,6 +103,25 @@ def test_the_best_blur_is_that_of_all_frames() -> None:
         assert blurred[1]["structures"][name]["psnr_blur"]["mean"] == pytest.approx(best, abs=1e-4)
 
 
+def test_what_is_after_the_last_cell_does_not_count() -> None:
+    """Of 88 x 88 px the first 64 x 64 with cells of 32 px, however wrong the others are."""
+    made = scenes(size=88, noise=SyntheticNoise())
+    rng = np.random.default_rng(0)
+    near = [np.float32(t + rng.normal(0, 1, t.shape)) for t in made.truth]
+    wrong = [image.copy() for image in near]
+    for image in wrong:
+        image[:, 64:] = image[:, :, 64:] = 1e4
+    names, sampling = NAMES[:2], Sampling(4, keep=1)
+    scalars = dict.fromkeys(names, 1.0)
+    found, expected = (
+        judge(made, predicted(means), names, scalars, sampling, cell=32) for means in (wrong, near)
+    )
+    assert found == expected
+    assert found != judge(made, predicted(near), names, scalars, sampling)
+    small = scenes(size=48, noise=SyntheticNoise()).whole_cells(64)
+    assert small.truth[0].shape == (2, 48, 48)  # no cell fits: all of it
+
+
 def test_less_error_is_a_better_value() -> None:
     made = scenes(size=192, frames=2)
     rng = np.random.default_rng(0)

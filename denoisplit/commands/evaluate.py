@@ -95,7 +95,9 @@ def evaluate(
     )
     if isinstance(scenes, RecordedScenes) and mixed is not None:
         share_offset(scenes, [p.mean for p in predictions])
-    found = judge(scenes, predictions, run.names, run.calibration, sampling)
+    found = judge(
+        scenes, predictions, run.names, run.calibration, sampling, cell=prediction.judged_cell
+    )
     return {"superposition": run.superposition.kind, "reference": reference, **found}
 
 

@@ -183,7 +183,10 @@ def calibrate_and_judge(
     )  # fmt: skip
     calibration["halo_errors"] = errors
     predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
-    metrics = judge(test, predicted, settings.names, calibration["scalars"], sampling)
+    metrics = judge(
+        test, predicted, settings.names, calibration["scalars"], sampling,
+        cell=prediction.judged_cell,
+    )  # fmt: skip
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)

@@ -25,6 +25,7 @@ from denoisplit.systems import SPLITTING, SYSTEMS
 PathLike = str | Path
 
 BIOSR_PLANES = 3
+CELL = 64  # px; what lies after the last one of the paper's grid was not judged: 44 px on BioSR
 TABLE = "tables.csv"
 # of denoisers where the noise of the Hagen data is real: T9. Those of T8, whose noise is synthetic,
 # are as on BioSR (the paper has no result of the chain there)
@@ -175,6 +176,7 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
         **options_of(job.system, options),
         "system": job.system,
     }
+    values["prediction"] = {"judged_cell": CELL, **options.get("prediction", {})}
     values["data"] = {"split": task.split, "pairing": "in-order", **options.get("data", {})}
     if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
         values["training"] = {**SHORT, **options.get("training", {})}

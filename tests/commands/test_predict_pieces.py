@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,18 @@ def test_an_image_in_a_group_of_several_is_named_by_both(
     shutil.copytree(image, group / "0")
     works("predict", run_folder, group / "0", "-o", "out", "--samples", "0")
     assert os.listdir("out") == ["plate_0_split.ome.zarr"]
+
+
+def test_the_weights_of_a_job_are_those_of_splitter_and_denoiser(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(path=tmp_path)
+    denoiser = tmp_path / "denoisers" / "mixed"
+    denoiser.mkdir(parents=True)
+    (tmp_path / "model.safetensors").write_bytes(b"splitter")
+    marks = [job.weights_of(run)]
+    for content in (b"one", b"two"):
+        (denoiser / "model.safetensors").write_bytes(content)
+        marks.append(job.weights_of(run))
+    assert len(set(marks)) == 3
 
 
 def test_errors_of_workers_come_back_whole() -> None:

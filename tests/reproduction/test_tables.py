@@ -186,6 +186,7 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     run = tmp_path / "T2" / "musplit poisson-0 gaussian-1"
     settings = load_config(run).settings
     assert (settings.network.planes, settings.data.split) == (3, "truncated")
+    assert settings.prediction.judged_cell == 64
     # these images are not those of the paper
     assert settings.data.gaussian_sigma is None
     assert {float(row["sigma"]) for row in rows} == {load_config(run).facts.gaussian_sigma}
