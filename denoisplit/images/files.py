@@ -10,7 +10,7 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.lazy import LazyImage, in_memory
-from denoisplit.images.mrc import read_mrc
+from denoisplit.images.mrc import open_mrc, read_mrc
 from denoisplit.images.tiff import open_tiff, read_tiff
 from denoisplit.images.zarr import is_zarr, open_zarr, read_zarr
 
@@ -22,6 +22,11 @@ _READERS: dict[str, Callable[[Path], xr.DataArray]] = {
     ".tiff": read_tiff,
     ".mrc": read_mrc,
     ".zarr": read_zarr,
+}
+_LOOKS: dict[str, Callable[[Path], LazyImage | None]] = {
+    ".tif": open_tiff,
+    ".tiff": open_tiff,
+    ".mrc": open_mrc,
 }
 _KINDS = ", ".join(_READERS)
 
@@ -65,7 +70,7 @@ def read_image(path: Path | str) -> xr.DataArray:
 
 
 def open_image(path: Path | str) -> LazyImage:
-    """Look at an image file; planes of TIFF and parts of Zarr are read when they are looked at.
+    """Look at an image file; planes of TIFF and MRC, parts of Zarr are read as they are looked at.
 
     Raises
     ------
@@ -75,8 +80,8 @@ def open_image(path: Path | str) -> LazyImage:
     path = Path(path)
     if is_zarr(path):
         return open_zarr(path)
-    found = open_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
-    return found or in_memory(read_image(path))
+    look = _LOOKS.get(path.suffix.lower())
+    return (look and look(path)) or in_memory(read_image(path))
 
 
 def each_of(files: Files) -> list[PathLike]:

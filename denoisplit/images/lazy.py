@@ -118,6 +118,18 @@ class Plane:
         return part
 
 
+class Mapped:
+    """Pixels in a file, mapped for each look: a map that stays keeps all that was looked at."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any, offset: int) -> None:
+        self.path, self.shape, self.dtype, self.offset = path, shape, dtype, offset
+
+    def __getitem__(self, key: Any) -> Any:
+        """A copy of a part."""
+        whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return np.array(whole[key])
+
+
 def in_memory(image: xr.DataArray) -> LazyImage:
     """An image that is there already, as one on disk."""
     return LazyImage(

@@ -5,18 +5,30 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mrcfile
 import numpy as np
 import xarray as xr
-from mrcfile.utils import data_dtype_from_header
+from mrcfile.dtypes import HEADER_DTYPE
+from mrcfile.utils import data_dtype_from_header, data_shape_from_header
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+from denoisplit.images.lazy import LazyImage, Mapped
 
+AXES = "TZYX"
 _ATOM = 10.0  # Angstrom; no light microscope has smaller pixels
+
+
+class _Layout(NamedTuple):
+    """Where the pixels of a file lie."""
+
+    dtype: np.dtype[Any]  # in the byte order of the file
+    shape: tuple[int, ...]
+    offset: int  # bytes
+    pixel_size_um: dict[str, float]
 
 
 def read_mrc(path: Path) -> xr.DataArray:
@@ -41,34 +53,59 @@ def read_mrc(path: Path) -> xr.DataArray:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            _refuse_short(path)
+            layout = _layout(path)
             with mrcfile.open(path, permissive=True) as mrc:
                 data: NDArray[Any] | None = mrc.data
-                voxel = mrc.voxel_size
-                sizes = {axis: float(voxel[axis]) for axis in "xyz"}
         except Exception as error:  # any bytes may come in, so mrcfile may raise anything
             raise _unreadable(path, str(error)) from error
     if data is None:
         raise _unreadable(path, "; ".join(str(warning.message) for warning in caught))
-    axes = "TZYX"[4 - data.ndim :]
-    pixel_size_um = _pixel_size(sizes)
-    return make_image(np.asarray(data), axes, channels=(), pixel_size_um=pixel_size_um, source=path)
+    return make_image(
+        np.asarray(data), AXES[-data.ndim :], channels=(), pixel_size_um=layout.pixel_size_um,
+        source=path,
+    )  # fmt: skip
 
 
-def _refuse_short(path: Path) -> None:
-    """Check the length that the header asks for before memory is taken for it."""
+def open_mrc(path: Path) -> LazyImage | None:
+    """Look at an MRC stack whose planes are read when they are looked at.
+
+    Returns
+    -------
+    LazyImage or None
+        None for what `read_mrc` may refuse.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            layout = _layout(path)
+        except Exception:  # any bytes may come in, so mrcfile may raise anything
+            return None
+    if layout.dtype.kind not in "iuf" or 0 in layout.shape:
+        return None
+    axes = AXES[-len(layout.shape) :].lower()
+    sizes = {a: n for a, n in zip(axes, layout.shape, strict=True) if n > 1 or a in "yx"}
+    array = Mapped(path, tuple(sizes.values()), layout.dtype, layout.offset)
+    return LazyImage(array, tuple(sizes), (), layout.pixel_size_um, path)
+
+
+def _layout(path: Path) -> _Layout:
+    """What the header says, its length checked before memory is taken for it."""
     with path.open("rb") as stream:
         start = stream.read(96)
     # the length of the extended header, in either byte order: mrcfile reads it without a look
     if min(int.from_bytes(start[92:], order) for order in ("little", "big")) > path.stat().st_size:
         raise ValueError("its header asks for more than the file holds")
     with mrcfile.open(path, permissive=True, header_only=True) as mrc:
-        header = mrc.header
-        shape = [int(header[key]) for key in ("nz", "ny", "nx")]
-        extended, item = int(header.nsymbt), data_dtype_from_header(header).itemsize
-    found, needed = path.stat().st_size, 1024 + extended + math.prod(shape) * item
-    if min(*shape, extended) < 0 or found < needed:
-        raise ValueError(f"{found} bytes, its header asks for {needed} with shape {shape}")
+        header, voxel = mrc.header, mrc.voxel_size
+        lengths = [int(header[key]) for key in ("nz", "ny", "nx")]
+        extended, dtype = int(header.nsymbt), data_dtype_from_header(header)
+        found, start_of_data = path.stat().st_size, HEADER_DTYPE.itemsize + extended
+        needed = start_of_data + math.prod(lengths) * dtype.itemsize
+        if min(*lengths, extended) < 0 or found < needed:
+            raise ValueError(f"{found} bytes, its header asks for {needed} with shape {lengths}")
+        shape = tuple(map(int, data_shape_from_header(header)))
+    sizes = {axis: float(voxel[axis]) for axis in "xyz"}
+    return _Layout(dtype, shape, start_of_data, _pixel_size(sizes))
 
 
 def _pixel_size(sizes: dict[str, float]) -> dict[str, float]:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import tifffile
 import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import known_lengths, make_image, to_micrometres
-from denoisplit.images.lazy import LazyImage
+from denoisplit.images.lazy import LazyImage, Mapped
 
 _DAMAGED = "a complete image file"
 _PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
@@ -107,19 +106,7 @@ def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
         whole = tifffile.memmap(path, mode="r")
     except ValueError:
         return None
-    return _Mapped(path, shape, whole.dtype, whole.offset)
-
-
-class _Mapped:
-    """Pixels in a file, mapped for each look: a map that stays keeps all that was looked at."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any, offset: int) -> None:
-        self.path, self.shape, self.dtype, self.offset = path, shape, dtype, offset
-
-    def __getitem__(self, key: Any) -> Any:
-        """A copy of a part."""
-        whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
-        return np.array(whole[key])
+    return Mapped(path, shape, whole.dtype, whole.offset)
 
 
 class _Pages:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image, read_image, write_ome_tiff
-from denoisplit.images.tiff import _Mapped, _Pages, description_of
+from denoisplit.images.lazy import Mapped
+from denoisplit.images.tiff import _Pages, description_of
 
 STACK = np.random.default_rng(0).integers(0, 999, (3, 2, 20, 30)).astype(np.uint16)
 GREY = {"photometric": "minisblack"}
@@ -48,7 +50,7 @@ def test_planes_are_those_of_the_image(kind: str, tmp_path: Path) -> None:
     write, way = FILES[kind]
     write(tmp_path / "a.tif")
     lazy, whole = open_image(tmp_path / "a.tif"), read_image(tmp_path / "a.tif")
-    kinds = {_Mapped: "M", _Pages: "P", np.ndarray: "W"}
+    kinds = {Mapped: "M", _Pages: "P", np.ndarray: "W"}
     assert kinds[type(lazy.array)] == way
     assert lazy.dims == whole.dims and lazy.sizes == dict(whole.sizes)
     found = np.stack([plane[:, :] for plane in lazy.planes()]).reshape(whole.shape)
@@ -56,6 +58,40 @@ def test_planes_are_those_of_the_image(kind: str, tmp_path: Path) -> None:
     assert found.dtype.isnative and lazy.nbytes == whole.nbytes
     part = list(lazy.planes())[-1][0:1, 7:19]
     np.testing.assert_array_equal(part, found.reshape(-1, *found.shape[-2:])[-1][0:1, 7:19])
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 20, 30), (3, 2, 20, 30), (3, 20, 30), (20, 30)])
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float32"])
+def test_planes_of_mrc_are_those_of_the_image(
+    shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mrc"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(np.resize(np.arange(97), shape).astype(dtype))
+        mrc.set_extended_header(np.frombuffer(b"\xff" * 2048, dtype="V1"))
+        mrc.voxel_size = (650.0, 650.0, 2000.0)
+    lazy, whole = open_image(path), read_image(path)
+    assert isinstance(lazy.array, Mapped)
+    assert lazy.dims == whole.dims and lazy.sizes == dict(whole.sizes)
+    assert lazy.pixel_size_um == whole.attrs["pixel_size_um"] and lazy.source == path
+    found = np.stack([plane[:, :] for plane in lazy.planes()]).reshape(whole.shape)
+    np.testing.assert_array_equal(found, whole.values)
+    assert found.dtype == whole.dtype
+
+
+def test_planes_of_mrc_in_the_other_byte_order(tmp_path: Path) -> None:
+    header = np.zeros(256, dtype=">i4")
+    header[:4] = 30, 20, 3, 6
+    path = tmp_path / "bare.mrc"
+    path.write_bytes(header.tobytes() + STACK[:, 0].astype(">u2").tobytes())
+    lazy = open_image(path)
+    assert isinstance(lazy.array, Mapped)
+    found = np.stack([plane[:, :] for plane in lazy.planes()])
+    np.testing.assert_array_equal(found, STACK[:, 0])
+    assert found.dtype.isnative
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="bare.mrc"):
+        open_image(path)
 
 
 @pytest.mark.parametrize("kind", ["imagej", "compressed", "one plane"])
