@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from denoisplit.errors import InputError
 from denoisplit.presets import base_values, merged
+from denoisplit.seeds import SEEDS
 from denoisplit.systems import SYSTEMS
 
 FORMAT_VERSION = 1
@@ -215,7 +216,7 @@ class Settings(_Frozen):
     structures: tuple[StructureSettings, ...] = Field(min_length=1)
     system: System = "denoisplit"
     preset: Preset = "default"
-    seed: Annotated[int, Field(ge=0, lt=2**31 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     data: DataSettings = DataSettings()

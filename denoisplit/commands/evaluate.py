@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from denoisplit.commands.options import check_seed
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.splits import Group, Image, check_registered
 from denoisplit.errors import InputError
@@ -21,6 +20,7 @@ from denoisplit.references import (
     share_offset,
 )
 from denoisplit.run import Run, load
+from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 

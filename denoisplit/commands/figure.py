@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from denoisplit.atomic import write_bytes
-from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.report.style import png
@@ -26,6 +25,7 @@ from denoisplit.reproduction.paper_figures import (
 )
 from denoisplit.reproduction.subjects import Crop, subjects_of
 from denoisplit.run import Run, load
+from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 

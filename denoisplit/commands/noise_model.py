@@ -11,7 +11,6 @@ from typing import Any
 import numpy.typing as npt
 
 from denoisplit.atomic import not_written, write_new
-from denoisplit.commands.options import check_seed
 from denoisplit.config import Preset, Settings, settings_from
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.statistics import pooled_std
@@ -25,6 +24,7 @@ from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, fro
 from denoisplit.noise_models.quality import Quality, fit_pairs
 from denoisplit.progress import Bar, bar, logger
 from denoisplit.report.noise_page import noise_page
+from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 OnStep = Callable[[int, int], None]

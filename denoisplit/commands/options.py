@@ -86,12 +86,6 @@ def _typed(
     return typed
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed that the addresses would take for another one."""
-    if not 0 <= seed < 2**31 - 1:
-        raise InputError("--seed", str(seed), "a number from 0 to 2147483646", "choose another")
-
-
 def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the config.yaml of a run."""
     settings = dict(values.get("settings", {}))

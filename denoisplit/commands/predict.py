@@ -13,7 +13,6 @@ import xarray as xr
 
 from denoisplit.atomic import not_written
 from denoisplit.cluster import local_workers, workers
-from denoisplit.commands.options import check_seed
 from denoisplit.commands.predict_inputs import check_image, check_output, stems_of
 from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
@@ -25,6 +24,7 @@ from denoisplit.network import ContextVSE
 from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
+from denoisplit.seeds import check_seed
 from denoisplit.tiles import tile_side
 from denoisplit.tuning import Compilation, Form, Precision, fastest
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.atomic import not_written
-from denoisplit.commands.options import check_seed
 from denoisplit.config import SuperpositionKind
 from denoisplit.data.noise import SyntheticNoise
 from denoisplit.data.prepare import observe
@@ -20,6 +19,7 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
+from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 

@@ -152,15 +152,6 @@ class GaussianMixture(nn.Module):
         std = torch.sqrt(var.gather(-1, j)[..., 0])
         return signal + offset.gather(-1, j)[..., 0] + std * eps
 
-    @classmethod
-    def fit(
-        cls, *, signal: npt.ArrayLike, observed: npt.ArrayLike, **settings: Any
-    ) -> GaussianMixture:
-        """Fit to pairs of signal and observation; see `denoisplit.noise_models.fit`."""
-        from denoisplit.noise_models.fit import fit
-
-        return fit(signal=signal, observed=observed, **settings)
-
     def to_bytes(self) -> bytes:
         """The exchange file (.npz) of HDN and PPN2V, with our own facts beside its four keys."""
         buffer = io.BytesIO()

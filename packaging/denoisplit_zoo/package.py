@@ -15,12 +15,12 @@ import torch
 import yaml
 
 from denoisplit.atomic import not_written, write_bytes
-from denoisplit.commands.options import check_seed
 from denoisplit.errors import InputError
 from denoisplit.halo import CLOSE, chosen
 from denoisplit.network import ContextVSE
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
+from denoisplit.seeds import check_seed
 from denoisplit.systems import SYSTEMS
 from denoisplit_zoo.about import About, read_about
 from denoisplit_zoo.architecture import architecture_source

@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 
 import denoisplit
-from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models import fit as fit_mixture
 from denoisplit.run import Run, load
 
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
@@ -312,7 +312,7 @@ def test_given_noise_models_and_recorded_noise(
         clean = tifffile.imread(bench.image(name))
         noisy = clean + rng.normal(0, 5, clean.shape).astype(np.float32)
         tifffile.imwrite(tmp_path / f"{name}.tif", noisy, photometric="minisblack")
-        model = GaussianMixture.fit(signal=clean, observed=noisy, steps=50, components=1)
+        model = fit_mixture(signal=clean, observed=noisy, steps=50, components=1)
         (tmp_path / f"{name}.npz").write_bytes(model.to_bytes())
         arguments += ["--structure", name, tmp_path / f"{name}.tif"]
         arguments += ["--noise-model", name, tmp_path / f"{name}.npz"]

@@ -222,7 +222,7 @@ def test_progress_ends_at_its_end(components: int | None) -> None:
 
 def test_fit_keeps_what_it_is_told_and_the_shape_asked_for() -> None:
     signal, observed = pairs(1000, 10, 200, 1, 3)
-    m = GaussianMixture.fit(
+    m = fit(
         signal=signal.reshape(10, 100),
         observed=observed.reshape(10, 100),
         components=3,
