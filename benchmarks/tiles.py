@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import zarr
 from common import machine, table
-from distributed import LocalCluster
 
 from denoisplit import predict
+from denoisplit.cluster import local_cluster
 from denoisplit.memory import keep_freed_memory
 from denoisplit.run import load
 
@@ -65,8 +65,7 @@ def main() -> None:
                     [f"tiles of {tile} px", halo, f"{np.abs(found - whole).max() / span:.1e}"]
                 )
             for count in given.workers:
-                with LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0,
-                                  dashboard_address=None) as cluster:  # fmt: skip
+                with local_cluster(count) as cluster:
                     found = samples(f"{count}w_{halo}", 384, halo, cluster.scheduler_address)
                 what = f"tiles of 384 px, {count} workers"
                 rows.append([what, halo, f"{np.abs(found - whole).max() / span:.1e}"])

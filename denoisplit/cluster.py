@@ -37,7 +37,7 @@ def workers(address: str | None) -> Iterator[Any]:
             "pip install 'denoisplit[cluster]'",
         ) from None  # fmt: skip
     dask: Any = distributed
-    local = _local_cluster(dask) if address == "local" else None
+    local = local_cluster(local_workers()) if address == "local" else None
     try:
         client = dask.Client(local or address, timeout=WAIT)
     except (OSError, TimeoutError, ValueError) as error:
@@ -65,11 +65,16 @@ def local_workers() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _local_cluster(dask: Any) -> Any:
-    """How much memory its workers take is not for Dask to judge."""
+def local_cluster(count: int) -> Any:
+    """Processes of one thread, whose memory Dask does not limit; several clusters may be here."""
+    import distributed
+
+    dask: Any = distributed
     return dask.LocalCluster(
-        n_workers=local_workers(), threads_per_worker=1, memory_limit=0, dashboard_address=None
-    )
+        n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+        # its scheduler serves HTTP all the same, by default at a port that only one can have
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+    )  # fmt: skip
 
 
 def on_cluster(

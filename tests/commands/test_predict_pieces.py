@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from distributed import LocalCluster
 
 from denoisplit import cluster, job, large, tuning
 from denoisplit.atomic import draft_of
@@ -357,21 +356,25 @@ def test_a_preview_has_one_result(works: Call, run_folder: Path, image: Path) ->
 def test_a_cluster_gives_the_same_and_survives_its_workers(
     works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two workers, one of which is killed after its first piece."""
+    """Two workers, one of which is killed after its first piece; of a cluster that is there, or of
+    one of their own beside it.
+    """
     works("predict", run_folder, image, "-o", "alone", *OPTIONS)
     on_cluster = large.on_cluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
 
-        def disturbed(client: Any, *work: Any) -> Any:
-            victims = list(client.run(os.getpid).values())
-            for number, value in enumerate(on_cluster(client, *work)):
-                if number == 0:
-                    os.kill(victims[0], signal.SIGKILL)
-                yield value
+    def disturbed(client: Any, *work: Any) -> Any:
+        victims = list(client.run(os.getpid).values())
+        for number, value in enumerate(on_cluster(client, *work)):
+            if number == 0:
+                os.kill(victims[0], signal.SIGKILL)
+            yield value
 
-        monkeypatch.setattr(large, "on_cluster", disturbed)
-        works("predict", run_folder, image, "-o", "many", *OPTIONS, "--dask",
-              local.scheduler_address)  # fmt: skip
+    monkeypatch.setattr(large, "on_cluster", disturbed)
+    monkeypatch.setattr(cluster, "local_workers", lambda: 2)
+    own = image.suffix == ".tif"
+    with cluster.local_cluster(0 if own else 2) as there:
+        address = "local" if own else there.scheduler_address
+        works("predict", run_folder, image, "-o", "many", *OPTIONS, "--dask", address)
     same(results("many"), results("alone"))
 
 
