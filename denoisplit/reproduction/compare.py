@@ -125,7 +125,8 @@ def compare(
 
     Of HDN(+)muSplit this is said of each of its C + 2 networks, as it is in the paper. No training
     ends early, and all epochs are of equally many steps, whatever the systems have otherwise:
-    ``max_steps`` is rounded down to whole epochs of about 100, the same for all.
+    ``max_steps`` is rounded down to whole epochs of about 100, the same for all. The pixels are the
+    fewest that any system has by itself.
 
     Each is a run of its own in ``output``; what is there already is kept, and an interrupted one
     goes on. A table and a page of pictures are written beside them.
@@ -191,19 +192,27 @@ def _with_efforts(options: Mapping[str, Any], efforts: Efforts) -> dict[str, Any
 def _efforts(
     structures: Mapping[str, Files], systems: Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Efforts]:
-    """The steps of the first system for all, of patches that make as many pixels as its own."""
+    """The same steps for all, of patches that make as many pixels.
+
+    Whichever systems are asked for, in whatever order, theirs are the steps and pixels of all that
+    the options suit: so that one can be compared later with those that were trained before.
+    """
     _refuse_other_ends(options)
-    first: TrainingSettings | None = None
-    pixels = 0
+    every: dict[str, Settings] = {}
+    for name in SPLITTING:
+        own = {**options_of(name, options), "system": name}
+        try:
+            every[name] = settings_from(settings_values(structures, None, None, None, own))
+        except InputError:
+            if name in systems:
+                raise
+    first = next(iter(every.values())).training
+    pixels = min(s.training.batch * s.network.patch**2 for s in every.values())
     found = {}
     for name in systems:
-        own = {**options_of(name, options), "system": name}
-        settings = settings_from(settings_values(structures, None, None, None, own))
-        first = first or settings.training
-        pixels = pixels or first.batch * settings.network.patch**2
-        chain = settings.denoiser
+        chain = every[name].denoiser
         found[name] = Efforts(
-            _effort(first, pixels, settings.network),
+            _effort(first, pixels, every[name].network),
             _effort(first, pixels, chain.network) if chain else None,
         )
     return found

@@ -105,11 +105,14 @@ def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
     options = {"training": {"max_steps": 2, "batch": 8}}
     found = module._efforts(images, ("denoisplit", "musplit"), options)
     assert found == {  # patches of 128 and 64 px
-        "denoisplit": ((1, 2, 8), None), "musplit": ((1, 2, 32), None),
+        "denoisplit": ((1, 2, 2), None), "musplit": ((1, 2, 8), None),
     }  # fmt: skip
+    for systems in (SPLITTING[::-1], ("musplit", "denoisplit"), ("musplit", "hdn_musplit")):
+        for name, efforts in module._efforts(images, systems, options).items():
+            assert efforts == module._efforts(images, SPLITTING, options)[name]
     chain = {**options, "denoiser": {"network": {"patch": 64, "levels": 4}}}
     found = module._efforts(images, ("denoisplit", "hdn_musplit"), chain)
-    assert found["hdn_musplit"] == ((1, 2, 32), (1, 2, 32))
+    assert found["hdn_musplit"] == ((1, 2, 8), (1, 2, 8))
 
 
 @pytest.mark.parametrize("crops", [1, 2156, 9900])
