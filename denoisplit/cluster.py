@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from denoisplit.errors import InputError
+from denoisplit.progress import logger
 
 WAIT = 20  # s, for a scheduler to answer
+TALKATIVE = ("distributed", "distributed.client", "tornado.application")  # loggers
 
 
 @contextmanager
@@ -37,22 +42,38 @@ def workers(address: str | None) -> Iterator[Any]:
             "pip install 'denoisplit[cluster]'",
         ) from None  # fmt: skip
     dask: Any = distributed
-    local = local_cluster(local_workers()) if address == "local" else None
-    try:
-        client = dask.Client(local or address, timeout=WAIT)
-    except (OSError, TimeoutError, ValueError) as error:
-        if local is not None:
-            local.close()
-        raise InputError(
-            "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
-            "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
-        ) from None  # fmt: skip
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        try:
+            cluster: Any = address
+            if address == "local":
+                cluster = stack.enter_context(local_cluster(local_workers()))
+            client = stack.enter_context(dask.Client(cluster, timeout=WAIT))
+        except (OSError, RuntimeError, ValueError) as error:  # of asyncio's time out too
+            raise InputError(
+                "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
+                "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
+            ) from None  # fmt: skip
+        if not client.scheduler_info()["workers"]:
+            logger.warning(
+                "%s has no workers yet, and is waited for: start them with `dask worker %s`",
+                address, address,
+            )  # fmt: skip
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing said by Dask itself: what it means for the work, the error says in one line."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [own.level for own in loggers]
+    for own in loggers:
+        own.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
     finally:
-        client.close()
-        if local is not None:
-            local.close()
+        for own, level in zip(loggers, levels, strict=True):
+            own.setLevel(level)
 
 
 def local_workers() -> int:
@@ -66,15 +87,35 @@ def local_workers() -> int:
 
 
 def local_cluster(count: int) -> Any:
-    """Processes of one thread, whose memory Dask does not limit; several clusters may be here."""
+    """Processes of one thread, whose memory Dask does not limit; several clusters may be here.
+
+    A Ctrl-C is for this process alone, which ends them.
+    """
     import distributed
 
     dask: Any = distributed
-    return dask.LocalCluster(
-        n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-        # its scheduler serves HTTP all the same, by default at a port that only one can have
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-    )  # fmt: skip
+    with _interrupts_held():
+        return dask.LocalCluster(
+            n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+            silence_logs=logging.CRITICAL + 1,
+            # its scheduler serves HTTP all the same, by default at a port that only one can have
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        )  # fmt: skip
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after the block, and never to threads and processes begun in it, or by them."""
+    mask = getattr(signal, "pthread_sigmask", None)  # Windows has none
+    if mask is None:
+        yield
+        return
+    resource_tracker.ensure_running()  # when multiprocessing starts it, it lets interrupts through
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
 
 
 def on_cluster(
@@ -86,7 +127,12 @@ def on_cluster(
     futures = [client.submit(work, *arguments, pure=False) for arguments in jobs]
     try:
         completed: Any = as_completed
-        for _, value in completed(futures, with_results=True):
+        for future, value in completed(futures, with_results=True):
+            if future.status != "finished":  # Dask hands those out too
+                raise InputError(
+                    "--dask", "a scheduler that was lost, or has given up the work",
+                    "one that stays to the end", "start it again",
+                )  # fmt: skip
             yield value
     except (InputError, OSError):
         raise

@@ -8,7 +8,6 @@ known again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -18,22 +17,21 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
 
 from denoisplit.atomic import drop_drafts, write_json
-from denoisplit.config import MIXED
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image, write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, chunk_file, create_ome_zarr, open_zarr, show_all
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import Sampling, sample_names
-from denoisplit.run import DENOISERS, WEIGHTS, Run, read_json
+from denoisplit.provenance import check_same, mark_of, weights_of
+from denoisplit.run import Run, read_json
 from denoisplit.tiles import Tile, Tiling, tile_side
 from denoisplit.tuning import Form, Precision
 
-JOB = "job.json"
-MARK = 128  # px on either side of the middle of an image
+JOB, LOCK = "job.json", "lock"
 SUFFIX, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
 
 
@@ -89,13 +87,8 @@ class Begun:
     job: Job
     results: dict[str, Path]
     pieces: list[Piece]
+    lock: BaseFileLock  # of the folder: held while this process is at the job
     new: bool
-
-
-def weights_of(run: Run) -> str:
-    """SHA-256 of the stored weights, and of the denoiser's that is before a splitter."""
-    files = [run.path / WEIGHTS, run.path / DENOISERS / MIXED / WEIGHTS]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()
 
 
 def begin(
@@ -156,24 +149,45 @@ def begin(
     )  # fmt: skip
     image = open_image(source)
     told = {
-        "weights": job.weights, "image": _mark(image), "shape": list(image.array.shape),
+        "weights": job.weights, "calibration": run.factors.ravel().tolist(),
+        "image": mark_of(image), "shape": list(image.array.shape),
         "sampling": asdict(sampling), "tile": tile, "halo": halo, "precision": form.precision,
     }  # fmt: skip
     if stored is not None:
-        _check_same(there[0] if done else work, stored, told)
+        check_same(
+            there[0] if done else work, stored, told,
+            "a result" if done else "an unfinished job",
+        )  # fmt: skip
     if done:
         shutil.rmtree(work, ignore_errors=True)  # left by an interruption after the last step
         return None
     pieces = _pieces(run, image, job)
-    if stored is None:
-        try:
+    lock = _locked(work)
+    try:
+        if stored is None:
             _create(job, run, image, pieces[0].core, told)
-        except BaseException:
+        for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
+            part.unlink()
+    except BaseException:
+        lock.release()
+        if stored is None:
             _remove(work)
-            raise
-    for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
-        part.unlink()
-    return Begun(run, job, results, pieces, new=stored is None)
+        raise
+    return Begun(run, job, results, pieces, lock, new=stored is None)
+
+
+def _locked(work: Path) -> BaseFileLock:
+    """The folder of a job for this process alone, until it lets go or ends, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            work, "a job that another process is at", "one that nobody is at",
+            "wait for it, or choose another output",
+        ) from None  # fmt: skip
+    return lock
 
 
 def stored_precision(results: dict[str, Path]) -> Precision | None:
@@ -197,24 +211,13 @@ def _stored(results: dict[str, Path]) -> dict[str, Any] | None:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _check_same(place: Path, stored: dict[str, Any], told: dict[str, Any]) -> None:
-    for key, value in told.items():
-        if stored.get(key) != value:
-            unfinished = place.is_dir() and place.suffix == UNFINISHED
-            raise InputError(
-                place, f"{'an unfinished job' if unfinished else 'a result'} with another {key}",
-                "the same job, to go on with it",
-                f"give the same options, or remove this {'folder' if place.is_dir() else 'file'} "
-                "to begin anew",
-            )  # fmt: skip
-
-
 def finish(begun: Begun) -> None:
     """Give the results, which are complete, their names; the folder of the job is removed."""
     for kind in begun.job.kinds:
         made, result = begun.job.path(kind), begun.results[kind]
         if made.exists():  # not moved by a call that was interrupted here
             _name(made, result)
+    begun.lock.release()  # an open file cannot be removed everywhere
     shutil.rmtree(begun.job.work)
 
 
@@ -232,6 +235,7 @@ def _name(made: Path, result: Path) -> None:
 
 def discard(begun: Begun) -> None:
     """Remove an empty job."""
+    begun.lock.release()
     _remove(Path(begun.job.work))
 
 
@@ -270,8 +274,8 @@ def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
 def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, Any]) -> None:
     """The empty results."""
     work = Path(job.work)
-    shutil.rmtree(work, ignore_errors=True)  # not even begun
-    work.mkdir(parents=True)
+    for left in work.glob(f"*{SUFFIX}"):  # not even begun
+        shutil.rmtree(left, ignore_errors=True)
     names = list(run.names)
     channels = {
         "split": names, "std": names,
@@ -284,14 +288,6 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, A
             chunk=(first.height, first.width), pixel_size_um=image.pixel_size_um, about=told,
         )  # fmt: skip
     write_json(work / JOB, told)
-
-
-def _mark(image: LazyImage) -> str:
-    """What tells one image from another without reading all of it: its middle, and its type."""
-    part = image.middle(2 * MARK)
-    return hashlib.sha256(
-        str(part.dtype).encode() + np.ascontiguousarray(part).tobytes()
-    ).hexdigest()
 
 
 def not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]:

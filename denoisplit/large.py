@@ -17,10 +17,11 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.lazy import Plane
 from denoisplit.images.zarr import to_fill
-from denoisplit.job import Begun, Job, Piece, dims_of, finish, not_done, weights_of
+from denoisplit.job import Begun, Job, Piece, dims_of, finish, not_done
 from denoisplit.memory import keep_freed_memory
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import Prediction, predict_frame, predict_tile
+from denoisplit.provenance import weights_of
 from denoisplit.run import Run, load
 from denoisplit.tiles import Tile, Tiling
 from denoisplit.tuning import Form
@@ -53,6 +54,12 @@ def split_pieces(begun: Begun, on_share: Callable[[float], None], cluster: Any =
     )
     for number, _ in enumerate(done, start=before + 1):
         on_share(number / len(pieces))
+    left = not_done(job, _source(job), pieces)
+    if left:
+        raise InputError(
+            job.work, f"{len(left)} of {len(pieces)} pieces that were not written", "all of them",
+            "look whether something else writes there",
+        )  # fmt: skip
     finish(begun)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +28,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, read_image, write_ome_tiff
 from denoisplit.images.zarr import about_zarr, create_ome_zarr, to_fill
 from denoisplit.job import Job, Piece
+from denoisplit.provenance import weights_of
 from denoisplit.tuning import Form
 
 Call = Callable[..., Any]
@@ -127,7 +130,7 @@ def test_an_interrupted_job_goes_on(
     assert os.listdir("out") == ["mixed_split.unfinished"]
     refused("predict", run_folder, image, "-o", "out", *OPTIONS, says=("out", "--resume"))
     refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--seed", "1", "--resume",
-            says=("unfinished job with another sampling",))  # fmt: skip
+            says=("unfinished job with another seed (0, not 1)",))  # fmt: skip
     first = list(done)
     done.clear()
     monkeypatch.setattr(
@@ -265,7 +268,10 @@ def test_what_is_resumed_is_the_same_image_and_all_of_its_results(
     works("predict", run_folder, image, "-o", "few", *few)
     refused("predict", run_folder, image, "-o", "few", *OPTIONS, "--resume",
             says=(*named(image, "split"), "all results, or none"))  # fmt: skip
-    for change, key in ((("--seed", "1"), "sampling"), (("--halo", "32"), "halo")):
+    for change, key in (
+        (("--seed", "1"), "seed (0, not 1)"),
+        (("--halo", "32"), "halo (16, not 32)"),
+    ):
         refused("predict", run_folder, image, "-o", "few", *few, *change, "--resume",
                 says=(*named(image, "split"), f"a result with another {key}"))  # fmt: skip
     works("predict", run_folder, image, "-o", "few", *few, "--resume")
@@ -334,10 +340,10 @@ def test_the_weights_of_a_job_are_those_of_splitter_and_denoiser(tmp_path: Path)
     denoiser = tmp_path / "denoisers" / "mixed"
     denoiser.mkdir(parents=True)
     (tmp_path / "model.safetensors").write_bytes(b"splitter")
-    marks = [job.weights_of(run)]
+    marks = [weights_of(run)]
     for content in (b"one", b"two"):
         (denoiser / "model.safetensors").write_bytes(content)
-        marks.append(job.weights_of(run))
+        marks.append(weights_of(run))
     assert len(set(marks)) == 3
 
 
@@ -376,6 +382,84 @@ def test_a_cluster_gives_the_same_and_survives_its_workers(
         address = "local" if own else there.scheduler_address
         works("predict", run_folder, image, "-o", "many", *OPTIONS, "--dask", address)
     same(results("many"), results("alone"))
+
+
+def test_a_lost_scheduler_leaves_the_job_to_go_on(
+    call: Call, works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask hands out the futures that are lost by it as if they were done."""
+    works("predict", run_folder, image, "-o", "alone", *OPTIONS)
+    on_cluster = large.on_cluster
+    with cluster.local_cluster(1) as there:
+
+        def lost(client: Any, *work: Any) -> Any:
+            for value in on_cluster(client, *work):
+                there.close()
+                yield value
+
+        with monkeypatch.context() as patch:
+            patch.setattr(large, "on_cluster", lost)
+            answer = call("predict", run_folder, image, "-o", "out", *OPTIONS, "--dask",
+                          there.scheduler_address)  # fmt: skip
+    assert answer.code == 2 and "Traceback" not in answer.err
+    assert "scheduler that was lost" in answer.err and "--resume goes on" in answer.err
+    assert os.listdir("out") == ["mixed_split.unfinished"]
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    same(results("out"), results("alone"))
+
+
+def test_pieces_that_nobody_wrote_are_missed(
+    call: Call, works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "split_piece", lambda *_: None)
+        answer = call("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert answer.code == 2 and re.search(r"(\d+) of \1 pieces that", answer.err)
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+
+
+def test_a_job_is_of_one_process(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Another one is refused while it is at it, also when it has only just begun."""
+    split_piece, create = large.split_piece, job._create
+    told: list[str] = []
+
+    def beside(*arguments: Any, of: Callable[..., None], more: str) -> None:
+        if len(told) < 2:
+            told.append("")
+            told.append(call("predict", run_folder, image, "-o", "out", *OPTIONS, more).err)
+        of(*arguments)
+
+    monkeypatch.setattr(job, "_create", partial(beside, of=create, more="--add"))
+    works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    monkeypatch.setattr(job, "_create", create)
+    assert "another process is at" in told.pop() and os.listdir("out")
+    shutil.rmtree("out")
+    told.clear()
+    monkeypatch.setattr(large, "split_piece", partial(beside, of=split_piece, more="--resume"))
+    works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert "another process is at" in told.pop()
+    assert sorted(os.listdir("out")) == named(image, *KINDS)
+
+
+def test_an_image_that_differs_anywhere_is_another(
+    works: Call, refused: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    """Of a TIFF any pixel, of a Zarr the corners of all planes among others."""
+    for kind in ("tif", "zarr"):
+        image = made(tmp_path / f"mixed.ome.{kind}")
+        works("predict", run_folder, image, "-o", kind, *OPTIONS)
+        if kind == "tif":
+            pixels = read_image(image)
+            pixels[1, 3, 70] += 1
+            write_ome_tiff(image, pixels, overwrite=True)
+        else:
+            array = to_fill(image)
+            array[1, 0, 3, 70] = array[1, 0, 3, 70] + 1
+        refused("predict", run_folder, image, "-o", kind, *OPTIONS, "--resume",
+                says=("a result with another image",))  # fmt: skip
 
 
 def test_refusals(
