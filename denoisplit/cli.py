@@ -24,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given.pop("command")
     _log(quiet=given.pop("quiet", False))
     keep_freed_memory()
+    config = given.get("config")
     try:
         return _COMMANDS[name](_with_config(given, name)) or 0
     except InputError as error:
+        if config and error.where == "settings":  # which are in that file
+            error = InputError(config, error.found, error.expected, error.remedy)
         sys.stderr.write(f"denoisplit {name}: error: {error}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:

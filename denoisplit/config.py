@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from denoisplit.errors import InputError
 from denoisplit.presets import base_values, merged
 from denoisplit.seeds import SEEDS
+from denoisplit.settings_file import as_written, parse
 from denoisplit.systems import SYSTEMS
 
 FORMAT_VERSION = 1
 MIXED = "mixed"  # the denoiser of the mixed input
-
-Model = TypeVar("Model", bound=BaseModel)
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
 Preset = Literal["default", "small", "paper", "original"]
@@ -29,6 +27,7 @@ SuperpositionKind = Literal["sum", "mean"]
 CalibrationForm = Literal["auto", "closed", "ratio"]
 Route = Literal["auto", "A", "B", "C"]
 
+TrainingPrecision = Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(as_written)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -143,7 +142,7 @@ class TrainingSettings(_Frozen):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 0.5  # by norm; None: not at all
     # decay of the running mean of the weights, which is what is kept; 0: the weights themselves
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    precision: TrainingPrecision = "auto"
     compile: bool = False  # the blocks of the network; takes a C++ compiler, for a GPU Triton
 
     @model_validator(mode="after")
@@ -320,21 +319,3 @@ def settings_from(values: dict[str, Any], where: str | Path = "settings") -> Set
         For an unknown key or a value out of range; ``where`` names their origin.
     """
     return parse(Settings, merged(base_values(values), values), where)
-
-
-def parse(model: type[Model], values: Any, where: str | Path) -> Model:
-    """Validate plain values; the first complaint becomes one line."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        found = f"{key} = {first['input']!r}" if first["loc"] else "settings that do not fit"
-        if len(found) > 120:
-            found = key
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                where, f"unknown key {key}", "a known one", "see `denoisplit train --help`"
-            ) from None
-        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise InputError(where, found, message, "change or remove it") from None

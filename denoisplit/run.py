@@ -17,14 +17,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from denoisplit.atomic import write_bytes, write_json, write_text
-from denoisplit.config import FORMAT_VERSION, MIXED, RunConfig, Settings, parse
+from denoisplit.config import FORMAT_VERSION, MIXED, RunConfig, Settings
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.halo import EXACT, SAME, chosen
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.settings_file import read_yaml
+from denoisplit.settings_file import parse, read_yaml
 from denoisplit.systems import SYSTEMS
 from denoisplit.tiles import tile_side
 

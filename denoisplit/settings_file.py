@@ -1,13 +1,17 @@
-"""A YAML mapping from a file, read as data and never as code."""
+"""A YAML mapping from a file, read as data and never as code, and its values checked."""
 
 from __future__ import annotations
 
+from inspect import isclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from denoisplit.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -41,3 +45,40 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(path, type(values).__name__, "a YAML mapping", "write key: value lines")
     return values
+
+
+def as_written(value: Any) -> Any:
+    """The word that was written where YAML takes it for something else: on, off, a number."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, int) else value
+
+
+def parse(model: type[Model], values: Any, where: str | Path) -> Model:
+    """Validate plain values; the first complaint becomes one line."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = first["loc"]
+        key = ".".join(map(str, place)) or "settings"
+        found = f"{key} = {first['input']!r}" if place else "settings that do not fit"
+        if len(found) > 120:
+            found = key
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                where, f"unknown key {key}", f"some of {', '.join(_group(model, place))}",
+                "correct or remove it",
+            ) from None  # fmt: skip
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        raise InputError(where, found, message, "change or remove it") from None
+
+
+def _group(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that there are beside one of a model, or of a model in it."""
+    for part in place[:-1]:
+        if isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            inner = [t for t in (kind, *get_args(kind)) if isclass(t) and issubclass(t, BaseModel)]
+            model = inner[0]
+    return sorted(model.model_fields)

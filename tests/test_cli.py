@@ -135,6 +135,7 @@ def test_predict_from_yaml(tmp_path: Path) -> None:
     options = put(
         tmp_path / "o.yaml", run="run", files=["ER.tif"], output=str(out), samples=2, seed=3,
         keep_samples=1, noise_address="content", tile=32, halo=16,
+        compile=False, precision=32,  # as YAML takes off and 32
     )  # fmt: skip
     assert main(["predict", "-q", "--config", str(options)]) == 0
     assert len(list(out.iterdir())) == 3

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from denoisplit.config import Settings, parse, settings_from
+from denoisplit.config import Settings, settings_from
 from denoisplit.errors import InputError
 from denoisplit.schedule import schedule
-from denoisplit.settings_file import read_yaml
+from denoisplit.settings_file import parse, read_yaml
 from denoisplit.systems import SYSTEMS
 
 TWO = [{"name": "ER", "files": ["er.tif"]}, {"name": "MT", "files": ["mt.tif"]}]

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from denoisplit.config import Settings
 from denoisplit.errors import InputError
-from denoisplit.settings_file import read_yaml
+from denoisplit.settings_file import as_written, read_yaml
 
 IMAGES = ("repeats", "clean", "noisy", "signal", "observed")  # of `noise-model fit`
 
@@ -76,9 +76,13 @@ def _typed(
     hints.pop("options", None)
     typed = dict(values)
     for key in values.keys() & hints.keys():
+        wants = TypeAdapter(hints[key])
         try:
-            typed[key] = TypeAdapter(hints[key]).validate_python(values[key])
+            typed[key] = wants.validate_python(values[key])
         except ValidationError as error:
+            with suppress(ValidationError):
+                typed[key] = wants.validate_python(as_written(values[key]))
+                continue
             expected = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise InputError(
                 path, f"{key} = {values[key]!r}", expected, "correct or remove it"

@@ -11,6 +11,8 @@ from denoisplit.errors import InputError
 from denoisplit.images import Files, each_of
 
 PathLike = str | Path
+SHOWN = 3  # settings that one line names
+SHORT_NAME = 60  # letters
 
 # options of the command line -> the group of settings that they belong to
 GROUP_OF = {
@@ -73,15 +75,31 @@ def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 
 def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
-    """Refuse to resume with other settings."""
-    a, b = (_wherever(s) for s in (stored, given))
-    for key, value in a.items():
-        if b[key] != value:
-            raise InputError(
-                run, f"a training with other {key.replace('_', ' ')} than given now",
-                "the settings that it was started with",
-                "leave the settings out, or train into a new folder",
-            )  # fmt: skip
+    """Refuse to resume with other settings: all of them, also those that are not given now."""
+    a, b = (_flat(_wherever(s)) for s in (stored, given))
+    others = [_named(k, a.get(k), b.get(k)) for k in {**a, **b} if a.get(k) != b.get(k)]
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise InputError(
+            run, f"a training with other settings than now: {', '.join(others[:SHOWN])}{more}",
+            "those that it was started with, or none",
+            "leave all of them out, or train into a new folder",
+        )  # fmt: skip
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Groups in groups as dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else None
+        found |= {before + key: value} if inner is None else inner
+    return found
+
+
+def _named(key: str, stored: Any, now: Any) -> str:
+    """A setting, and what it was and is where that is short."""
+    both = f"{key} ({stored}, not {now})"
+    return both if len(both) < SHORT_NAME else key
 
 
 def _wherever(settings: Settings) -> dict[str, Any]:

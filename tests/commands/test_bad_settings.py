@@ -95,11 +95,11 @@ def test_structures_that_are_not_those_of_the_run(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--max-steps", "9"], ("other training",)),
-        (["--seed", "9"], ("other seed",)),
-        (["--superposition", "mean"], ("other data",)),
-        (["--offset", "MT", "3"], ("other structures",)),
-        (["--beta", "2"], ("other objective",)),
+        (["--max-steps", "9"], ("training.max_steps (", ", not 9)")),
+        (["--seed", "9"], ("seed (0, not 9)",)),
+        (["--superposition", "mean"], ("data.superposition (sum, not mean)",)),
+        (["--offset", "MT", "3"], ("other settings than now: structures",)),
+        (["--beta", "2"], ("objective.beta (", ", not 2.0)")),
     ],
 )
 def test_resuming_with_other_settings(
@@ -108,7 +108,7 @@ def test_resuming_with_other_settings(
 ) -> None:  # fmt: skip
     refused("train", "--config", bench.yaml(tmp_path, **NOISE), *bench.structures("ER", "MT"),
             "-o", run_folder, "--resume", *options,
-            says=(run_folder, *says, "leave the settings out"))  # fmt: skip
+            says=(run_folder, *says, "leave all of them out"))  # fmt: skip
 
 
 def test_resuming_with_other_images(
@@ -308,7 +308,8 @@ def test_names_that_make_no_file_name(refused: Call, bench: Any, tmp_path: Path)
     ("text", "says"),
     [
         ("banana: 1", ("settings.yaml", "unknown key banana", "max_steps")),
-        ("network: {filter: 8}", ("unknown key network.filter",)),
+        ("network: {filter: 8}", ("settings.yaml", "unknown key network.filter", "filters")),
+        ("training: {precision: 8}", ("settings.yaml", "training.precision", "'bf16'")),
         ("network: 3", ("network = 3",)),
         ("network: {patch: 30}", ("patch 30", "16")),
         ("prediction: {halo: 50}", ("halo", "16", "50")),

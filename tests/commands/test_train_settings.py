@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,5 +28,16 @@ def test_moved_files_and_other_tiles_are_the_same_training(tile: int | None) -> 
     ("group", "values"), [("prediction", {"halo": 48}), ("training", {"weight_averaging": 0.5})]
 )
 def test_others_are_refused_by_name(group: str, values: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"a training with other {group} than given now"):
+    ((name, value),) = values.items()
+    before = getattr(getattr(settings(), group), name)
+    says = f"other settings than now: {group}.{name} ({before}, not {value})"
+    with pytest.raises(InputError, match=re.escape(says)):
         check_same_settings(settings(), settings(**{group: values}), Path("run"))
+
+
+def test_of_many_others_some_are_named() -> None:
+    """Those that were left out are others too, as they have a value then."""
+    stored = settings(seed=1, preset="small", training={"max_steps": 60})
+    says = r"seed \(1, not 0\), .* and \d+ more"
+    with pytest.raises(InputError, match=says):
+        check_same_settings(stored, settings(training={"max_steps": 90}), Path("run"))
