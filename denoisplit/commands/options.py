@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -76,13 +76,12 @@ def _typed(
     hints.pop("options", None)
     typed = dict(values)
     for key in values.keys() & hints.keys():
-        wants = TypeAdapter(hints[key])
+        value = values[key]
         try:
-            typed[key] = wants.validate_python(values[key])
+            typed[key] = TypeAdapter(hints[key]).validate_python(
+                as_written(value) if get_origin(hints[key]) is Literal else value
+            )
         except ValidationError as error:
-            with suppress(ValidationError):
-                typed[key] = wants.validate_python(as_written(values[key]))
-                continue
             expected = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise InputError(
                 path, f"{key} = {values[key]!r}", expected, "correct or remove it"
