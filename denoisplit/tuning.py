@@ -68,7 +68,9 @@ def fastest(
     if only is not None:
         precisions = (only,)
     if len(precisions) == 1 and compilation != "on" and (compilation == "off" or work < FEW):
-        return Form(precisions[0])
+        form = Form(precisions[0])
+        logger.info("network in %s", form)
+        return form
     seconds: dict[Form, float] = {}
     if compilation != "on":
         seconds = {form: _measured(model, form) for form in map(Form, precisions)}

@@ -137,7 +137,6 @@ def predict(
             for job in begun:
                 if job is not None:
                     stack.callback(job.lock.release)
-            logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
                 for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
                     if job is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -79,6 +80,8 @@ class LazyImage:
         except InputError:
             raise
         except Exception as error:  # of the codec, the store, or the disk
+            # zarr leaves the other reads of a part pending, of which asyncio would tell at the end
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             raise InputError(
                 self.source, f"a part that cannot be read ({first_line(error)})", "a whole image",
                 "copy or write it again",
@@ -110,10 +113,12 @@ class Plane:
         if self.image.dims.index("x") < self.image.dims.index("y"):
             part = part.T
         if part.dtype.kind == "f" and not np.isfinite(part).all():
-            bad = part.size - int(np.count_nonzero(np.isfinite(part)))
+            bad = np.argwhere(~np.isfinite(part))
+            first = {**self.index, "y": bad[0, 0] + (y.start or 0), "x": bad[0, 1] + (x.start or 0)}
+            place = ", ".join(f"{dim} {n}" for dim, n in first.items() if dim != "c")
             raise InputError(
-                self.image.source, f"{bad} NaN or infinite of {part.size} pixels near y "
-                f"{y.start or 0}, x {x.start or 0}", "finite numbers", "crop or fill those pixels",
+                self.image.source, f"{len(bad)} NaN or infinite of {part.size} pixels, the first "
+                f"at {place}", "finite numbers", "crop or fill those pixels",
             )  # fmt: skip
         return part
 

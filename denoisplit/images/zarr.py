@@ -15,6 +15,8 @@ from denoisplit.images.lazy import LazyImage, first_line
 OME_VERSION = "0.4"  # on Zarr 2: what Fiji, napari and QuPath of today read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of viewers
 ABOUT = "denoisplit"  # attribute
+# dims of arrays that do not name them, by their number
+UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 LOOKED_AT = 1024  # px
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 
@@ -45,7 +47,7 @@ def open_zarr(path: Path | str) -> LazyImage:
     if isinstance(found, zarr.Array):
         named: Any = found.metadata.to_dict().get("dimension_names") or ()
         dims = tuple(map(str, named))
-        return _checked(path, found, dims or DIMS[-found.ndim :], (), {})
+        return _checked(path, found, dims or UNNAMED.get(found.ndim, DIMS), (), {})
     attributes = found.attrs.asdict()
     attributes = attributes.get("ome", attributes)
     scales = attributes.get("multiscales") or [{}]
