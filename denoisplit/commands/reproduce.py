@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from denoisplit.errors import InputError
 from denoisplit.images import Files
+from denoisplit.presets import merged
 from denoisplit.reproduction.album import write_figures
 from denoisplit.reproduction.compare import options_of
 from denoisplit.reproduction.fig_eq import fig_eq, trainings_of_eq
@@ -83,7 +84,7 @@ def reproduce(
         For items, images or settings that do not fit.
     """
     tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*FIGURES, S2)]
-    figures = [item for item in items if item in FIGURES]
+    figures = [item for item in dict.fromkeys(items) if item in FIGURES]
     if figures and not (structures or data or dry_run):
         raise InputError(
             figures[0], "no --structure NAME FILES", "images of each structure", "name them"
@@ -94,12 +95,17 @@ def reproduce(
         own["synthetic_gaussian"] = synthetic_gaussian
     if synthetic_poisson:
         own["synthetic_poisson"] = synthetic_poisson[0]
+    if figures and len(set(synthetic_poisson or ())) > 1:
+        raise InputError(
+            "--synthetic-poisson", f"{len(set(synthetic_poisson or ()))} factors",
+            f"one for {' and '.join(figures)}", "reproduce the others in a call of their own",
+        )  # fmt: skip
     for item in figures:
         made = FIGURES[item]
         for given, folder, usual in images_for(
             item, structures, tasks, data, output, written=not dry_run
         ):
-            values = {**usual, **own}
+            values = merged(usual, own)
             if dry_run:
                 text += [
                     f"{training.run.relative_to(output)}: {training.about}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -80,8 +81,9 @@ class LazyImage:
         except InputError:
             raise
         except Exception as error:  # of the codec, the store, or the disk
-            # zarr leaves the other reads of a part pending, of which asyncio would tell at the end
+            # zarr leaves the other reads of a part pending, of which Python would tell at the end
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            warnings.filterwarnings("ignore", "coroutine 'concurrent_map", RuntimeWarning)
             raise InputError(
                 self.source, f"a part that cannot be read ({first_line(error)})", "a whole image",
                 "copy or write it again",

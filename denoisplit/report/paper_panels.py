@@ -121,7 +121,7 @@ def samples_figure(
     drawn = lattice(padded, names, foot=0.1)
     left, bottom, width, height = drawn.boxes[-1][0]
     wide, high = drawn.figure.get_figwidth(), drawn.figure.get_figheight()
-    edge, below = 0.46, 0.3  # inches: room for the labels of the axes
+    edge, below = 0.6, 0.34  # inches: room for the labels of the axes
     room = min(width * wide - edge, height * high - below)
     axes = drawn.figure.add_axes(
         (left + edge / wide, bottom + below / high, room / wide, room / high)

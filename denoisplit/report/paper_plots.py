@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MARKERS = ("o", "s", "D", "^")
 PANEL = 3.4  # inches
+LETTERS = 14
 
 
 class Line(NamedTuple):
@@ -45,7 +46,7 @@ def calibration_axes(axes: Axes, curves: Sequence[Calibrated], units: Sequence[f
     for k, (structure, (curve, unit)) in enumerate(zip(curves, pairs, strict=True)):
         axes.scatter(
             curve.rmv / unit, curve.rmse / unit, s=14, color=ink(k), marker=MARKERS[k % 4],
-            label=f"{structure.name} (std × {structure.scalar:.2f})", zorder=3, alpha=0.85,
+            label=f"{_short(structure.name)} (std × {structure.scalar:.2f})", zorder=3, alpha=0.85,
         )  # fmt: skip
     legend(axes)
 
@@ -98,12 +99,14 @@ def samples_calibration_figure(
 def denoising_against_splitting(lines: Sequence[Line]) -> Figure:
     """Fig. S.2: PSNR over the absolute noise, a panel per structure, a line per network."""
     names = list(dict.fromkeys(line.structure for line in lines))
+    labels = list(dict.fromkeys(line.label for line in lines))
     figure = new_figure(PANEL, PANEL * len(names) + 0.5)
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), place)
         label = "PSNR (dB)" if place == 1 else ""
         plain(axes, name, "σ of the Gaussian noise (raw intensity)", label)
-        for k, line in enumerate(line for line in lines if line.structure == name):
+        for line in (line for line in lines if line.structure == name):
+            k = labels.index(line.label)
             axes.errorbar(
                 line.sigma, line.psnr, yerr=line.sem, color=ink(k), marker=MARKERS[k % 4],
                 markersize=4, linewidth=1.6, capsize=2, label=line.label,
@@ -112,6 +115,11 @@ def denoising_against_splitting(lines: Sequence[Line]) -> Figure:
         legend(axes)
     figure.tight_layout()
     return figure
+
+
+def _short(name: str) -> str:
+    """A name that fits beside other words in a small plot."""
+    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1].rstrip()}…"
 
 
 def _identity(axes: Axes, points: Sequence[tuple[object, object]]) -> None:

@@ -174,12 +174,14 @@ class Shown(NamedTuple):
 def noise_models_figure(models: Sequence[Shown]) -> Figure:
     """A row for each noise model; see `noise_figure`."""
     figure = new_figure(3.0 * len(models))
+    figure.set_layout_engine("constrained", w_pad=0.12, wspace=0.06)  # ticks have up to five digits
     for part, shown in zip(
         figure.subfigures(len(models), 1, squeeze=False)[:, 0], models, strict=True
     ):
         left, middle, right = part.subplots(1, 3)
         _noise_row(left, middle, right, shown)
-        part.subplots_adjust(left=0.06, right=0.99, bottom=0.17, top=0.89, wspace=0.22)
+        for axes in (left, middle, right):
+            axes.locator_params(axis="x", nbins=4)
     return figure
 
 
@@ -263,7 +265,7 @@ def _density(axes: Axes, model: GaussianMixture, value: float, reach: float, sty
         axes.hist(near, bins=40, range=(observed[0], observed[-1]), density=True, color="#dfe2e7")
     density = density_of(model, observed, np.array(value))
     axes.plot(observed, density, color=colour, linewidth=1.8, linestyle=style,
-              label=f"signal {value:.3g}")  # fmt: skip
+              label=f"signal {value:.4g}" if value < 1e4 else f"signal {value:.0f}")  # fmt: skip
 
 
 def _variances(s: Flat, x: Flat, signals: tuple[float, float]) -> tuple[Flat, Flat]:

@@ -97,6 +97,7 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
+    axes.ticklabel_format(useOffset=False)  # ticks are the values themselves
     axes.grid(color="#e6e8ec", linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

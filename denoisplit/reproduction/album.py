@@ -11,6 +11,7 @@ from denoisplit.atomic import write_bytes
 from denoisplit.config import RunConfig
 from denoisplit.errors import InputError
 from denoisplit.report.style import png
+from denoisplit.reproduction.fig_s2 import FOLDER as DENOISERS_OF_S2
 from denoisplit.reproduction.fig_s2 import TASKS_OF_S2
 from denoisplit.reproduction.paper_figures import (
     SAMPLES,
@@ -217,7 +218,8 @@ def _drawn_s2(target: Path, runs: dict[Path, RunConfig], output: Path) -> Outcom
     }  # fmt: skip
     alone = [
         path for path, config in runs.items()
-        if any(_denoises(config, c, n) for c in split.values() for n in c.settings.names)
+        if path.parent == output / DENOISERS_OF_S2  # those of a chain may be trained otherwise
+        and any(_denoises(config, c, n) for c in split.values() for n in c.settings.names)
     ]  # fmt: skip
     if not split or not alone:
         which = "denoiSplit on T1, T2 or T3" if not split else "denoisers of the structures"

@@ -277,7 +277,7 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
         ),
         section("One test frame", figure(
             comparison_figure(_rows(runs), settings.names), "Predictions of every system",
-            "Means of posterior samples; each column has one grey scale.",
+            "Means of posterior samples, in the grey scale of the truth; the input has its own.",
         )),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from denoisplit.metrics import score as averaged
 from denoisplit.prediction import Sampling
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell, csv_text
-from denoisplit.reproduction.trainings import Training, train_each
+from denoisplit.reproduction.trainings import Training, levels_of, train_each, with_level
 from denoisplit.run import Run, load
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def fig_eq(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    sigma: float | None = None,
     jobs: int | None = None,
     **options: Any,
 ) -> list[Left]:
@@ -70,6 +71,8 @@ def fig_eq(
         Folder of all results.
     synthetic_gaussian : sequence of float
         Levels, in units of the pooled std of the training frames.
+    sigma : float, optional
+        That of level 1, raw intensity, in its place.
     jobs : int, optional
         Trainings at a time; by default as many as there are GPUs.
     **options
@@ -81,7 +84,7 @@ def fig_eq(
         For images or settings that do not fit, also to those of the runs that are there.
     """
     trainings = trainings_of_eq(
-        structures, output, synthetic_gaussian=synthetic_gaussian, **options
+        structures, output, synthetic_gaussian=synthetic_gaussian, sigma=sigma, **options
     )
     train_each(trainings, jobs)
     found = []
@@ -98,27 +101,25 @@ def trainings_of_eq(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    sigma: float | None = None,
     **options: Any,
 ) -> list[Training]:
     """What `fig_eq` trains, with the same arguments and errors; nothing is read or written."""
-    levels = sorted({float(level) for level in synthetic_gaussian})
-    if not levels or levels[0] <= 0:
+    if len(structures) < 2:
         raise InputError(
-            "--synthetic-gaussian", f"the levels {levels}", "one or more above 0", "give such"
+            "--structure", f"{len(structures)} structures", "two or more, to be split", "name more"
         )
     objective = options.pop("objective", {})
     trainings = []
-    for level in levels:
+    for level in levels_of(synthetic_gaussian, above_zero=True):
         for form, title in FORMS.items():
             own: dict[str, Any] = {"kl_form": form}
             if form == "eq3":
                 own |= {"free_bits": 0.0, "beta": float(len(structures))}
-            values = {
-                "system": SYSTEM, "synthetic_gaussian": level, "objective": {**objective, **own},
-            }  # fmt: skip
+            values = {"system": SYSTEM, "objective": {**objective, **own}}
             trainings.append(Training(
-                Path(output) / f"{form}-level-{level:g}", structures, options | values,
-                f"KL of {title}",
+                Path(output) / f"{form}-level-{level:g}", structures,
+                with_level(options, level, sigma) | values, f"KL of {title}",
             ))  # fmt: skip
     return trainings
 

@@ -14,7 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.table import cell, csv_text
-from denoisplit.reproduction.trainings import Training, train_each
+from denoisplit.reproduction.trainings import Training, levels_of, train_each, with_level
 from denoisplit.run import METRICS, load_config, read_json
 from denoisplit.systems import SYSTEMS
 
@@ -43,6 +43,7 @@ def fig_s1(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    sigma: float | None = None,
     jobs: int | None = None,
     **options: Any,
 ) -> list[Score]:
@@ -59,6 +60,8 @@ def fig_s1(
         Folder of all results.
     synthetic_gaussian : sequence of float
         Levels, in units of the pooled std of the training frames.
+    sigma : float, optional
+        That of level 1, raw intensity, in its place.
     jobs : int, optional
         Trainings at a time; by default as many as there are GPUs.
     **options
@@ -70,7 +73,7 @@ def fig_s1(
         For images or settings that do not fit, also to those of the runs that are there.
     """
     trainings = trainings_of_s1(
-        structures, output, synthetic_gaussian=synthetic_gaussian, **options
+        structures, output, synthetic_gaussian=synthetic_gaussian, sigma=sigma, **options
     )
     train_each(trainings, jobs)
     scores = scores_of([training.run for training in trainings])
@@ -84,20 +87,18 @@ def trainings_of_s1(
     output: PathLike,
     *,
     synthetic_gaussian: Sequence[float] = LEVELS,
+    sigma: float | None = None,
     **options: Any,
 ) -> list[Training]:
     """What `fig_s1` trains, with the same arguments and errors; nothing is read or written."""
-    levels = sorted({float(level) for level in synthetic_gaussian})
-    if not levels:
-        raise InputError("--synthetic-gaussian", "no level", "one or more", "give levels of noise")
     fit = options.pop("noise_model_fit", {})
     return [
         Training(
             Path(output) / f"route-{route}-level-{level:g}", structures,
-            options | {"synthetic_gaussian": level, "noise_model_fit": {**fit, "route": route}},
+            with_level(options, level, sigma) | {"noise_model_fit": {**fit, "route": route}},
             f"noise models from {ROUTES[route]}",
         )
-        for level in levels
+        for level in levels_of(synthetic_gaussian)
         for route in ROUTES
     ]  # fmt: skip
 

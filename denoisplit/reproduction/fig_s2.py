@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from denoisplit.presets import merged
 from denoisplit.reproduction.scores import Job
 from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, jobs_of
-from denoisplit.reproduction.tasks import TASKS, images_of
+from denoisplit.reproduction.tasks import CELL, TASKS, images_of
 from denoisplit.reproduction.trainings import Training, train_each
 
 S2 = "S2"
+FOLDER = "denoisers"  # of their runs
 TASKS_OF_S2 = ("T1", "T2", "T3")
 PAPER_POISSON = 1000.0
 
@@ -30,7 +31,7 @@ class Denoiser(NamedTuple):
         """Its run folder, below that of the results: the same for all tasks of the structure."""
         source = TASKS[self.task].source.title.replace(".", "")
         noise = f"poisson-{self.poisson:g} gaussian-{self.level:g}"
-        return f"denoisers/{source} {self.structure} {noise}"
+        return f"{FOLDER}/{source} {self.structure} {noise}"
 
 
 def jobs_of_s2(
@@ -88,6 +89,7 @@ def train_denoisers(
         if task.real_noise and values["preset"] != "small":
             values = merged(REAL_NOISE_DENOISER, values)
         values["data"] = {"split": task.split, **options.get("data", {})}
+        values["prediction"] = {"judged_cell": CELL, **options.get("prediction", {})}
         if denoiser.poisson:
             values["synthetic_poisson"] = denoiser.poisson
         if denoiser.level:

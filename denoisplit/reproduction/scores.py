@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import NamedTuple
@@ -29,6 +29,10 @@ NOTE_HOURS = (
     "Hours are those of the training loops, all networks of a chain together, from the least to "
     "the most over the rows; the paper does not say on which machine."
 )
+NOTE_PRESET = (
+    "Networks of another preset than paper have other sizes and another training: a quick look, "
+    "and no reproduction."
+)
 NOTE_PAPER = (
     "As in the paper, rows and columns after the last multiple of 64 are not judged (of 1004 px of "
     "BioSR 960 are). sigma is that of Table S.3 for data whose standard deviation is within "
@@ -51,6 +55,18 @@ class Job(NamedTuple):
         return f"{self.task}/{self.system} poisson-{self.poisson:g} gaussian-{self.level:g}"
 
 
+class Made(NamedTuple):
+    """How the training of a job was done."""
+
+    sigma: float | None = None  # of the Gaussian noise, raw intensity
+    hours: float | None = None
+    preset: str = ""
+    steps: int | None = None  # of the network that splits
+
+
+NOT_SAID = Made()
+
+
 @dataclass(frozen=True)
 class Score:
     """One computed number beside the published one."""
@@ -60,8 +76,7 @@ class Score:
     value: float | None
     sem: float | None
     published: float | None
-    sigma: float | None = None  # of the Gaussian noise, raw intensity
-    hours: float | None = None  # of the training
+    made: Made = NOT_SAID
 
     @property
     def comparable(self) -> bool:
@@ -118,17 +133,38 @@ def _system(row: Mapping[str, str]) -> str:
 def as_csv(scores: Sequence[Score]) -> str:
     """One line per number."""
     columns = (
-        *Job._fields, "metric", "value", "sem", "published", "difference", "sigma", "hours",
+        *Job._fields, "metric", "value", "sem", "published", "difference", *Made._fields,
         "published_hours", "note",
     )  # fmt: skip
     hours = published_hours()
     return csv_text(columns, (
         (
-            *s.job, s.metric, s.value, s.sem, s.published, s.difference, s.sigma, s.hours,
+            *s.job, s.metric, s.value, s.sem, s.published, s.difference, *s.made,
             hours.get((s.job.task, s.job.system)), s.note,
         )
         for s in scores
     ))  # fmt: skip
+
+
+def from_csv(text: str, known: Mapping[tuple[Job, str], float]) -> list[Score]:
+    """What `as_csv` wrote, beside published numbers.
+
+    Raises
+    ------
+    LookupError, ValueError
+        For another text.
+    """
+    found = []
+    for row in csv.DictReader(io.StringIO(text)):
+        job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
+        value, sem, sigma, hours, steps = (
+            float(row[name]) if row.get(name) else None
+            for name in ("value", "sem", "sigma", "hours", "steps")
+        )
+        made = Made(sigma, hours, row.get("preset") or "", None if steps is None else int(steps))
+        key = (job, row["metric"])
+        found.append(Score(*key, value, sem, known.get(key), made))
+    return found
 
 
 def as_markdown(scores: Sequence[Score]) -> str:
@@ -154,19 +190,35 @@ def as_markdown(scores: Sequence[Score]) -> str:
     if not all(s.comparable for s in scores):
         notes.append(f"† {NOTE_NO_TARGET}.")
     notes += [f"MS-SSIM: {NOTE_SSIM}.", NOTE_PAPER]
-    return "\n".join([*lines, "", *notes, *_hours(scores)]) + "\n"
+    return "\n".join([*lines, "", *notes, *_trainings(scores)]) + "\n"
 
 
-def _hours(scores: Sequence[Score]) -> list[str]:
-    """A table of the training hours, here and in the paper."""
-    measured: dict[tuple[str, str], list[float]] = {}
+def _trainings(scores: Sequence[Score]) -> list[str]:
+    """A table of how the networks were trained, and the hours of it in the paper."""
+    groups: dict[tuple[str, str], list[Made]] = {}
     for s in scores:
-        found = measured.setdefault((s.job.task, s.job.system), [])
-        found += [] if s.hours is None else [s.hours]
+        groups.setdefault((s.job.task, s.job.system), []).append(s.made)
     paper = published_hours()
-    lines = ["", "| task | system | hours of training | paper |", "|---|---|---|---|"]
-    for (task, system), hours in measured.items():
-        ends = dict.fromkeys(f"{value:.3g}" for value in (min(hours), max(hours))) if hours else "-"
+    lines = [
+        "", "| task | system | preset | steps | hours of training | paper |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for (task, system), made in groups.items():
+        presets = ", ".join(sorted({m.preset for m in made if m.preset})) or "-"
         there = f"{paper[task, system]:g}" if (task, system) in paper else "-"
-        lines.append(f"| {task} | {SYSTEMS[system].title} | {' to '.join(ends)} | {there} |")
-    return [*lines, "", NOTE_HOURS]
+        steps = _ends((m.steps for m in made), ".0f")
+        hours = _ends((m.hours for m in made), ".3g")
+        lines.append(
+            f"| {task} | {SYSTEMS[system].title} | {presets} | {steps} | {hours} | {there} |"
+        )
+    notes = [NOTE_HOURS]
+    if any(s.made.preset not in ("", "paper") for s in scores):
+        notes.append(NOTE_PRESET)
+    return [*lines, "", *notes]
+
+
+def _ends(values: Iterable[float | None], form: str) -> str:
+    """The least and the most of those that are known."""
+    known = [value for value in values if value is not None]
+    ends = (min(known), max(known)) if known else ()
+    return " to ".join(dict.fromkeys(f"{value:{form}}" for value in ends)) or "-"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +12,20 @@ from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.presets import SHORT, merged
+from denoisplit.progress import logger
 from denoisplit.report.plots import read_history
 from denoisplit.reproduction.compare import options_of
-from denoisplit.reproduction.scores import METRIC_NAMES, Job, Score, as_csv, as_markdown, published
-from denoisplit.reproduction.tasks import TASKS, Task, frames_to_test, images_of, sigma_of
+from denoisplit.reproduction.scores import (
+    METRIC_NAMES,
+    Job,
+    Made,
+    Score,
+    as_csv,
+    as_markdown,
+    from_csv,
+    published,
+)
+from denoisplit.reproduction.tasks import CELL, TASKS, Task, frames_to_test, images_of, sigma_of
 from denoisplit.reproduction.workers import finished, workers_of
 from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config, read_json
 from denoisplit.systems import SPLITTING, SYSTEMS
@@ -25,7 +33,6 @@ from denoisplit.systems import SPLITTING, SYSTEMS
 PathLike = str | Path
 
 BIOSR_PLANES = 3
-CELL = 64  # px; what lies after the last one of the paper's grid was not judged: 44 px on BioSR
 TABLE = "tables.csv"
 # of denoisers where the noise of the Hagen data is real: T9. Those of T8, whose noise is synthetic,
 # are as on BioSR (the paper has no result of the chain there)
@@ -55,17 +62,20 @@ def jobs_of(
                 raise InputError(
                     "--system", system, f"some of {', '.join(SPLITTING)}", "choose others"
                 )
-            found += [
+            rows = [
                 Job(name, system, f, level)
                 for f in task.poisson if poisson is None or f in poisson
                 for level in task.levels if levels is None or level in levels or not level
             ]  # fmt: skip
+            if not rows:
+                logger.warning("%s: the tables have no row of %s with this noise", name, system)
+            found += rows
     if not found:
         raise InputError(
             "reproduce", "no row of the tables with this noise",
             "Poisson 0 or 1000 and levels 1, 1.5, 2, 4", "choose others",
         )  # fmt: skip
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _in_the_paper(task: str) -> list[str]:
@@ -107,12 +117,12 @@ def run_jobs(
         if TASKS[name].real_noise:
             _against(TASKS[name], paths, data, output / "images")
     calls = [(job, data, output, options) for job in jobs]
-    for (job, *_), (metrics, sigma, hours) in finished(
+    for (job, *_), (metrics, made) in finished(
         _result, calls, [job.name for job in jobs], workers_of(workers)
     ):
         for metric in METRIC_NAMES:
             key, value = (job, metric), metrics["mean"][metric]
-            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), sigma, hours)
+            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), made)
         rows = [scores[key] for key in sorted(scores)]
         write_text(output / TABLE, as_csv(rows))
         write_text(output / "tables.md", as_markdown(rows))
@@ -121,26 +131,27 @@ def run_jobs(
 
 def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job, str], Score]:
     """The numbers of earlier calls, which a table holds."""
-    found = {}
-    if path.is_file():
-        for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
-            job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
-            value, sem, sigma, hours = (
-                float(row[name]) if row.get(name) else None
-                for name in ("value", "sem", "sigma", "hours")
-            )
-            key = (job, row["metric"])
-            found[key] = Score(*key, value, sem, known.get(key), sigma, hours)
-    return found
+    if not path.is_file():
+        return {}
+    try:
+        scores = from_csv(path.read_text(encoding="utf-8"), known)
+    except (LookupError, ValueError) as error:
+        raise InputError(
+            path, f"no table of an earlier call ({type(error).__name__}: {error})", "such a one",
+            "move it away, or choose another output",
+        ) from None  # fmt: skip
+    return {(score.job, score.metric): score for score in scores}
 
 
 def _result(
     job: Job, data: Path, output: Path, options: dict[str, Any]
-) -> tuple[dict[str, Any], float, float | None]:
-    """Metrics of a job, its sigma, and the hours of its training."""
+) -> tuple[dict[str, Any], Made]:
+    """Metrics of a job, and how it was made."""
     metrics = _metrics(job, data, output, options)
     run = output / job.name
-    return metrics, load_config(run).facts.gaussian_sigma, hours_of(run)
+    config = load_config(run)
+    steps = int(read_history(run / HISTORY)["step"][-1])
+    return metrics, Made(config.facts.gaussian_sigma, hours_of(run), config.settings.preset, steps)
 
 
 def hours_of(run: Path) -> float | None:

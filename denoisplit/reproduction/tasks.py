@@ -23,6 +23,7 @@ from denoisplit.reproduction.downloads import AS_PUBLISHED, frames_in, header_of
 
 LEVELS = (1.0, 1.5, 2.0, 4.0)
 NO_LEVEL = (0.0,)
+CELL = 64  # px; what lies after the last one of the paper's grid was not judged: 44 px on BioSR
 SAME_DATA = 0.1  # relative difference of the std, which the paper rounds
 
 
@@ -270,7 +271,7 @@ def images_for(
     Returns
     -------
     list of (images, folder, options)
-        Images of each structure, where the results of them go, and options of the training.
+        Images of each structure, where the results of them go, and options of the figure.
     """
     if structures:
         return [(structures, Path(output), {})]
@@ -286,6 +287,8 @@ def images_for(
         own = {
             "preset": "paper", "synthetic_poisson": max(TASKS[name].poisson),
             "data": {"split": TASKS[name].split, "pairing": "in-order"},
+            "prediction": {"judged_cell": CELL},
+            "sigma": sigma_of(TASKS[name], 1.0, list(files.values())) if written else None,
         }  # fmt: skip
         images: dict[str, Files] = {n: [file] for n, file in files.items()}
         found.append((images, Path(output) / item / name, own))

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoisplit.commands.train import train
+from denoisplit.errors import InputError
 from denoisplit.images import Files
+from denoisplit.presets import merged
 from denoisplit.reproduction.workers import finished, workers_of
 
 
@@ -18,6 +20,32 @@ class Training(NamedTuple):
     structures: Mapping[str, Files]
     options: dict[str, Any]
     about: str
+
+
+def levels_of(given: Sequence[float], *, above_zero: bool = False) -> list[float]:
+    """Levels of Gaussian noise in their order, none twice.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one of no noise where there has to be some.
+    """
+    levels = sorted({float(level) for level in given})
+    if not levels or (above_zero and levels[0] <= 0):
+        raise InputError(
+            "--synthetic-gaussian", f"the levels {levels}",
+            "one or more above 0" if above_zero else "one or more", "give such",
+        )  # fmt: skip
+    return levels
+
+
+def with_level(options: Mapping[str, Any], level: float, sigma: float | None) -> dict[str, Any]:
+    """Options of a training with a level of Gaussian noise.
+
+    ``sigma`` is the noise of level 1, raw intensity, where it is not to be that of the images.
+    """
+    known = {} if sigma is None else {"data": {"gaussian_sigma": level * sigma}}
+    return merged({**options, "synthetic_gaussian": level}, known)
 
 
 def train_each(trainings: Sequence[Training], workers: int | None = None) -> None:

@@ -70,7 +70,7 @@ def test_every_route_is_trained_once_and_scored(
     again = fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
     assert again == scores and (tmp_path / "s1/S1.csv").exists()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/route-*/**/*")} == before
-    with pytest.raises(InputError, match="route-A-level-0.5.*other seed"):
+    with pytest.raises(InputError, match="route-A-level-0.5.*seed \\(0, not 1\\)"):
         fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY, seed=1)
 
 
@@ -139,6 +139,7 @@ def test_routes_of_one_level_lie_beside_each_other() -> None:
         (["S1", "-o", "out"], "no --structure NAME FILES"),
         (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
         (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: found no such file"),
+        (["EQ", "-o", "out", "--structure", "MT", "none.tif"], "found 1 structures, expected two"),
         (["S9", "-o", "out"], "found S9, expected some of T1"),
     ],
 )
@@ -161,7 +162,8 @@ def test_a_dry_run_lists_the_trainings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     words = ["--dry-run", "--synthetic-gaussian", "1", "2"]
-    image = ["--structure", "MT", str(files["MT"][0]), "-o", str(tmp_path / "out")]
+    image = ["--structure", "MT", str(files["MT"][0]), "-o", str(tmp_path / "out"),
+             "--structure", "ER", "none.tif"]  # fmt: skip
     for given, folders in (([], ("S1/T1", "S1/T2")), (["T5"], ("S1/T5",)), (image, (".",))):
         assert main(["reproduce", "S1", "EQ", *given, *words]) == 0
         told = [line for line in capsys.readouterr().out.splitlines() if "level-" in line]

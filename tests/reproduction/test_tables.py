@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from denoisplit.errors import InputError
 from denoisplit.reproduction import fig_s2, tables, trainings
 from denoisplit.reproduction.scores import (
     Job,
+    Made,
     Score,
     as_csv,
     as_markdown,
+    from_csv,
     published,
     published_hours,
 )
@@ -112,7 +115,7 @@ def test_the_jobs_are_the_rows_of_the_tables() -> None:
     assert rows <= every and {j.task for j in every - rows} <= {"T8"}
     assert known[Job("T1", "musplit", 0, 1), "psnr"] == 30.3
     assert known[Job("T9", "denoisplit", 0, 0), "ms_ssim"] == 0.887
-    jobs = jobs_of(["T3"], ["denoisplit"], [1000.0], [1.5])
+    jobs = jobs_of(["T3", "T3"], ["denoisplit", "denoisplit"], [1000.0], [1.5])
     assert jobs == [Job("T3", "denoisplit", 1000, 1.5)]
     for bad in ((["T10"], ["denoisplit"]), (["T1"], ["hdn"])):
         with pytest.raises(InputError):
@@ -205,6 +208,30 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tested, whole[:2])
 
 
+@pytest.mark.parametrize("item", ["S1", "EQ"])
+def test_figures_of_tasks_have_the_noise_and_the_judged_pixels_of_the_tables(
+    item: str, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sigma by Table S.3 where the data are those, whatever the std of the training frames is."""
+    found: list[Any] = []
+
+    def planned(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
+        settings = settings_from(settings_values(structures, None, None, None, options))
+        found.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables, "train", planned)
+    monkeypatch.setattr(trainings, "train", planned)
+    monkeypatch.setattr("denoisplit.reproduction.tasks.pooled_std", lambda _: 3300.0)
+    for what in ([item, "T1"], ["T1"]):
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(what, tmp_path, data=downloads, systems=["denoisplit"], preset="small",
+                      synthetic_gaussian=[1.5])  # fmt: skip
+    assert [s.prediction.judged_cell for s in found] == [64, 64]
+    assert found[0].data.gaussian_sigma == found[1].data.gaussian_sigma == 1.5 * 3400
+    assert found[0].data.split == found[1].data.split == "truncated"
+
+
 def test_denoisers_have_three_levels_where_the_noise_is_real(
     downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +268,7 @@ def test_denoisers_have_three_levels_where_the_noise_is_real(
         for name in found:
             real = name.endswith("-0")
             assert (limits[name], forms[name]) == ((20.0, False) if real else (None, True))
+    assert {s.prediction.judged_cell for s in found.values()} == {64}
     assert {(s.denoiser or s).network.levels for s in found.values()} == {4}  # of the preset small
 
 
@@ -290,14 +318,18 @@ def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> No
     jobs.append(Job("T9", "musplit", 0, 0))
     hours = [3.0, 4.5, None, None, 0.25]
     scores = [
-        Score(job, metric, 1.0, None, 1.0, 1.0, taken)
+        Score(job, metric, 1.0, None, 1.0, Made(1.0, taken, "small", 1600))
         for job, taken in zip(jobs, hours, strict=True) for metric in ("psnr", "ms_ssim")
     ]  # fmt: skip
     table = as_markdown(scores).partition("hours of training")[2].splitlines()[2:5]
     assert table == [
-        "| T2 | HDN(+)muSplit | 3 to 4.5 | 10 |", "| T2 | muSplit | - | 6.3 |",
-        "| T9 | muSplit | 0.25 | - |",
+        "| T2 | HDN(+)muSplit | small | 1600 | 3 to 4.5 | 10 |",
+        "| T2 | muSplit | small | 1600 | - | 6.3 |", "| T9 | muSplit | small | 1600 | 0.25 | - |",
     ]  # fmt: skip
+    assert "no reproduction" in as_markdown(scores)
+    as_published = [replace(s, made=s.made._replace(preset="paper")) for s in scores]
+    assert "no reproduction" not in as_markdown(as_published)
+    assert from_csv(as_csv(scores), {(s.job, s.metric): 1.0 for s in scores}) == scores
     rows = list(csv.DictReader(as_csv(scores).splitlines()))
     assert [row["hours"] for row in rows[::2]] == ["3.0", "4.5", "", "", "0.25"]
     assert [row["published_hours"] for row in rows[::2]] == ["10.0", "10.0", "6.3", "6.3", ""]
@@ -311,6 +343,13 @@ def test_refusals(downloads: Path, tmp_path: Path) -> None:
         reproduce(["T1"], tmp_path)
     with pytest.raises(InputError, match="--structure NAME FILES"):
         reproduce(["S1"], tmp_path)
+    with pytest.raises(InputError, match="found 2 factors, expected one for S1"):
+        reproduce(["S1"], tmp_path, data=downloads, synthetic_poisson=[0.0, 4.0])
+    for text in ("x,y\n1,2\n", "task,system,poisson,level,metric\nT1,musplit,much,1,psnr\n"):
+        (tmp_path / "tables.csv").write_text(text)
+        with pytest.raises(InputError, match="tables.csv: found no table of an earlier call"):
+            reproduce(["T1"], tmp_path, data=downloads, **TINY)
+        assert (tmp_path / "tables.csv").read_text() == text
     with pytest.raises(InputError, match="F-actin"):
         reproduce(["T4"], tmp_path / "out", data=downloads, **TINY)
     assert not (tmp_path / "out" / "T4").exists()
