@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MARKERS = ("o", "s", "D", "^")
 PANEL = 3.4  # inches
-LETTERS = 14
+LETTERS = 11
 
 
 class Line(NamedTuple):

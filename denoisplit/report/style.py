@@ -108,7 +108,7 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
 
 def legend(axes: Axes) -> None:
     """A small legend without a frame."""
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.6, handletextpad=0.5)
 
 
 def scale_bar_length(width_um: float) -> float:
