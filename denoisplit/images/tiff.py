@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 import xarray as xr
 
@@ -48,9 +49,12 @@ def read_tiff(path: Path) -> xr.DataArray:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
                 series = list(tif.series)
                 refuse_damaged(path, complaints)
-                _refuse_unsplittable(path, series)
-                axes = series[0].axes.upper()
-                array = series[0].asarray()
+                stack = _is_stack(series)
+                _refuse_unsplittable(path, series[:1] if stack else series)
+                axes = f"{'T' if stack else ''}{series[0].axes.upper()}"
+                array = (
+                    np.stack([one.asarray() for one in series]) if stack else series[0].asarray()
+                )
                 channels, pixel_size_um = _metadata(tif)
         except InputError:
             raise
@@ -77,10 +81,14 @@ def open_tiff(path: Path) -> LazyImage | None:
         try:
             with tifffile.TiffFile(path) as tif:
                 series = list(tif.series)
-                if complaints.damage or len(series) != 1:
+                stack = _is_stack(series)
+                if complaints.damage or (len(series) != 1 and not stack):
                     return None
                 channels, pixel_size_um = _metadata(tif)
             one, axes = series[0], series[0].axes.upper()
+            if stack and one.dtype.kind in "iuf":
+                pages = _Pages(path, (len(series), *one.shape), one.dtype, all_of_file=True)
+                return LazyImage(pages, ("t", "y", "x"), (), dict(pixel_size_um), path)
             outer = [
                 (a, n) for a, n in zip(axes, one.shape, strict=True) if n > 1 and a not in "YX"
             ]
@@ -110,10 +118,13 @@ def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
 
 
 class _Pages:
-    """The planes of a series, each a page of the file; the last that was read stays at hand."""
+    """The planes of a series, or of all, each a page of the file; the last one stays at hand."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: Any, *, all_of_file: bool = False
+    ) -> None:
         self.path, self.shape, self.dtype = path, shape, dtype
+        self._all_of_file = all_of_file
         self._number = -1
         self._plane: Any = None
 
@@ -125,7 +136,8 @@ class _Pages:
             number = number * size + place
         if self._number != number:
             with listening() as complaints, tifffile.TiffFile(self.path) as tif:
-                page = tif.series[0].pages[number]
+                pages: Any = tif.pages if self._all_of_file else tif.series[0].pages
+                page = pages[number]
                 if page is None:
                     complaints.damage.append(f"plane {number} is missing")
                 else:
@@ -143,6 +155,16 @@ def description_of(path: Path) -> str:
     except (OSError, ValueError, ElementTree.ParseError):
         return ""
     return "" if found is None else found.text or ""
+
+
+def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
+    """Whether these are planes of one size that a script has written one after another."""
+    kinds = {(one.kind, one.axes, one.shape, one.dtype, len(one.pages)) for one in series}
+    return (
+        len(series) > 1
+        and len(kinds) == 1
+        and {("shaped", "YX", 1)} == {(kind, axes, pages) for kind, axes, _, _, pages in kinds}
+    )
 
 
 def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:

@@ -25,6 +25,12 @@ def pages(path: Path) -> None:
             tif.write(plane, contiguous=False, metadata=None)
 
 
+def one_after_another(path: Path) -> None:
+    with tifffile.TiffWriter(path) as tif:
+        for plane in STACK[:, 0]:
+            tif.write(plane, compression="zlib", **GREY)
+
+
 # how it is written, and whether its pixels are read from a map (M), by pages (P), or whole (W)
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "imagej": (lambda p: tifffile.imwrite(p, STACK, imagej=True, metadata={"axes": "TZYX"}), "M"),
@@ -40,6 +46,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "tiles": (lambda p: tifffile.imwrite(p, STACK[:, 0], tile=(16, 16), **GREY), "P"),
     "one row": (lambda p: tifffile.imwrite(p, STACK[0, 0, :1], **GREY), "M"),
     "pages": (pages, "P"),
+    "one after another": (one_after_another, "P"),
     "two unknown axes": (lambda p: tifffile.imwrite(p, STACK, **GREY), "W"),
     "black and white": (lambda p: tifffile.imwrite(p, STACK[0, 0] > 500, **GREY), "W"),
 }
