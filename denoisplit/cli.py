@@ -15,6 +15,8 @@ from denoisplit.memory import keep_freed_memory
 
 EXIT_FAILED = 1  # a program that was called, and not the user
 EXIT_INTERRUPTED = 130
+# with no other option than these, settings that do not fit are those of the YAML file
+NO_SETTINGS = {"config", "structures", "output", "resume"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given.pop("command")
     _log(quiet=given.pop("quiet", False))
     keep_freed_memory()
-    config = given.get("config")
+    config, said = given.get("config"), {key for key, value in given.items() if value}
     try:
         return _COMMANDS[name](_with_config(given, name)) or 0
     except InputError as error:
-        if config and error.where == "settings":  # which are in that file
+        if config and error.where == "settings" and not said - NO_SETTINGS:
             error = InputError(config, error.found, error.expected, error.remedy)
         sys.stderr.write(f"denoisplit {name}: error: {error}\n")
         return EXIT_BAD_INPUT

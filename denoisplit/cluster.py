@@ -50,6 +50,11 @@ def workers(address: str | None) -> Iterator[Any]:
                 cluster = stack.enter_context(local_cluster(local_workers()))
             client = stack.enter_context(dask.Client(cluster, timeout=WAIT))
         except (OSError, RuntimeError, ValueError) as error:  # of asyncio's time out too
+            if address == "local":
+                raise InputError(
+                    "--dask", f"processes that cannot be started ({error})", "some of this machine",
+                    "leave --dask out; in a script, call it below if __name__ == '__main__':",
+                ) from None  # fmt: skip
             raise InputError(
                 "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
                 "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
@@ -105,7 +110,10 @@ def local_cluster(count: int) -> Any:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes after the block, and never to threads and processes begun in it, or by them."""
+    """Ctrl-C never comes to threads and processes begun in the block, or by them.
+
+    To this one it comes after the block, unless another thread takes it.
+    """
     mask = getattr(signal, "pthread_sigmask", None)  # Windows has none
     if mask is None:
         yield

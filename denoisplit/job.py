@@ -12,15 +12,15 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 from denoisplit.atomic import drop_drafts, write_json
 from denoisplit.errors import InputError
+from denoisplit.hold import held
 from denoisplit.images import LazyImage, open_image, write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, chunk_file, create_ome_zarr, open_zarr, show_all
@@ -31,7 +31,7 @@ from denoisplit.run import Run, read_json
 from denoisplit.tiles import Tile, Tiling, tile_side
 from denoisplit.tuning import Form, Precision
 
-JOB, LOCK = "job.json", "lock"
+JOB = "job.json"
 SUFFIX, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
 
 
@@ -87,7 +87,6 @@ class Begun:
     job: Job
     results: dict[str, Path]
     pieces: list[Piece]
-    lock: BaseFileLock  # of the folder: held while this process is at the job
     new: bool
 
 
@@ -125,8 +124,22 @@ def begin(
     ------
     InputError
         If the image cannot be read, some results are there already, a job was left unfinished
-        that is not to be resumed, or what is there is of another job.
+        that is not to be resumed, another process is at it, or what is there is of another job.
     """
+    work, image = _work(results), open_image(source)
+    mark = mark_of(image)
+    with at_it(work):
+        return _begin(
+            run, source, image, mark, results, sampling, tile=tile, halo=halo, resume=resume,
+            form=form, processes=processes,
+        )  # fmt: skip
+
+
+def _begin(
+    run: Run, source: Path, image: LazyImage, mark: str, results: dict[str, Path],
+    sampling: Sampling, *, tile: int | None, halo: int, resume: bool, form: Form, processes: int,
+) -> Begun | None:  # fmt: skip
+    """With the folder of the job for this process alone; see `begin`."""
     work = _work(results)
     there = [path for path in results.values() if path.exists()]
     done = len(there) == len(results)
@@ -147,10 +160,9 @@ def begin(
         str(run.path.resolve()), str(source.resolve()), str(work.resolve()), weights_of(run),
         sampling, tile, halo, form,
     )  # fmt: skip
-    image = open_image(source)
     told = {
         "weights": job.weights, "calibration": run.factors.ravel().tolist(),
-        "image": mark_of(image), "shape": list(image.array.shape),
+        "image": mark, "shape": list(image.array.shape),
         "sampling": asdict(sampling), "tile": tile, "halo": halo, "precision": form.precision,
     }  # fmt: skip
     if stored is not None:
@@ -158,36 +170,46 @@ def begin(
             there[0] if done else work, stored, told,
             "a result" if done else "an unfinished job",
         )  # fmt: skip
-    if done:
-        shutil.rmtree(work, ignore_errors=True)  # left by an interruption after the last step
+    if done:  # what an interruption after the last step has left is removed
+        (work / JOB).unlink(missing_ok=True)
         return None
     pieces = _pieces(run, image, job)
-    lock = _locked(work)
-    try:
-        if stored is None:
+    if stored is None:
+        try:
             _create(job, run, image, pieces[0].core, told)
-        for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
-            part.unlink()
-    except BaseException:
-        lock.release()
-        if stored is None:
+        except BaseException:
             _remove(work)
-        raise
-    return Begun(run, job, results, pieces, lock, new=stored is None)
+            raise
+    for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
+        part.unlink(missing_ok=True)
+    return Begun(run, job, results, pieces, new=stored is None)
 
 
-def _locked(work: Path) -> BaseFileLock:
-    """The folder of a job for this process alone, until it lets go or ends, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            work, "a job that another process is at", "one that nobody is at",
-            "wait for it, or choose another output",
-        ) from None  # fmt: skip
-    return lock
+def at_it(work: Path) -> AbstractContextManager[None]:
+    """The folder of a job for this process alone; it goes afterwards if there is no job in it.
+
+    Raises
+    ------
+    InputError
+        If another process is at the job.
+    """
+    return held(work, keep=JOB)
+
+
+def is_begun(begun: Begun) -> bool:
+    """Whether a job is still to be done: another process may have, since it was begun.
+
+    Raises
+    ------
+    InputError
+        If its folder is gone, and its results are not there.
+    """
+    work = Path(begun.job.work)
+    if (work / JOB).is_file():
+        return True
+    if not all(path.exists() for path in begun.results.values()):
+        raise InputError(work, "a job that was removed", "one that stays", "begin anew")
+    return False
 
 
 def stored_precision(results: dict[str, Path]) -> Precision | None:
@@ -217,8 +239,7 @@ def finish(begun: Begun) -> None:
         made, result = begun.job.path(kind), begun.results[kind]
         if made.exists():  # not moved by a call that was interrupted here
             _name(made, result)
-    begun.lock.release()  # an open file cannot be removed everywhere
-    shutil.rmtree(begun.job.work)
+    (Path(begun.job.work) / JOB).unlink()  # by which the folder goes with the hold on it
 
 
 def _name(made: Path, result: Path) -> None:
@@ -234,9 +255,10 @@ def _name(made: Path, result: Path) -> None:
 
 
 def discard(begun: Begun) -> None:
-    """Remove an empty job."""
-    begun.lock.release()
-    _remove(Path(begun.job.work))
+    """Remove an empty job, unless another process is at it."""
+    work = Path(begun.job.work)
+    with suppress(InputError), at_it(work):
+        _remove(work)
 
 
 def _remove(work: Path) -> None:
@@ -275,7 +297,7 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, A
     """The empty results."""
     work = Path(job.work)
     for left in work.glob(f"*{SUFFIX}"):  # not even begun
-        shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(left)
     names = list(run.names)
     channels = {
         "split": names, "std": names,

@@ -6,6 +6,7 @@ other machines. Noise is addressed by position: the result does not depend on wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,7 +18,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.lazy import Plane
 from denoisplit.images.zarr import to_fill
-from denoisplit.job import Begun, Job, Piece, dims_of, finish, not_done
+from denoisplit.job import Begun, Job, Piece, at_it, dims_of, finish, is_begun, not_done
 from denoisplit.memory import keep_freed_memory
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import Prediction, predict_frame, predict_tile
@@ -25,6 +26,8 @@ from denoisplit.provenance import weights_of
 from denoisplit.run import Run, load
 from denoisplit.tiles import Tile, Tiling
 from denoisplit.tuning import Form
+
+PAUSES = (1, 2, 4, 8, 16, 32)  # s
 
 
 def split_pieces(begun: Begun, on_share: Callable[[float], None], cluster: Any = None) -> None:
@@ -43,6 +46,12 @@ def split_pieces(begun: Begun, on_share: Callable[[float], None], cluster: Any =
     InputError
         If something cannot be read or written.
     """
+    with at_it(Path(begun.job.work)):
+        if is_begun(begun):
+            _split_all(begun, on_share, cluster)
+
+
+def _split_all(begun: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
     job, pieces = begun.job, begun.pieces
     todo = not_done(job, _source(job), pieces)
     before = len(pieces) - len(todo)
@@ -55,6 +64,10 @@ def split_pieces(begun: Begun, on_share: Callable[[float], None], cluster: Any =
     for number, _ in enumerate(done, start=before + 1):
         on_share(number / len(pieces))
     left = not_done(job, _source(job), pieces)
+    for pause in PAUSES if cluster else ():  # a network drive shows files of others late
+        if left:
+            time.sleep(pause)
+            left = not_done(job, _source(job), pieces)
     if left:
         raise InputError(
             job.work, f"{len(left)} of {len(pieces)} pieces that were not written", "all of them",

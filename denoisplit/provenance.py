@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from denoisplit.config import MIXED
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage
-from denoisplit.images.lazy import Plane
 from denoisplit.images.zarr import is_zarr
 from denoisplit.run import DENOISERS, WEIGHTS, Run
 
@@ -27,21 +27,28 @@ def weights_of(run: Run) -> str:
 
 
 def mark_of(image: LazyImage) -> str:
-    """SHA-256 of the pixels of an image; of a Zarr, which may be huge, of nine parts a plane."""
+    """SHA-256 of the pixels of an image; of a large Zarr of nine parts of each plane."""
     found = hashlib.sha256()
-    for plane in image.planes():
-        for part in _corners(plane) if is_zarr(image.source) else [plane[:, :]]:
-            found.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
+    parts = _parts(image) if is_zarr(image.source) else (plane[:, :] for plane in image.planes())
+    for part in parts:
+        found.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
     return found.hexdigest()
 
 
-def _corners(plane: Plane) -> Iterator[npt.NDArray[Any]]:
-    """Of the beginning, middle and end of both axes."""
-    y, x = ([slice(a, a + MARK) for a in (0, (n - MARK) // 2, n - MARK)] if n > MARK
-            else [slice(0, n)] for n in plane.shape)  # fmt: skip
-    for rows in y:
-        for columns in x:
-            yield plane[rows, columns]
+def _parts(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
+    """Beginning, middle and end of both axes of the planes; planes that share chunks together."""
+    steps = dict(zip(image.dims, image.array.chunks, strict=True))
+    small = image.sizes["y"] * image.sizes["x"] <= (3 * MARK) ** 2
+    spans = []
+    for dim, size in image.sizes.items():
+        if dim not in "yx":
+            spans.append([slice(a, a + steps[dim]) for a in range(0, size, steps[dim])])
+        elif small or size <= MARK:
+            spans.append([slice(0, size)])
+        else:
+            spans.append([slice(a, a + MARK) for a in (0, (size - MARK) // 2, size - MARK)])
+    for key in product(*spans):
+        yield image.pixels(key)
 
 
 def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], what: str) -> None:
@@ -62,7 +69,12 @@ def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], 
         Naming the first difference.
     """
     for key, now in told.items():
-        before = stored.get(key)
+        if key not in stored:
+            raise InputError(
+                place, f"{what} of another release", "one of this release",
+                "choose another output, or remove it to begin anew",
+            )  # fmt: skip
+        before = stored[key]
         if before != now:
             raise InputError(
                 place, f"{what} with another {_difference(key, before, now)}",
@@ -75,7 +87,8 @@ def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], 
 def _difference(key: str, before: Any, now: Any) -> str:
     """Its name, and both values where they are short."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        key = next(name for name in now if before.get(name) != now[name])
-        before, now = before.get(key), now[key]
-    short = isinstance(now, int | float | str) and len(str(now)) < 20
+        both = {**before, **now}
+        key = next(name for name in both if before.get(name) != now.get(name))
+        before, now = before.get(key), now.get(key)
+    short = all(isinstance(v, int | float | str | None) and len(str(v)) < 20 for v in (before, now))
     return f"{key} ({before}, not {now})" if short else key

@@ -68,9 +68,7 @@ def fastest(
     if only is not None:
         precisions = (only,)
     if len(precisions) == 1 and compilation != "on" and (compilation == "off" or work < FEW):
-        form = Form(precisions[0])
-        logger.info("network in %s", form)
-        return form
+        return Form(precisions[0])
     seconds: dict[Form, float] = {}
     if compilation != "on":
         seconds = {form: _measured(model, form) for form in map(Form, precisions)}
@@ -93,7 +91,7 @@ def fastest(
 def _told(seconds: dict[Form, float]) -> Form:
     chosen = min(seconds, key=lambda form: seconds[form])
     logger.info(
-        "network in %s (seconds per sample of 1000 x 1000 px: %s)", chosen,
+        "measured: %s (seconds per sample of 1000 x 1000 px: %s)", chosen,
         "; ".join(f"{form} {1e6 * value:.2f}" for form, value in seconds.items()),
     )  # fmt: skip
     return chosen

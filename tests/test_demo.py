@@ -197,7 +197,7 @@ def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> No
 
 def test_other_settings_are_refused(calls: list[str], tmp_path: Path) -> None:
     demo(tmp_path, **QUICK)
-    with pytest.raises(InputError, match="other data"):
+    with pytest.raises(InputError, match="data.synthetic_gaussian"):
         demo(tmp_path, synthetic_gaussian=2.0, **QUICK)
     with pytest.raises(InputError, match="2 or more"):
         demo(tmp_path / "other", samples=1)

@@ -53,7 +53,7 @@ def test_compiled_where_it_is_faster_and_there_is_enough_to_do(
     assert fastest(network(), "32", "auto", 0.9 * enough) == Form()
     assert fastest(network(), "32", "auto", 1.1 * enough) == Form(compiled=True)
     assert fastest(network(), "32", "on", 1) == Form(compiled=True)
-    assert "network in float32, compiled" in caplog.text and "float32 2.00" in caplog.text
+    assert "measured: float32, compiled" in caplog.text and "float32 2.00" in caplog.text
     seconds[Form(compiled=True)] = 3e-6
     assert fastest(network(), "32", "auto", LONG) == Form()
 

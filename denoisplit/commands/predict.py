@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,16 +126,14 @@ def predict(
         logger.warning("no std is written: %s no spread, give --samples 2 or more", what)
     form = _form(run, precision, compile, pixels * max(1, samples), results if resume else [])
     run = replace(run, model=form.of(run.model))
-    with workers(dask) as cluster, ExitStack() as stack:
+    with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)
             begun = _begin_all(
                 paths, results, resume, run=run, sampling=sampling, tile=said, halo=around,
                 form=form, processes=local_workers() if dask == "local" else 1,
             )  # fmt: skip
-            for job in begun:
-                if job is not None:
-                    stack.callback(job.lock.release)
+            logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
                 for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
                     if job is None:
@@ -171,8 +168,8 @@ def _begin_all(
             begun.append(begin(source=path, results=group, resume=resume, **options))
     except BaseException:
         for job in begun:
-            if job is not None:
-                discard(job) if job.new else job.lock.release()
+            if job is not None and job.new:
+                discard(job)
         raise
     return begun
 

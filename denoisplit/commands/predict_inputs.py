@@ -79,6 +79,11 @@ def check_image(run: Run, image: LazyImage, path: Path) -> None:
     for part in every if whole else [image.middle(LOOKED_AT)]:
         low, high = min(low, float(part.min())), max(high, float(part.max()))
         total, count = total + float(part.sum(dtype=np.float64)), count + part.size
+    if not math.isfinite(total):  # of a Zarr; of the others the first look says where
+        raise InputError(
+            path, "NaN or infinite pixels in its middle", "finite numbers",
+            "crop or fill those pixels",
+        )  # fmt: skip
     if low == high:
         if count < math.prod(image.sizes.values()):
             return  # an empty middle

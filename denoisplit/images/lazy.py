@@ -60,13 +60,14 @@ class LazyImage:
         for places in product(*map(range, outer.values())):
             yield self.plane(dict(zip(outer, places, strict=True)))
 
-    def middle(self, side: int, channel: int = 0) -> npt.NDArray[Any]:
-        """At most ``side`` x ``side`` px (Y, X) of the middle of the middle plane."""
-        index = {dim: size // 2 for dim, size in self.sizes.items() if dim in ("t", "z")}
-        plane = self.plane(index | {"c": channel})
-        y, x = (slice(max(0, (n - side) // 2), (n + side) // 2) for n in plane.shape)
-        part: npt.NDArray[Any] = plane[y, x]
-        return part
+    def middle(self, side: int) -> npt.NDArray[Any]:
+        """At most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X)."""
+        key = tuple(
+            slice(None) if dim == "c" else size // 2 if dim in ("t", "z")
+            else slice(max(0, (size - side) // 2), (size + side) // 2)
+            for dim, size in self.sizes.items()
+        )  # fmt: skip
+        return self.pixels(key)
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
         """A part of the image, native byte order.
@@ -81,9 +82,10 @@ class LazyImage:
         except InputError:
             raise
         except Exception as error:  # of the codec, the store, or the disk
-            # zarr leaves the other reads of a part pending, of which Python would tell at the end
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            warnings.filterwarnings("ignore", "coroutine 'concurrent_map", RuntimeWarning)
+            if hasattr(self.array, "store"):
+                # zarr leaves other reads of a part pending, of which Python would tell at the end
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+                warnings.filterwarnings("ignore", "coroutine 'concurrent_map", RuntimeWarning)
             raise InputError(
                 self.source, f"a part that cannot be read ({first_line(error)})", "a whole image",
                 "copy or write it again",

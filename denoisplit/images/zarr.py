@@ -59,7 +59,7 @@ def open_zarr(path: Path | str) -> LazyImage:
         )  # fmt: skip
     array = found[str(datasets[0]["path"])]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
-    dims = tuple(str(axis.get("name")) for axis in axes) or DIMS[-array.ndim :]
+    dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
     named = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
     labels = tuple(map(str, named)) if all(named) else ()
     return _checked(path, array, dims, labels, _pixel_size(axes, datasets[0]))
@@ -181,9 +181,9 @@ def show_all(path: Path) -> None:
 
     image, group = open_zarr(path), zarr.open_group(str(path), mode="r+")
     omero: Any = group.attrs["omero"]
-    for number, channel in enumerate(omero["channels"]):
-        part = image.middle(LOOKED_AT, number)
-        low, high = float(part.min()), float(part.max())
+    every = image.middle(LOOKED_AT).reshape(len(omero["channels"]), -1)
+    for own, channel in zip(every, omero["channels"], strict=True):
+        low, high = float(own.min()), float(own.max())
         channel["window"] = _window(low, high if high > low else low + 1)
     group.attrs["omero"] = omero
 

@@ -151,7 +151,7 @@ def from_csv(text: str, known: Mapping[tuple[Job, str], float]) -> list[Score]:
 
     Raises
     ------
-    LookupError, ValueError
+    LookupError, TypeError, ValueError, OverflowError
         For another text.
     """
     found = []
@@ -161,6 +161,8 @@ def from_csv(text: str, known: Mapping[tuple[Job, str], float]) -> list[Score]:
             float(row[name]) if row.get(name) else None
             for name in ("value", "sem", "sigma", "hours", "steps")
         )
+        if job.task not in TASKS or job.system not in SYSTEMS:
+            raise ValueError(f"no task {job.task} or no system {job.system}")
         made = Made(sigma, hours, row.get("preset") or "", None if steps is None else int(steps))
         key = (job, row["metric"])
         found.append(Score(*key, value, sem, known.get(key), made))

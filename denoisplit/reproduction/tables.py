@@ -135,7 +135,7 @@ def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job,
         return {}
     try:
         scores = from_csv(path.read_text(encoding="utf-8"), known)
-    except (LookupError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             path, f"no table of an earlier call ({type(error).__name__}: {error})", "such a one",
             "move it away, or choose another output",
@@ -150,8 +150,16 @@ def _result(
     metrics = _metrics(job, data, output, options)
     run = output / job.name
     config = load_config(run)
-    steps = int(read_history(run / HISTORY)["step"][-1])
-    return metrics, Made(config.facts.gaussian_sigma, hours_of(run), config.settings.preset, steps)
+    made = Made(config.facts.gaussian_sigma, hours_of(run), config.settings.preset, _steps_of(run))
+    return metrics, made
+
+
+def _steps_of(run: Path) -> int | None:
+    """Of the network that splits; None if the run does not say."""
+    try:
+        return int(read_history(run / HISTORY)["step"][-1])
+    except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
+        return None
 
 
 def hours_of(run: Path) -> float | None:

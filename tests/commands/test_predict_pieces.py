@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, read_image, write_ome_tiff
 from denoisplit.images.zarr import about_zarr, create_ome_zarr, to_fill
 from denoisplit.job import Job, Piece
-from denoisplit.provenance import weights_of
+from denoisplit.provenance import check_same, weights_of
 from denoisplit.tuning import Form
 
 Call = Callable[..., Any]
@@ -370,6 +371,9 @@ def test_a_cluster_gives_the_same_and_survives_its_workers(
 
     def disturbed(client: Any, *work: Any) -> Any:
         victims = list(client.run(os.getpid).values())
+        # a Ctrl-C at the terminal goes to all of them, and is for the main process
+        for mask in client.run(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [])).values():
+            assert signal.SIGINT in mask
         for number, value in enumerate(on_cluster(client, *work)):
             if number == 0:
                 os.kill(victims[0], signal.SIGKILL)
@@ -442,6 +446,50 @@ def test_a_job_is_of_one_process(
     works("predict", run_folder, image, "-o", "out", *OPTIONS)
     assert "another process is at" in told.pop()
     assert sorted(os.listdir("out")) == named(image, *KINDS)
+
+
+def test_a_job_that_another_process_has_finished_is_done(
+    call: Call, works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its beginning and the first piece; nothing is computed twice or overwritten."""
+    split_pieces, split_piece = large.split_pieces, large.split_piece
+    done: list[Piece] = []
+
+    def counted(job: Job, piece: Piece, *rest: Any) -> None:
+        done.append(piece)
+        split_piece(job, piece, *rest)
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr("denoisplit.commands.predict.split_pieces", split_pieces)
+        assert call("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume").code == 0
+        split_pieces(*arguments)
+
+    monkeypatch.setattr(large, "split_piece", counted)
+    monkeypatch.setattr("denoisplit.commands.predict.split_pieces", late)
+    works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert len(done) == len(set(done)) > 0
+    assert sorted(os.listdir("out")) == named(image, *KINDS)
+
+
+def test_many_images_take_few_open_files(works: Call, run_folder: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        made(tmp_path / "in" / f"{number}.tif", seed=number)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 30
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        works("predict", run_folder, tmp_path / "in", "-o", tmp_path / "out", "--samples", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(os.listdir(tmp_path / "out")) == 40
+
+
+def test_results_of_another_release_are_told(tmp_path: Path) -> None:
+    told = {"tile": 32, "sampling": {"seed": 0}}
+    with pytest.raises(InputError, match="a result of another release"):
+        check_same(tmp_path, {"tile": 32}, told, "a result")
+    with pytest.raises(InputError, match=r"a result with another spice \(1, not None\)"):
+        check_same(tmp_path, {"tile": 32, "sampling": {"seed": 0, "spice": 1}}, told, "a result")
 
 
 def test_an_image_that_differs_anywhere_is_another(

@@ -101,7 +101,7 @@ def test_resuming_needs_the_shots_no_more_but_minds_others(
     works(*start, "--repeats", "MT", tmp_path / "shots.tif")
     Path("run/report.html").unlink()
     refused(*start, "--resume", "--repeats", "MT", tmp_path / "others.tif",
-            says=("run", "other structures"))  # fmt: skip
+            says=("run", "other settings than now: structures"))  # fmt: skip
     (tmp_path / "shots.tif").unlink()
     works(*start, "--resume", "--repeats", "MT", tmp_path / "elsewhere" / "shots.tif")
     assert Path("run/report.html").exists()
