@@ -15,6 +15,11 @@ from denoisplit.memory import keep_freed_memory
 
 EXIT_FAILED = 1  # a program that was called, and not the user
 EXIT_INTERRUPTED = 130
+GO_ON = {
+    "train": "--resume goes on",
+    "predict": "the same call with --resume goes on",
+    **dict.fromkeys(("compare", "reproduce", "demo"), "the same call goes on"),
+}
 # with no other option than these, settings that do not fit are those of the YAML file
 NO_SETTINGS = {"config", "structures", "output", "resume"}
 
@@ -35,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"denoisplit {name}: error: {error}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write(f"denoisplit {name}: interrupted\n")
+        output = given.get("output")
+        more = f"; {GO_ON[name]}" if name in GO_ON and output and Path(output).is_dir() else ""
+        sys.stderr.write(f"denoisplit {name}: interrupted{more}\n")
         return EXIT_INTERRUPTED
 
 

@@ -176,7 +176,7 @@ def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert told == "denoisplit train: interrupted\n"
+    assert told == "denoisplit train: interrupted; --resume goes on\n"
     assert (run / "checkpoints/last.ckpt").exists()
 
 
