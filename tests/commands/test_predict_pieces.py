@@ -518,6 +518,10 @@ def test_refusals(
     zarr.save_array(str(tmp_path / "flat.zarr"), np.full((40, 40), 7, dtype=np.uint8))
     start = ("predict", run_folder)
     refused(*start, tmp_path / "flat.zarr", "-o", "out", says=("flat.zarr", "constant image"))
+    pixels = np.linspace(20, 100, 1600, dtype=np.float32).reshape(40, 40)
+    pixels[20, 21] = np.nan
+    zarr.save_array(str(tmp_path / "holes.zarr"), pixels)
+    refused(*start, tmp_path / "holes.zarr", "-o", "out", says=("NaN or infinite", "its middle"))
     refused(*start, image, "-o", "out", "--dask", "tcp://127.0.0.1:1", says=("--dask", "no sched"))
     create_ome_zarr(tmp_path / "two.ome.zarr", {"c": 2, "y": 40, "x": 40}, channels="AB",
                     chunk=(64, 64), pixel_size_um={})  # fmt: skip
