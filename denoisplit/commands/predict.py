@@ -117,10 +117,11 @@ def predict(
     there = [path for group in results for path in group.values()]
     check_output(output, there, add=add, resume=resume)
     pixels = 0
-    for path in paths:  # every input is looked at before the first is split
+    for path, group in zip(paths, results, strict=True):  # all, before the first is split
         image = open_image(path)
         check_image(run, image, path)
-        pixels += math.prod(image.sizes.values())
+        if not all(result.exists() for result in group.values()):  # done before
+            pixels += math.prod(image.sizes.values())
     if sampling.samples < 2:
         what = "one sample has" if sampling.samples else "a preview has"
         logger.warning("no std is written: %s no spread, give --samples 2 or more", what)
@@ -138,6 +139,7 @@ def predict(
                 for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
                     if job is None:
                         logger.info("%s: done before", path)
+                        progress.to(100 * (number + 1))
                     else:
                         _split(job, _mover(progress.to, number), cluster)
         except OSError as error:
