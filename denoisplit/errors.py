@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SHORT = 60  # letters of a difference that is told with both values
+
+
+def difference(name: str, before: object, now: object) -> str:
+    """What differs, and both values where they are short."""
+    both = f"{name} ({before}, not {now})"
+    return both if len(both) < SHORT else name
+
 
 class InputError(ValueError):
     """Bad input. Its text is one line: where, what was found, what was expected, what to do.

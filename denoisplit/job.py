@@ -26,7 +26,7 @@ from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, chunk_file, create_ome_zarr, open_zarr, show_all
 from denoisplit.network import ContextVSE
 from denoisplit.prediction import Sampling, sample_names
-from denoisplit.provenance import check_same, mark_of, weights_of
+from denoisplit.provenance import check_same, weights_of
 from denoisplit.run import Run, read_json
 from denoisplit.tiles import Tile, Tiling, tile_side
 from denoisplit.tuning import Form, Precision
@@ -91,8 +91,8 @@ class Begun:
 
 
 def begin(
-    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, tile: int | None,
-    halo: int, resume: bool, form: Form, processes: int = 1,
+    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, mark: str,
+    tile: int | None, halo: int, resume: bool, form: Form, processes: int = 1,
 ) -> Begun | None:  # fmt: skip
     """Make the empty results of an image, or find those of the same job, interrupted or done.
 
@@ -105,6 +105,8 @@ def begin(
     results : dict
         "split", "std" and "samples" to the paths of the results, OME-TIFF or OME-Zarr.
     sampling : Sampling
+    mark : str
+        Of the pixels of the image; see `denoisplit.provenance.Mark`.
     tile : int, optional
         As the interrupted job has it, perhaps of another machine, or else as memory allows.
     halo : int
@@ -127,62 +129,49 @@ def begin(
         that is not to be resumed, another process is at it, or what is there is of another job.
     """
     work, image = _work(results), open_image(source)
-    mark = mark_of(image)
     with at_it(work):
-        return _begin(
-            run, source, image, mark, results, sampling, tile=tile, halo=halo, resume=resume,
-            form=form, processes=processes,
+        there = [path for path in results.values() if path.exists()]
+        done = len(there) == len(results)
+        if there and not done and not (work / JOB).is_file():
+            raise InputError(
+                there[0], "an existing result, and others that lack", "all results, or none",
+                "move it, or choose another output",
+            )  # fmt: skip
+        stored = _stored(results)
+        if stored is not None and not resume:
+            raise InputError(
+                work, "an unfinished job", "a new output", "say --resume to go on, or remove it"
+            )
+        if tile is None and stored is not None and isinstance(stored.get("tile"), int):
+            tile = stored["tile"]
+        tile = tile or tile_side(run.model, halo, processes=processes)
+        job = Job(
+            str(run.path.resolve()), str(source.resolve()), str(work.resolve()), weights_of(run),
+            sampling, tile, halo, form,
         )  # fmt: skip
-
-
-def _begin(
-    run: Run, source: Path, image: LazyImage, mark: str, results: dict[str, Path],
-    sampling: Sampling, *, tile: int | None, halo: int, resume: bool, form: Form, processes: int,
-) -> Begun | None:  # fmt: skip
-    """With the folder of the job for this process alone; see `begin`."""
-    work = _work(results)
-    there = [path for path in results.values() if path.exists()]
-    done = len(there) == len(results)
-    if there and not done and not (work / JOB).is_file():
-        raise InputError(
-            there[0], "an existing result, and others that lack", "all results, or none",
-            "move it, or choose another output",
-        )  # fmt: skip
-    stored = _stored(results)
-    if stored is not None and not resume:
-        raise InputError(
-            work, "an unfinished job", "a new output", "say --resume to go on, or remove it"
-        )
-    if tile is None and stored is not None and isinstance(stored.get("tile"), int):
-        tile = stored["tile"]
-    tile = tile or tile_side(run.model, halo, processes=processes)
-    job = Job(
-        str(run.path.resolve()), str(source.resolve()), str(work.resolve()), weights_of(run),
-        sampling, tile, halo, form,
-    )  # fmt: skip
-    told = {
-        "weights": job.weights, "calibration": run.factors.ravel().tolist(),
-        "image": mark, "shape": list(image.array.shape),
-        "sampling": asdict(sampling), "tile": tile, "halo": halo, "precision": form.precision,
-    }  # fmt: skip
-    if stored is not None:
-        check_same(
-            there[0] if done else work, stored, told,
-            "a result" if done else "an unfinished job",
-        )  # fmt: skip
-    if done:  # what an interruption after the last step has left is removed
-        (work / JOB).unlink(missing_ok=True)
-        return None
-    pieces = _pieces(run, image, job)
-    if stored is None:
-        try:
-            _create(job, run, image, pieces[0].core, told)
-        except BaseException:
-            _remove(work)
-            raise
-    for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
-        part.unlink(missing_ok=True)
-    return Begun(run, job, results, pieces, new=stored is None)
+        told = {
+            "weights": job.weights, "calibration": run.factors.ravel().tolist(),
+            "image": mark, "shape": list(image.array.shape),
+            "sampling": asdict(sampling), "tile": tile, "halo": halo, "precision": form.precision,
+        }  # fmt: skip
+        if stored is not None:
+            check_same(
+                there[0] if done else work, stored, told,
+                "a result" if done else "an unfinished job",
+            )  # fmt: skip
+        if done:  # what an interruption after the last step has left is removed
+            (work / JOB).unlink(missing_ok=True)
+            return None
+        pieces = _pieces(run, image, job)
+        if stored is None:
+            try:
+                _create(job, run, image, pieces[0].core, told)
+            except BaseException:
+                _remove(work)
+                raise
+        for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
+            part.unlink(missing_ok=True)
+        return Begun(run, job, results, pieces, new=stored is None)
 
 
 def at_it(work: Path) -> AbstractContextManager[None]:

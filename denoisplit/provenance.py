@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.config import MIXED
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, difference
 from denoisplit.images import LazyImage
-from denoisplit.images.zarr import is_zarr
 from denoisplit.run import DENOISERS, WEIGHTS, Run
 
 MARK = 128  # px, side of the parts that tell one large image from another
@@ -26,17 +25,25 @@ def weights_of(run: Run) -> str:
     return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()
 
 
-def mark_of(image: LazyImage) -> str:
-    """SHA-256 of the pixels of an image; of a large Zarr of nine parts of each plane."""
-    found = hashlib.sha256()
-    parts = _parts(image) if is_zarr(image.source) else (plane[:, :] for plane in image.planes())
-    for part in parts:
-        found.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
-    return found.hexdigest()
+class Mark:
+    """SHA-256 of the pixels of an image, part by part."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+
+    def add(self, part: npt.NDArray[Any]) -> None:
+        """In the order in which the parts always come."""
+        self._found.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
+
+    def __str__(self) -> str:
+        return self._found.hexdigest()
 
 
-def _parts(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
-    """Beginning, middle and end of both axes of the planes; planes that share chunks together."""
+def parts_of(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
+    """Parts that tell one Zarr image from another: nine of each plane, all of a small one.
+
+    Beginning, middle and end of both axes; of planes that share chunks together.
+    """
     steps = dict(zip(image.dims, image.array.chunks, strict=True))
     small = image.sizes["y"] * image.sizes["x"] <= (3 * MARK) ** 2
     spans = []
@@ -76,19 +83,12 @@ def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], 
             )  # fmt: skip
         before = stored[key]
         if before != now:
+            if isinstance(before, Mapping) and isinstance(now, Mapping):
+                key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+                before, now = before.get(key), now.get(key)
             raise InputError(
-                place, f"{what} with another {_difference(key, before, now)}",
+                place, f"{what} with another {difference(key, before, now)}",
                 "the same job, to go on with it",
                 f"give the same options, or remove this {'folder' if place.is_dir() else 'file'} "
                 "to begin anew",
             )  # fmt: skip
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    """Its name, and both values where they are short."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        both = {**before, **now}
-        key = next(name for name in both if before.get(name) != now.get(name))
-        before, now = before.get(key), now.get(key)
-    short = all(isinstance(v, int | float | str | None) and len(str(v)) < 20 for v in (before, now))
-    return f"{key} ({before}, not {now})" if short else key

@@ -116,10 +116,10 @@ def predict(
     ]
     there = [path for group in results for path in group.values()]
     check_output(output, there, add=add, resume=resume)
-    pixels = 0
+    pixels, marks = 0, []
     for path, group in zip(paths, results, strict=True):  # all, before the first is split
         image = open_image(path)
-        check_image(run, image, path)
+        marks.append(str(check_image(run, image, path)))
         if not all(result.exists() for result in group.values()):  # done before
             pixels += math.prod(image.sizes.values())
     if sampling.samples < 2:
@@ -131,8 +131,8 @@ def predict(
         try:
             output.mkdir(parents=True, exist_ok=True)
             begun = _begin_all(
-                paths, results, resume, run=run, sampling=sampling, tile=said, halo=around,
-                form=form, processes=local_workers() if dask == "local" else 1,
+                paths, results, marks, resume=resume, run=run, sampling=sampling, tile=said,
+                halo=around, form=form, processes=local_workers() if dask == "local" else 1,
             )  # fmt: skip
             logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
@@ -161,13 +161,13 @@ def _split(job: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
 
 
 def _begin_all(
-    paths: Sequence[Path], results: Sequence[dict[str, Path]], resume: bool, **options: Any
+    paths: Sequence[Path], results: Sequence[dict[str, Path]], marks: Sequence[str], **options: Any
 ) -> list[Begun | None]:
     """The job of each image, or none of those that were not there before."""
     begun: list[Begun | None] = []
     try:
-        for path, group in zip(paths, results, strict=True):
-            begun.append(begin(source=path, results=group, resume=resume, **options))
+        for path, group, mark in zip(paths, results, marks, strict=True):
+            begun.append(begin(source=path, results=group, mark=mark, **options))
     except BaseException:
         for job in begun:
             if job is not None and job.new:

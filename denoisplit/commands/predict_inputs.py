@@ -12,6 +12,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage
 from denoisplit.images.zarr import is_zarr
 from denoisplit.progress import logger
+from denoisplit.provenance import Mark, parts_of
 from denoisplit.run import Run
 
 # how far an input's mean may lie from those of the training inputs
@@ -66,19 +67,28 @@ def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bo
             )
 
 
-def check_image(run: Run, image: LazyImage, path: Path) -> None:
+def check_image(run: Run, image: LazyImage, path: Path) -> Mark:
     """Refuse what is no superposed image, warn of what looks unlike those of the training.
 
     Of a Zarr image, which may be larger than all memory, the middle of the middle plane is looked
     at, of another one all planes.
+
+    Returns
+    -------
+    Mark
+        By which the image is known again.
     """
     _check_channels(image.sizes.get("c", 1), path)
-    whole = not is_zarr(path)
+    mark, whole = Mark(), not is_zarr(path)
     low, high, total, count = math.inf, -math.inf, 0.0, 0
     every = (plane[:, :] for plane in image.planes())
     for part in every if whole else [image.middle(LOOKED_AT)]:
         low, high = min(low, float(part.min())), max(high, float(part.max()))
         total, count = total + float(part.sum(dtype=np.float64)), count + part.size
+        if whole:
+            mark.add(part)
+    for part in () if whole else parts_of(image):
+        mark.add(part)
     if not math.isfinite(total):  # of a Zarr; of the others the first look says where
         raise InputError(
             path, "NaN or infinite pixels in its middle", "finite numbers",
@@ -86,7 +96,7 @@ def check_image(run: Run, image: LazyImage, path: Path) -> None:
         )  # fmt: skip
     if low == high:
         if count < math.prod(image.sizes.values()):
-            return  # an empty middle
+            return mark  # an empty middle
         raise InputError(
             path, f"a constant image (every pixel is {low:g})", "an image with something in it",
             "check the recording",
@@ -100,6 +110,7 @@ def check_image(run: Run, image: LazyImage, path: Path) -> None:
             "structures, recorded with the same exposure and offset?",
             path, mean, usual, kind, len(run.names),
         )  # fmt: skip
+    return mark
 
 
 def _check_channels(channels: int, path: Path) -> None:

@@ -95,9 +95,10 @@ def reproduce(
         own["synthetic_gaussian"] = synthetic_gaussian
     if synthetic_poisson:
         own["synthetic_poisson"] = synthetic_poisson[0]
-    if figures and len(set(synthetic_poisson or ())) > 1:
+    factors = set(synthetic_poisson or ())
+    if figures and len(factors) > 1:
         raise InputError(
-            "--synthetic-poisson", f"{len(set(synthetic_poisson or ()))} factors",
+            "--synthetic-poisson", f"{len(factors)} factors",
             f"one for {' and '.join(figures)}", "reproduce the others in a call of their own",
         )  # fmt: skip
     for item in figures:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.config import Facts, Settings
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, difference
 from denoisplit.images import Files, each_of
 
 PathLike = str | Path
 SHOWN = 3  # settings that one line names
-SHORT_NAME = 60  # letters
 
 # options of the command line -> the group of settings that they belong to
 GROUP_OF = {
@@ -77,7 +76,7 @@ def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
 def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
     """Refuse to resume with other settings: all of them, also those that are not given now."""
     a, b = (_flat(_wherever(s)) for s in (stored, given))
-    others = [_named(k, a.get(k), b.get(k)) for k in {**a, **b} if a.get(k) != b.get(k)]
+    others = [difference(k, a.get(k), b.get(k)) for k in {**a, **b} if a.get(k) != b.get(k)]
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise InputError(
@@ -94,12 +93,6 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         inner = _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else None
         found |= {before + key: value} if inner is None else inner
     return found
-
-
-def _named(key: str, stored: Any, now: Any) -> str:
-    """A setting, and what it was and is where that is short."""
-    both = f"{key} ({stored}, not {now})"
-    return both if len(both) < SHORT_NAME else key
 
 
 def _wherever(settings: Settings) -> dict[str, Any]:

@@ -150,27 +150,28 @@ def _result(
     metrics = _metrics(job, data, output, options)
     run = output / job.name
     config = load_config(run)
-    made = Made(config.facts.gaussian_sigma, hours_of(run), config.settings.preset, _steps_of(run))
-    return metrics, made
-
-
-def _steps_of(run: Path) -> int | None:
-    """Of the network that splits; None if the run does not say."""
-    try:
-        return int(read_history(run / HISTORY)["step"][-1])
-    except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
-        return None
+    steps = _last(run / HISTORY, "step")
+    return metrics, Made(
+        config.facts.gaussian_sigma, hours_of(run), config.settings.preset,
+        None if steps is None else int(steps),
+    )  # fmt: skip
 
 
 def hours_of(run: Path) -> float | None:
     """What the trainings of a run took, those of its denoisers too; None if it does not say."""
-    found = []
-    for path in (run / HISTORY, *run.glob(f"{DENOISERS}/*/{HISTORY}")):
-        try:
-            found.append(float(read_history(path)["seconds"][-1]) / 3600)
-        except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
-            return None
-    return sum(found) if all(map(math.isfinite, found)) else None
+    histories = (run / HISTORY, *run.glob(f"{DENOISERS}/*/{HISTORY}"))
+    found = [_last(path, "seconds") for path in histories]
+    known = [value for value in found if value is not None]
+    return sum(known) / 3600 if len(known) == len(found) else None
+
+
+def _last(history: Path, column: str) -> float | None:
+    """The last value of a training; None if its history does not say."""
+    try:
+        value = float(read_history(history)[column][-1])
+    except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _against(
