@@ -14,15 +14,15 @@ import argparse
 import numpy as np
 from common import machine, table
 
-from denoisplit.data.noise import SyntheticNoise
-from denoisplit.engine import inference_form
-from denoisplit.evaluation import Scenes
+from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.evaluation.scoring import Scenes
 from denoisplit.images import read_frames
-from denoisplit.memory import keep_freed_memory
-from denoisplit.metrics import range_invariant_psnr
-from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.machine.memory import keep_freed_memory
+from denoisplit.network.inference import inference_form
+from denoisplit.prediction.autotune import Form
+from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.run import load
-from denoisplit.tuning import Form
 
 CLOSE = 0.01  # dB
 BF16_CLOSE = 0.02

@@ -26,7 +26,7 @@ from denoisplit.run import load_config
 
 # prints the peak of the process on the last line
 PROGRAM = (
-    "import resource, sys; from denoisplit.cli import main; code = main(sys.argv[1:]); "
+    "import resource, sys; from denoisplit.cli.main import main; code = main(sys.argv[1:]); "
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
 )
 CHUNK = 1024

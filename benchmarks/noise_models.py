@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 import denoisplit
-from denoisplit.config import settings_from
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.config.settings import settings_from
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.images import read_frames, read_scenes
-from denoisplit.noise_models.noisy import pairs_of_noisy
+from denoisplit.noise_models.from_noisy import pairs_of_noisy
+from denoisplit.noise_models.goodness_of_fit import JUDGED, Quality, fit_pairs
 from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, from_repeats
-from denoisplit.noise_models.quality import JUDGED, Quality, fit_pairs
 
 COLUMNS = ("noise", "pairs", "worst bin of variance, %", "gain", "KS", "nat above a Gaussian",
            "nat above a histogram", "fit, s")  # fmt: skip

@@ -28,10 +28,15 @@ import tifffile
 import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.client import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import bioimageio
 
-from denoisplit.halo import EXACT
-from denoisplit.posterior import channel_keys, content_keys, normal_table, standard_normal
+from denoisplit.network.addressed_noise import (
+    channel_keys,
+    content_keys,
+    normal_table,
+    standard_normal,
+)
+from denoisplit.prediction.halo import EXACT
 from denoisplit.run import Run, load
 
 

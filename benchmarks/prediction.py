@@ -22,13 +22,13 @@ import onnxruntime
 import torch
 from common import best_rate, machine, operations, peer, side_by_side, table
 
-from denoisplit.engine import inference_form
-from denoisplit.memory import keep_freed_memory
+from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.network import VSE
-from denoisplit.posterior import addressed_noise, normal_table, position_keys
-from denoisplit.prediction import Sampling, predict_frame
-from denoisplit.tiles import BORDER
-from denoisplit.tuning import Form
+from denoisplit.network.addressed_noise import addressed_noise, normal_table, position_keys
+from denoisplit.network.inference import inference_form
+from denoisplit.prediction.autotune import Form
+from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.tiles import BORDER
 
 PATCH, KEPT, BATCH = 128, 32, 4
 PEER_SIDE = 256

@@ -22,10 +22,10 @@ SIZES = {"filters": 32, "latents": 8, "patch": 64}
 
 def measured(side: int, samples: int, structures: int, frames: int, tile: int) -> tuple[float, ...]:
     """Seconds, and peak memory in GB."""
-    from denoisplit.engine import inference_form
-    from denoisplit.memory import keep_freed_memory
+    from denoisplit.machine.memory import keep_freed_memory
     from denoisplit.network import VSE
-    from denoisplit.prediction import Sampling, predict_frame
+    from denoisplit.network.inference import inference_form
+    from denoisplit.prediction.frame import Sampling, predict_frame
 
     keep_freed_memory()
     torch.set_num_threads(1)

@@ -17,8 +17,8 @@ import zarr
 from common import machine, table
 
 from denoisplit import predict
-from denoisplit.cluster import local_cluster
-from denoisplit.memory import keep_freed_memory
+from denoisplit.machine.dask_cluster import local_cluster
+from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.run import load
 
 EXACT = 240

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from common import careamics, machine, peer, side_by_side, table
 
-from denoisplit.config import settings_from
+from denoisplit.config.settings import settings_from
 from denoisplit.data.superposition import Superposition
-from denoisplit.engine import compile_blocks
-from denoisplit.memory import keep_freed_memory
+from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.network import VSE
+from denoisplit.network.inference import compile_blocks
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.schedule import Schedule
-from denoisplit.training import SplittingTask
+from denoisplit.training.schedule import Schedule
+from denoisplit.training.task import SplittingTask
 
 SIZES: dict[str, dict[str, int]] = {
     "paper": {}, "small": {"filters": 32, "latents": 8, "patch": 64},

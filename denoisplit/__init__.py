@@ -5,20 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from denoisplit.version import __version__
 
 # public name -> module that holds it; loaded on first use, so that importing denoisplit is cheap
 _LAZY = {
     "InputError": "errors",
     "Run": "run",
-    "Sampling": "prediction",
-    "compare": "reproduction.compare",
+    "Sampling": "prediction.frame",
+    "compare": "commands.compare",
     "evaluate": "commands.evaluate",
-    "figure": "commands.figure",
+    "figure": "reproduction.figure",
     "fit_noise_model": "commands.noise_model",
     "load": "run",
     "predict": "commands.predict",
-    "predict_image": "commands.predict",
+    "predict_image": "jobs.array",
     "superpose": "commands.superpose",
     "train": "commands.train",
 }
@@ -26,16 +26,16 @@ _LAZY = {
 __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
+    from denoisplit.commands.compare import compare as compare
     from denoisplit.commands.evaluate import evaluate as evaluate
-    from denoisplit.commands.figure import figure as figure
     from denoisplit.commands.noise_model import fit_noise_model as fit_noise_model
     from denoisplit.commands.predict import predict as predict
-    from denoisplit.commands.predict import predict_image as predict_image
     from denoisplit.commands.superpose import superpose as superpose
     from denoisplit.commands.train import train as train
     from denoisplit.errors import InputError as InputError
-    from denoisplit.prediction import Sampling as Sampling
-    from denoisplit.reproduction.compare import compare as compare
+    from denoisplit.jobs.array import predict_image as predict_image
+    from denoisplit.prediction.frame import Sampling as Sampling
+    from denoisplit.reproduction.figure import figure as figure
     from denoisplit.run import Run as Run
     from denoisplit.run import load as load
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from denoisplit.cli import main
+from denoisplit.cli.main import main
 
 sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from denoisplit.atomic import write_bytes, write_json, write_text
-from denoisplit.config import FORMAT_VERSION, MIXED, RunConfig, Settings
+from denoisplit.config.settings import FORMAT_VERSION, MIXED, RunConfig, Settings
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.config.yaml_file import parse, read_yaml
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.halo import EXACT, SAME, chosen
+from denoisplit.files.atomic import write_bytes, write_text
+from denoisplit.files.json_file import read_json, write_json
+from denoisplit.machine.device import default_device
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.settings_file import parse, read_yaml
-from denoisplit.systems import SYSTEMS
-from denoisplit.tiles import tile_side
+from denoisplit.prediction.halo import EXACT, SAME, chosen
+from denoisplit.prediction.tiles import tile_side
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY = "metrics.json", "history.csv"
@@ -50,7 +51,7 @@ class Run:
     """A finished run: configuration, network in evaluation mode, calibration scalars.
 
     ``calibration`` maps each structure to the factor that its posterior std is multiplied by,
-    ``halo_errors`` each halo (px) to what tiles differ by with it (`denoisplit.halo`).
+    ``halo_errors`` each halo (px) to what tiles differ by with it (`denoisplit.prediction.halo`).
     """
 
     path: Path
@@ -93,11 +94,6 @@ class Run:
 def noise_model_path(run: Path, structure: str) -> Path:
     """Where a run keeps the noise model of a structure."""
     return run / NOISE_MODELS / f"{structure}.npz"
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
@@ -224,20 +220,6 @@ def load_weights(model: VSE, path: Path) -> None:
             path, f"weights of another network ({detail[0].strip()})", "those of config.yaml",
             "do not mix files of two runs",
         ) from None  # fmt: skip
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the run folder."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            path, f"no JSON ({reason})", "a JSON object", "copy the run again"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(path, "no JSON object", "a JSON object", "copy the run again")
-    return value
 
 
 def write_calibration(path: Path, value: dict[str, Any]) -> None:

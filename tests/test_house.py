@@ -1,4 +1,4 @@
-"""The house: arrows between rooms, the wheel, the command line's lightness, tidiness."""
+"""The house: floors, the wheel, the command line's lightness, tidiness."""
 
 from __future__ import annotations
 
@@ -48,7 +48,36 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-# ---------------------------------------------------------------- arrows
+# from the ground up; those of one line stand on one floor
+FLOORS = """
+errors progress version
+network
+files
+machine
+images
+config
+data
+noise2void
+prediction
+noise_models
+run
+jobs
+evaluation
+report
+training
+commands
+reproduction
+denoisplit_zoo
+api viewer inspect __init__
+cli
+__main__
+"""
+FLOOR = {name: n for n, line in enumerate(FLOORS.split("\n")) for name in line.split()}
+LAZY_TARGETS = tuple(f"denoisplit.{target}" for target in denoisplit._LAZY.values())
+MOST_MODULES = 16
+
+
+# ---------------------------------------------------------------- floors
 
 
 def within(module: str, *packages: str) -> bool:
@@ -81,28 +110,34 @@ def imports(module: str, source: str) -> Iterator[str]:
                 yield str(node.args[0].value)
 
 
+def room(name: str) -> str | None:
+    """The floor that a dotted name of ours stands on; None for the lazy ``denoisplit`` itself."""
+    root, *parts = name.removeprefix("packaging.").split(".")
+    if root != "denoisplit":
+        return root if root == "denoisplit_zoo" else None
+    return parts[0] if parts and parts[0] != "__init__" else None
+
+
 def forbidden(module: str, source: str) -> list[str]:
-    """The arrows of one module that must not be, one line each."""
-    ours = ("denoisplit", "denoisplit_zoo", "packaging.denoisplit_zoo")
-    found = []
+    """The imports of one module that lead to a floor above its own, one line each."""
+    own = room(module)
+    lines = []
     for name in imports(module, source):
-        if within(module, "denoisplit.network"):
-            bad = within(name, *ours) and not within(name, "denoisplit.network")
-        elif within(module, "denoisplit.images"):
-            bad = within(name, *TORCH_LIBRARIES)
+        if not within(name, "denoisplit", "denoisplit_zoo", "packaging.denoisplit_zoo"):
+            bad = own == "images" and within(name, *TORCH_LIBRARIES)
+        elif own is None:  # the lazy package hands on names, and imports only the version
+            bad = room(name) != "version" and not within(name, *LAZY_TARGETS)
+        elif own == "network":
+            bad = room(name) != "network"
         else:
-            bad = False
-        if within(module, "denoisplit") and not within(module, "denoisplit.cli"):
-            bad |= within(name, *ours[1:])
-        if not within(module, "denoisplit.cli", "denoisplit.__main__"):
-            bad |= within(name, "denoisplit.cli")
+            bad = FLOOR.get(room(name) or "", FLOOR["__init__"]) > FLOOR[own]
         if bad:
-            found.append(f"{module} imports {name}")
-    return found
+            lines.append(f"{module} imports {name}")
+    return lines
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_arrows_between_rooms(path: Path) -> None:
+def test_nothing_imports_a_floor_above_its_own(path: Path) -> None:
     assert not forbidden(module_name(path), path.read_text(encoding="utf-8"))
 
 
@@ -111,24 +146,30 @@ def test_arrows_between_rooms(path: Path) -> None:
     [
         ("denoisplit.network.vse", "from denoisplit.errors import InputError"),
         ("denoisplit.network.vse", "from denoisplit import errors"),
-        ("denoisplit.network.vse", "from .. import objective"),
+        ("denoisplit.network.vse", "from .. import config"),
         ("denoisplit.network.__init__", "from ..data import splits"),
         ("denoisplit.network.blocks", "import denoisplit"),
         ("denoisplit.network.blocks", "import denoisplit_zoo"),
-        ("denoisplit.training", "def f():\n    import denoisplit_zoo.graph"),
+        ("denoisplit.training.fit", "def f():\n    import denoisplit_zoo.exporting.graph"),
+        ("denoisplit.run", "def f():\n    from denoisplit.training.fit import fit"),
+        ("denoisplit.evaluation.scoring", "if TYPE_CHECKING:\n    import denoisplit.report.page"),
+        ("denoisplit.data.splits", "from denoisplit.noise_models import GaussianMixture"),
+        ("denoisplit.commands.train", "from ..reproduction import tasks"),
+        ("denoisplit.commands.train", "from denoisplit import load"),
         (
             "denoisplit.__init__",
             "from importlib import import_module\nimport_module('denoisplit_zoo')",
         ),
+        ("denoisplit.__init__", "from denoisplit.training.fit import fit"),
         ("denoisplit.images.tiff", "def f():\n    from torch import nn"),
         ("denoisplit.images.tiff", "if TYPE_CHECKING:\n    import torch"),
         ("denoisplit.images.__init__", "import safetensors.torch"),
-        ("denoisplit.training", "from denoisplit.cli import main"),
-        ("denoisplit.training", "from . import cli"),
-        ("denoisplit_zoo.export", "from denoisplit import cli"),
+        ("denoisplit.training.fit", "from denoisplit.cli.main import main"),
+        ("denoisplit.training.fit", "from .. import cli"),
+        ("denoisplit_zoo.exporting.export", "from denoisplit import cli"),
     ],
 )
-def test_a_forbidden_arrow_is_seen(module: str, source: str) -> None:
+def test_a_forbidden_import_is_seen(module: str, source: str) -> None:
     assert len(forbidden(module, source)) == 1
 
 
@@ -144,21 +185,28 @@ def test_a_forbidden_arrow_is_seen(module: str, source: str) -> None:
             "denoisplit.images.tiff",
             "import numpy, torchless\nfrom denoisplit.errors import InputError",
         ),
-        ("denoisplit.cli", "import denoisplit_zoo\nfrom packaging.version import Version"),
-        ("denoisplit.__main__", "from denoisplit.cli import main"),
-        (
-            "denoisplit.training",
-            "import torch\nimport denoisplit.network\nimport denoisplit.climate",
-        ),
-        ("denoisplit_zoo.export", "import torch, denoisplit\nfrom denoisplit.run import load"),
+        ("denoisplit.cli.main", "import denoisplit_zoo\nfrom packaging.version import Version"),
+        ("denoisplit.__main__", "from denoisplit.cli.main import main"),
+        ("denoisplit.training.fit", "import torch\nimport denoisplit.network"),
+        ("denoisplit_zoo.exporting.export", "import torch\nfrom denoisplit.run import load"),
     ],
 )
-def test_an_allowed_arrow_is_let_pass(module: str, source: str) -> None:
+def test_an_allowed_import_passes(module: str, source: str) -> None:
     assert not forbidden(module, source)
 
 
 def test_lazy_names_do_not_lead_to_the_command_line() -> None:
-    assert not [name for name in denoisplit.__all__ if denoisplit._LAZY.get(name) == "cli"]
+    rooms = {target.partition(".")[0] for target in denoisplit._LAZY.values()}
+    assert all(FLOOR[name] < FLOOR["cli"] for name in rooms)
+
+
+def test_every_room_has_a_floor_and_at_most_16_modules() -> None:
+    folders = [path for path in ROOTS["denoisplit"].rglob("*") if path.is_dir()]
+    for folder in (ROOTS["denoisplit"], *(f for f in folders if f.name != "__pycache__")):
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= MOST_MODULES, relative(folder)
+    rooms = {room(module_name(path)) for path in SOURCES} - {None}
+    assert rooms <= set(FLOOR)
 
 
 def test_reading_images_needs_no_torch() -> None:
@@ -250,7 +298,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     code = """
 import sys
 sys.argv = ["denoisplit", "--help"]
-from denoisplit.cli import main
+from denoisplit.cli.main import main
 try:
     code = main()
 except SystemExit as end:
@@ -259,7 +307,7 @@ sys.stdout.write("\\n" + " ".join(sys.modules))
 sys.exit(code)
 """
     loaded = run(sys.executable, "-c", code, cwd=tmp_path).splitlines()[-1].split()
-    assert "denoisplit.cli" in loaded
+    assert "denoisplit.cli.main" in loaded
     assert not HEAVY & set(loaded)
 
 

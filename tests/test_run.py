@@ -17,11 +17,11 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, settings_from
+from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, settings_from
 from denoisplit.errors import InputError
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction import Sampling, predict_frame
+from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.run import (
     Run,
     build_network,

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.config.seeds import check_seed
 from denoisplit.data.splits import Group, Image, check_registered
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation import Scenes, judge, predict_scenes
-from denoisplit.images import Files, Frames, fingerprint, read_frames
-from denoisplit.prediction import Sampling
-from denoisplit.progress import logger
-from denoisplit.references import (
+from denoisplit.evaluation.scoring import Scenes, judge, predict_scenes
+from denoisplit.evaluation.separate_truth import (
     RecordedScenes,
     scenes_of_mixed,
     scenes_of_structures,
     share_offset,
 )
+from denoisplit.images import Files, Frames, fingerprint, read_frames
+from denoisplit.prediction.frame import Sampling
+from denoisplit.progress import logger
 from denoisplit.run import Run, load
-from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 
@@ -44,7 +44,7 @@ def evaluate(
     what the result is compared with. With ``truth``, the images are taken with the noise that they
     were recorded with, and the result is compared with other images of the same fields, such as
     long exposures. These may have any gain and offset: they are fitted to the recorded images, all
-    frames together (`denoisplit.references`).
+    frames together (`denoisplit.evaluation.separate_truth`).
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def evaluate(
     -------
     dict
         ``frames``, ``samples``, ``superposition``, ``reference`` (what was compared with),
-        ``structures`` (per name the metrics of `denoisplit.evaluation.judge`) and their ``mean``.
+        ``structures`` (per name the metrics of `denoisplit.evaluation.scoring.judge`) and their
+        ``mean``.
 
     Raises
     ------

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy.typing as npt
 
-from denoisplit.atomic import not_written, write_new
-from denoisplit.config import Preset, Settings, settings_from
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.config.seeds import check_seed
+from denoisplit.config.settings import Preset, Settings, settings_from
 from denoisplit.data.statistics import pooled_std
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import not_written, write_new
 from denoisplit.images import Files, each_of, read_frames
-from denoisplit.images.scenes import read_scenes
+from denoisplit.images.repeats import read_scenes
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.guards import correlation_warning
-from denoisplit.noise_models.noisy import check_noisy, pairs_of_noisy
+from denoisplit.noise_models.from_noisy import check_noisy, pairs_of_noisy
+from denoisplit.noise_models.goodness_of_fit import Quality, fit_pairs
 from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, from_repeats
-from denoisplit.noise_models.quality import Quality, fit_pairs
+from denoisplit.noise_models.validity import correlation_warning
 from denoisplit.progress import Bar, bar, logger
 from denoisplit.report.noise_page import noise_page
-from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 OnStep = Callable[[int, int], None]

@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
-from denoisplit.atomic import not_written
-from denoisplit.cluster import local_workers, workers
 from denoisplit.commands.predict_inputs import check_image, check_output, stems_of
-from denoisplit.engine import inference_form
+from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import not_written
 from denoisplit.images import Files, list_files, open_image
 from denoisplit.images.zarr import is_zarr
-from denoisplit.job import SUFFIX, TIFF, Begun, begin, discard, stored_precision
-from denoisplit.large import split_pieces
+from denoisplit.jobs.array import check_tiling
+from denoisplit.jobs.job import SUFFIX, TIFF, Begun, begin, discard, stored_precision
+from denoisplit.jobs.pieces import split_pieces
+from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.network import ContextVSE
-from denoisplit.prediction import NoiseAddress, Sampling, predict_frame, sample_names
+from denoisplit.prediction.autotune import Compilation, Form, Precision, fastest
+from denoisplit.prediction.frame import NoiseAddress, Sampling
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
-from denoisplit.seeds import check_seed
-from denoisplit.tiles import tile_side
-from denoisplit.tuning import Compilation, Form, Precision, fastest
 
 PathLike = str | Path
-
-
-@dataclass(frozen=True)
-class SplitImage:
-    """One split image; raw intensities, float32, dims ``(t) c (z) y x``."""
-
-    split: xr.DataArray  # posterior mean, one channel per structure
-    std: xr.DataArray | None  # calibrated standard deviation; None for fewer than two samples
-    samples: xr.DataArray | None  # channels A_1, B_1, A_2, ...; None if none were kept
 
 
 def predict(
@@ -68,7 +55,7 @@ def predict(
     output : path
         Folder of the results: per input ``STEM_split.ome.tif``, ``STEM_std.ome.tif`` (none for
         fewer than two samples) and ``STEM_samples.ome.tif`` (if kept), of a Zarr image
-        ``.ome.zarr``. They are made piece by piece (`denoisplit.large`), in a folder
+        ``.ome.zarr``. They are made piece by piece (`denoisplit.jobs.pieces`), in a folder
         ``STEM_split.unfinished``.
     samples, seed, keep_samples
         Number of posterior samples, their seed, how many of them to write. No samples: a preview,
@@ -106,7 +93,7 @@ def predict(
     """
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
-    _, around = _check_tiling(run, tile, halo)
+    _, around = check_tiling(run, tile, halo)
     said = tile or run.config.settings.prediction.tile
     paths = list_files(files)
     output = Path(output)
@@ -196,65 +183,6 @@ def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
     return lambda share: to(int(100 * (files + share)))
 
 
-def predict_image(
-    run: Run,
-    image: xr.DataArray,
-    sampling: Sampling,
-    *,
-    tile: int | None = None,
-    halo: int | None = None,
-    on_share: Callable[[float], None] | None = None,
-) -> SplitImage:
-    """Split one image with named axes, plane by plane.
-
-    Parameters
-    ----------
-    run : Run
-    image : DataArray
-        Dims out of ``t z y x`` and perhaps a ``c`` of length 1; raw intensities.
-    sampling : Sampling
-    tile, halo : int, optional
-        As in `predict`; the run's own by default.
-    on_share : callable, optional
-        Called with the share of the work done.
-    """
-    tile, halo = _check_tiling(run, tile, halo)
-    model = inference_form(run.model)
-    outer = [dim for dim in ("t", "z") if dim in image.dims]
-    planes = image.squeeze("c", drop=True) if "c" in image.dims else image
-    planes = planes.transpose(*outer, "y", "x")
-    stack = planes.values.reshape(-1, *planes.shape[-2:])
-    predicted = []
-    for number, plane in enumerate(stack):
-
-        def on_tile(done: int, tiles: int, number: int = number) -> None:
-            if on_share is not None:
-                on_share((number + done / tiles) / len(stack))
-
-        predicted.append(
-            predict_frame(model, plane, sampling, tile=tile, halo=halo, on_tile=on_tile)
-        )
-
-    def named(planes_of: list[np.ndarray[Any, Any]], channels: list[str]) -> xr.DataArray:
-        sizes = [image.sizes[dim] for dim in outer]
-        values = np.stack(planes_of).reshape(*sizes, len(channels), *plane.shape)
-        whole = xr.DataArray(values, dims=[*outer, "c", "y", "x"], coords={"c": channels})
-        order = [dim for dim in ("t", "c", "z", "y", "x") if dim in whole.dims]
-        whole.attrs["pixel_size_um"] = dict(image.attrs.get("pixel_size_um", {}))
-        return whole.transpose(*order)
-
-    names = list(run.names)
-    stds = [p.std * run.factors for p in predicted if p.std is not None]
-    numbered = sample_names(names, sampling.keep)
-    return SplitImage(
-        split=named([p.mean for p in predicted], names),
-        std=named(stds, names) if stds else None,
-        samples=named([p.samples.reshape(-1, *plane.shape) for p in predicted], numbered)
-        if sampling.keep
-        else None,
-    )
-
-
 def _sampling(
     run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress, tolerance: float
 ) -> Sampling:
@@ -277,23 +205,3 @@ def _sampling(
         )  # fmt: skip
     except ValueError as error:
         raise InputError("--noise-address", str(error), "one of the two", "correct it") from None
-
-
-def _check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
-    """Tile and halo, those of the run where none is given."""
-    stride = run.model.stride
-    if isinstance(run.model, ContextVSE) and (tile, halo) != (None, None):
-        raise InputError(
-            "--tile and --halo", f"a network that sees context in patches of {run.model.patch} px",
-            "neither", "leave them out: the patch is a part of this model",
-        )  # fmt: skip
-    halo = run.halo if halo is None else halo
-    if tile is None:
-        tile = run.config.settings.prediction.tile or tile_side(run.model, halo)
-    if tile < stride or halo < 0 or halo % stride:
-        raise InputError(
-            "--tile and --halo", f"{tile} and {halo} px",
-            f"a tile of at least {stride} px and a halo of 0 or a multiple of {stride} px",
-            "correct them",
-        )  # fmt: skip
-    return tile, halo

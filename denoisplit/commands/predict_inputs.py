@@ -11,8 +11,8 @@ import numpy as np
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage
 from denoisplit.images.zarr import is_zarr
+from denoisplit.jobs.identity import Mark, parts_of
 from denoisplit.progress import logger
-from denoisplit.provenance import Mark, parts_of
 from denoisplit.run import Run
 
 # how far an input's mean may lie from those of the training inputs

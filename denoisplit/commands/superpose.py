@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from denoisplit.atomic import not_written
-from denoisplit.config import SuperpositionKind
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.config.seeds import check_seed
+from denoisplit.config.settings import SuperpositionKind
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import not_written
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
-from denoisplit.seeds import check_seed
 
 PathLike = str | Path
 

@@ -10,35 +10,16 @@ from typing import Any
 
 import numpy as np
 
-import denoisplit
-from denoisplit.atomic import drop_drafts, not_written
-from denoisplit.commands.train_chain import (
-    check_is_whole,
-    follow_chain,
-    start_chain,
-    train_chain,
-)
-from denoisplit.commands.train_network import (
-    follow_network,
-    is_finished,
-    last_files,
-    start,
-    train_network,
-)
-from denoisplit.commands.train_settings import (
-    check_same_images,
-    check_same_settings,
-    files_of,
-    settings_values,
-)
-from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, Settings, settings_from
+from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, Settings, settings_from
+from denoisplit.config.training_options import files_of, settings_values
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import drop_drafts, not_written
 from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
-from denoisplit.noise_models.routes import noise_models_at_hand, remaining_noise_models
-from denoisplit.parallel import team, wait_for
+from denoisplit.machine.distributed import team, wait_for
+from denoisplit.noise_models.build import noise_models_at_hand, remaining_noise_models
 from denoisplit.progress import logger
 from denoisplit.run import (
     CHECKPOINTS,
@@ -48,6 +29,21 @@ from denoisplit.run import (
     load,
     load_config,
 )
+from denoisplit.training.chain import (
+    check_is_whole,
+    follow_chain,
+    start_chain,
+    train_chain,
+)
+from denoisplit.training.one_network import (
+    follow_network,
+    is_finished,
+    last_files,
+    start,
+    train_network,
+)
+from denoisplit.training.resume import check_same_images, check_same_settings
+from denoisplit.version import __version__
 
 PathLike = str | Path
 LIBRARIES = ("torch", "lightning", "numpy", "xarray", "tifffile", "safetensors", "pydantic")
@@ -194,6 +190,5 @@ def _facts(
         held_out=dict(zip(settings.names, held, strict=True)),
         pixel_size_um=frames[0].pixel_size_um,
         fingerprints=prints,
-        libraries={"denoisplit": denoisplit.__version__}
-        | {name: version(name) for name in LIBRARIES},
+        libraries={"denoisplit": __version__} | {name: version(name) for name in LIBRARIES},
     )

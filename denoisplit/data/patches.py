@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from denoisplit.data.context import Pyramid
+from denoisplit.data.pyramid import Pyramid
 from denoisplit.data.splits import Group
-from denoisplit.data.sums import MOST, Sums
+from denoisplit.data.summed_crops import MOST, Sums
 
 Array = npt.NDArray[np.float32]
 
@@ -23,7 +23,7 @@ class RandomCrops(Dataset[Tensor]):
     """Crop number i of a run: a pure function of (seed, i), so training resumes exactly.
 
     An item is the raw noisy targets (C, P, P), float32; the input is their superposition. With
-    more than one plane it is (C, n, P, P), see `denoisplit.data.context`.
+    more than one plane it is (C, n, P, P), see `denoisplit.data.pyramid`.
 
     Parameters
     ----------

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config import Settings
-from denoisplit.data.noise import Address, SyntheticNoise
+from denoisplit.config.settings import Settings
 from denoisplit.data.splits import Group, Image, Splits, rule_for, split
 from denoisplit.data.statistics import Statistics, pooled_std, statistics
 from denoisplit.data.superposition import Superposition
+from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 
 Array = npt.NDArray[np.float32]
 FloatGroup = tuple[tuple[Array, ...], ...]  # [structure][frame] -> (Y, X)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.data.noise import Address, SyntheticNoise
 from denoisplit.data.splits import Group
+from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 import xarray as xr
 
-from denoisplit.atomic import draft_of
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import draft_of
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lazy import LazyImage
 

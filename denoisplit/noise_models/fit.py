@@ -13,10 +13,10 @@ import torch
 from scipy.optimize import minimize, nnls
 from torch import Tensor
 
-from denoisplit.noise_models.cells import Flat, Variances, flat_pairs, gather, variances
+from denoisplit.noise_models.binning import Flat, Variances, flat_pairs, gather, variances
 from denoisplit.noise_models.gmm import GaussianMixture, mixture
-from denoisplit.noise_models.guards import check_direction
-from denoisplit.noise_models.limits import grid_step
+from denoisplit.noise_models.saturation import grid_step
+from denoisplit.noise_models.validity import check_direction
 
 OnStep = Callable[[int, int], None]
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from denoisplit.errors import InputError
-from denoisplit.noise_models.archive import read_arrays
-from denoisplit.noise_models.likelihood import log_density
+from denoisplit.files.npz import read_arrays
+from denoisplit.noise_models.gmm_likelihood import log_density
 
 LOG_2PI = math.log(2 * math.pi)
 EXCHANGE_KEYS = ("trained_weight", "min_signal", "max_signal", "min_sigma")

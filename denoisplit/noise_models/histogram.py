@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from denoisplit.errors import InputError
-from denoisplit.noise_models.archive import read_arrays
-from denoisplit.noise_models.cells import Flat, flat_pairs
-from denoisplit.noise_models.guards import check_direction
+from denoisplit.files.npz import read_arrays
+from denoisplit.noise_models.binning import Flat, flat_pairs
+from denoisplit.noise_models.validity import check_direction
 
 KEYS = ("histogram", "min_value", "max_value")
 EMPTY = 1e-30  # added to every cell

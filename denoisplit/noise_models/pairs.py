@@ -9,11 +9,10 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.data.noise import Address, SyntheticNoise
+from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.noise_models.exposures import check_matching, straight_line
-from denoisplit.noise_models.guards import Correlation, check_direction, residual_correlation
-from denoisplit.noise_models.limits import (
+from denoisplit.noise_models.saturation import (
     Limits,
     ceiling_of,
     find_limits,
@@ -21,6 +20,7 @@ from denoisplit.noise_models.limits import (
     limits_of,
     signal_range,
 )
+from denoisplit.noise_models.validity import Correlation, check_direction, residual_correlation
 
 Image = npt.NDArray[Any]
 Flat = npt.NDArray[np.float64]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation import Scenes
-from denoisplit.metrics import range_invariant_psnr
-from denoisplit.prediction import Prediction
+from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.evaluation.scoring import Scenes
+from denoisplit.prediction.frame import Prediction
 
 Array = npt.NDArray[np.float32]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from html import escape
 
-import denoisplit
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
-from denoisplit.noise_models.quality import Quality
 from denoisplit.report.html import document, figure, paragraphs, section, small
 from denoisplit.report.noise_plots import digits, line_text, line_words, noise_figures
+from denoisplit.version import __version__
 
 
 def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
@@ -25,7 +25,7 @@ def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs
     """
     facts = [
         f"from {quality.source}",
-        f"denoisplit {denoisplit.__version__}",
+        f"denoisplit {__version__}",
         datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0"),
     ]
     summary, *rest = quality.verdict()

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.limits import grid_step
+from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
-from denoisplit.noise_models.quality import Quality
+from denoisplit.noise_models.saturation import grid_step
 from denoisplit.report.plots import density_of, variance_of
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
 

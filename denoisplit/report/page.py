@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-import denoisplit
-from denoisplit.atomic import write_text
-from denoisplit.config import RunConfig
-from denoisplit.evaluation import Scenes
+from denoisplit.config.settings import RunConfig
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.evaluation.scoring import Scenes
+from denoisplit.files.atomic import write_text
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.fitted import Fitted
-from denoisplit.prediction import Prediction
+from denoisplit.noise_models.storage import Fitted
+from denoisplit.prediction.frame import Prediction
 from denoisplit.report.example import pick_example
 from denoisplit.report.html import document, figure, paragraphs, section, small
 from denoisplit.report.noise_page import noise_section
@@ -28,9 +28,7 @@ from denoisplit.report.plots import (
     noise_figure,
     read_history,
 )
-from denoisplit.report.style import ink
-from denoisplit.report.table import html_table, metrics_columns
-from denoisplit.report.words import (
+from denoisplit.report.sentences import (
     listed,
     noise_added,
     numbers_note,
@@ -40,7 +38,9 @@ from denoisplit.report.words import (
     std_note,
     summary,
 )
-from denoisplit.systems import SYSTEMS
+from denoisplit.report.style import ink
+from denoisplit.report.tables import html_table, metrics_columns
+from denoisplit.version import __version__
 
 REPORT = "report.html"
 
@@ -143,7 +143,7 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     facts = [
         SYSTEMS[settings.system].title,
         f"{settings.preset} preset",
-        f"denoisplit {denoisplit.__version__}",
+        f"denoisplit {__version__}",
         datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0"),
     ]
     return (

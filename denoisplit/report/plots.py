@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.calibration import CalibrationCurve, calibration_curve
-from denoisplit.evaluation import Scenes
+from denoisplit.evaluation.calibration import CalibrationCurve, calibration_curve
+from denoisplit.evaluation.scoring import Scenes
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction import Prediction
+from denoisplit.prediction.frame import Prediction
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def calibrated(
     """Curves of every structure over the pooled pixels of the test frames.
 
     Against noisy references the noise's variance, as the noise models know it, is taken out of the
-    error, bin by bin. ``keep`` is that of `denoisplit.calibration.calibration_curve`.
+    error, bin by bin. ``keep`` is that of `denoisplit.evaluation.calibration.calibration_curve`.
     """
     found = []
     for k, (name, scalar) in enumerate(scalars.items()):

@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from denoisplit.atomic import write_bytes, write_text
 from denoisplit.commands.train import PathLike
+from denoisplit.commands.train_several import Training, levels_of, train_each, with_level
 from denoisplit.data.prepare import prepare
 from denoisplit.errors import InputError
-from denoisplit.evaluation import Scenes, predict_scenes
+from denoisplit.evaluation.metrics import noise_left, range_invariant_psnr
+from denoisplit.evaluation.metrics import score as averaged
+from denoisplit.evaluation.scoring import Scenes, predict_scenes
+from denoisplit.files.atomic import write_bytes, write_text
 from denoisplit.images import Files, read_frames
-from denoisplit.metrics import noise_left, range_invariant_psnr
-from denoisplit.metrics import score as averaged
-from denoisplit.prediction import Sampling
+from denoisplit.prediction.frame import Sampling
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
-from denoisplit.report.table import cell, csv_text
-from denoisplit.reproduction.trainings import Training, levels_of, train_each, with_level
+from denoisplit.report.tables import cell, csv_text
 from denoisplit.run import Run, load
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Left(NamedTuple):
     level: float
     form: str
     structure: str
-    left: float | None  # share of the input's noise, see `denoisplit.metrics.noise_left`
+    left: float | None  # share of the input's noise, see `denoisplit.evaluation.metrics.noise_left`
     left_sem: float | None
     psnr: float | None  # dB
     psnr_sem: float | None

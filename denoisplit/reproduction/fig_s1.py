@@ -7,16 +7,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from denoisplit.atomic import write_bytes, write_text
 from denoisplit.commands.train import PathLike
-from denoisplit.config import RunConfig
+from denoisplit.commands.train_several import Training, levels_of, train_each, with_level
+from denoisplit.config.settings import RunConfig
+from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import write_bytes, write_text
+from denoisplit.files.json_file import read_json
 from denoisplit.images import Files
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
-from denoisplit.report.table import cell, csv_text
-from denoisplit.reproduction.trainings import Training, levels_of, train_each, with_level
-from denoisplit.run import METRICS, load_config, read_json
-from denoisplit.systems import SYSTEMS
+from denoisplit.report.tables import cell, csv_text
+from denoisplit.run import METRICS, load_config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

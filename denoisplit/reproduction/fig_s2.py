@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from denoisplit.presets import merged
-from denoisplit.reproduction.scores import Job
+from denoisplit.commands.train_several import Training, train_each
+from denoisplit.config.presets import merged
+from denoisplit.reproduction.table_rows import Job
 from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, jobs_of
 from denoisplit.reproduction.tasks import CELL, TASKS, images_of
-from denoisplit.reproduction.trainings import Training, train_each
 
 S2 = "S2"
 FOLDER = "denoisers"  # of their runs

@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoisplit.calibration import CalibrationCurve
+from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
-from denoisplit.noise_models.fitted import fit_kept
-from denoisplit.prediction import Sampling
-from denoisplit.report.animation import sampling_gif
+from denoisplit.evaluation.calibration import CalibrationCurve
+from denoisplit.files.json_file import read_json
+from denoisplit.noise_models.storage import fit_kept
+from denoisplit.prediction.frame import Sampling
 from denoisplit.report.example import CROP
-from denoisplit.report.paper_panels import (
+from denoisplit.report.plots import Calibrated, Shown, calibrated, noise_models_figure
+from denoisplit.report.style import ink
+from denoisplit.reproduction.drawing.animation import sampling_gif
+from denoisplit.reproduction.drawing.paper_panels import (
     Scene,
     denoising_figure,
     samples_figure,
     systems_figure,
     whole_frames_figure,
 )
-from denoisplit.report.paper_plots import (
+from denoisplit.reproduction.drawing.paper_plots import (
     Line,
     calibration_alone,
     denoising_against_splitting,
     samples_calibration_figure,
 )
-from denoisplit.report.plots import Calibrated, Shown, calibrated, noise_models_figure
-from denoisplit.report.style import ink
-from denoisplit.reproduction.subjects import Crop, Subject
-from denoisplit.run import METRICS, NOISE_MODELS, Run, load_config, read_json
-from denoisplit.systems import SYSTEMS
+from denoisplit.reproduction.figure_inputs import Crop, Subject
+from denoisplit.run import METRICS, NOISE_MODELS, Run, load_config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from denoisplit.atomic import write_json, write_text
+from denoisplit.commands.compare import options_of
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
+from denoisplit.config.presets import SHORT, merged
+from denoisplit.config.systems import SPLITTING, SYSTEMS
 from denoisplit.errors import InputError
-from denoisplit.presets import SHORT, merged
+from denoisplit.files.atomic import write_text
+from denoisplit.files.json_file import read_json, write_json
+from denoisplit.machine.process_pool import finished, workers_of
 from denoisplit.progress import logger
 from denoisplit.report.plots import read_history
-from denoisplit.reproduction.compare import options_of
-from denoisplit.reproduction.scores import (
+from denoisplit.reproduction.table_rows import (
     METRIC_NAMES,
     Job,
     Made,
@@ -26,9 +29,7 @@ from denoisplit.reproduction.scores import (
     published,
 )
 from denoisplit.reproduction.tasks import CELL, TASKS, Task, frames_to_test, images_of, sigma_of
-from denoisplit.reproduction.workers import finished, workers_of
-from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config, read_json
-from denoisplit.systems import SPLITTING, SYSTEMS
+from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config
 
 PathLike = str | Path
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 # public name -> module that holds it; loaded on first use
 _LAZY = {
-    "About": "about",
-    "check": "checking",
-    "export": "package",
-    "import_package": "importing",
-    "import_weights": "foreign",
+    "About": "exporting.about",
+    "check": "checking.check",
+    "export": "exporting.export",
+    "import_package": "importing.package",
+    "import_weights": "importing.weights",
 }
 
 __all__ = ["About", "check", "export", "import_package", "import_weights"]
 
 if TYPE_CHECKING:
-    from denoisplit_zoo.about import About as About
-    from denoisplit_zoo.checking import check as check
-    from denoisplit_zoo.foreign import import_weights as import_weights
-    from denoisplit_zoo.importing import import_package as import_package
-    from denoisplit_zoo.package import export as export
+    from denoisplit_zoo.checking.check import check as check
+    from denoisplit_zoo.exporting.about import About as About
+    from denoisplit_zoo.exporting.export import export as export
+    from denoisplit_zoo.importing.package import import_package as import_package
+    from denoisplit_zoo.importing.weights import import_weights as import_weights
 
 
 def __getattr__(name: str) -> Any:

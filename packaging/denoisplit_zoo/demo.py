@@ -11,20 +11,21 @@ from typing import Any
 
 import xarray as xr
 
-from denoisplit.atomic import not_written, write_text
 from denoisplit.commands.predict import predict
 from denoisplit.commands.superpose import superpose
 from denoisplit.commands.train import train
 from denoisplit.data.prepare import prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import not_written, write_text
+from denoisplit.files.json_file import read_json
 from denoisplit.images import read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
-from denoisplit.report.table import metrics_table
-from denoisplit.run import METRICS, Run, read_json
-from denoisplit_zoo.about import read_about
-from denoisplit_zoo.client import bioimageio
+from denoisplit.report.tables import metrics_table
+from denoisplit.run import METRICS, Run
+from denoisplit_zoo.checking.bioimageio_program import bioimageio
+from denoisplit_zoo.exporting.about import read_about
 
 PathLike = str | Path
 

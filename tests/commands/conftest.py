@@ -18,7 +18,7 @@ import tifffile
 import xarray as xr
 import yaml
 
-from denoisplit.cli import main
+from denoisplit.cli.main import main
 from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import Run, load

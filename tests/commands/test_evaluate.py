@@ -15,7 +15,7 @@ import tifffile
 import yaml
 
 import denoisplit
-from denoisplit.metrics import range_invariant_psnr
+from denoisplit.evaluation.metrics import range_invariant_psnr
 from denoisplit.run import Run
 
 Call = Callable[..., Any]

@@ -16,9 +16,10 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 import denoisplit
-from denoisplit.cli import main
-from denoisplit.denoisers import n2v
-from denoisplit.noise_models import GaussianMixture, noisy
+from denoisplit.cli.main import main
+from denoisplit.noise2void import n2v
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models import from_noisy as noisy
 
 Call = Callable[..., Any]
 
@@ -241,7 +242,7 @@ def test_a_checkpoint_of_other_images_is_not_gone_on_from(
 ) -> None:
     """It is somebody's work, so it stays."""
     frames = tifffile.imread(images / "noisy.tif")[:1]
-    settings = denoisplit.config.N2VSettings(**TINY)
+    settings = denoisplit.config.settings.N2VSettings(**TINY)
     n2v.train_n2v(list(frames), settings, seed=0, checkpoint=Path("model.n2v.ckpt"))
     options = put(tmp_path, noise_model_fit=QUICK, n2v=TINY)
     refused("noise-model", "fit", "-q", "--config", options, *routes(images)["noisy"], "-o",

@@ -23,14 +23,17 @@ import pytest
 import xarray as xr
 import zarr
 
-from denoisplit import cluster, job, large, tuning
-from denoisplit.atomic import draft_of
 from denoisplit.errors import InputError
+from denoisplit.files.atomic import draft_of
 from denoisplit.images import LazyImage, read_image, write_ome_tiff
 from denoisplit.images.zarr import about_zarr, create_ome_zarr, to_fill
-from denoisplit.job import Job, Piece
-from denoisplit.provenance import check_same, weights_of
-from denoisplit.tuning import Form
+from denoisplit.jobs import job
+from denoisplit.jobs import pieces as large
+from denoisplit.jobs.identity import check_same, weights_of
+from denoisplit.jobs.job import Job, Piece
+from denoisplit.machine import dask_cluster as cluster
+from denoisplit.prediction import autotune as tuning
+from denoisplit.prediction.autotune import Form
 
 Call = Callable[..., Any]
 OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")

@@ -14,20 +14,21 @@ import tifffile
 import torch
 
 import denoisplit
-from denoisplit.commands import train_chain
-from denoisplit.commands.train_chain import parts_of, splitting_data
-from denoisplit.config import Settings, settings_from
+from denoisplit.config.settings import Settings, settings_from
+from denoisplit.data.chain_parts import parts_of
 from denoisplit.data.patches import GridPatches
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
-from denoisplit.engine import inference_form
 from denoisplit.errors import InputError
 from denoisplit.images import read_frames, read_image
 from denoisplit.images.zarr import create_ome_zarr, to_fill
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
-from denoisplit.prediction import Sampling, denoised, predict_frame
+from denoisplit.network.inference import inference_form
+from denoisplit.prediction.frame import Sampling, denoised, predict_frame
 from denoisplit.progress import Stages
 from denoisplit.run import Run, load, load_weights
+from denoisplit.training import chain as train_chain
+from denoisplit.training.chain import splitting_data
 
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
 SMALL = {"filters": 8, "latents": 4, "levels": 2, "patch": 32}
@@ -140,7 +141,7 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
     assert made.statistics.pooled_std == pytest.approx(pooled_std((*stacks[:2], halves)), rel=1e-4)
     assert made.statistics.means == pytest.approx((100.5, 200.5), abs=0.05)
 
-    from denoisplit import training
+    from denoisplit.training import fit as training
 
     given: dict[str, torch.Tensor] = {}
 
@@ -152,7 +153,7 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.L.Trainer, "fit", lambda self, task, *a, **k: look(task))
-    from denoisplit.commands.train_network import initial_network
+    from denoisplit.training.one_network import initial_network
 
     with pytest.raises(KeyboardInterrupt):
         training.fit(

@@ -20,7 +20,7 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from denoisplit.data.simulation import camera
-from denoisplit.denoisers import n2v
+from denoisplit.noise2void import n2v
 from denoisplit.run import load
 
 Call = Callable[..., Any]

@@ -24,11 +24,11 @@ import numpy.typing as npt
 import tifffile
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.client import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import bioimageio
 
 from denoisplit.commands.predict import predict
-from denoisplit.halo import EXACT
 from denoisplit.images import read_image
+from denoisplit.prediction.halo import EXACT
 from denoisplit.run import load
 
 Array = npt.NDArray[np.float32]

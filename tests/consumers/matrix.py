@@ -31,7 +31,7 @@ import tifffile
 import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.client import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import bioimageio
 from small_runs import small_runs
 
 import denoisplit

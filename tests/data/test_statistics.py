@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoisplit.data.noise import Address, SyntheticNoise
 from denoisplit.data.statistics import content_quantum, noise_std, pooled_std, statistics
+from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 
 Array = NDArray[np.float32]
 Group = tuple[tuple[Array, ...], ...]

@@ -10,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.noise_models import pairs as module
-from denoisplit.noise_models.guards import residual_correlation
 from denoisplit.noise_models.pairs import (
     Pairs,
     from_clean,
@@ -21,6 +20,7 @@ from denoisplit.noise_models.pairs import (
     from_exposures,
     from_repeats,
 )
+from denoisplit.noise_models.validity import residual_correlation
 
 Array = NDArray[np.float64]
 

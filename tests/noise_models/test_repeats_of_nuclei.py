@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.guards import correlation_warning
+from denoisplit.noise_models.goodness_of_fit import Quality, fit_pairs
 from denoisplit.noise_models.pairs import from_repeats
-from denoisplit.noise_models.quality import Quality, fit_pairs
+from denoisplit.noise_models.validity import correlation_warning
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,9 @@ import tifffile
 import torch
 from scipy.ndimage import gaussian_filter
 
-from denoisplit.atomic import write_json
-from denoisplit.config import FORMAT_VERSION, Facts, RunConfig, settings_from
+from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, settings_from
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.files.json_file import write_json
 from denoisplit.images import Frames, fingerprint, read_frames
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
@@ -26,7 +27,6 @@ from denoisplit.run import (
     save_weights,
     write_calibration,
 )
-from denoisplit.systems import SYSTEMS
 
 SIZES = {"filters": 8, "latents": 4, "patch": 32}
 SMALL: dict[str, Any] = {"samples": 2, "tile": 96, "halo": 32}
@@ -34,7 +34,7 @@ SCORE = {"mean": 1.5, "sem": 0.25}
 
 
 def metrics(names: Sequence[str]) -> dict[str, Any]:
-    from denoisplit.report.table import ROWS
+    from denoisplit.report.tables import ROWS
 
     scores = dict.fromkeys(ROWS, SCORE)
     return {
@@ -143,7 +143,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports without tracing, where the weights do not matter."""
     for name in ("torchscript", "onnx"):
         monkeypatch.setattr(
-            f"denoisplit_zoo.package.{name}", lambda graph, name=name: name.encode()
+            f"denoisplit_zoo.exporting.export.{name}", lambda graph, name=name: name.encode()
         )
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from denoisplit.config import Facts, RunConfig, Settings
-from denoisplit.data.noise import SyntheticNoise
+from denoisplit.config.settings import Facts, RunConfig, Settings
 from denoisplit.data.superposition import Superposition
-from denoisplit.evaluation import Scenes, judge
+from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.evaluation.scoring import Scenes, judge
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.fitted import Fitted
-from denoisplit.prediction import Prediction, Sampling
+from denoisplit.noise_models.storage import Fitted
+from denoisplit.prediction.frame import Prediction, Sampling
 
 NAMES = ("ER", "actin <b>", "MT")
 

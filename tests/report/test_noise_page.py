@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.goodness_of_fit import Quality, VarianceBins
 from denoisplit.noise_models.pairs import Pairs
-from denoisplit.noise_models.quality import Quality, VarianceBins
 from denoisplit.report.noise_page import noise_page, noise_section
 from denoisplit.report.noise_plots import digits, line_text, marked_signals, noise_figures
 from denoisplit.report.plots import variance_of

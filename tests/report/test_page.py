@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from denoisplit.report.page import report, write_report
-from denoisplit.report.table import metrics_table
+from denoisplit.report.tables import metrics_table
 
 VOID = {"meta", "img", "br", "link"}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from denoisplit.metrics import range_invariant_psnr
-from denoisplit.prediction import Prediction
+from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.prediction.frame import Prediction
 from denoisplit.report.example import busiest_crop, pick_example
 from denoisplit.report.pictures import composite, overview_figure, structure_figure
 from denoisplit.report.style import light, png, scale_bar_length

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoisplit.calibration import calibration_curve
+from denoisplit.evaluation.calibration import calibration_curve
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.report.plots import (
     calibrated,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from denoisplit import cli
+from denoisplit.cli import main as cli
 from denoisplit.errors import InputError
 from denoisplit.images import read_frames
 from denoisplit.reproduction.downloads import Header, header_of, read_channel

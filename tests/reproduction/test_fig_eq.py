@@ -12,7 +12,7 @@ import tifffile
 
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
-from denoisplit.metrics import noise_left
+from denoisplit.evaluation.metrics import noise_left
 from denoisplit.reproduction.fig_eq import Left, as_csv, fig_eq, figure, table
 from denoisplit.run import load_config
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from denoisplit.cli import main
+from denoisplit.cli.main import main
+from denoisplit.commands import train_several as trainings
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
-from denoisplit.noise_models.fitted import fit_kept
-from denoisplit.reproduction import trainings
+from denoisplit.noise_models.storage import fit_kept
 from denoisplit.reproduction.fig_s1 import Score, as_csv, fig_s1, figure, table
 from denoisplit.run import load
 
@@ -191,7 +191,7 @@ def test_a_dry_run_lists_the_trainings(
 def test_the_command_passes_its_options_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from denoisplit.commands import reproduce
+    from denoisplit.reproduction import reproduce
 
     given: dict[str, Any] = {}
 

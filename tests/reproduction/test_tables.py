@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from denoisplit import cli
-from denoisplit.commands.reproduce import reproduce
-from denoisplit.commands.train_settings import settings_values
-from denoisplit.config import settings_from
+from denoisplit.cli import main as cli
+from denoisplit.commands import train_several as trainings
+from denoisplit.config.settings import settings_from
+from denoisplit.config.systems import SPLITTING
+from denoisplit.config.training_options import settings_values
 from denoisplit.data.splits import held_out
 from denoisplit.errors import InputError
-from denoisplit.reproduction import fig_s2, tables, trainings
-from denoisplit.reproduction.scores import (
+from denoisplit.reproduction import fig_s2, tables
+from denoisplit.reproduction.reproduce import reproduce
+from denoisplit.reproduction.table_rows import (
     Job,
     Made,
     Score,
@@ -33,7 +35,6 @@ from denoisplit.reproduction.scores import (
 from denoisplit.reproduction.tables import hours_of, jobs_of
 from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing, sigma_of
 from denoisplit.run import load_config
-from denoisplit.systems import SPLITTING
 
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},

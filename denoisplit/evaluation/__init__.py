@@ -1,0 +1,1 @@
+"""Evaluation: held-out frames, metrics and calibration."""

@@ -1,0 +1,1 @@
+"""Atomic writes, folder locks and safe readers of data files."""

@@ -1,0 +1,116 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from denoisplit.errors import InputError
+
+UNIQUE = "[0-9a-f]" * 32  # pattern of the part of a draft's name that no other has
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary stream that becomes ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    InputError
+        If the disk or the file system does not take it; the old file, if any, stays.
+    """
+    path = Path(path)
+    temporary = draft_of(path)
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def draft_of(path: Path) -> Path:
+    """A new file beside ``path``, to be written and moved to its place."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def drop_drafts(place: Path) -> None:
+    """Remove what killed processes have left of a file, or of all files in a folder."""
+    if place.is_dir():
+        drafts = place.rglob(f".*.{UNIQUE}.tmp")
+    else:
+        drafts = place.parent.glob(f".{glob.escape(place.name)}.{UNIQUE}.tmp")
+    for draft in drafts:
+        draft.unlink(missing_ok=True)
+
+
+def not_written(path: str | Path, error: OSError) -> InputError:
+    """The one line for a file that could not be written."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return InputError(
+        path,
+        f"an error on writing ({reason})",
+        "room and permission to write",
+        "free some space or write elsewhere; the file was left as it was",
+    )
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file."""
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+def write_new(contents: Mapping[Path, bytes]) -> None:
+    """Write several files that are not there yet: all, or none."""
+    try:
+        with ExitStack() as stack:
+            for path, content in contents.items():
+                stream = stack.enter_context(replacing(path))
+                stream.write(content)
+                stream.flush()  # a full disk is told here, before the first file is in its place
+    except BaseException:
+        for path in contents:
+            with suppress(OSError):
+                path.unlink()
+        raise
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that appears with all that is put into it, or not at all.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            draft.chmod(0o755)
+            yield draft
+            draft.rename(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a whole UTF-8 file."""
+    write_bytes(path, text.encode())

@@ -1,0 +1,1 @@
+"""Prediction jobs: images split piece by piece, interrupted and resumed."""

@@ -1,0 +1,1 @@
+"""What this machine offers: device, memory, processes, a Dask cluster."""

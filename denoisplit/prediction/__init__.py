@@ -1,0 +1,1 @@
+"""Prediction of whole frames by tiles with a halo."""

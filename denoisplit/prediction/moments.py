@@ -1,0 +1,34 @@
+"""Running mean and standard deviation of posterior samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RunningMoments:
+    """Mean and standard deviation of a stream of tensors of one shape, by Welford's update."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self._squares = torch.zeros(())
+
+    def add(self, value: Tensor) -> None:
+        """Take in one posterior sample, float32."""
+        self.count += 1
+        delta = value - self.mean
+        self.mean = self.mean + delta / self.count
+        self._squares = self._squares + delta * (value - self.mean)
+
+    def std(self, *, antithetic: bool) -> Tensor:
+        """Standard deviation of the posterior; needs two samples.
+
+        Independent samples have the divisor S - 1. The mean of an antithetic pair hardly varies,
+        so S antithetic samples have S (less 1 / S if one is without its partner).
+        """
+        if self.count < 2:
+            raise ValueError(f"{self.count} samples have no standard deviation, expected 2 or more")
+        unpaired = self.count % 2
+        divisor = self.count - unpaired / self.count if antithetic else self.count - 1
+        return torch.sqrt(self._squares / divisor)

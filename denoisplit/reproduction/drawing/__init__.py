@@ -1,0 +1,1 @@
+"""Drawing routines that only the figures of the paper need."""

@@ -1,0 +1,161 @@
+"""Images side by side as in the figures of the paper: rows of panels under column titles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.report.pictures import DIVERGING, INTENSITY
+from denoisplit.report.style import (
+    DPI,
+    FAINT,
+    Image,
+    Limits,
+    colour_key,
+    image_panel,
+    ink,
+    new_figure,
+    symmetric_limits,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE = 2.3  # of a panel, inches
+EDGE, GAP, NAME, TITLE, FOOT, KEY = 0.06, 0.08, 0.24, 0.26, 0.04, 0.3  # inches
+LARGEST = 640  # px of a panel; larger images are reduced
+BINS = 60  # of the intensity densities
+
+
+class Cell(NamedTuple):
+    """One panel."""
+
+    image: Image  # (Y, X)
+    limits: Limits
+    note: str = ""  # at the right of its title
+    cmap: str = INTENSITY
+
+
+class Column(NamedTuple):
+    """Panels below each other; None leaves a place empty."""
+
+    title: str
+    cells: Sequence[Cell | None]
+
+
+class Lattice(NamedTuple):
+    """The drawn panels."""
+
+    figure: Figure
+    panels: list[list[Axes | None]]  # [row][column]
+    boxes: list[list[tuple[float, float, float, float]]]  # of every place, shares of the figure
+
+
+def lattice(
+    columns: Sequence[Column], rows: Sequence[str], *, side: float = SIDE, foot: float = FOOT
+) -> Lattice:
+    """Draw panels of one shape.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        All with as many cells as there are rows.
+    rows : sequence of str
+        Names of the rows, written between the first column and the others; "" for none.
+    side : float
+        Width of a panel, inches.
+    foot : float
+        Free room at the bottom, inches.
+    """
+    shape = next(cell.image.shape for column in columns for cell in column.cells if cell)
+    height = side * min(shape[0] / shape[1], 2.0)
+    feet = [
+        KEY if any((cell := c.cells[r]) and cell.cmap != INTENSITY for c in columns) else FOOT
+        for r in range(len(rows))
+    ]
+    # the first column belongs to all rows: their names stand between it and the others
+    names = NAME if any(rows) else 0.0
+    lefts = [EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
+             for c in range(len(columns))]  # fmt: skip
+    width = lefts[-1] + side + EDGE
+    whole = EDGE + sum(TITLE + height + below for below in feet) + foot
+    figure = new_figure(whole, width)
+    figure.set_dpi(_dpi(shape, side))
+    panels: list[list[Axes | None]] = []
+    boxes: list[list[tuple[float, float, float, float]]] = []
+    bottom = whole - EDGE
+    for r, (name, below) in enumerate(zip(rows, feet, strict=True)):
+        bottom -= TITLE + height
+        boxes.append([(x / width, bottom / whole, side / width, height / whole) for x in lefts])
+        panels.append([
+            None if (cell := column.cells[r]) is None
+            else _panel(figure, box, cell, column.title if _is_top(column, r) else "")
+            for column, box in zip(columns, boxes[-1], strict=True)
+        ])  # fmt: skip
+        for column, axes in zip(columns, panels[-1], strict=True):
+            if axes is not None:
+                axes.set_label(f"{name}: {column.title}" if name else column.title)
+        beside = panels[-1][min(1, len(columns) - 1)]
+        if name and beside is not None:
+            beside.set_ylabel(name, fontsize=10, color=ink(r), fontweight="bold", labelpad=3)
+        bottom -= below
+    return Lattice(figure, panels, boxes)
+
+
+def decibel(truth: npt.NDArray[Any], *images: npt.NDArray[Any]) -> str:
+    """Range-invariant PSNR of planes (Y, X) as a note; empty where there is no value."""
+    if truth.min() == truth.max():
+        return ""
+    values = [range_invariant_psnr(truth, image) for image in images]
+    return f"{values[0]:.1f} dB" if np.isfinite(values).all() else ""
+
+
+def difference(image: Image) -> Cell:
+    """A panel of a difference, in diverging colours around zero."""
+    return Cell(image, symmetric_limits(image), cmap=DIVERGING)
+
+
+def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> None:
+    """Densities of the intensities of prediction and truth, in the corner of an image panel."""
+    low, high = (float(v) for v in np.percentile(np.stack([truth, prediction]), (0.05, 99.95)))
+    edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
+    inset = axes.inset_axes((0.6, 0.68, 0.38, 0.3))
+    for image, label, shade, width in (
+        (truth, "high-SNR", FAINT, 2.4), (prediction, "prediction", colour, 1.2),
+    ):  # fmt: skip
+        density, _ = np.histogram(image, bins=edges, density=True)
+        inset.stairs(density, edges, color=shade, linewidth=width, label=label)
+    inset.set_yscale("log")  # most pixels are background
+    inset.set_xticks([])
+    inset.set_yticks([])
+    inset.minorticks_off()
+    inset.patch.set_alpha(0.88)
+    for spine in inset.spines.values():
+        spine.set_linewidth(0.5)
+        spine.set_color(FAINT)
+
+
+def _panel(figure: Figure, box: tuple[float, float, float, float], cell: Cell, title: str) -> Axes:
+    axes = figure.add_axes(box)
+    shown = image_panel(axes, cell.image, title, limits=cell.limits, cmap=cell.cmap, note=cell.note)
+    if max(cell.image.shape) > LARGEST:
+        shown.set_interpolation("antialiased")
+    if cell.cmap != INTENSITY:
+        colour_key(axes, shown)
+    return axes
+
+
+def _is_top(column: Column, r: int) -> bool:
+    return all(cell is None for cell in column.cells[:r])
+
+
+def _dpi(shape: Sequence[int], side: float) -> float:
+    """So fine that pixels of the image are whole numbers of pixels of the figure."""
+    pixels = min(shape[1], LARGEST)
+    return max(1, math.ceil(DPI * side / pixels)) * pixels / side

@@ -1,0 +1,266 @@
+"""Runs and the frames that they are shown on: what every figure starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoisplit.commands.evaluate import known_scenes
+from denoisplit.config.settings import MIXED, RunConfig
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.data.chain_parts import parts_of
+from denoisplit.data.prepare import prepare
+from denoisplit.data.splits import rule_for, split
+from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.errors import InputError
+from denoisplit.evaluation.scoring import Scenes
+from denoisplit.images import Files, fingerprint, read_frames
+from denoisplit.network import VSE
+from denoisplit.network.inference import inference_form
+from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
+from denoisplit.progress import bar
+from denoisplit.report.example import CROP, busiest_crop
+from denoisplit.reproduction.drawing.paper_panels import Scene
+from denoisplit.run import CONFIG, DENOISERS, Run, load_config
+
+OTHERWISE = "name images with --structure NAME FILES"
+KEPT = 3  # samples: the first of two antithetic pairs
+
+Crop = tuple[int, int, int]  # y and x of its first pixel, and its side
+
+
+class Subject:
+    """A run and frames to show it on.
+
+    Parameters
+    ----------
+    run : Run
+    scenes : Scenes
+    seed : int
+        Of the posterior samples.
+    """
+
+    def __init__(self, run: Run, scenes: Scenes, *, seed: int = 0) -> None:
+        self.run = run
+        self.scenes = scenes
+        self.seed = seed
+        self._predictions: dict[tuple[int, int, bool], Prediction] = {}
+
+    @property
+    def title(self) -> str:
+        """Of its system."""
+        return SYSTEMS[self.run.config.settings.system].title
+
+    @property
+    def antithetic(self) -> bool:
+        """Whether the run draws its samples in pairs."""
+        return self.run.config.settings.prediction.antithetic
+
+    @property
+    def units(self) -> list[float]:
+        """Standard deviation of each structure's training targets, raw intensity."""
+        return [float(value) for value in self.run.model.target_std.flatten()]
+
+    @cached_property
+    def _model(self) -> VSE:
+        """The network as prediction runs it, prepared once for all frames."""
+        return inference_form(self.run.model)
+
+    def split(self, frame: Any, sampling: Sampling) -> Prediction:
+        """Split one image (Y, X) as the run is set to."""
+        return predict_frame(self._model, frame, sampling, tile=self.run.tile, halo=self.run.halo)
+
+    def predict(self, j: int, samples: int, *, antithetic: bool | None = None) -> Prediction:
+        """Split frame j, once for all figures, with up to `KEPT` of the samples."""
+        pairs = self.antithetic if antithetic is None else antithetic
+        key = (j, samples, pairs)
+        if key not in self._predictions:
+            sampling = Sampling(samples, self.seed, pairs, keep=min(KEPT, samples))
+            self._predictions[key] = self.split(self.scenes.inputs[j], sampling)
+        return self._predictions[key]
+
+    def predict_all(
+        self, samples: int, label: str, *, antithetic: bool | None = None
+    ) -> list[Prediction]:
+        """Split all frames, with one progress bar."""
+        found = []
+        with bar(label, len(self.scenes)) as progress:
+            for j in range(len(self.scenes)):
+                found.append(self.predict(j, samples, antithetic=antithetic))
+                progress.to(j + 1)
+        return found
+
+    def forget(self, samples: int) -> None:
+        """Let go of the predictions with so many samples."""
+        for key in [key for key in self._predictions if key[1] == samples]:
+            del self._predictions[key]
+
+    def crop(self, j: int, crop: Crop | None) -> Any:
+        """The part of frame j that is shown, as an index: the busiest one unless it is given.
+
+        Raises
+        ------
+        InputError
+            For a frame that there is not, or a part that is not inside it.
+        """
+        self.check_frame(j)
+        truth = self.scenes.truth[j]
+        if crop is None:
+            y, x = busiest_crop(truth)
+            return np.s_[..., y : y + CROP, x : x + CROP]
+        y, x, side = crop
+        height, width = truth.shape[1:]
+        if min(y, x) < 0 or side < 1 or y + side > height or x + side > width:
+            raise InputError(
+                "--crop", f"{side} px from y = {y}, x = {x}",
+                f"a square inside the frame of {height} x {width} px", "choose another",
+            )  # fmt: skip
+        return np.s_[..., y : y + side, x : x + side]
+
+    def check_frame(self, j: int) -> None:
+        """Refuse a frame that there is not."""
+        if not 0 <= j < len(self.scenes):
+            raise InputError(
+                "--frame", str(j), f"0 to {len(self.scenes) - 1}: there are {len(self.scenes)}",
+                "choose one of them",
+            )  # fmt: skip
+
+    def scene(self, j: int, part: Any = np.s_[...]) -> Scene:
+        """Frame j, or a part of it."""
+        return Scene(
+            self.run.names, self.scenes.inputs[j][part], self.scenes.observed[j][part],
+            self.scenes.truth[j][part], self.scenes.has_truth,
+            self.run.config.facts.pixel_size_um.get("x"),
+        )  # fmt: skip
+
+
+def subjects_of(
+    runs: Sequence[Run],
+    structures: Mapping[str, Files] | None = None,
+    truth: Mapping[str, Files] | None = None,
+    *,
+    seed: int = 0,
+) -> list[Subject]:
+    """Several runs on the same frames: the test frames of the first run, or given ones.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    structures, truth : mapping of name to files, optional
+        Images of each structure, and the same fields free of noise, as of `denoisplit.evaluate`.
+    seed : int
+        Of posterior samples, and of noise that is added to given images.
+
+    Raises
+    ------
+    InputError
+        If the runs are of different structures, or were not trained with the test frames of the
+        first, or images are missing or do not fit.
+    """
+    scenes = own_scenes(runs[0]) if structures is None else known_scenes(
+        runs[0], structures, truth=truth, seed=seed
+    )  # fmt: skip
+    first = Subject(runs[0], scenes, seed=seed)
+    return [first, *(beside(first, run, own=structures is None) for run in runs[1:])]
+
+
+def beside(first: Subject, run: Run, *, own: bool = True) -> Subject:
+    """Another run on the same frames; ``own`` if they are test frames.
+
+    Raises
+    ------
+    InputError
+        If that run is of other structures, or was not trained with these test frames.
+    """
+    _check_same(first.run, run, own=own)
+    return Subject(run, first.scenes, seed=first.seed)
+
+
+def own_scenes(run: Run) -> Scenes:
+    """The test frames of a run, with the noise that its own evaluation added to them.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or is not the one that the run was trained on, or the run is a
+        denoiser that was taken out of its HDN(+)muSplit.
+    """
+    chain = _chain_of(run)
+    if chain is not None:
+        settings = chain.settings
+        data = prepare(_images(run, chain), settings)
+        parts = {part.name: part.data for part in parts_of(settings, data)}
+        return Scenes.of_training(parts[run.names[0]], "test")
+    settings, facts = run.config.settings, run.config.facts
+    images = _images(run, run.config)
+    rule = rule_for(images, settings.data.split)
+    test = split(
+        images, names=settings.names, pairing=settings.data.pairing, rule=rule,
+        patch=settings.network.patch,
+    ).test  # fmt: skip
+    if len(test[0]) != facts.frames["test"]:  # of a chain, which pairs and mixes frames first
+        raise InputError(
+            run.path, f"{len(test[0])} test frames in its images, {facts.frames['test']} in its "
+            "training", f"the folder {DENOISERS} of its HDN(+)muSplit",
+            f"put it back there, or {OTHERWISE}",
+        )  # fmt: skip
+    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
+    return Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
+
+
+def _chain_of(run: Run) -> RunConfig | None:
+    """That of HDN(+)muSplit, where the run is one of its denoisers: it was given those frames."""
+    folder = run.path.resolve().parent
+    if folder.name != DENOISERS or not (folder.parent / CONFIG).is_file():
+        return None
+    config = load_config(folder.parent)
+    known = config.settings.denoiser is not None and run.names[0] in (*config.settings.names, MIXED)
+    return config if known else None
+
+
+def _images(run: Run, config: RunConfig) -> list[tuple[Any, ...]]:
+    """[structure][frame] of the files in the configuration, which have to be those of training."""
+    frames = []
+    for structure in config.settings.structures:
+        for file in structure.files:
+            if not Path(file).exists():
+                raise InputError(
+                    file, "no such file", f"an image of the run {run.path}",
+                    f"restore it, or {OTHERWISE}",
+                )  # fmt: skip
+        frames.append(read_frames(structure.files))
+        stored = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
+        if [entry["sha256"] for entry in fingerprint(frames[-1].files)] != stored:
+            raise InputError(
+                structure.files[0], "another image than the run was trained on",
+                f"the images of structure {structure.name} of {run.path}",
+                f"restore it, or {OTHERWISE}",
+            )  # fmt: skip
+    return [f.images for f in frames]
+
+
+def _check_same(first: Run, other: Run, *, own: bool) -> None:
+    """Refuse a run that cannot be shown on the frames of the first."""
+    if other.names != first.names or other.superposition != first.superposition:
+        raise InputError(
+            other.path, f"a run of {', '.join(other.names)} ({other.superposition.kind})",
+            f"{', '.join(first.names)} ({first.superposition.kind}) as in {first.path}",
+            "choose runs of the same structures",
+        )  # fmt: skip
+    if own and _frames_of(other) != _frames_of(first):
+        raise InputError(
+            other.path, f"other images or other noise than in {first.path}",
+            "the same test frames", OTHERWISE,
+        )  # fmt: skip
+
+
+def _frames_of(run: Run) -> tuple[Any, ...]:
+    """What makes the test frames of a run."""
+    settings, facts = run.config.settings, run.config.facts
+    files = [[entry["sha256"] for entry in facts.fingerprints[name]] for name in run.names]
+    noise = settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip
+    return files, facts.held_out, noise, settings.seed

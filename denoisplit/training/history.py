@@ -1,0 +1,93 @@
+"""What a training tells: history.csv, one line per epoch, the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from denoisplit.files.atomic import write_text
+from denoisplit.progress import Bar, logger
+
+COLUMNS = (
+    "epoch", "step", "train_loss", "train_data", "train_kl", "val_loss", "val_data", "val_kl",
+    "val_psnr", "learning_rate", "skipped_steps", "seconds",
+)  # fmt: skip
+
+
+class History(Callback):
+    """One row per epoch in history.csv, and the progress bar."""
+
+    def __init__(self, path: Path, progress: Bar) -> None:
+        self.path = path
+        self.bar = progress
+        self.rows: list[dict[str, Any]] = []
+        self._since = time.monotonic()
+        self._before = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows of finished epochs when a run is continued."""
+        if trainer.current_epoch and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
+            self._before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+        self.bar.to(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any
+    ) -> None:
+        """Move the bar."""
+        self.bar.to(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add a row."""
+        values = {name: f"{v.item():.6g}" for name, v in trainer.callback_metrics.items()}
+        seconds = self._before + time.monotonic() - self._since
+        row = {
+            **{name: values.get(name, "") for name in COLUMNS},
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.4g}",
+            "skipped_steps": pl_module.skipped_steps,
+            "seconds": f"{seconds:.1f}",
+        }
+        self.rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+        logger.info(
+            "epoch %d of %d: training loss %s, validation loss %s",
+            row["epoch"], trainer.max_epochs, row["train_loss"], row["val_loss"],
+        )  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's hints to its developers from our users."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # crops are cut from memory: workers would cost more than they bring
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
+            yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)

@@ -1,0 +1,1 @@
+"""Checks of a package against each of its consumers."""

@@ -1,0 +1,269 @@
+"""``denoisplit export``: a run folder -> one file that bioimage.io and its consumers take."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import torch
+import yaml
+
+from denoisplit.config.seeds import check_seed
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.errors import InputError
+from denoisplit.files.atomic import not_written, write_bytes
+from denoisplit.network import ContextVSE
+from denoisplit.prediction.halo import CLOSE, chosen
+from denoisplit.progress import logger
+from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
+from denoisplit_zoo.archive import DESCRIPTION, pack, validate
+from denoisplit_zoo.exporting.about import About, read_about
+from denoisplit_zoo.exporting.cover import cover
+from denoisplit_zoo.exporting.description import Package, card, description
+from denoisplit_zoo.exporting.example_image import given_example, held_out_example
+from denoisplit_zoo.exporting.kinds import channel_names, kind_of
+from denoisplit_zoo.exporting.source_file import architecture_source
+from denoisplit_zoo.exporting.weights import (
+    build_graph,
+    graph_arguments,
+    onnx,
+    state_dict,
+    torchscript,
+)
+
+PathLike = str | Path
+
+TILE = 256  # px
+
+
+def export(
+    run: Run | PathLike,
+    output: PathLike,
+    *,
+    kind: str = "mmse",
+    samples: int | None = None,
+    tile: int | None = None,
+    halo: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    about: About | PathLike | None = None,
+    test_image: PathLike | None = None,
+) -> Path:
+    """Write a run as a bioimage.io model package.
+
+    Parameters
+    ----------
+    run : Run or path
+    output : path
+        The package, a new file named ``.zip``.
+    kind : {"mmse", "samples", "split"}
+        Output channels: posterior mean of every structure, then their calibrated std; or single
+        samples, each with all structures; or the means alone.
+    samples : int, optional
+        K posterior samples: 16 by default, at least 2 for "mmse"; 8 of "samples".
+    tile : int, optional
+        N, side of the images and tiles that the package is made for, px; by default 256, or twice
+        that as often as the halo calls for.
+    halo : int, optional
+        What a tile sees around what is kept of it, px; by default what the trained network was
+        found to need (`denoisplit.prediction.halo.CLOSE`). Tile and halo are multiples of the total
+        stride, and the tile is larger than twice the halo.
+    seed : int
+        Another seed is another package with other samples of the same posterior.
+    name : str, optional
+        Of the package; made from the names of the structures by default.
+    about : path or About, optional
+        YAML of ``authors``, ``maintainers``, ``license``, ``training_data``, ``description``,
+        ``tags``, ``git_repo``, ``version``.
+    test_image : path, optional
+        Raw superposed image that the package is tested with; the run's first test frame by default.
+
+    Returns
+    -------
+    Path
+        The package.
+
+    Raises
+    ------
+    InputError
+        For a run that is not finished, numbers or names that the format does not take, or an
+        output that exists; nothing is left half-written.
+    """
+    output = Path(output)
+    _check_output(output)
+    samples = _checked_samples(kind, samples, seed)
+    about_given, about = about, read_about(about)
+    run = run if isinstance(run, Run) else load(run, device="cpu")
+    if isinstance(run.model, ContextVSE):
+        raise InputError(
+            run.path, "a network that sees context around its patch, cut from the whole frame",
+            "a network that sees what it is given: consumers of packages give tiles, no frames",
+            "train --system denoisplit or altered_musplit",
+        )  # fmt: skip
+    if halo is None:
+        halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
+    if tile is None:
+        tile = tile_for(halo)
+    _check_tiling(run, tile, halo)
+    name = _checked_name(run, name)
+    channels = channel_names(kind, run.names, samples)
+    example = given_example(test_image, tile) if test_image else held_out_example(run, tile)
+    _make_parent(output)
+
+    arguments = graph_arguments(run, samples=samples, seed=seed, kind=kind)
+    graph = build_graph(run, arguments, kind)
+    image = torch.from_numpy(example.image)[None, None]
+    with torch.inference_mode():
+        split: npt.NDArray[np.float32] = graph(image).numpy()
+    package = Package(
+        run=run,
+        name=name,
+        about=about,
+        kind=kind,
+        callable=type(graph).__name__,
+        arguments=arguments,
+        channels=channels,
+        tile=tile,
+        halo=halo,
+        example=example,
+        output=split,
+    )
+    logger.info("exporting state dict, TorchScript and ONNX")
+    pixel_size = run.config.facts.pixel_size_um
+    contents = {
+        "README.md": card(package).encode(),
+        "cover.png": cover(
+            example.image, split[0, : len(run.names)], run.names, pixel_size.get("x")
+        ),
+        "test_input.npy": _npy(image.numpy()),
+        "test_output.npy": _npy(split),
+        "sample_input.tif": _tiff(example.image, pixel_size),
+        "sample_output.tif": _tiff(split[0], pixel_size),
+        "architecture.py": architecture_source().encode(),
+        "weights.pt": state_dict(graph),
+        "weights_torchscript.pt": torchscript(graph),
+        "weights.onnx": onnx(graph),
+    }
+    attached = _attachments(run)
+    contents |= attached
+    contents[DESCRIPTION] = description(package, contents, list(attached)).encode()
+    archive = pack(contents)
+    validate(archive, about_given if isinstance(about_given, str | Path) else output)
+    write_bytes(output, archive)
+    if about.missing:
+        logger.warning(
+            "%s: %s not given (it says: authors %s, license %s); say them in a YAML file with "
+            "--about before you publish it",
+            output, ", ".join(about.missing), ", ".join(a.name for a in about.authors),
+            about.license,
+        )  # fmt: skip
+    return output
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() != ".zip":
+        raise InputError(output, "another ending", "a file name that ends with .zip", "add it")
+    if output.exists() or output.is_symlink():
+        raise InputError(output, "an existing file", "a new name", "move it, or choose another")
+
+
+def _make_parent(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(output, error) from error
+
+
+def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
+    """Number of samples, that of the kind where none is given."""
+    known = kind_of(kind)
+    samples = known.samples if samples is None else samples
+    if samples < known.least:
+        reason = ": one sample has no standard deviation" if samples == 1 else ""
+        raise InputError(
+            "--samples", str(samples), f"{known.least} or more{reason}", "give a larger number"
+        )
+    check_seed(seed)
+    return samples
+
+
+def tile_for(halo: int) -> int:
+    """The smallest tile, doubled from 256 px, of whose side a quarter at least is kept."""
+    tile = TILE
+    while tile - 2 * halo < tile // 4:
+        tile *= 2
+    return tile
+
+
+def _check_tiling(run: Run, tile: int, halo: int) -> None:
+    stride = run.model.stride
+    if halo < stride or halo % stride:
+        raise InputError(
+            "--halo", f"{halo} px", f"a multiple of the network's total stride, {stride} px",
+            "give another",
+        )  # fmt: skip
+    if tile % stride or tile <= 2 * halo:
+        raise InputError(
+            "--tile", f"{tile} px",
+            f"a multiple of the network's total stride, {stride} px, larger than twice the halo "
+            f"of {halo} px", "give another",
+        )  # fmt: skip
+
+
+def _checked_name(run: Run, given: str | None) -> str:
+    title = SYSTEMS[run.config.settings.system].title
+    name = f"{title} {' + '.join(run.names)}" if given is None else given
+    bad = sorted(set(re.sub(r"[A-Za-z0-9_+\- ()]", "", name)))
+    if bad or not 5 <= len(name) <= 128:
+        raise InputError(
+            "package name", repr(name), "5 to 128 letters, digits, blanks and _+-()",
+            "give another with --name",
+        )  # fmt: skip
+    return name
+
+
+def _attachments(run: Run) -> dict[str, bytes]:
+    """Configuration without the folders of the images, calibration, metrics, noise models."""
+    values: dict[str, Any] = run.config.model_dump(mode="json")
+    for structure in values["settings"]["structures"]:
+        structure["files"] = [PurePath(file).name for file in structure["files"]]
+        if structure["noise_model"] is not None:
+            structure["noise_model"] = PurePath(structure["noise_model"]).name
+    found = {
+        CONFIG: yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(),
+        CALIBRATION: (run.path / CALIBRATION).read_bytes(),
+    }
+    if (run.path / METRICS).is_file():
+        found[METRICS] = (run.path / METRICS).read_bytes()
+    if SYSTEMS[run.config.settings.system].noise_models:
+        run.noise_models()  # each is there and readable
+        for name in run.names:
+            found[f"noise_model_{name}.npz"] = noise_model_path(run.path, name).read_bytes()
+    return found
+
+
+def _npy(array: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _tiff(image: npt.NDArray[np.float32], pixel_size_um: Mapping[str, float]) -> bytes:
+    """(Y, X) or (C, Y, X) as ImageJ reads it."""
+    stream = io.BytesIO()
+    metadata: dict[str, Any] = {"axes": "CYX"[-image.ndim :]}
+    resolution = None
+    if {"y", "x"} <= pixel_size_um.keys():
+        metadata["unit"] = "um"
+        resolution = (1 / pixel_size_um["x"], 1 / pixel_size_um["y"])
+    tifffile.imwrite(
+        stream, image, imagej=True, photometric="minisblack", metadata=metadata,
+        resolution=resolution,
+    )  # fmt: skip
+    return stream.getvalue()

@@ -1,0 +1,140 @@
+"""What a package computes: raw superposed counts in, raw intensities of the structures out.
+
+A torch module without random numbers, to be traced: eps is addressed by image content, seed and
+number of samples are fixed when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from denoisplit.network import VSE
+from denoisplit.network.addressed_noise import (
+    ContentKeys,
+    channel_keys,
+    normal_table,
+    standard_normal,
+)
+from denoisplit.prediction.moments import RunningMoments
+
+
+class Moments(RunningMoments):
+    """`RunningMoments` that start from a given zero, so that a traced graph makes none itself."""
+
+    def __init__(self, zero: Tensor) -> None:
+        self.count = 0
+        self.mean = self._squares = zero
+
+
+class Sampler(nn.Module):
+    """Posterior samples with content-addressed noise; the image is encoded once.
+
+    Parameters
+    ----------
+    samples : int
+        K, number of posterior samples.
+    seed : int
+        Another seed gives other samples of the same posterior.
+    antithetic : bool
+        Draw in pairs eps, -eps.
+    quantum : float
+        Step of the quantised raw intensities that the noise is addressed by.
+    **network
+        See `VSE`.
+    """
+
+    zero: Tensor  # ()
+    table: Tensor  # (65536,) normal quantiles, stored with the weights: equal on every machine
+    channels: Tensor  # (draws, L, Z) keys of the latent channels, from the seed
+
+    def __init__(
+        self, *, samples: int, seed: int, antithetic: bool, quantum: float, **network: Any
+    ) -> None:
+        super().__init__()
+        self.samples = samples
+        self.antithetic = antithetic
+        self.network = VSE(**network)
+        self.levels = len(self.network.latent_shapes(1, 1))
+        self.content_keys = ContentKeys(self.levels, quantum)
+        draws, latents = -(-samples // 2) if antithetic else samples, self.network.latents
+        keys = [channel_keys(seed, d, i, latents) for d in range(draws) for i in range(self.levels)]
+        self.register_buffer(
+            "channels", torch.stack(keys).reshape(draws, self.levels, latents), persistent=False
+        )
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.register_buffer("table", normal_table().clone())
+
+    def pad(self, raw: Tensor) -> Tensor:
+        """Reflect right and bottom up to multiples of the total stride, (B, 1, Y, X)."""
+        height, width = raw.shape[-2:]
+        beyond = (0, -width % self.network.stride, 0, -height % self.network.stride)
+        return nn.functional.pad(raw, beyond, mode="reflect")
+
+    def draw(self, raw: Tensor) -> Iterator[Tensor]:
+        """The samples one after another, (B, C, Y, X), of a padded image (B, 1, Y, X)."""
+        features = self.network.encoder(self.network.normalise(raw))
+        keys = self.content_keys(raw[:, 0])
+        eps: list[Tensor] = []
+        for k in range(self.samples):
+            if self.antithetic and k % 2:
+                eps = [-e for e in eps]
+            else:
+                channels = self.channels[k // 2 if self.antithetic else k]
+                eps = [standard_normal(key, channels[i], self.table) for i, key in enumerate(keys)]
+            yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
+
+    def moments(self, raw: Tensor) -> Moments:
+        """Mean and spread of the samples of an image (B, 1, Y, X), at its padded size."""
+        moments = Moments(self.zero)
+        for sample in self.draw(self.pad(raw)):
+            moments.add(sample)
+        return moments
+
+
+class MeanAndStd(Sampler):
+    """Posterior mean and calibrated standard deviation, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
+
+    Parameters
+    ----------
+    calibration : sequence of float
+        Per structure the factor of its standard deviation.
+    **sampling
+        See `Sampler`; two samples or more.
+    """
+
+    calibration: Tensor  # (C, 1, 1)
+
+    def __init__(self, *, calibration: Sequence[float], **sampling: Any) -> None:
+        super().__init__(**sampling)
+        self.register_buffer(
+            "calibration", torch.tensor(calibration)[:, None, None], persistent=False
+        )
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Means of the structures, then their standard deviations, in channel order."""
+        height, width = raw.shape[-2:]
+        moments = self.moments(raw)
+        std = moments.std(antithetic=self.antithetic) * self.calibration
+        return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
+
+
+class Split(Sampler):
+    """Posterior mean of every structure, (B, 1, Y, X) -> (B, C, Y, X), raw units."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Means of the structures, in channel order."""
+        height, width = raw.shape[-2:]
+        return self.moments(raw).mean[..., :height, :width]
+
+
+class Samples(Sampler):
+    """Posterior samples, (B, 1, Y, X) -> (B, K C, Y, X), raw units."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """All structures of the first sample, then those of the second, and so on."""
+        height, width = raw.shape[-2:]
+        return torch.cat(list(self.draw(self.pad(raw))), dim=1)[..., :height, :width]

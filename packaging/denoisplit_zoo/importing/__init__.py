@@ -1,0 +1,1 @@
+"""From a package, or the weights of another library, back to a run."""

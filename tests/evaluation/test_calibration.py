@@ -1,0 +1,275 @@
+"""Calibration: the closed form is the fit, perfect uncertainty needs none, no pixel is lost."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from denoisplit.evaluation.calibration import (
+    CalibrationCurve,
+    calibrate,
+    calibration_curve,
+    calibration_error,
+    calibration_line,
+    calibration_scalar,
+    noisy_calibration_scalar,
+)
+
+Array = NDArray[np.float64]
+Form = Literal["closed", "ratio"]
+
+
+def perfect(
+    seed: int = 0, shape: tuple[int, ...] = (4, 200, 250), scale: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """Reference, mean and std whose errors are as large as the std says."""
+    rng = np.random.default_rng(seed)
+    std = scale * rng.uniform(0.5, 3.0, shape)
+    mean = scale * rng.normal(100, 20, shape)
+    return mean + std * rng.normal(size=shape), mean, std
+
+
+@pytest.mark.parametrize("form", ["closed", "ratio"])
+def test_perfect_uncertainty_gives_one(form: Form) -> None:
+    assert calibration_scalar(*perfect(), form=form) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("form", ["closed", "ratio"])
+def test_a_third_of_the_std_gives_three_times_the_scalar(form: Form) -> None:
+    reference, mean, std = perfect()
+    whole = calibration_scalar(reference, mean, std, form=form)
+    third = calibration_scalar(reference, mean, std / 3, form=form)
+    assert third == pytest.approx(3 * whole)
+    assert third == pytest.approx(3, abs=0.03)
+
+
+def test_closed_form_equals_the_gradient_fit() -> None:
+    """The fit of Levi et al.: Adam on v = a^2 from 2.0 with rate 0.1, here on all pixels."""
+    import torch
+
+    reference, mean, std = perfect(1, (2, 40, 50))
+    std = std / 1.7
+    error2 = torch.from_numpy((reference - mean) ** 2)
+    var = torch.from_numpy(std**2)
+    v = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([v], lr=0.1)
+    for _ in range(500):
+        loss = 0.5 * (error2 / (v * var) + torch.log(v * var) + math.log(2 * math.pi)).mean()
+        (v.grad,) = torch.autograd.grad(loss, v)
+        adam.step()
+    assert calibration_scalar(reference, mean, std) == pytest.approx(math.sqrt(v.item()), rel=1e-4)
+
+
+def test_both_forms_by_hand() -> None:
+    reference, mean, std = np.array([2.0, 6.0]), np.array([0.0, 0.0]), np.array([1.0, 2.0])
+    # closed: (4/1 + 36/4) / 2 = 6.5; ratio: (4 + 36) / (1 + 4) = 8
+    assert calibration_scalar(reference, mean, std) == pytest.approx(math.sqrt(6.5))
+    assert calibration_scalar(reference, mean, std, form="ratio") == pytest.approx(math.sqrt(8))
+
+
+def test_floor_keeps_a_few_tiny_std_from_ruling() -> None:
+    reference, mean, std = perfect()
+    std.flat[::1000] = 1e-9
+    assert calibration_scalar(reference, mean, std) < 1.6
+    # the floor by hand: median 1, so 0.001 counts as 0.05; (1 + 1 + (1 / 0.05)^2) / 3
+    ones = np.ones(3)
+    found = calibration_scalar(ones, 0 * ones, np.array([1.0, 1.0, 0.001]))
+    assert found == pytest.approx(math.sqrt((1 + 1 + 400) / 3))
+
+
+def test_pixels_that_never_vary_do_not_break_the_closed_form() -> None:
+    # three of five std are 0, so the median is; the floor is 0.05 of the varying ones
+    error, std = np.array([0.0, 0.0, 0.0, 2.0, 2.0]), np.array([0.0, 0.0, 0.0, 1.0, 1.0])
+    assert calibration_scalar(error, 0 * error, std) == pytest.approx(math.sqrt(8 / 5))
+
+
+def test_frames_of_different_sizes_are_pooled() -> None:
+    reference, mean, std = perfect(2, (1000,))
+    parts = tuple(
+        [a[:300].reshape(20, 15), a[300:].reshape(7, 100)] for a in (reference, mean, std)
+    )
+    whole = calibration_scalar(reference, mean, std)
+    assert calibration_scalar(parts[0], parts[1], parts[2]) == pytest.approx(whole)
+    np.testing.assert_allclose(
+        calibration_curve(parts[0], parts[1], parts[2]).rmse,
+        calibration_curve(reference, mean, std).rmse,
+    )
+
+
+def test_bad_input_is_refused() -> None:
+    reference, mean, std = perfect(0, (8, 8))
+    with pytest.raises(ValueError, match="zero everywhere"):
+        calibration_scalar(reference, mean, 0 * std)
+    with pytest.raises(ValueError, match="same frames"):
+        calibration_scalar(reference, mean[1:], std)
+    with pytest.raises(ValueError, match="same frames"):
+        calibration_scalar(reference, mean, std.T.reshape(64))
+    with pytest.raises(ValueError, match="never negative"):
+        calibration_scalar(reference, mean, -std)
+    with pytest.raises(ValueError, match="not finite"):
+        calibration_scalar(reference, mean * np.nan, std)
+    with pytest.raises(ValueError, match="no pixels"):
+        calibration_scalar(reference[:0], mean[:0], std[:0])
+    with pytest.raises(ValueError, match="'closed' or 'ratio'"):
+        calibration_scalar(reference, mean, std, form="best")  # type: ignore[arg-type]
+
+
+def test_noisy_reference_gives_the_scalar_of_the_clean_one() -> None:
+    reference, mean, std = perfect(3)
+    std = std / 2
+    variance = np.random.default_rng(4).uniform(1, 5, reference.shape)
+    observed = reference + np.sqrt(variance) * np.random.default_rng(5).normal(size=std.shape)
+    clean = calibration_scalar(reference, mean, std, form="ratio")
+    found = noisy_calibration_scalar(observed, mean, std, variance)
+    assert found == pytest.approx(clean, rel=0.02)
+    same = noisy_calibration_scalar(observed, mean, std, float(variance.mean()))
+    assert same == pytest.approx(found)
+
+
+def test_noisy_reference_that_explains_all_errors_gives_none() -> None:
+    observed, mean, std = np.array([1.0, -1.0]), np.zeros(2), np.ones(2)
+    assert noisy_calibration_scalar(observed, mean, std, 0.75) == pytest.approx(0.5)
+    assert noisy_calibration_scalar(observed, mean, std, 1.0) is None
+    assert noisy_calibration_scalar(observed, mean, std, np.array([0.0, 9.0])) is None
+    with pytest.raises(ValueError, match="3 pixels and the std 2"):
+        noisy_calibration_scalar(observed, mean, std, np.ones(3))
+    with pytest.raises(ValueError, match="not negative"):
+        noisy_calibration_scalar(observed, mean, std, -1.0)
+
+
+@pytest.mark.parametrize(("samples", "closed"), [(2, False), (9, False), (10, True), (50, True)])
+def test_the_form_follows_the_number_of_samples(samples: int, closed: bool) -> None:
+    reference, mean, std = perfect(6, (3, 2, 20, 30))
+    factor = np.array([2.0, 5.0])[:, None, None]
+    found = calibrate(reference, mean, std / factor, samples)
+    assert len(found) == 2
+    for k, one in enumerate(found):
+        args = reference[:, k], mean[:, k], (std / factor)[:, k]
+        assert one.closed == pytest.approx(calibration_scalar(*args))
+        assert one.ratio == pytest.approx(calibration_scalar(*args, form="ratio"))
+        assert one.scalar == (one.closed if closed else one.ratio)
+    for form in ("closed", "ratio"):
+        chosen = calibrate(reference, mean, std / factor, samples, form)
+        assert [c.scalar for c in chosen] == [getattr(c, form) for c in found]
+    assert found[0].scalar == pytest.approx(2, rel=0.1)
+    assert found[1].scalar == pytest.approx(5, rel=0.1)
+
+
+def test_calibrate_takes_lists_and_refuses_what_does_not_fit() -> None:
+    reference, mean, std = perfect(6, (3, 2, 20, 30))
+    assert calibrate(list(reference), list(mean), list(std), 50) == calibrate(
+        reference, mean, std, 50
+    )
+    with pytest.raises(ValueError, match="draw 2 or more"):
+        calibrate(reference, mean, std, 1)
+    with pytest.raises(ValueError, match="same number of structures"):
+        calibrate(list(reference), [mean[0], mean[1], mean[2, :1]], list(std), 50)
+    with pytest.raises(ValueError, match=r"\(C, Y, X\)"):
+        calibrate(reference[0], mean[0], std[0], 50)
+    with pytest.raises(ValueError, match=r"\(C, Y, X\)"):
+        calibrate([], [], [], 50)
+
+
+@pytest.mark.parametrize("binning", ["width", "count"])
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
+def test_perfect_uncertainty_lies_on_the_identity(
+    binning: Literal["width", "count"], scale: float
+) -> None:
+    curve = calibration_curve(*perfect(scale=scale), binning=binning)
+    assert curve.rmv.size == 30
+    np.testing.assert_allclose(curve.rmse, curve.rmv, rtol=0.06)
+    assert calibration_error(curve) < 0.02
+
+
+def test_the_scalar_brings_the_curve_to_the_identity() -> None:
+    reference, mean, std = perfect()
+    a = calibration_scalar(reference, mean, std / 3)
+    assert calibration_error(calibration_curve(reference, mean, std / 3)) == pytest.approx(2, 0.02)
+    assert calibration_error(calibration_curve(reference, mean, std / 3, a)) < 0.02
+
+
+@pytest.mark.parametrize("binning", ["width", "count"])
+@pytest.mark.parametrize("bins", [1, 7, 30])
+def test_every_pixel_is_counted_once(binning: Literal["width", "count"], bins: int) -> None:
+    reference, mean, std = perfect(7, (999,))
+    curve = calibration_curve(reference, mean, std, bins=bins, binning=binning, keep=(0, 1))
+    assert curve.count.sum() == 999
+    assert len(curve.count) == bins
+    # the sums over all bins are those over all pixels: none is lost, none is counted twice
+    assert np.dot(curve.count, curve.rmv**2) == pytest.approx(np.sum(std**2))
+    assert np.dot(curve.count, curve.rmse**2) == pytest.approx(np.sum((reference - mean) ** 2))
+    if binning == "count":
+        assert np.ptp(curve.count) <= 1
+
+
+def test_bins_are_half_open_and_the_last_one_closed() -> None:
+    std = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    curve = calibration_curve(std, 0 * std, std, bins=4, keep=(0, 1))
+    np.testing.assert_array_equal(curve.count, [1, 1, 1, 2])
+    np.testing.assert_allclose(curve.rmv, [0, 1, 2, math.sqrt(12.5)])
+    np.testing.assert_allclose(curve.rmse, curve.rmv)
+    # the bin at zero has no relative error and takes no part
+    assert calibration_error(curve) == 0
+
+
+def test_empty_bins_are_dropped() -> None:
+    std = np.array([1.0, 1.0, 9.0])
+    curve = calibration_curve(2 * std, 0 * std, std, bins=8, keep=(0, 1))
+    np.testing.assert_array_equal(curve.count, [2, 1])
+    np.testing.assert_allclose(curve.rmse, [2, 18])
+    ties = calibration_curve(2 * std, 0 * std, std, bins=3, binning="count", keep=(0, 1))
+    assert ties.count.sum() == 3
+
+
+def test_rare_pixels_at_both_ends_are_dropped() -> None:
+    std = np.concatenate([[0.0], np.full(4999, 4.5), np.full(4999, 5.5), [10.0]])
+    reference = std.copy()
+    curve = calibration_curve(reference, 0 * std, std, bins=10)
+    np.testing.assert_array_equal(curve.count, [4999, 4999])
+    np.testing.assert_allclose(curve.rmv, [4.5, 5.5])
+    everything = calibration_curve(reference, 0 * std, std, bins=10, keep=(0, 1))
+    np.testing.assert_array_equal(everything.count, [1, 4999, 4999, 1])
+
+
+def test_constant_std_makes_one_bin() -> None:
+    for binning in ("width", "count"):
+        curve = calibration_curve(np.ones(50), np.zeros(50), np.full(50, 0.1), 10, binning=binning)
+        np.testing.assert_array_equal(curve.count, [50])
+        assert calibration_error(curve) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="no line"):
+        calibration_line(np.ones(50), np.zeros(50), np.full(50, 0.1))
+
+
+def test_calibration_error_by_hand() -> None:
+    curve = CalibrationCurve(np.array([1.0, 2.0]), np.array([1.5, 1.0]), np.array([3.0, 1.0]))
+    assert calibration_error(curve) == pytest.approx((3 * 0.5 + 1 * 0.5) / 4)
+    with pytest.raises(ValueError, match="zero uncertainty"):
+        calibration_error(CalibrationCurve(np.zeros(1), np.ones(1), np.ones(1)))
+
+
+def test_curve_refuses_impossible_settings() -> None:
+    args = perfect(0, (10, 10))
+    with pytest.raises(ValueError, match="finite and positive"):
+        calibration_curve(*args, 0.0)
+    with pytest.raises(ValueError, match="one bin or more"):
+        calibration_curve(*args, bins=0)
+    with pytest.raises(ValueError, match=r"keep\[0\] < keep\[1\]"):
+        calibration_curve(*args, keep=(0.9, 0.1))
+    with pytest.raises(ValueError, match="'width' or 'count'"):
+        calibration_curve(*args, binning="size")  # type: ignore[arg-type]
+
+
+def test_line_finds_slope_and_offset() -> None:
+    rng = np.random.default_rng(8)
+    std = rng.uniform(0.5, 3.0, 400_000)
+    reference = (2 * std + 0.7) * rng.choice([-1.0, 1.0], std.size)
+    slope, offset = calibration_line(reference, 0 * std, std)
+    assert slope == pytest.approx(2, abs=0.01)
+    assert offset == pytest.approx(0.7, abs=0.01)
+    slope, offset = calibration_line(*perfect(9))
+    assert slope == pytest.approx(1, abs=0.03)
+    assert offset == pytest.approx(0, abs=0.05)

@@ -1,0 +1,310 @@
+"""``denoisplit check``: what is spoiled in a package is named, for whom it matters."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tifffile
+import torch
+import yaml
+from denoisplit_zoo.archive import pack
+from denoisplit_zoo.checking import check as checking
+from denoisplit_zoo.checking import github as lookups
+from denoisplit_zoo.checking import rules as checks
+from denoisplit_zoo.checking.check import check
+from PIL import Image
+
+from denoisplit.errors import InputError
+
+from ..conftest import contents
+
+Files = dict[str, bytes]
+Spoil = Callable[[Files, dict[str, Any]], None]
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
+    """What GitHub answers on an account; nobody is asked."""
+    known: dict[str, int | None] = {"ada": 200}
+    monkeypatch.setattr(lookups, "_status", known.__getitem__)
+    return known
+
+
+@pytest.fixture
+def not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bioimageio's own program is what tests/consumers run."""
+    monkeypatch.setattr(checking, "_runs", lambda *_: iter(()))
+
+
+def spoiled(package: Path, to: Path, spoil: Spoil, *, hashed: bool = True) -> Path:
+    """A copy with changes; its description knows of them unless ``hashed`` is False."""
+    files = contents(package)
+    described = yaml.safe_load(files["rdf.yaml"])
+    spoil(files, described)
+    if hashed:
+        rehash(described, files)
+    files["rdf.yaml"] = yaml.safe_dump(described, sort_keys=False).encode()
+    to.write_bytes(pack(files))
+    return to
+
+
+def rehash(value: Any, files: Files) -> None:
+    if isinstance(value, dict):
+        if "sha256" in value and value["source"] in files:
+            value["sha256"] = hashlib.sha256(files[value["source"]]).hexdigest()
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            rehash(inner, files)
+
+
+@pytest.mark.usefixtures("not_run")
+def test_a_good_package_passes_everywhere(package: Path) -> None:
+    found = check(package)
+    assert found.found == {"core": [], "ilastik": [], "deepImageJ": [], "zoo": []}
+    assert found.passed and found.notes == []
+    assert found.text.splitlines() == [
+        "core        pass", "ilastik     pass", "deepImageJ  pass", "zoo         pass",
+    ]  # fmt: skip
+
+
+def two_inputs(_: Files, described: dict[str, Any]) -> None:
+    described["inputs"].append({**described["inputs"][0], "id": "seed"})
+
+
+def processing(_: Files, described: dict[str, Any]) -> None:
+    described["inputs"][0]["preprocessing"] = [{"id": "zero_mean_unit_variance"}]
+
+
+def mappings(_: Files, described: dict[str, Any]) -> None:
+    described["covers"] = [{"source": "cover.png"}]
+
+
+def any_size(_: Files, described: dict[str, Any]) -> None:
+    described["inputs"][0]["axes"][2]["size"] = {"min": 64, "step": 16}
+
+
+def odd_halo(_: Files, described: dict[str, Any]) -> None:
+    described["outputs"][0]["axes"][2]["halo"] = 20
+
+
+def no_nickname(_: Files, described: dict[str, Any]) -> None:
+    del described["config"]["bioimageio"]["nickname"]
+
+
+def newer_onnx(files: Files, _: dict[str, Any]) -> None:
+    model = onnx.load_from_string(files["weights.onnx"])
+    model.ir_version = 10
+    files["weights.onnx"] = model.SerializeToString()
+
+
+def random_onnx(files: Files, _: dict[str, Any]) -> None:
+    model = onnx.load_from_string(files["weights.onnx"])
+    model.graph.node.append(onnx.helper.make_node("RandomNormalLike", ["input"], ["more"]))
+    files["weights.onnx"] = model.SerializeToString()
+
+
+def pickled(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    torch.save({"weights": Path("anything")}, stream)
+    files["weights.pt"] = stream.getvalue()
+
+
+def on_a_device(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(files["weights_torchscript.pt"])) as old,
+        zipfile.ZipFile(stream, "w") as new,
+    ):
+        for name in old.namelist():
+            more = b'\n# torch.device("cpu")\n' if name.endswith(".py") else b""
+            new.writestr(name, old.read(name) + more)
+    files["weights_torchscript.pt"] = stream.getvalue()
+
+
+def headings(files: Files, _: dict[str, Any]) -> None:
+    files["README.md"] = files["README.md"].replace(b"## Validation", b"## Numbers")
+
+
+def huge_cover(files: Files, _: dict[str, Any]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 900, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    files["cover.png"] = stream.getvalue()
+
+
+def nobody(_: Files, described: dict[str, Any]) -> None:
+    described["authors"] = [{"name": "Anonymous"}]
+    del described["git_repo"]
+
+
+def orphan(files: Files, _: dict[str, Any]) -> None:
+    files["notes.txt"] = b"of no use"
+
+
+def no_format(_: Files, described: dict[str, Any]) -> None:
+    del described["weights"]["torchscript"]
+
+
+def other_sample(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.full((96, 96), 3, np.float32))
+    files["sample_input.tif"] = stream.getvalue()
+
+
+def lax(_: Files, described: dict[str, Any]) -> None:
+    (entry,) = described["config"]["bioimageio"]["reproducibility_tolerance"]
+    entry["relative_tolerance"] = 0.5
+
+
+def no_licence(_: Files, described: dict[str, Any]) -> None:
+    del described["license"], described["authors"]
+
+
+def no_file(files: Files, _: dict[str, Any]) -> None:
+    del files["sample_output.tif"]
+
+
+EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "consumers", "words"),
+    [
+        (two_inputs, {"ilastik", "deepImageJ", "zoo"}, "2 input tensors, expected one"),
+        (processing, {"deepImageJ"}, "input has preprocessing"),
+        (mappings, {"ilastik", "deepImageJ", "zoo"}, "covers has to be given as plain file names"),
+        (any_size, {"core", "ilastik"}, "the input size is [{'min': 64, 'step': 16}, 96]"),
+        (odd_halo, {"core", "ilastik", "deepImageJ"}, "the halo of y is 20 px"),
+        (no_nickname, {"deepImageJ"}, "config.bioimageio.nickname lacks"),
+        (newer_onnx, {"deepImageJ"}, "the ONNX file has IR version 10, at most 8"),
+        (random_onnx, {"core", "deepImageJ", "zoo"}, "the ONNX graph draws random numbers"),
+        (pickled, {"core", "ilastik", "zoo"}, "the state dict is no plain one of tensors"),
+        (on_a_device, {"ilastik", "deepImageJ"}, "the TorchScript code names a device"),
+        (headings, {"zoo"}, "the README lacks the headings Validation"),
+        (huge_cover, {"zoo"}, "KB, expected under 500"),
+        (huge_cover, {"zoo"}, "cover.png has the ratio 3:1, expected 2:1 or 1:1"),
+        (nobody, {"zoo"}, "not given: git_repo, authors; say it with export --about"),
+        (other_sample, {"deepImageJ", "zoo"}, "test and sample tensor of input differ"),
+        (lax, {"core", "zoo"}, "the relative_tolerance is 0.5, the format allows 0.01"),
+        (no_licence, {"zoo"}, "not given: authors, license; say it with export --about"),
+        (orphan, {"zoo"}, "notes.txt is named nowhere in rdf.yaml: leave it out"),
+        (no_format, {"ilastik", "deepImageJ"}, "no torchscript weights"),
+        (no_file, EVERYBODY, "sample_output.tif is named in rdf.yaml and not there"),
+    ],
+)
+@pytest.mark.usefixtures("not_run")
+def test_what_is_spoiled_is_named(
+    package: Path, tmp_path: Path, spoil: Spoil, consumers: set[str], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # the format's own check takes seconds, and has a test of its own
+    monkeypatch.setattr(checks, "validate", lambda *_: None)
+    found = check(spoiled(package, tmp_path / "bad.zip", spoil))
+    concerned = {name for name, reasons in found.found.items() if words in "; ".join(reasons)}
+    assert concerned == consumers
+    assert not found.passed
+    for name, line in zip(found.found, found.text.splitlines(), strict=True):
+        assert line.startswith(name) and (words in line) == (name in consumers)
+
+
+@pytest.mark.usefixtures("not_run")
+def test_what_the_formats_own_check_says_is_named(package: Path, tmp_path: Path) -> None:
+    def no_such_licence(_: Files, described: dict[str, Any]) -> None:
+        described["license"] = "No-Such-1.0"
+
+    found = check(spoiled(package, tmp_path / "bad.zip", no_such_licence)).found
+    for name in ("core", "ilastik", "zoo"):
+        assert any(r.startswith("the format's own check says: license") for r in found[name])
+
+
+def test_a_changed_file_is_named_and_nothing_is_run(package: Path, tmp_path: Path) -> None:
+    def other_code(files: Files, _: dict[str, Any]) -> None:
+        files["architecture.py"] = b"raise SystemExit('run!')"
+
+    found = check(spoiled(package, tmp_path / "bad.zip", other_code, hashed=False))
+    for reasons in found.found.values():
+        assert reasons == ["architecture.py was changed: its SHA-256 is not that of rdf.yaml"]
+    assert found.notes == ["not run: its files are not those that the description was written for"]
+
+
+@pytest.mark.usefixtures("not_run")
+def test_accounts_are_looked_up_apart(package: Path, answers: dict[str, int | None]) -> None:
+    answers["ada"] = 404
+    found = check(package)
+    assert found.found["zoo"] == found.found["core"] == ["GitHub has no account ada"]
+    assert found.found["deepImageJ"] == []
+    answers["ada"] = None  # no connection, which is no fault of the package
+    found = check(package)
+    assert found.passed
+    assert found.notes == ["not looked up: the GitHub account ada (no answer from api.github.com)"]
+
+
+def test_bioimageio_is_not_sent_to_the_internet(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs the package without accounts and repository, every other file as it is."""
+    ran: list[Files] = []
+
+    def stand_in(folder: Path, *_: str) -> tuple[int, str]:
+        ran.append(contents(folder / "package.zip"))
+        return 1, "no answer"
+
+    monkeypatch.setattr(checking, "bioimageio", stand_in)
+    check(package)
+    files = contents(package)
+    described = yaml.safe_load(files.pop("rdf.yaml"))
+    assert described.pop("maintainers") and described.pop("git_repo")
+    assert len(ran) == 4  # one prediction, three formats
+    for run in ran:
+        assert yaml.safe_load(run.pop("rdf.yaml")) == described
+        assert run == files
+
+
+def test_code_of_another_release_is_run_on_request_only(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_code(files: Files, _: dict[str, Any]) -> None:
+        files["architecture.py"] += b"\n# of another release\n"
+
+    ran: list[list[str]] = []
+    monkeypatch.setattr(
+        checking, "_runs", lambda _, __, formats: ran.append(list(formats)) or iter(())
+    )
+    bad = spoiled(package, tmp_path / "other.zip", other_code)
+    assert any("--run-code" in note for note in check(bad).notes)
+    assert check(bad, run_code=True).notes == []
+    check(package)
+    every = ["pytorch_state_dict", "torchscript", "onnx"]
+    assert ran == [every[1:], every, every]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no readable file"),
+        (b"PK but no archive", "no zip archive"),
+        ({"other.txt": b""}, "an archive without rdf.yaml"),
+        ({"rdf.yaml": b"[a: b: c"}, "no YAML"),
+        ({"rdf.yaml": b"type: model"}, "a package of something else"),
+        ({"rdf.yaml": b"config: {denoisplit: 1}"}, "a package of something else"),
+    ],
+)
+def test_what_is_no_package_is_refused_in_one_line(
+    tmp_path: Path, content: bytes | Files | None, words: str
+) -> None:
+    path = tmp_path / "package.zip"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else pack(content))
+    with pytest.raises(InputError) as caught:
+        check(path)
+    text = str(caught.value)
+    assert text.startswith(str(path)) and words in text and "\n" not in text

@@ -1,0 +1,336 @@
+"""``denoisplit export``: other runs, what the user adds, refusals, the command."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import yaml
+from denoisplit_zoo import About, export, import_package
+from denoisplit_zoo.exporting.export import tile_for
+from denoisplit_zoo.exporting.kinds import channel_names
+
+from denoisplit.cli import main as cli
+from denoisplit.errors import InputError
+from denoisplit.images import write_ome_tiff
+
+from ..conftest import SIZES, SMALL, blobs, contents, make_run, structure_files
+
+# ---------------------------------------------------------------- other runs, other wishes
+
+
+@pytest.mark.usefixtures("light")
+def test_the_users_part(run_folder: Path, tmp_path: Path) -> None:
+    about = tmp_path / "about.yaml"
+    about.write_text(
+        "authors: [{name: Ada L, affiliation: 'Institute: of x', github_user: adaxyz}]\n"
+        "maintainers: [{github_user: adaxyz}]\nlicense: MIT\ntags: [lysosomes]\n"
+        "description: Splits this from that.\ntraining_data: Fields of two dishes.\n"
+        "git_repo: https://example.org/repo\n"
+    )
+    found = contents(export(run_folder, tmp_path / "p.zip", about=about, name="My split", **SMALL))
+    described = yaml.safe_load(found["rdf.yaml"])
+    assert described["authors"] == [
+        {"name": "Ada L", "affiliation": "Institute: of x", "github_user": "adaxyz"}
+    ]
+    assert described["maintainers"] == [{"github_user": "adaxyz"}]
+    assert (described["license"], described["name"]) == ("MIT", "My split")
+    assert described["description"] == "Splits this from that."
+    assert "lysosomes" in described["tags"]
+    assert described["git_repo"] == "https://example.org/repo"
+    assert "Fields of two dishes." in found["README.md"].decode()
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("kind", ["mmse", "samples", "split"])
+def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
+        network=SIZES | {"levels": 5, "blocks_per_level": 2},
+    )  # fmt: skip
+    found = contents(export(run, tmp_path / "p.zip", kind=kind, **SMALL))
+    described, readme = yaml.safe_load(found["rdf.yaml"]), found["README.md"].decode()
+    assert described["name"] == "HDN ER"
+    assert [c["doi"] for c in described["cite"]] == [
+        "10.48550/arXiv.2403.11854", "10.48550/arXiv.2104.01374",
+    ]  # fmt: skip
+    assert described["inputs"][0]["axes"][1]["channel_names"] == ["noisy"]
+    assert described["weights"]["pytorch_state_dict"]["architecture"]["kwargs"]["variance"] == "exp"
+    for text in (readme, str(described["inputs"]), described["description"]):
+        assert "split" not in text.partition("## Citation")[0].lower()
+        assert "superpos" not in text
+    assert "removes their noise" in readme and "2104.01374" in readme
+
+
+@pytest.mark.usefixtures("light")
+def test_the_original_hdn_has_its_first_convolution_in_the_package(tmp_path: Path) -> None:
+    """The architecture file builds, and the weights fit, what the run predicts with."""
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
+        preset="original", network=SIZES | {"levels": 3, "blocks_per_level": 2},
+    )  # fmt: skip
+    found = contents(export(run, tmp_path / "p.zip", **SMALL))
+    weights = yaml.safe_load(found["rdf.yaml"])["weights"]["pytorch_state_dict"]
+    scope: dict[str, Any] = {"__name__": "architecture"}
+    exec(compile(found["architecture.py"], "architecture.py", "exec"), scope)
+    graph = scope[weights["architecture"]["callable"]](**weights["architecture"]["kwargs"])
+    graph.load_state_dict(torch.load(io.BytesIO(found[weights["source"]]), weights_only=True))
+    assert graph.network.encoder.first[0].kernel_size == (5, 5)
+    image = torch.from_numpy(np.load(io.BytesIO(found["test_input.npy"])))
+    with torch.no_grad():
+        ours = graph.eval()(image).numpy()
+    expected = np.load(io.BytesIO(found["test_output.npy"]))
+    assert np.abs(ours - expected).max() < 1e-3 * np.ptp(expected)
+    back = import_package(tmp_path / "p.zip", tmp_path / "back")
+    assert back.config.settings.network.first_kernel == 5
+    assert torch.equal(
+        back.model.state_dict()["encoder.first.0.weight"], graph.network.encoder.first[0].weight
+    )
+
+
+@pytest.mark.usefixtures("light")
+def test_frames_smaller_than_the_tile_are_reflected(tmp_path: Path) -> None:
+    """One structure without noise models, too: Altered muSplit has none."""
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["A", "B", "C"], (90, 100)),
+        system="altered_musplit",
+    )  # fmt: skip
+    found = contents(export(run, tmp_path / "p.zip", **SMALL))
+    image = np.load(io.BytesIO(found["test_input.npy"]))[0, 0]
+    assert image.shape == (96, 96)
+    np.testing.assert_array_equal(image[:3], image[6:3:-1])
+    described = yaml.safe_load(found["rdf.yaml"])
+    assert "reflected up to 96 px" in described["config"]["denoisplit"]["test_image"]
+    assert described["outputs"][0]["axes"][1]["channel_names"][3:] == ["A_std", "B_std", "C_std"]
+    assert {a["source"] for a in described["attachments"]} == {
+        "config.yaml", "calibration.json", "metrics.json",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("light")
+def test_a_given_test_image_needs_no_training_images(run_folder: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("structure0.tif", "gone.tif"))
+    (run / "metrics.json").unlink()
+    with pytest.raises(InputError, match="--test-image FILE"):
+        export(run, tmp_path / "p.zip", **SMALL)
+    image = blobs(3, (120, 131))
+    tifffile.imwrite(tmp_path / "mixed.tif", image)
+    found = contents(export(run, tmp_path / "p.zip", test_image=tmp_path / "mixed.tif", **SMALL))
+    part = np.load(io.BytesIO(found["test_input.npy"]))[0, 0]
+    places = [
+        (y, x)
+        for y in range(0, 25)
+        for x in range(0, 36)
+        if np.array_equal(image[y : y + 96, x : x + 96], part)
+    ]
+    assert len(places) == 1
+    assert "This run was not evaluated." in found["README.md"].decode()
+
+
+def test_changed_training_images_are_no_test_image(run_folder: Path, tmp_path: Path) -> None:
+    files = structure_files(tmp_path / "images", ["A", "B"], (100, 100))
+    run = make_run(tmp_path / "run", files)
+    tifffile.imwrite(files["B"][0], blobs(7, (100, 100)))
+    with pytest.raises(InputError, match="other images of B"):
+        export(run, tmp_path / "p.zip", **SMALL)
+
+
+def test_the_tile_grows_with_the_halo() -> None:
+    assert [tile_for(halo) for halo in (32, 96, 112, 192, 240, 384)] == [
+        256, 256, 512, 512, 1024, 1024,
+    ]  # fmt: skip
+
+
+def test_channel_names() -> None:
+    structures = ("ER", "2 photon (x)")
+    assert channel_names("mmse", structures, 16) == [
+        "ER", "s_2_photon_x", "ER_std", "s_2_photon_x_std",
+    ]  # fmt: skip
+    assert channel_names("samples", structures, 2) == [
+        "ER_1", "s_2_photon_x_1", "ER_2", "s_2_photon_x_2",
+    ]  # fmt: skip
+    assert channel_names("split", structures, 16) == ["ER", "s_2_photon_x"]
+    for kind, pair in (("split", ("a b", "a-b")), ("mmse", ("a", "a_std"))):
+        with pytest.raises(InputError, match="names that differ"):
+            channel_names(kind, pair, 2)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": 1}, ["--samples", "2 or more"]),
+        ({"tile": 100}, ["--tile", "multiple", "16 px"]),
+        ({"tile": 64}, ["--tile", "twice the halo of 32 px"]),
+        ({"halo": 24}, ["--halo", "16 px"]),
+        ({"halo": 0}, ["--halo"]),
+        ({"kind": "everything"}, ["--kind", "mmse, samples, split"]),
+        ({"kind": "samples", "samples": 0}, ["--samples", "1 or more"]),
+        ({"seed": -1}, ["--seed"]),
+        ({"name": "a/b model"}, ["--name", "'a/b model'"]),
+        ({"name": "abc"}, ["--name", "5 to 128"]),
+        ({"test_image": "none.tif"}, ["none.tif"]),
+        ({"about": "none.yaml"}, ["none.yaml"]),
+        ({"about": About(license="No-Such-1.0")}, ["license"]),
+    ],
+)
+@pytest.mark.usefixtures("light")
+def test_refusals_leave_nothing(
+    run_folder: Path, tmp_path: Path, options: dict[str, Any], words: list[str]
+) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(InputError) as caught:
+        export(run_folder, folder / "p.zip", **SMALL | options)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert all(word in text for word in words), text
+    assert not list(folder.glob("*"))
+
+
+@pytest.mark.parametrize("context", ["lean", "regular"])
+def test_a_network_with_context_is_refused_in_one_sentence(tmp_path: Path, context: str) -> None:
+    """Its planes are cut from the whole frame, and consumers give tiles."""
+    run = make_run(
+        tmp_path / "run", structure_files(tmp_path / "images", ["A", "B"], (100, 100)),
+        system="musplit", network=SIZES | {"planes": 3, "context": context},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="a network that sees context around its patch") as caught:
+        export(run, tmp_path / "p.zip", **SMALL)
+    assert "\n" not in str(caught.value) and not (tmp_path / "p.zip").exists()
+
+
+@pytest.mark.usefixtures("light")
+def test_a_structures_name_that_the_format_forbids(tmp_path: Path) -> None:
+    files = structure_files(tmp_path / "images", ["ER v1.2", "MT"], (100, 100))
+    run = make_run(tmp_path / "run", files)
+    with pytest.raises(InputError, match=r"--name"):
+        export(run, tmp_path / "p.zip", **SMALL)
+    found = export(run, tmp_path / "p.zip", name="ER and MT", **SMALL)
+    described = yaml.safe_load(contents(found)["rdf.yaml"])
+    assert described["outputs"][0]["axes"][1]["channel_names"][0] == "ER_v1_2"
+
+
+@pytest.mark.parametrize("name", ["p.tar", "package"])
+def test_an_output_that_is_no_zip(run_folder: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"\.zip"):
+        export(run_folder, tmp_path / name, **SMALL)
+
+
+def test_an_existing_output_stays(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.zip").write_text("mine")
+    with pytest.raises(InputError, match="existing"):
+        export(run_folder, tmp_path / "p.zip", **SMALL)
+    assert (tmp_path / "p.zip").read_text() == "mine"
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "calibration.json"])
+def test_an_unfinished_run(run_folder: Path, tmp_path: Path, missing: str) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (run / missing).unlink()
+    with pytest.raises(InputError, match="--resume"):
+        export(run, tmp_path / "p.zip", **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("author: [Ada]", "unknown key author"),
+        ("authors: Ada", "authors"),
+        ("authors: [{nam: Ada}]", "authors.0"),
+        ("maintainers: [{name: Ada}]", "github_user"),
+        ("[1]", "YAML mapping"),
+    ],
+)
+def test_a_bad_about_file(run_folder: Path, tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "about.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=word) as caught:
+        export(run_folder, tmp_path / "p.zip", about=path, **SMALL)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_test_images_that_are_none(run_folder: Path, tmp_path: Path) -> None:
+    import xarray as xr
+
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((100, 100), 7, np.uint16))
+    two = np.stack([blobs(0, (100, 100)), blobs(1, (100, 100))]).astype(np.float32)
+    write_ome_tiff(
+        tmp_path / "two.ome.tif", xr.DataArray(two, dims=("c", "y", "x"), coords={"c": ["a", "b"]})
+    )
+    for name, word in (("flat.tif", "constant"), ("two.ome.tif", "2 channels")):
+        with pytest.raises(InputError, match=word):
+            export(run_folder, tmp_path / "p.zip", test_image=tmp_path / name, **SMALL)
+
+
+@pytest.mark.usefixtures("light")
+def test_a_full_disk_leaves_nothing(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        export(run_folder, tmp_path / "p.zip", **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.mark.usefixtures("light")
+def test_the_command_takes_a_yaml_file(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "export.yaml"
+    config.write_text(f"run: {run_folder}\nsamples: 4\ntile: 96\nabout: {{license: MIT}}\n")
+    output = tmp_path / "p.zip"
+    code = cli.main(
+        ["export", "--config", str(config), "-o", str(output), "--samples", "2", "--quiet"]
+    )
+    assert code == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    described = yaml.safe_load(contents(output)["rdf.yaml"])
+    assert described["config"]["denoisplit"]["samples"] == 2
+    assert described["license"] == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["RUN"], "-o PACKAGE.zip"),
+        (["-o", "p.zip"], "no RUN"),
+        (["RUN", "-o", "p.zip", "--kind", "other"], "--kind"),
+        (["RUN", "-o", "p.zip", "--samples", "1"], "--samples"),
+    ],
+)
+def test_the_commands_refusals(
+    run_folder: Path, arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = cli.main(["export", *(str(run_folder) if a == "RUN" else a for a in arguments)])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert word in text
+
+
+def test_an_unknown_key_of_the_yaml_file(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "export.yaml"
+    config.write_text(f"run: {run_folder}\nsample: 4\n")
+    assert cli.main(["export", "--config", str(config), "-o", str(tmp_path / "p.zip")]) == 2
+    assert "unknown key sample, expected some of about, halo, kind" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""``denoisplit export``: what lies in the archive, what its description says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import denoisplit_zoo
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from denoisplit_zoo import export
+from PIL import Image
+
+from denoisplit.config.settings import RunConfig
+from denoisplit.run import load
+
+from ..conftest import SMALL, contents
+
+
+@pytest.fixture(scope="module")
+def files(package: Path) -> dict[str, bytes]:
+    return contents(package)
+
+
+@pytest.fixture(scope="module")
+def described(files: dict[str, bytes]) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(files["rdf.yaml"])
+    return values
+
+
+# ---------------------------------------------------------------- the archive
+
+
+def sources(value: Any) -> Iterator[str]:
+    """Every ``source`` in a description."""
+    if isinstance(value, dict):
+        yield from (v for key, v in value.items() if key == "source")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from sources(each)
+
+
+def test_files_are_those_that_the_description_names(
+    files: dict[str, bytes], described: dict[str, Any]
+) -> None:
+    without_facts = {key: value for key, value in described.items() if key != "config"}
+    named = {described["documentation"], *described["covers"], "rdf.yaml"}
+    assert named | set(sources(without_facts)) == set(files)
+    assert len(set(files) - {a["source"] for a in described["attachments"]}) <= 11
+
+
+def test_hashes_are_those_of_the_files(files: dict[str, bytes], described: dict[str, Any]) -> None:
+    entries = [*described["attachments"], *described["weights"].values()]
+    entries.append(described["weights"]["pytorch_state_dict"]["architecture"])
+    for tensor in (*described["inputs"], *described["outputs"]):
+        entries += [tensor["test_tensor"], tensor["sample_tensor"]]
+    assert len(entries) == 5 + 3 + 1 + 4
+    for entry in entries:
+        assert hashlib.sha256(files[entry["source"]]).hexdigest() == entry["sha256"]
+
+
+def test_the_archive_is_dated_and_ordered_the_same_always(package: Path) -> None:
+    with zipfile.ZipFile(package) as archive:
+        entries = archive.infolist()
+    assert {e.date_time for e in entries} == {(1980, 1, 1, 0, 0, 0)}
+    names = [e.filename for e in entries]
+    assert names == ["rdf.yaml", *sorted(names[1:])]
+
+
+def test_no_folder_of_this_machine_is_named(files: dict[str, bytes], run_folder: Path) -> None:
+    for name, data in files.items():
+        assert str(run_folder.parent).encode() not in data, name
+        assert str(Path(denoisplit_zoo.__file__).parent).encode() not in data, name
+
+
+def test_attachments_are_the_run(files: dict[str, bytes], run_folder: Path) -> None:
+    config = RunConfig.model_validate(yaml.safe_load(files["config.yaml"]))
+    of_run = load(run_folder, device="cpu").config
+    assert config.facts == of_run.facts
+    assert [s.files for s in config.settings.structures] == [
+        ("structure0.tif",),
+        ("structure1.tif",),
+    ]
+    assert config.settings.network == of_run.settings.network
+    assert json.loads(files["calibration.json"])["scalars"] == {"ER": 1.25, "F-actin (60x)": 0.75}
+    for name in ("ER", "F-actin (60x)"):
+        of_run_too = (run_folder / "noise_models" / f"{name}.npz").read_bytes()
+        assert files[f"noise_model_{name}.npz"] == of_run_too
+
+
+def test_cover_is_two_to_one_and_small(files: dict[str, bytes]) -> None:
+    assert len(files["cover.png"]) < 500_000
+    with Image.open(io.BytesIO(files["cover.png"])) as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 2 * picture.height
+
+
+def test_tensors_are_real_images_of_the_tile(files: dict[str, bytes]) -> None:
+    image = np.load(io.BytesIO(files["test_input.npy"]))
+    split = np.load(io.BytesIO(files["test_output.npy"]))
+    assert (image.shape, split.shape) == ((1, 1, 96, 96), (1, 4, 96, 96))
+    assert image.dtype == split.dtype == np.float32
+    assert image.std() > 10 and np.isfinite(split).all()
+    assert (split[:, 2:] > 0).all()
+    np.testing.assert_array_equal(
+        tifffile.imread(io.BytesIO(files["sample_input.tif"])), image[0, 0]
+    )
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(files["sample_output.tif"])), split[0])
+
+
+# ---------------------------------------------------------------- the description
+
+
+def test_limits_that_consumers_set(described: dict[str, Any]) -> None:
+    (tensor_in,), (tensor_out,) = described["inputs"], described["outputs"]
+    assert described["format_version"] == "0.5.9"
+    assert isinstance(described["documentation"], str)
+    assert all(isinstance(cover, str) for cover in described["covers"])
+    for tensor in (tensor_in, tensor_out):
+        assert not {"preprocessing", "postprocessing"} & tensor.keys()
+        assert tensor["data"] == {"type": "float32"}
+        axes = tensor["axes"]
+        assert [axis["type"] for axis in axes] == ["batch", "channel", "space", "space"]
+        assert [axis.get("id") for axis in axes[2:]] == ["y", "x"]
+        assert all(re.fullmatch(r"[A-Za-z_]\w*", name) for name in axes[1]["channel_names"])
+    assert [axis["size"] for axis in tensor_in["axes"][2:]] == [96, 96]
+    for axis in tensor_out["axes"][2:]:
+        assert axis["halo"] == 32
+        assert axis["size"] == {"tensor_id": tensor_in["id"], "axis_id": axis["id"]}
+    assert tensor_out["axes"][1]["channel_names"] == [
+        "ER", "F_actin_60x", "ER_std", "F_actin_60x_std",
+    ]  # fmt: skip
+
+
+def test_weight_entries(described: dict[str, Any]) -> None:
+    weights = described["weights"]
+    assert set(weights) == {"pytorch_state_dict", "torchscript", "onnx"}
+    assert [w for w, entry in weights.items() if "parent" not in entry] == ["pytorch_state_dict"]
+    assert weights["onnx"]["opset_version"] == 17
+    kwargs = weights["pytorch_state_dict"]["architecture"]["kwargs"]
+    plain = (str, int, float, bool, type(None), list)
+    assert all(isinstance(value, plain) for value in kwargs.values())
+    assert kwargs["calibration"] == [1.25, 0.75]
+
+
+def test_what_reviewers_ask_for(described: dict[str, Any]) -> None:
+    for key in ("description", "authors", "license", "tags", "timestamp", "version"):
+        assert described[key], key
+    assert described["cite"][0]["doi"] == "10.48550/arXiv.2403.11854"
+    categories = {"fluorescence-light-microscopy", "2d", "cells", "pytorch", "ilastik", "unet"}
+    assert categories <= set(described["tags"])
+    config = described["config"]
+    assert re.fullmatch(r"[a-z0-9-]+", config["bioimageio"]["nickname"])
+    (tolerance,) = config["bioimageio"]["reproducibility_tolerance"]
+    assert tolerance["relative_tolerance"] <= 1e-2
+    assert tolerance["mismatched_elements_per_million"] <= 5000
+
+
+def test_own_facts(described: dict[str, Any]) -> None:
+    facts = described["config"]["denoisplit"]
+    assert facts["structures"] == ["ER", "F-actin (60x)"]
+    assert (facts["samples"], facts["seed"], facts["kind"]) == (2, 0, "mmse")
+    assert facts["calibration"] == {"ER": 1.25, "F-actin (60x)": 0.75}
+    assert facts["noise_models"]["ER"]["source"] == "ER"
+    assert facts["training"]["steps"] == 200
+
+
+def test_the_card_has_what_people_look_for(files: dict[str, bytes]) -> None:
+    card = files["README.md"].decode()
+    headings = re.findall(r"^## (.*)$", card, re.MULTILINE)
+    assert headings == [
+        "Description", "Intended Use", "How to use", "Validation", "Limitations", "Training data",
+        "Citation",
+    ]  # fmt: skip
+    assert "| PSNR (dB) | 1.50 ± 0.25 | 1.50 ± 0.25 | 1.50 ± 0.25 |" in card
+    assert "derived by a hash" in card
+    for consumer in ("bioimageio.core", "ilastik", "Fiji"):
+        assert consumer in card
+    assert "$" not in card.replace("$ bioimageio", "")
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("samples", 4), ("split", 2)])
+def test_other_kinds_describe_themselves(
+    run_folder: Path, tmp_path: Path, kind: str, channels: int, files: dict[str, bytes]
+) -> None:
+    found = contents(export(run_folder, tmp_path / "package.zip", kind=kind, **SMALL))
+    assert found.keys() == files.keys()
+    described = yaml.safe_load(found["rdf.yaml"])
+    (tensor_out,) = described["outputs"]
+    assert len(tensor_out["axes"][1]["channel_names"]) == channels
+    assert "standard deviation" not in tensor_out["description"] + described["description"]
+    split = np.load(io.BytesIO(found["test_output.npy"]))
+    assert split.shape == (1, channels, 96, 96)
+    mean = np.load(io.BytesIO(files["test_output.npy"]))[:, :2]
+    means = split.reshape(1, -1, 2, 96, 96).mean(axis=1)
+    np.testing.assert_allclose(means, mean, rtol=1e-5, atol=1e-3)
+    arguments = described["weights"]["pytorch_state_dict"]["architecture"]
+    assert arguments["callable"].lower() == kind
+    assert "calibration" not in arguments["kwargs"]
+    assert described["config"]["denoisplit"]["kind"] == kind
+    card = found["README.md"].decode()
+    assert "calibration factors" not in card
+    assert "$" not in card.replace("$ bioimageio", "")

@@ -1,0 +1,264 @@
+"""Three weight formats of one graph: equal results, and what old runtimes ask of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+import types
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from denoisplit_zoo.exporting import weights
+from denoisplit_zoo.exporting.graph import ContentKeys, Sampler
+from denoisplit_zoo.exporting.source_file import MODULES, architecture_source, combine
+from torch import Tensor, nn
+
+from denoisplit.network.addressed_noise import (
+    channel_keys,
+    content_keys,
+    normal_table,
+    standard_normal,
+)
+from denoisplit.run import load
+
+SIZES = [(1, 64, 96), (1, 50, 61), (2, 33, 48), (1, 130, 75)]  # batch, y, x
+
+
+def raw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(200, 60, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def arguments(run_folder: Path) -> dict[str, Any]:
+    return weights.graph_arguments(load(run_folder, device="cpu"), samples=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def graph(run_folder: Path, arguments: dict[str, Any]) -> Sampler:
+    return weights.build_graph(load(run_folder, device="cpu"), arguments)
+
+
+@pytest.fixture(scope="module")
+def script(graph: Sampler) -> bytes:
+    return weights.torchscript(graph)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(graph: Sampler) -> bytes:
+    return weights.onnx(graph)
+
+
+def loaded(script: bytes) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(io.BytesIO(script))
+
+
+@pytest.fixture(scope="module")
+def runners(
+    graph: Sampler, script: bytes, onnx_file: bytes
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    traced, runtime = loaded(script), ort.InferenceSession(onnx_file)
+
+    @torch.inference_mode()
+    def torched(module: Any, image: np.ndarray) -> np.ndarray:
+        out: np.ndarray = module(torch.from_numpy(image)).numpy()
+        return out
+
+    return {
+        "python": lambda image: torched(graph, image),
+        "torchscript": lambda image: torched(traced, image),
+        "onnx": lambda image: runtime.run(None, {"input": image})[0],
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["torchscript", "onnx"])
+def test_formats_agree(runners: Any, name: str, size: tuple[int, int, int]) -> None:
+    image = raw(size[0], 1, *size[1:])
+    expected, found = runners["python"](image), runners[name](image)
+    assert found.shape == (size[0], 4, *size[1:])
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
+
+
+@pytest.mark.parametrize(("kind", "samples"), [("samples", 3), ("samples", 1), ("split", 1)])
+def test_formats_of_other_kinds_agree(run_folder: Path, kind: str, samples: int) -> None:
+    run = load(run_folder, device="cpu")
+    arguments = weights.graph_arguments(run, samples=samples, seed=1, kind=kind)
+    graph = weights.build_graph(run, arguments, kind)
+    image = raw(1, 1, 50, 61)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(image)).numpy()
+        script = loaded(weights.torchscript(graph))(torch.from_numpy(image)).numpy()
+    runtime = ort.InferenceSession(weights.onnx(graph))
+    for found in (script, runtime.run(None, {"input": image})[0]):
+        assert found.shape == (1, 2 * samples if kind == "samples" else 2, 50, 61)
+        assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
+
+
+# ---------------------------------------------------------------- TorchScript
+
+
+def test_torchscript_names_no_device_and_no_random_numbers(script: bytes) -> None:
+    code = str(loaded(script).inlined_graph)
+    assert "Device = prim::Constant" not in code
+    for name in ("rand", "normal", "bernoulli", "arange", "aten::zeros", "aten::full"):
+        assert name not in code, name
+
+
+def test_torchscript_names_no_place(script: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(script)) as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    for path in (torch.__file__, weights.__file__):
+        assert str(Path(path).parent).encode() not in content
+
+
+# ---------------------------------------------------------------- ONNX
+
+
+def test_onnx_is_old_enough(onnx_file: bytes) -> None:
+    model = onnx.load_from_string(onnx_file)
+    onnx.checker.check_model(model)
+    assert model.ir_version <= 8
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+    assert [i.name for i in model.graph.input] == ["input"]
+    assert [o.name for o in model.graph.output] == ["output"]
+    assert not [n.op_type for n in model.graph.node if "Random" in n.op_type]
+    free = [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert free == ["batch", "", "y", "x"]
+
+
+def test_onnx_holds_every_weight_once(graph: Sampler, onnx_file: bytes) -> None:
+    inside = sum(v.numel() for k, v in graph.state_dict().items() if "prior" not in k)
+    model = onnx.load_from_string(onnx_file)
+    stored = sum(int(np.prod(i.dims)) for i in model.graph.initializer)
+    assert stored < 1.1 * inside
+
+
+class Probe(nn.Module):
+    """Keys and noise, as the graph makes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys = ContentKeys(4, 2.0)
+        self.register_buffer("table", normal_table().clone())
+        self.register_buffer("channels", torch.stack([channel_keys(3, 0, i, 5) for i in range(4)]))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        keys = self.keys(image)
+        eps = [standard_normal(k, self.channels[i], self.table) for i, k in enumerate(keys)]
+        return (*keys, *eps)
+
+
+@pytest.mark.parametrize("content", ["gaussian", "negative", "zero", "saturated", "large"])
+def test_noise_is_equal_bit_for_bit_in_every_runtime(content: str) -> None:
+    """Sums beyond 2^53 must not occur: onnxruntime adds int64 in double precision."""
+    image = raw(2, 64, 80)
+    image = {
+        "gaussian": image,
+        "negative": image - 400,
+        "zero": 0 * image,
+        "saturated": np.minimum(image, 150),
+        "large": image * 1e6,
+    }[content]
+    tensor, probe, stream = torch.from_numpy(image), Probe(), io.BytesIO()
+    names = [f"{kind}{i}" for kind in ("key", "eps") for i in range(4)]
+    with weights._old_ways():
+        traced = torch.jit.trace(probe, torch.zeros(1, 48, 32), check_trace=False)
+        torch.onnx.export(
+            probe, (torch.zeros(1, 48, 32),), stream, dynamo=False, opset_version=weights.OPSET,
+            input_names=["image"], output_names=names,
+            dynamic_axes={"image": {0: "batch", 1: "y", 2: "x"}},
+        )  # fmt: skip
+    keys = content_keys(tensor, levels=4, quantum=2.0)
+    eps = [standard_normal(k, channel_keys(3, 0, i, 5), normal_table()) for i, k in enumerate(keys)]
+    runtime = ort.InferenceSession(stream.getvalue())
+    from_onnx = runtime.run(names, {"image": image})
+    for expected, a, b in zip([*keys, *eps], traced(tensor), from_onnx, strict=True):
+        assert torch.equal(expected, a)
+        np.testing.assert_array_equal(expected.numpy(), b)
+
+
+# ---------------------------------------------------------------- state dict and architecture
+
+ALONE = """
+import json, sys
+import numpy as np
+import torch
+sys.modules["denoisplit"] = sys.modules["denoisplit_zoo"] = None  # an import would fail
+namespace = {"__name__": "architecture"}
+exec(open("architecture.py", encoding="utf-8").read(), namespace)
+graph = namespace["MeanAndStd"](**json.load(open("kwargs.json")))
+graph.load_state_dict(torch.load("weights.pt", weights_only=True), strict=True)
+with torch.inference_mode():
+    np.save("out.npy", graph.eval()(torch.from_numpy(np.load("in.npy"))).numpy())
+"""
+
+
+def test_the_architecture_file_computes_the_same_alone(
+    graph: Sampler, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    image = raw(1, 1, 50, 61)
+    (tmp_path / "architecture.py").write_text(architecture_source(), encoding="utf-8")
+    (tmp_path / "weights.pt").write_bytes(weights.state_dict(graph))
+    (tmp_path / "kwargs.json").write_text(json.dumps(arguments))
+    np.save(tmp_path / "in.npy", image)
+    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True, timeout=120)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(image)).numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_the_architecture_file_is_the_sources() -> None:
+    """Every class and function of the modules, as it stands; nothing of ours is imported."""
+    source = architecture_source()
+    assert source.count("from __future__ import annotations") == 1
+    assert not [
+        line for line in source.splitlines() if line.startswith(("import deno", "from deno"))
+    ]
+    for module in MODULES:
+        own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+        assert own
+        for thing in own:
+            if isinstance(thing, type | types.FunctionType):
+                assert re.search(rf"^(class|def) {thing.__name__}\b", source, re.MULTILINE)
+
+
+def module_of(tmp_path: Path, name: str, source: str) -> types.ModuleType:
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    return importlib.util.module_from_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("second", "word"),
+    [
+        ('"""B."""\ndef f(): ...\n', "f is defined in"),
+        ('"""B."""\nlimit: int = 2\n', "limit is defined in"),
+        ('"""B."""\nimport denoisplit.network.addressed_noise\n', "cannot stand in a joined file"),
+        (
+            '"""B."""\nfrom denoisplit.network.addressed_noise import mix as m\n',
+            "cannot stand in a joined file",
+        ),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(tmp_path: Path, second: str, word: str) -> None:
+    sources = {"a_part": '"""A."""\nlimit = 1\ndef f(): ...\n', "b_part": second}
+    modules = tuple(module_of(tmp_path, name, source) for name, source in sources.items())
+    with pytest.raises(ValueError, match=word):
+        combine(modules)

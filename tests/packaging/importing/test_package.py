@@ -1,0 +1,130 @@
+"""``denoisplit import``: a package becomes a run that predicts the same, or one line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from denoisplit_zoo import export, import_package
+
+from denoisplit.errors import InputError
+from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.run import load
+
+from ..checking.test_check import Files, Spoil, spoiled
+from ..conftest import SMALL, contents, make_run, structure_files
+
+
+@pytest.mark.parametrize("kind", ["mmse", "samples"])
+@pytest.mark.usefixtures("light")
+def test_a_run_goes_out_and_comes_back(run_folder: Path, tmp_path: Path, kind: str) -> None:
+    file = export(run_folder, tmp_path / "package.zip", kind=kind, **SMALL)
+    before, after = load(run_folder), import_package(file, tmp_path / "run")
+    frame = np.load(io.BytesIO(contents(file)["test_input.npy"]))[0, 0]
+    sampling = Sampling(samples=2, keep=2, seed=4)
+    for a, b in zip(
+        predict_frame(before.model, frame, sampling), predict_frame(after.model, frame, sampling),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
+    assert after.calibration == before.calibration
+    assert after.config.facts == before.config.facts
+    for a, b in zip(before.noise_models(), after.noise_models(), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.buffers(), b.buffers(), strict=True))
+    # and out again: the weights and what is known of them are the same
+    again = export(after, tmp_path / "again.zip", kind=kind, test_image=_tiff(tmp_path, frame),
+                   **SMALL)  # fmt: skip
+    first, second = contents(file), contents(again)
+    for name in ("weights.pt", "calibration.json", "metrics.json", "config.yaml"):
+        assert first[name] == second[name], name
+
+
+def _tiff(folder: Path, frame: np.ndarray) -> Path:
+    import tifffile
+
+    tifffile.imwrite(folder / "frame.tif", frame)
+    return folder / "frame.tif"
+
+
+@pytest.mark.usefixtures("light")
+def test_a_system_without_noise_models(tmp_path: Path) -> None:
+    files = structure_files(tmp_path / "images", ["A"], (100, 100))
+    run = make_run(tmp_path / "run", files, system="altered_musplit")
+    file = export(run, tmp_path / "package.zip", **SMALL)
+    assert import_package(file, tmp_path / "back").names == ("A",)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def other_network(files: Files, _: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    torch.save({"network.something": torch.zeros(3)}, stream)
+    files["weights.pt"] = stream.getvalue()
+
+
+def no_tensors(files: Files, _: dict[str, Any]) -> None:
+    files["weights.pt"] = b"no weights at all"
+
+
+def other_calibration(files: Files, _: dict[str, Any]) -> None:
+    files["calibration.json"] = json.dumps({"scalars": {"ER": 1.0}}).encode()
+
+
+def newer(files: Files, _: dict[str, Any]) -> None:
+    values = yaml.safe_load(files["config.yaml"])
+    files["config.yaml"] = yaml.safe_dump(values | {"format_version": 99}).encode()
+
+
+def no_noise_model(files: Files, _: dict[str, Any]) -> None:
+    del files["noise_model_ER.npz"]
+
+
+def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
+    files["noise_model_ER.npz"] = b"nothing"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (other_network, "weights.pt: found the weights of another network"),
+        (no_tensors, "weights.pt: found no plain state dict"),
+        (other_calibration, "calibration.json: found scalars of other structures"),
+        (newer, "config.yaml: found format version 99"),
+        (no_noise_model, "a package without noise_model_ER.npz"),
+        (damaged_noise_model, "noise_models/ER.npz"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(
+    package: Path, tmp_path: Path, spoil: Spoil, says: str
+) -> None:
+    bad = spoiled(package, tmp_path / "bad.zip", spoil)
+    _refused(bad, tmp_path, says)
+
+
+def test_a_changed_file_is_refused(package: Path, tmp_path: Path) -> None:
+    def changed(files: Files, _: dict[str, Any]) -> None:
+        files["weights.onnx"] += b" "
+
+    bad = spoiled(package, tmp_path / "bad.zip", changed, hashed=False)
+    _refused(bad, tmp_path, "weights.onnx: found a changed file (its SHA-256 is another)")
+
+
+def test_a_run_that_is_there_stays(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match="an existing folder"):
+        import_package(package, tmp_path / "run")
+
+
+def _refused(bad: Path, tmp_path: Path, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        import_package(bad, tmp_path / "run")
+    text = str(caught.value)
+    assert text.startswith(str(bad)) and says in text and "\n" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]

@@ -1,0 +1,226 @@
+"""The demo: its stages, what it leaves out when done before, what it tells."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from functools import partial
+from importlib.resources import files as files_of
+from pathlib import Path
+from typing import Any
+
+import denoisplit_zoo
+import denoisplit_zoo.demo as module
+import numpy as np
+import pytest
+import tifffile
+from denoisplit_zoo.demo import demo
+
+from denoisplit.cli.main import main
+from denoisplit.commands.train import train
+from denoisplit.errors import InputError
+from denoisplit.run import load
+
+TINY = {
+    "network": {"filters": 8, "latents": 4},
+    "training": {"max_steps": 2, "batch": 2},
+    "noise_model_fit": {"steps": 20},
+}
+QUICK = {"max_steps": 2, "samples": 3}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Small images and networks; stand-ins for export and bioimageio that say when they run."""
+    called: list[str] = []
+    monkeypatch.setattr(module, "FRAMES", 4)
+    monkeypatch.setattr(module, "SIDE", 64)
+    monkeypatch.setattr(module, "NEW_SIDE", 64)
+    monkeypatch.setattr(module, "PACKAGE_TILE", 64)
+
+    def tiny(*arguments: Any, **options: Any) -> Any:
+        called.append("resume" if options["resume"] else "train")
+        return train(*arguments, **{**TINY, **options})
+
+    def export(run: Any, output: Path, **options: Any) -> Path:
+        called.append("export")
+        about = options.pop("about").training_data
+        assert options == {"kind": "mmse", "samples": 16, "tile": 64, "seed": 0}
+        assert ("simulated" in about) == ("simulated" in run.names[0])
+        output.write_text(str(run.path))
+        return output
+
+    def bioimageio(output: Path, command: str, *arguments: str, log: str) -> int:
+        called.append(command)
+        assert (output / arguments[0]).exists() and log == f"bioimageio_{command}"
+        options = dict(a.removeprefix("--").split("=", 1) for a in arguments[1:])
+        if command == "test":
+            (output / options["summary"]).write_text('{"status": "passed"}')
+        else:
+            ((image,),) = json.loads(options["inputs"])
+            tifffile.imwrite(output / options["outputs"], tifffile.imread(output / image))
+        return 0
+
+    monkeypatch.setattr(module, "train", tiny)
+    monkeypatch.setattr(denoisplit_zoo, "export", export, raising=False)
+    monkeypatch.setattr(module, "_bioimageio", bioimageio)
+    return called
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_all_stages_and_none_twice(
+    calls: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="denoisplit")
+    output = tmp_path / "demo"
+    made = demo(output, **QUICK)
+    assert made.passed and calls == ["train", "export", "test", "predict"]
+    names = [f"simulated_{kind}" for kind in module.KINDS]
+    images = {f"images/{name}{new}.ome.tif" for name in names for new in ("", "_new")}
+    split = {f"split/simulated_mixed_{kind}.ome.tif" for kind in ("split", "std", "samples")}
+    assert images | split | {
+        "images/simulated_mixed.ome.tif", "run/report.html", "run/config.yaml", "package.zip",
+        "bioimageio_test.json", "bioimageio_predict/simulated_mixed_split.tif",
+    } <= files(output)  # fmt: skip
+    assert all("simulated" in path for path in files(output) if path.endswith(".tif"))
+    mixed = tifffile.imread(output / "images" / "simulated_mixed.ome.tif")
+    new = [tifffile.imread(output / "images" / f"{name}_new.ome.tif") for name in names]
+    assert np.corrcoef(mixed.ravel(), sum(new).ravel())[0, 1] > 0.5
+
+    before = {path: (output / path).stat().st_mtime_ns for path in files(output)}
+    caplog.clear()
+    calls.clear()
+    again = demo(output, **QUICK)
+    assert again == made and calls == ["resume"]
+    assert {path: (output / path).stat().st_mtime_ns for path in files(output)} == before
+    stages = [message for message in caplog.messages if message.startswith("demo: ")]
+    assert len(stages) == 8 and all(stage.endswith("(done before)") for stage in stages)
+
+
+def test_what_it_tells(calls: list[str], tmp_path: Path) -> None:
+    text = demo(tmp_path / "demo", **QUICK).text
+    lines = text.splitlines()
+    assert lines[0] == "The images are simulated: nothing here says how well real ones are split."
+    assert lines[2] == "1 frames, 3 samples"
+    assert lines[3].split() == [*(f"simulated_{kind}" for kind in module.KINDS), "mean"]
+    for row in ("PSNR (dB)", "of a single sample", "of the noisy input", "calibration error"):
+        (line,) = [line for line in lines if re.match(rf"\s*{re.escape(row)}  ", line)]
+        assert len(re.findall(r"\d+\.\d+", line)) == 3
+    assert f"bioimageio test: passed ({tmp_path / 'demo' / 'bioimageio_test.json'})" in lines
+    told = [word for word in text.split() if word.startswith(str(tmp_path))]
+    assert len(told) == 6 and all(Path(path).exists() for path in told)
+
+
+def test_people_of_the_package(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+    """As the example package is made; what the file leaves open is filled in."""
+    given = []
+
+    def export(run: Any, output: Path, **options: Any) -> None:
+        given.append(options["about"])
+        output.write_text("")
+
+    monkeypatch.setattr(denoisplit_zoo, "export", export)
+    file = files_of("denoisplit_zoo.rdf_templates") / "example.yaml"
+    demo(tmp_path / "demo", about=str(file), **QUICK)
+    (about,) = given
+    assert "simulated" in about.training_data
+    assert [author.name for author in about.authors] == ["denoiSplit developers"]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("autors: []")
+    with pytest.raises(InputError, match="autors"):
+        demo(tmp_path / "other", about=bad, **QUICK)
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_interrupted_demo_goes_on(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+    output = tmp_path / "demo"
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(denoisplit_zoo, "export", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            demo(output, **QUICK)
+    (output / "run" / "report.html").unlink()
+    assert demo(output, **QUICK).passed
+    assert calls == ["train", "resume", "export", "test", "predict"]
+    assert (output / "run" / "report.html").exists()
+
+
+def test_a_new_package_is_tested_anew(calls: list[str], tmp_path: Path) -> None:
+    demo(tmp_path, **QUICK)
+    calls.clear()
+    (tmp_path / "package.zip").unlink()
+    (tmp_path / "bioimageio_predict" / "simulated_mixed_split.tif").unlink()
+    demo(tmp_path, **QUICK)
+    assert calls == ["resume", "export", "test", "predict"]
+
+
+def test_a_failed_test_ends_with_one(
+    calls: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    def failing(output: Path, command: str, *arguments: str, log: str) -> int:
+        assert command == "test"
+        (output / "bioimageio_test.json").write_text('{"status": "failed"}')
+        return 1
+
+    monkeypatch.setattr(module, "_bioimageio", failing)
+    arguments = ["demo", "-q", "-o", str(tmp_path), "--max-steps", "2", "--samples", "3"]
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert "bioimageio test: FAILED" in told.out and "report:" in told.out
+    assert told.err == "denoisplit demo: error: bioimageio's test of the package failed\n"
+
+
+def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> None:
+    rng = np.random.default_rng(0)
+    given = []
+    for name in ("ER", "MT"):
+        stack = rng.uniform(0, 200, (4, 64, 64)).astype(np.float32)
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack, photometric="minisblack")
+        given += ["--structure", name, str(tmp_path / f"{name}.tif")]
+    output = tmp_path / "out"
+    options = ["--max-steps", "2", "--samples", "2", "--synthetic-gaussian", "0.5"]
+    assert main(["demo", "-q", "-o", str(output), *given, *options]) == 0
+    assert capsys.readouterr().out.startswith("The images are taken as clean, and noise is added")
+    assert "simulated" not in " ".join(files(output))
+    (number,) = load(output / "run").config.facts.held_out["ER"]["test"]
+    frame = tifffile.imread(tmp_path / "ER.tif")[number]
+    np.testing.assert_array_equal(tifffile.imread(output / "images" / "ER_test.ome.tif"), frame)
+    assert {"images/mixed.ome.tif", "split/mixed_split.ome.tif"} <= files(output)
+
+
+def test_other_settings_are_refused(calls: list[str], tmp_path: Path) -> None:
+    demo(tmp_path, **QUICK)
+    with pytest.raises(InputError, match="data.synthetic_gaussian"):
+        demo(tmp_path, synthetic_gaussian=2.0, **QUICK)
+    with pytest.raises(InputError, match="2 or more"):
+        demo(tmp_path / "other", samples=1)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_frame_too_small_for_the_package_is_left_out(
+    calls: list[str], tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr(module, "NEW_SIDE", 48)
+    made = demo(tmp_path, **QUICK)
+    assert made.passed and "predict" not in calls
+    assert "too small for the package" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_real_thing(tmp_path: Path, monkeypatch: Any) -> None:
+    """With bioimageio's own commands, on images large enough for its tiles."""
+    monkeypatch.setattr(module, "FRAMES", 4)
+    monkeypatch.setattr(module, "NEW_SIDE", 256)
+    monkeypatch.setattr(module, "PACKAGE_SAMPLES", 2)
+    monkeypatch.setattr(module, "train", partial(train, noise_model_fit={"steps": 50}))
+    made = demo(tmp_path / "demo", max_steps=3, samples=4)
+    assert made.passed
+    theirs = tifffile.imread(tmp_path / "demo" / "bioimageio_predict" / "simulated_mixed_split.tif")
+    assert theirs.reshape(4, 256, 256).shape == (4, 256, 256)

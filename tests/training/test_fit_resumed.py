@@ -1,0 +1,193 @@
+"""Trainings that are killed, interrupted or cannot write: what is left, and what goes on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+import yaml
+
+from denoisplit.cli.main import main
+from denoisplit.data.simulation import simulate
+from denoisplit.files.atomic import draft_of
+from denoisplit.images import write_ome_tiff
+
+FRAMES = {
+    "ER": simulate("mesh", frames=4, size=64, seed=1),
+    "MT": simulate("filaments", frames=4, size=64, seed=1),
+}
+TINY: dict[str, Any] = {
+    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "training": {"max_steps": 8, "batch": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
+    "prediction": {"calibration_samples": 2},
+    "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
+}
+COMMAND = Path(sys.executable).with_name("denoisplit")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    for name, pixels in FRAMES.items():
+        write_ome_tiff(folder / f"{name}.tif", xr.DataArray(pixels, dims=["t", "y", "x"]))
+    schedules: dict[str, dict[str, Any]] = {
+        "plateau": {"plateau_patience": 1, "learning_rate": 0.1, "max_epochs": 24,
+                    "max_steps": None},
+        "cosine": {"schedule": "cosine", "max_steps": 48, "weight_averaging": 0.9},
+    }  # fmt: skip
+    for name, values in schedules.items():
+        tiny_ = TINY | {"training": TINY["training"] | values}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny_))
+    return folder
+
+
+def arguments(bench: Path, kind: str, run: Path) -> list[str]:
+    words = ["train", "-q", "--config", bench / f"{kind}.yaml", "-o", run]
+    for name in FRAMES:
+        words += ["--structure", name, bench / f"{name}.tif"]
+    return [str(word) for word in words]
+
+
+def start(*words: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [COMMAND, *map(str, words)], env=ENVIRONMENT, text=True, **options,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def until(process: subprocess.Popen[str], history: Path, epochs: int) -> None:
+    """Wait for some finished epochs of a training that goes on."""
+    end = time.monotonic() + 120
+    while not history.exists() or len(rows(history)) < epochs:
+        assert process.poll() is None, "the training ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Per schedule an uninterrupted run, and one that was killed between two epochs or in one."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for kind in ("plateau", "cosine"):
+        whole, part = folder / f"{kind}-whole", folder / f"{kind}-part"
+        with start(*arguments(bench, kind, whole)) as first:
+            with start(*arguments(bench, kind, part)) as second:
+                until(second, part / "history.csv", 3)
+                second.send_signal(signal.SIGKILL)
+            assert second.returncode == -signal.SIGKILL
+            assert first.wait(120) == 0
+        assert not (part / "model.safetensors").exists()
+        found[kind] = whole, part
+    return found
+
+
+def same_result(a: Path, b: Path) -> Iterator[str]:
+    """Names of files that differ between two runs, bit for bit."""
+    for name in ("model.safetensors", "calibration.json", "metrics.json"):
+        if (a / name).read_bytes() != (b / name).read_bytes():
+            yield name
+    told = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(run / "history.csv")]
+        for run in (a, b)
+    ]
+    if told[0] != told[1]:
+        yield "history.csv"
+
+
+def test_a_killed_training_is_resumed_to_the_same_weights(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """With the plateau schedule; the rate is lowered on the way."""
+    whole, part = killed["plateau"]
+    run = shutil.copytree(part, part.with_name("resumed"))
+    draft_of(run / "checkpoints/best.ckpt").write_bytes(b"half")  # as a kill on writing leaves it
+    with start("train", "-q", "-o", run, "--resume") as process:
+        assert process.wait(120) == 0
+    assert list(same_result(whole, run)) == []
+    history = rows(run / "history.csv")
+    assert [int(row["epoch"]) for row in history] == list(range(1, 25))
+    assert float(history[-1]["learning_rate"]) < float(history[0]["learning_rate"])
+    seconds = [float(row["seconds"]) for row in history]
+    assert seconds == sorted(seconds)
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
+def test_a_killed_training_is_resumed_elsewhere(
+    killed: dict[str, tuple[Path, Path]], bench: Path, tmp_path: Path
+) -> None:
+    """With the cosine schedule and a mean of the weights; run and images were moved in between."""
+    whole, part = killed["cosine"]
+    run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
+    with start(*arguments(images, "cosine", run), "--resume") as process:
+        _, told = process.communicate(timeout=120)
+    assert (process.returncode, told) == (0, "")
+    assert list(same_result(whole, run)) == []
+    assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    _, part = killed["plateau"]
+    run = shutil.copytree(part, tmp_path / "run")
+    # the kill may have hit the writing of one more, which is removed on resuming
+    before = {p.name: p.read_bytes() for p in (run / "checkpoints").glob("*.ckpt")}
+    limit = 100_000  # bytes per file: less than a checkpoint, more than the rest
+    with start(
+        "train", "-q", "-o", run, "--resume",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    ) as process:  # fmt: skip
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert told.count("\n") == 1 and str(run) in told, told
+    assert "File too large" in told and "free some space" in told
+    assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
+
+
+def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # a test run in the background ignores SIGINT, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = start(*arguments(bench, "cosine", run))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        until(process, run / "history.csv", 2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert told == "denoisplit train: interrupted; --resume goes on\n"
+    assert (run / "checkpoints/last.ckpt").exists()
+
+
+def test_a_diverging_training_ends_in_one_line(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load((bench / "cosine.yaml").read_text())
+    values["training"] |= {"learning_rate": 1e30}
+    (tmp_path / "wild.yaml").write_text(yaml.safe_dump(values))
+    words = arguments(bench, "cosine", tmp_path / "run")
+    words[words.index("--config") + 1] = str(tmp_path / "wild.yaml")
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "training.learning_rate" in told, told
