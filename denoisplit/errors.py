@@ -1,37 +1,60 @@
-"""The one error a user can cause: bad input, told in one line."""
+"""The error that bad input raises: one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-SHORT = 60  # letters of a difference that is told with both values
+LONGEST_DIFFERENCE = 60  # letters; a longer difference is named without its two values
 
 
 def difference(name: str, before: object, now: object) -> str:
-    """What differs, and both values where they are short."""
+    """Return the name of a setting that differs, with both values where they are short."""
     both = f"{name} ({before}, not {now})"
-    return both if len(both) < SHORT else name
+    return both if len(both) < LONGEST_DIFFERENCE else name
 
 
 class InputError(ValueError):
-    """Bad input. Its text is one line: where, what was found, what was expected, what to do.
+    """Bad input, described in one line: where it is, what is wrong, what to do.
 
-    The command line prints that line and exits with code 2; Python callers catch it as a
-    ``ValueError``.
+    The command line prints that line and exits with code 2; Python callers catch a ``ValueError``.
 
     Parameters
     ----------
+    problem : str, optional
+        A plain sentence, in place of ``found`` and ``expected``.
     where : str or Path
-        The file, folder or setting at fault.
-    found, expected, remedy : str
-        What came in, what should have, and what the user can do about it.
+        The file, folder or argument at fault.
+    found, expected : str
+        What came in, and what should have.
+    remedy : str
+        What the user can do about it.
     """
 
-    def __init__(self, where: str | Path, found: str, expected: str, remedy: str) -> None:
-        self.where, self.found, self.expected, self.remedy = str(where), found, expected, remedy
-        line = f"{where}: found {found}, expected {expected}; {remedy}"
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        where: str | Path = "",
+        found: str = "",
+        expected: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.problem, self.where, self.remedy = problem, str(where), remedy
+        self.found, self.expected = found, expected
+        sentence = problem or f"found {found}, expected {expected}"
+        line = (f"{where}: " if self.where else "") + sentence + (f"; {remedy}" if remedy else "")
         super().__init__(" ".join(line.split()))
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
-        """So that it comes back whole from another process."""
-        return type(self), (self.where, self.found, self.expected, self.remedy)
+    def replace(self, *, where: str | Path | None = None, remedy: str | None = None) -> InputError:
+        """Return the same error at another place, or with another remedy."""
+        return InputError(
+            self.problem,
+            where=self.where if where is None else where,
+            found=self.found,
+            expected=self.expected,
+            remedy=self.remedy if remedy is None else remedy,
+        )
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str], dict[str, str]]:
+        """Keep the fields when the error is sent from another process."""
+        return type(self), (str(self),), dict(self.__dict__)

@@ -109,10 +109,10 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     for name, stage in ((WEIGHTS, "trained"), (CALIBRATION, "calibrated")):
         if not (path / name).is_file():
             raise InputError(
-                path,
-                f"a run without {name}",
-                f"a run that is {stage}",
-                f"finish it with `denoisplit train --resume -o {path}`",
+                where=path,
+                found=f"a run without {name}",
+                expected=f"a run that is {stage}",
+                remedy=f"finish it with `denoisplit train --resume -o {path}`",
             )
     model = build_network(config.settings)
     load_weights(model, path / WEIGHTS)
@@ -121,17 +121,19 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     names = config.settings.names
     if not isinstance(calibration, dict) or set(calibration) != set(names):
         raise InputError(
-            path / CALIBRATION,
-            "scalars of other structures",
-            f"one for each of {', '.join(names)}",
-            "calibrate the run again",
+            where=path / CALIBRATION,
+            found="scalars of other structures",
+            expected=f"one for each of {', '.join(names)}",
+            remedy="calibrate the run again",
         )
     for name, value in calibration.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise InputError(
-                path / CALIBRATION, f"the scalar {value!r} of {name}", "a positive number",
-                "copy the run again",
-            )  # fmt: skip
+                where=path / CALIBRATION,
+                found=f"the scalar {value!r} of {name}",
+                expected="a positive number",
+                remedy="copy the run again",
+            )
     scalars = {name: float(calibration[name]) for name in names}
     errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model)
     if isinstance(model, DenoisedVSE):
@@ -146,9 +148,8 @@ def put_behind_denoiser(model: DenoisedVSE, path: Path, settings: Settings) -> N
         raise ValueError(f"{path}: settings without denoisers")
     denoiser = load(path / DENOISERS / MIXED, device="cpu")
     model.behind(
-        denoiser.model, samples=settings.denoiser.samples,
-        tile=denoiser.tile, halo=denoiser.halo,
-    )  # fmt: skip
+        denoiser.model, samples=settings.denoiser.samples, tile=denoiser.tile, halo=denoiser.halo
+    )
 
 
 def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:
@@ -164,9 +165,11 @@ def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:
         found = {}
     if not found or any(halo < 0 or halo % stride or not e >= 0 for halo, e in found.items()):
         raise InputError(
-            path, "halo_errors that are none", f"multiples of {stride} px to shares of the range",
-            "copy the run again",
-        )  # fmt: skip
+            where=path,
+            found="halo_errors that are none",
+            expected=f"multiples of {stride} px to shares of the range",
+            remedy="copy the run again",
+        )
     return found
 
 
@@ -179,15 +182,20 @@ def load_config(path: Path) -> RunConfig:
     """config.yaml of a run folder; see `load` for errors."""
     if not (path / CONFIG).is_file():
         found = "a folder without config.yaml" if path.is_dir() else "no such folder"
-        raise InputError(path, found, "the run folder of a training", "check the path")
+        raise InputError(
+            where=path,
+            found=found,
+            expected="the run folder of a training",
+            remedy="check the path",
+        )
     values = read_yaml(path / CONFIG)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise InputError(
-            path / CONFIG,
-            f"format version {version}",
-            f"version {FORMAT_VERSION}",
-            "read it with the release of denoisplit that wrote it",
+            where=path / CONFIG,
+            found=f"format version {version}",
+            expected=f"version {FORMAT_VERSION}",
+            remedy="read it with the release of denoisplit that wrote it",
         )
     return parse(RunConfig, values, path / CONFIG)
 
@@ -212,14 +220,19 @@ def load_weights(model: VSE, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            path, f"no readable weights ({reason})", "safetensors", "copy the run again"
+            where=path,
+            found=f"no readable weights ({reason})",
+            expected="safetensors",
+            remedy="copy the run again",
         ) from None
     except RuntimeError as error:
         detail = str(error).splitlines()[1:2] or [str(error)]
         raise InputError(
-            path, f"weights of another network ({detail[0].strip()})", "those of config.yaml",
-            "do not mix files of two runs",
-        ) from None  # fmt: skip
+            where=path,
+            found=f"weights of another network ({detail[0].strip()})",
+            expected="those of config.yaml",
+            remedy="do not mix files of two runs",
+        ) from None
 
 
 def write_calibration(path: Path, value: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _COMMANDS[name](_with_config(given, name)) or 0
     except InputError as error:
         if config and error.where == "settings" and not said - NO_SETTINGS:
-            error = InputError(config, error.found, error.expected, error.remedy)
+            error = error.replace(where=config)
         sys.stderr.write(f"denoisplit {name}: error: {error}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -74,7 +74,10 @@ def _need(options: dict[str, Any], command: str, **needed: str) -> None:
     for key, flag in needed.items():
         if key not in options:
             raise InputError(
-                command, f"no {flag}", f"{flag} on the command line or in the YAML file", "give it"
+                where=command,
+                found=f"no {flag}",
+                expected=f"{flag} on the command line or in the YAML file",
+                remedy="give it",
             )
 
 

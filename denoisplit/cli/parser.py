@@ -66,41 +66,53 @@ class _Pairs(argparse.Action):
 
 def _structure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--structure", dest="structures", metavar=("NAME", "FILES"), nargs="+", action=_Structures,
+        "--structure",
+        dest="structures",
+        metavar=("NAME", "FILES"),
+        nargs="+",
+        action=_Structures,
         help="a structure's name and its images, stacks or folders; repeat for each structure",
-    )  # fmt: skip
+    )
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", metavar="FILE.yaml",
+        "--config",
+        metavar="FILE.yaml",
         help="take options from a YAML file; those of the command line go first",
-    )  # fmt: skip
+    )
 
 
 def _noise(parser: argparse.ArgumentParser, *, unit: str) -> None:
     parser.add_argument(
-        "--synthetic-poisson", type=float, metavar="F",
+        "--synthetic-poisson",
+        type=float,
+        metavar="F",
         help="add Poisson noise of F raw intensity units per event",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--synthetic-gaussian", type=float, metavar="LEVEL",
+        "--synthetic-gaussian",
+        type=float,
+        metavar="LEVEL",
         help=f"add Gaussian noise of LEVEL times {unit}",
-    )  # fmt: skip
+    )
 
 
 def _offset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--offset", dest="offsets", nargs=2, metavar=("NAME", "VALUE"), action=_Pairs,
+        "--offset",
+        dest="offsets",
+        nargs=2,
+        metavar=("NAME", "VALUE"),
+        action=_Pairs,
         help="camera offset of a structure's images, counted once in a sum",
-    )  # fmt: skip
+    )
 
 
 def _jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--jobs", type=int, metavar="N",
-        help="trainings at a time (default: one per GPU, else one)",
-    )  # fmt: skip
+        "--jobs", type=int, metavar="N", help="trainings at a time (default: one per GPU, else one)"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -129,23 +141,32 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("-o", "--output", metavar="RUN", help="the run folder to make")
     train.add_argument("--system", choices=tuple(SYSTEMS))
     train.add_argument(
-        "--noise-model", dest="noise_models", nargs=2, metavar=("NAME", "FILE.npz"), action=_Pairs,
+        "--noise-model",
+        dest="noise_models",
+        nargs=2,
+        metavar=("NAME", "FILE.npz"),
+        action=_Pairs,
         help="a structure's noise model; without one it is fitted to the images",
-    )  # fmt: skip
+    )
     train.add_argument(
-        "--repeats", metavar=("NAME", "FILES"), nargs="+", action=_Structures,
+        "--repeats",
+        metavar=("NAME", "FILES"),
+        nargs="+",
+        action=_Structures,
         help="repeated shots of a static scene, which a structure's noise model is fitted to",
-    )  # fmt: skip
+    )
     train.add_argument("--superposition", choices=("sum", "mean"))
     train.add_argument(
-        "--pairing", choices=("co-registered", "in-order", "unrelated"),
+        "--pairing",
+        choices=("co-registered", "in-order", "unrelated"),
         help="how frames of the structures belong together (default: co-registered)",
-    )  # fmt: skip
+    )
     train.add_argument(
-        "--preset", choices=("default", "small", "paper", "original"),
+        "--preset",
+        choices=("default", "small", "paper", "original"),
         help="small: minutes on two cores; paper: the published configuration; original: of "
         "system hdn, that of Prakash et al. (2021)",
-    )  # fmt: skip
+    )
     _noise(train, unit="the pooled standard deviation of the training frames")
     _offset(train)
     train.add_argument("--beta", type=float, help="weight of the KL; 1 is the evidence bound")
@@ -161,48 +182,59 @@ def build_parser() -> argparse.ArgumentParser:
         "--samples", type=int, metavar="S", help="posterior samples (default 50); 0: a preview"
     )
     predict.add_argument(
-        "--tolerance", type=float, metavar="T",
+        "--tolerance",
+        type=float,
+        metavar="T",
         help="stop sampling a tile when the standard error of its mean is at most T, in "
         "intensity units (default 0: never)",
-    )  # fmt: skip
+    )
     predict.add_argument("--seed", type=int, metavar="N", help="seed of the samples (default 0)")
     predict.add_argument(
         "--keep-samples", type=int, metavar="N", help="write the first N samples too"
     )
     predict.add_argument(
-        "--noise-address", choices=("position", "content"),
+        "--noise-address",
+        choices=("position", "content"),
         help="address the samples' noise by place (default) or by content, as packages do",
-    )  # fmt: skip
+    )
     predict.add_argument("--tile", type=int, metavar="PX", help="greatest side of a tile's core")
     predict.add_argument("--halo", type=int, metavar="PX", help="what a tile sees around its core")
     predict.add_argument(
         "--resume", action="store_true", help="go on with an interrupted call of the same options"
     )
     predict.add_argument(
-        "--dask", metavar="ADDRESS",
+        "--dask",
+        metavar="ADDRESS",
         help="split by the workers of this Dask scheduler; local: processes here",
-    )  # fmt: skip
+    )
     predict.add_argument(
-        "--precision", choices=("32", "bf16"),
+        "--precision",
+        choices=("32", "bf16"),
         help="bf16: bfloat16 where it is faster here (default 32: float32)",
-    )  # fmt: skip
+    )
     predict.add_argument(
-        "--compile", choices=("auto", "on", "off"),
+        "--compile",
+        choices=("auto", "on", "off"),
         help="compile the network (default auto: where it is faster and the work takes minutes)",
-    )  # fmt: skip
+    )
     predict.add_argument("--add", action="store_true", help="write into a folder with files in it")
 
     evaluate = command("evaluate", "compare predictions with known structures")
     evaluate.add_argument("run", metavar="RUN", nargs="?")
     _structure(evaluate)
     evaluate.add_argument(
-        "--truth", metavar=("NAME", "FILES"), nargs="+", action=_Structures,
+        "--truth",
+        metavar=("NAME", "FILES"),
+        nargs="+",
+        action=_Structures,
         help="compare with these images of a structure, such as long exposures; for each structure",
-    )  # fmt: skip
+    )
     evaluate.add_argument(
-        "--mixed", nargs="+", metavar="FILES",
+        "--mixed",
+        nargs="+",
+        metavar="FILES",
         help="recorded superpositions in place of --structure; needs --truth",
-    )  # fmt: skip
+    )
     _noise(evaluate, unit="the pooled standard deviation that the run stores")
     evaluate.add_argument("--samples", type=int, metavar="S", help="posterior samples (default 50)")
     evaluate.add_argument("--seed", type=int, metavar="N", help="of noise and samples (default 0)")
@@ -211,9 +243,12 @@ def build_parser() -> argparse.ArgumentParser:
     superpose = command("superpose", "make superposed images for trials")
     _structure(superpose)
     superpose.add_argument(
-        "-o", "--output", nargs="+", metavar="FILES",
+        "-o",
+        "--output",
+        nargs="+",
+        metavar="FILES",
         help="one file for a stack of all frames, or one per frame",
-    )  # fmt: skip
+    )
     superpose.add_argument("--run", metavar="RUN", help="superpose as this run does")
     superpose.add_argument("--superposition", choices=("sum", "mean"))
     _noise(superpose, unit="the pooled standard deviation of these frames, or of the run's")
@@ -236,42 +271,56 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("-o", "--output", metavar="MODEL.npz", help="the model; MODEL.html beside it")
     _noise(fit, unit="the standard deviation of the clean images")
     fit.add_argument(
-        "--preset", choices=("default", "small", "paper"),
+        "--preset",
+        choices=("default", "small", "paper"),
         help="of the denoiser: small takes minutes on two cores, the others want a GPU",
-    )  # fmt: skip
+    )
     fit.add_argument(
-        "--components", type=int, metavar="J",
+        "--components",
+        type=int,
+        metavar="J",
         help="number of Gaussians (default: as many as held-out pixels call for)",
-    )  # fmt: skip
+    )
     fit.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
     fit.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
     reproduce = command("reproduce", "figures of the paper, on images at hand", config=False)
     reproduce.add_argument(
-        "items", nargs="+", metavar="ITEM",
+        "items",
+        nargs="+",
+        metavar="ITEM",
         help="T1 to T9 or all: rows of the tables, and figures, on the public data in --data; S1: "
         "three routes to the noise model, EQ: Eq. 3 against Eq. 4, on --structure or on tasks; S2: "
         "denoisers beside them",
-    )  # fmt: skip
+    )
     reproduce.add_argument("--data", metavar="DIR", help="folder of the downloads")
     reproduce.add_argument(
-        "--system", dest="systems", nargs="+", metavar="SYSTEM",
+        "--system",
+        dest="systems",
+        nargs="+",
+        metavar="SYSTEM",
         help=f"of the tables: {', '.join(SPLITTING)} (default: all of them)",
-    )  # fmt: skip
+    )
     _jobs(reproduce)
     reproduce.add_argument("--dry-run", action="store_true", help="only list the trainings")
     _structure(reproduce)
     reproduce.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
     reproduce.add_argument("--preset", choices=("default", "small", "paper"))
     reproduce.add_argument(
-        "--synthetic-poisson", type=float, nargs="+", metavar="F",
+        "--synthetic-poisson",
+        type=float,
+        nargs="+",
+        metavar="F",
         help="Poisson noise of F raw intensity units per event; of the tables: 0 and 1000",
-    )  # fmt: skip
+    )
     reproduce.add_argument(
-        "--synthetic-gaussian", type=float, nargs="+", metavar="LEVEL",
+        "--synthetic-gaussian",
+        type=float,
+        nargs="+",
+        metavar="LEVEL",
         help="levels of Gaussian noise, in units of the pooled standard deviation "
         "(default 1 1.5 2 4)",
-    )  # fmt: skip
+    )
     reproduce.add_argument("--max-steps", type=int, metavar="N", help="of each training")
     reproduce.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
 
@@ -279,9 +328,11 @@ def build_parser() -> argparse.ArgumentParser:
     _structure(compare)
     compare.add_argument("-o", "--output", metavar="DIR", help="folder of all results")
     compare.add_argument(
-        "--systems", nargs="+", metavar="SYSTEM",
+        "--systems",
+        nargs="+",
+        metavar="SYSTEM",
         help=f"{', '.join(SPLITTING)} (default: all of them)",
-    )  # fmt: skip
+    )
     compare.add_argument("--preset", choices=("default", "small", "paper"))
     compare.add_argument("--superposition", choices=("sum", "mean"))
     _noise(compare, unit="the pooled standard deviation of the training frames")
@@ -305,9 +356,10 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("run", metavar="RUN", nargs="?")
     export.add_argument("-o", "--output", metavar="PACKAGE.zip", help="the package to write")
     export.add_argument(
-        "--kind", choices=("mmse", "samples", "split"),
+        "--kind",
+        choices=("mmse", "samples", "split"),
         help="mmse: posterior mean and std (default); samples: single samples; split: the mean",
-    )  # fmt: skip
+    )
     export.add_argument(
         "--samples", type=int, metavar="K", help="posterior samples (default 16; 8 of samples)"
     )
@@ -323,9 +375,10 @@ def build_parser() -> argparse.ArgumentParser:
     check = command("check", "whether a package is accepted where it is to be used", config=False)
     check.add_argument("package", metavar="PACKAGE.zip", nargs="?")
     check.add_argument(
-        "--run-code", action="store_true",
+        "--run-code",
+        action="store_true",
         help="also run the architecture.py of another release: of packages that you trust only",
-    )  # fmt: skip
+    )
 
     imported = command("import", "a package back to a run that predicts the same", config=False)
     imported.add_argument("package", metavar="PACKAGE.zip", nargs="?")

@@ -48,15 +48,19 @@ def from_yaml(
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(
-            path, f"unknown key {unknown[0]}", f"some of {', '.join(sorted(known))}",
-            "correct or remove it",
-        )  # fmt: skip
+            where=path,
+            found=f"unknown key {unknown[0]}",
+            expected=f"some of {', '.join(sorted(known))}",
+            remedy="correct or remove it",
+        )
     structures = values.get("structures", {})
     if not isinstance(structures, Mapping):
         raise InputError(
-            path, f"structures = {structures!r}", "a mapping of names to lists of files",
-            "write `structures:` and below it `NAME: [FILES]`",
-        )  # fmt: skip
+            where=path,
+            found=f"structures = {structures!r}",
+            expected="a mapping of names to lists of files",
+            remedy="write `structures:` and below it `NAME: [FILES]`",
+        )
     if structures:
         values["structures"] = {
             str(name): [files] if isinstance(files, str) else files
@@ -84,7 +88,10 @@ def _typed(
         except ValidationError as error:
             expected = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise InputError(
-                path, f"{key} = {values[key]!r}", expected, "correct or remove it"
+                where=path,
+                found=f"{key} = {values[key]!r}",
+                expected=expected,
+                remedy="correct or remove it",
             ) from None
     return typed
 

@@ -85,8 +85,9 @@ class Comparison(NamedTuple):
             ]
         several = [
             f"{SYSTEMS[name].title} has {len(done)} networks."
-            for name, done in self.done.items() if len(done) > 1
-        ]  # fmt: skip
+            for name, done in self.done.items()
+            if len(done) > 1
+        ]
         return " ".join(said + several)
 
 
@@ -101,10 +102,12 @@ class Effort(NamedTuple):
     def settings(self) -> dict[str, int]:
         """Of the group ``training``."""
         return {
-            "batch": self.batch, "max_steps": self.epochs * self.steps_per_epoch,
+            "batch": self.batch,
+            "max_steps": self.epochs * self.steps_per_epoch,
             "steps_per_epoch": self.steps_per_epoch,
-            "max_epochs": self.epochs, "early_stop_patience": self.epochs,
-        }  # fmt: skip
+            "max_epochs": self.epochs,
+            "early_stop_patience": self.epochs,
+        }
 
 
 class Efforts(NamedTuple):
@@ -151,19 +154,30 @@ def compare(
     """
     for name in systems:
         if name not in SPLITTING:
-            raise InputError("--systems", name, f"some of {', '.join(SPLITTING)}", "choose others")
+            raise InputError(
+                where="--systems",
+                found=name,
+                expected=f"some of {', '.join(SPLITTING)}",
+                remedy="choose others",
+            )
     if len(set(systems)) < max(2, len(systems)):
-        raise InputError("--systems", ", ".join(systems), "two or more different ones", "add one")
+        raise InputError(
+            where="--systems",
+            found=", ".join(systems),
+            expected="two or more different ones",
+            remedy="add one",
+        )
     output = Path(output)
     efforts = _efforts(structures, systems, options)
     trainings = {
         name: Training(
-            output / name, structures,
+            output / name,
+            structures,
             {"system": name, **_with_efforts(options_of(name, options), efforts[name])},
             SYSTEMS[name].title,
         )
         for name in systems
-    }  # fmt: skip
+    }
     train_each(list(trainings.values()), jobs)
     runs = {name: load(training.run) for name, training in trainings.items()}
     found = Comparison(
@@ -223,9 +237,11 @@ def _effort(first: TrainingSettings, pixels: int, network: NetworkSettings) -> E
     steps = first.max_steps
     if steps is None:
         raise InputError(
-            "compare", "no number of steps", "the same number for all systems",
-            "give --max-steps, or --preset small",
-        )  # fmt: skip
+            where="compare",
+            found="no number of steps",
+            expected="the same number for all systems",
+            remedy="give --max-steps, or --preset small",
+        )
     length = first.steps_per_epoch or max(EPOCH, first.min_steps_per_epoch)
     epochs = max(1, round(steps / length))
     return Effort(epochs, steps // epochs, max(1, round(pixels / network.patch**2)))
@@ -233,17 +249,21 @@ def _effort(first: TrainingSettings, pixels: int, network: NetworkSettings) -> E
 
 def _refuse_other_ends(options: Mapping[str, Any]) -> None:
     """What would let a training end before the others."""
-    groups = {"training": options.get("training"),
-              "denoiser.training": (options.get("denoiser") or {}).get("training")}  # fmt: skip
+    groups = {
+        "training": options.get("training"),
+        "denoiser.training": (options.get("denoiser") or {}).get("training"),
+    }
     for group, values in groups.items():
         ends = {"max_epochs", "early_stop_patience"}
         if group != "training":
             ends |= {"max_steps", "steps_per_epoch"}
         for key in sorted(ends & set(values or {})):
             raise InputError(
-                "compare", f"{group}.{key}", "as many steps of every network",
-                "leave it out, and say --max-steps",
-            )  # fmt: skip
+                where="compare",
+                found=f"{group}.{key}",
+                expected="as many steps of every network",
+                remedy="leave it out, and say --max-steps",
+            )
 
 
 def _done(run: Run) -> list[Done]:
@@ -276,11 +296,16 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
                 "frames; the same frames with the same noise for all. " + escape(found.note)
             ),
         ),
-        section("One test frame", figure(
-            comparison_figure(_rows(runs), settings.names), "Predictions of every system",
-            "Means of posterior samples, in the grey scale of the truth; the input has its own.",
-        )),
-    )  # fmt: skip
+        section(
+            "One test frame",
+            figure(
+                comparison_figure(_rows(runs), settings.names),
+                "Predictions of every system",
+                "Means of posterior samples, in the grey scale of the truth; "
+                "the input has its own.",
+            ),
+        ),
+    )
 
 
 def _rows(runs: Mapping[str, Run]) -> list[Row]:
@@ -302,9 +327,8 @@ def _rows(runs: Mapping[str, Run]) -> list[Row]:
     for name, run in runs.items():
         sampling = Sampling(SHOWN_SAMPLES, settings.seed, run.config.settings.prediction.antithetic)
         predicted = predict_frame(
-            inference_form(run.model), scenes.inputs[0], sampling,
-            tile=run.tile, halo=run.halo,
-        )  # fmt: skip
+            inference_form(run.model), scenes.inputs[0], sampling, tile=run.tile, halo=run.halo
+        )
         rows.append(row(SYSTEMS[name].title, predicted.mean))
     title = "truth" if scenes.has_truth else "recorded, noisy"
     return [*rows, Row(title, truth[crop], [""] * len(truth))]

@@ -83,9 +83,14 @@ def evaluate(
     prediction = run.config.settings.prediction
     sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
     scenes = known_scenes(
-        run, structures, truth=truth, mixed=mixed, synthetic_poisson=synthetic_poisson,
-        synthetic_gaussian=synthetic_gaussian, seed=seed,
-    )  # fmt: skip
+        run,
+        structures,
+        truth=truth,
+        mixed=mixed,
+        synthetic_poisson=synthetic_poisson,
+        synthetic_gaussian=synthetic_gaussian,
+        seed=seed,
+    )
     if truth is None:
         reference = "noise-free" if scenes.has_truth else "the recorded, noisy images"
     else:
@@ -119,11 +124,14 @@ def known_scenes(
         return _recorded_scenes(run, structures, truth, mixed)
     data, facts = run.config.settings.data, run.config.facts
     return _noisy_scenes(
-        run, structures or {}, seed,
+        run,
+        structures or {},
+        seed,
         data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson,
-        facts.gaussian_sigma if synthetic_gaussian is None
+        facts.gaussian_sigma
+        if synthetic_gaussian is None
         else synthetic_gaussian * facts.pooled_std,
-    )  # fmt: skip
+    )
 
 
 def _check_combination(
@@ -132,23 +140,32 @@ def _check_combination(
     """Refuse options that exclude or need each other."""
     if structures and mixed:
         raise InputError(
-            "--mixed", "superposed images beside --structure", "one of the two", "leave one out"
+            where="--mixed",
+            found="superposed images beside --structure",
+            expected="one of the two",
+            remedy="leave one out",
         )
     if not (structures or mixed):
         raise InputError(
-            "evaluate", "no images to split", "images of the structures, or superposed ones",
-            "give --structure NAME FILES or --mixed FILES",
-        )  # fmt: skip
+            where="evaluate",
+            found="no images to split",
+            expected="images of the structures, or superposed ones",
+            remedy="give --structure NAME FILES or --mixed FILES",
+        )
     if mixed and not truth:
         raise InputError(
-            "--mixed", "no --truth", "images of each structure to compare with",
-            "give --truth NAME FILES; to split without comparing: denoisplit predict",
-        )  # fmt: skip
+            where="--mixed",
+            found="no --truth",
+            expected="images of each structure to compare with",
+            remedy="give --truth NAME FILES; to split without comparing: denoisplit predict",
+        )
     if truth and noise_given:
         raise InputError(
-            "--truth", "synthetic noise beside it", "images with the noise of their recording",
-            "leave --synthetic-poisson and --synthetic-gaussian out",
-        )  # fmt: skip
+            where="--truth",
+            found="synthetic noise beside it",
+            expected="images with the noise of their recording",
+            remedy="leave --synthetic-poisson and --synthetic-gaussian out",
+        )
 
 
 def _noisy_scenes(
@@ -164,8 +181,10 @@ def _noisy_scenes(
     _warn_of_training_images(run, frames)
     logger.info(
         "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
-        noise.poisson_factor, sigma, sigma / facts.pooled_std,
-    )  # fmt: skip
+        noise.poisson_factor,
+        sigma,
+        sigma / facts.pooled_std,
+    )
     return scenes
 
 
@@ -197,20 +216,26 @@ def _recorded_scenes(
     for name, fit in zip(run.names, scenes.fits, strict=True):
         logger.info(
             "truth of %s: times %.4g, correlation with the recorded images %.2f",
-            name, fit.gains[0], fit.correlation,
-        )  # fmt: skip
+            name,
+            fit.gains[0],
+            fit.correlation,
+        )
         if fit.correlation < LOW_CORRELATION:
             logger.warning(
                 "the truth of %s hardly agrees with the recorded images (correlation %.2f): "
-                "does it show the same fields?", name, fit.correlation,
-            )  # fmt: skip
+                "does it show the same fields?",
+                name,
+                fit.correlation,
+            )
     data, sigma = run.config.settings.data, run.config.facts.gaussian_sigma
     synthetic = SyntheticNoise(data.synthetic_poisson, sigma)
     logger.info(
         "no noise added: the images have that of their recording%s",
         f"; the training had synthetic noise, Poisson factor {data.synthetic_poisson:g} and "
-        f"Gaussian sigma {sigma:g}" if synthetic else "",
-    )  # fmt: skip
+        f"Gaussian sigma {sigma:g}"
+        if synthetic
+        else "",
+    )
     return scenes
 
 
@@ -218,15 +243,22 @@ def _check_gains(run: Run, scenes: RecordedScenes) -> None:
     for name, fit in zip(run.names, scenes.fits, strict=True):
         if fit.gains[0] <= 0:
             raise InputError(
-                f"--truth {name}", "frames that are dark where the recorded images are bright",
-                "the same fields", "check the files and their order",
-            )  # fmt: skip
+                where=f"--truth {name}",
+                found="frames that are dark where the recorded images are bright",
+                expected="the same fields",
+                remedy="check the files and their order",
+            )
 
 
 def _sampling(samples: int, seed: int, *, antithetic: bool) -> Sampling:
     check_seed(seed)
     if samples < 1:
-        raise InputError("--samples", str(samples), "at least 1", "give a larger number")
+        raise InputError(
+            where="--samples",
+            found=str(samples),
+            expected="at least 1",
+            remedy="give a larger number",
+        )
     return Sampling(samples, seed, antithetic, keep=1)
 
 
@@ -239,14 +271,19 @@ def _check_fields(name: str, truth: Sequence[Image], images: Sequence[Image], wh
     remedy = "give the same fields of view, in the same order"
     if len(truth) != len(images):
         raise InputError(
-            f"--truth {name}", f"{len(truth)} frames", f"{len(images)} as in {where}", remedy
+            where=f"--truth {name}",
+            found=f"{len(truth)} frames",
+            expected=f"{len(images)} as in {where}",
+            remedy=remedy,
         )
     for j, (t, image) in enumerate(zip(truth, images, strict=True)):
         if t.shape != image.shape:
             raise InputError(
-                f"--truth {name}, frame {j}", f"{t.shape[0]} x {t.shape[1]} px",
-                f"{image.shape[0]} x {image.shape[1]} px as in {where}", remedy,
-            )  # fmt: skip
+                where=f"--truth {name}, frame {j}",
+                found=f"{t.shape[0]} x {t.shape[1]} px",
+                expected=f"{image.shape[0]} x {image.shape[1]} px as in {where}",
+                remedy=remedy,
+            )
 
 
 def _frames(run: Run, groups: Mapping[str, Files], option: str) -> list[Frames]:
@@ -255,9 +292,11 @@ def _frames(run: Run, groups: Mapping[str, Files], option: str) -> list[Frames]:
     for name in (*groups, *run.names):
         if name not in run.names or name not in groups:
             raise InputError(
-                option, f"the structures {', '.join(groups)}",
-                f"those of the run: {expected}", "give each of them once",
-            )  # fmt: skip
+                where=option,
+                found=f"the structures {', '.join(groups)}",
+                expected=f"those of the run: {expected}",
+                remedy="give each of them once",
+            )
     return [read_frames(groups[name]) for name in run.names]
 
 

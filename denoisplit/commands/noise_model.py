@@ -46,10 +46,12 @@ class NoiseModelFit:
     def as_dict(self) -> dict[str, Any]:
         """Plain values of all but the weights."""
         return {
-            "model": str(self.path), "page": str(self.page),
-            "verdict": self.quality.verdict(), "components": self.model.components,
+            "model": str(self.path),
+            "page": str(self.page),
+            "verdict": self.quality.verdict(),
+            "components": self.model.components,
             **self.quality.as_dict(),
-        }  # fmt: skip
+        }
 
 
 def fit_noise_model(
@@ -107,13 +109,21 @@ def fit_noise_model(
         For images or settings that do not fit; nothing is left half-written.
     """
     path = Path(output)
-    every = {"repeats": repeats, "clean": clean, "noisy": noisy, "signal": signal,
-             "observed": observed}  # fmt: skip
+    every = {
+        "repeats": repeats,
+        "clean": clean,
+        "noisy": noisy,
+        "signal": signal,
+        "observed": observed,
+    }
     given = {kind: each_of(files) for kind, files in every.items() if files}
     _check_route(tuple(given))
     if not clean:
-        _refuse_without("--clean", ("--synthetic-poisson", synthetic_poisson),
-                        ("--synthetic-gaussian", synthetic_gaussian))  # fmt: skip
+        _refuse_without(
+            "--clean",
+            ("--synthetic-poisson", synthetic_poisson),
+            ("--synthetic-gaussian", synthetic_gaussian),
+        )
     if not noisy:
         _refuse_without("--noisy", ("--preset", preset), ("n2v", n2v))
     check_seed(seed)
@@ -129,9 +139,12 @@ def fit_noise_model(
             _make_folder(path)
             with bar("denoiser", 100) as progress, _resumable(checkpoint):
                 pairs = pairs_of_noisy(
-                    images["noisy"], settings.n2v, seed=seed, checkpoint=checkpoint,
+                    images["noisy"],
+                    settings.n2v,
+                    seed=seed,
+                    checkpoint=checkpoint,
                     on_step=_part(progress, 0, DENOISER, "denoiser"),
-                )  # fmt: skip
+                )
                 model, quality = _fit(pairs, settings, {}, _part(progress, DENOISER, 100))
         else:
             pairs, about = _pairs(images, synthetic_poisson, synthetic_gaussian, seed)
@@ -142,9 +155,7 @@ def fit_noise_model(
     if warning:
         logger.warning("%s", warning)
     _make_folder(path)
-    write_new({
-        path: model.to_bytes(), page: noise_page(path.stem, model, quality, pairs).encode(),
-    })  # fmt: skip
+    write_new({path: model.to_bytes(), page: noise_page(path.stem, model, quality, pairs).encode()})
     if noisy:
         checkpoint.unlink(missing_ok=True)
     return NoiseModelFit(model, quality, path, page)
@@ -159,17 +170,21 @@ def _check_route(kinds: tuple[str, ...]) -> None:
         return
     found = " and ".join(f"--{kind}" for kind in kinds) or "no images"
     raise InputError(
-        "noise-model fit", found,
-        f"one of {', '.join(f'--{kind}' for kind in ROUTES)}, or --signal with --observed",
-        "give images of one kind",
-    )  # fmt: skip
+        where="noise-model fit",
+        found=found,
+        expected=f"one of {', '.join(f'--{kind}' for kind in ROUTES)}, or --signal with --observed",
+        remedy="give images of one kind",
+    )
 
 
 def _refuse_without(needed: str, *options: tuple[str, Any]) -> None:
     for name, value in options:
         if value:
             raise InputError(
-                name, f"{value} without {needed}", f"it beside {needed} only", "leave it out"
+                where=name,
+                found=f"{value} without {needed}",
+                expected=f"it beside {needed} only",
+                remedy="leave it out",
             )
 
 
@@ -184,23 +199,35 @@ def _settings(
     fit = dict(noise_model_fit or {})
     if components is not None:
         fit["components"] = components
-    return settings_from({
-        "structures": [{"name": "images", "files": ["images"]}],
-        "seed": seed, "preset": preset or "default",
-        "noise_model_fit": fit, "n2v": dict(n2v or {}),
-    })  # fmt: skip
+    return settings_from(
+        {
+            "structures": [{"name": "images", "files": ["images"]}],
+            "seed": seed,
+            "preset": preset or "default",
+            "noise_model_fit": fit,
+            "n2v": dict(n2v or {}),
+        }
+    )
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
     """The page and the checkpoint beside a model that can be written."""
     if path.suffix != ".npz":
         raise InputError(
-            path, f"file type {path.suffix!r}", ".npz, the exchange format", "rename the output"
+            where=path,
+            found=f"file type {path.suffix!r}",
+            expected=".npz, the exchange format",
+            remedy="rename the output",
         )
     page = path.with_suffix(".html")
     for there in (path, page):
         if there.exists() or there.is_symlink():
-            raise InputError(there, "an existing file", "a new name", "move it, or choose another")
+            raise InputError(
+                where=there,
+                found="an existing file",
+                expected="a new name",
+                remedy="move it, or choose another",
+            )
     return page, path.with_suffix(".n2v.ckpt")
 
 
@@ -253,9 +280,14 @@ def _fit(
 ) -> tuple[GaussianMixture, Quality]:
     fit = settings.noise_model_fit
     return fit_pairs(
-        pairs, components=fit.components, coefficients=fit.coefficients, steps=fit.steps,
-        seed=settings.seed, about=about, on_step=told,
-    )  # fmt: skip
+        pairs,
+        components=fit.components,
+        coefficients=fit.coefficients,
+        steps=fit.steps,
+        seed=settings.seed,
+        about=about,
+        on_step=told,
+    )
 
 
 def _part(progress: Bar, start: int, end: int, description: str = "noise model") -> OnStep:
@@ -276,4 +308,4 @@ def _naming(given: Mapping[str, Sequence[PathLike]]) -> Iterator[None]:
         yield
     except InputError as error:
         where = f"{error.where} ({', '.join(names[:2])}{more})"
-        raise InputError(where, error.found, error.expected, error.remedy) from error
+        raise error.replace(where=where) from error

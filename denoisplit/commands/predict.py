@@ -118,9 +118,17 @@ def predict(
         try:
             output.mkdir(parents=True, exist_ok=True)
             begun = _begin_all(
-                paths, results, marks, resume=resume, run=run, sampling=sampling, tile=said,
-                halo=around, form=form, processes=local_workers() if dask == "local" else 1,
-            )  # fmt: skip
+                paths,
+                results,
+                marks,
+                resume=resume,
+                run=run,
+                sampling=sampling,
+                tile=said,
+                halo=around,
+                form=form,
+                processes=local_workers() if dask == "local" else 1,
+            )
             logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
                 for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
@@ -141,10 +149,8 @@ def _split(job: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
     except (InputError, OSError) as error:
         if isinstance(error, OSError):
             error = not_written(error.filename or job.job.work, error)
-        raise InputError(
-            error.where, error.found, error.expected,
-            f"{error.remedy}; what is done is kept: the same call with --resume goes on",
-        ) from error  # fmt: skip
+        done = "what is done is kept: the same call with --resume goes on"
+        raise error.replace(remedy=f"{error.remedy}; {done}") from error
 
 
 def _begin_all(
@@ -164,9 +170,12 @@ def _begin_all(
 
 
 def _form(
-    run: Run, precision: Precision, compile: Compilation, work: float,
+    run: Run,
+    precision: Precision,
+    compile: Compilation,
+    work: float,
     results: Sequence[dict[str, Path]],
-) -> Form:  # fmt: skip
+) -> Form:
     """The fastest, of the precision that an interrupted call has chosen if it was free to."""
     chosen = {stored_precision(group) for group in results} - {None}
     only = chosen.pop() if precision == "bf16" and len(chosen) == 1 else None
@@ -188,20 +197,42 @@ def _sampling(
 ) -> Sampling:
     check_seed(seed)
     if samples < 0:
-        raise InputError("--samples", str(samples), "0 or more", "give a larger number")
+        raise InputError(
+            where="--samples",
+            found=str(samples),
+            expected="0 or more",
+            remedy="give a larger number",
+        )
     if not 0 <= tolerance < math.inf:
-        raise InputError("--tolerance", str(tolerance), "0 or more", "give a larger number")
+        raise InputError(
+            where="--tolerance",
+            found=str(tolerance),
+            expected="0 or more",
+            remedy="give a larger number",
+        )
     if not 0 <= keep <= samples:
         raise InputError(
-            "--keep-samples", str(keep), f"0 to {samples}, the number of samples",
-            "give a smaller number, or more --samples",
-        )  # fmt: skip
+            where="--keep-samples",
+            found=str(keep),
+            expected=f"0 to {samples}, the number of samples",
+            remedy="give a smaller number, or more --samples",
+        )
     try:
         if noise_address == "content" and isinstance(run.model, ContextVSE):
             raise ValueError("content, of a network that sees context")
         return Sampling(
-            samples, seed, run.config.settings.prediction.antithetic, noise_address,
-            run.config.facts.content_quantum, keep, tolerance,
-        )  # fmt: skip
+            samples,
+            seed,
+            run.config.settings.prediction.antithetic,
+            noise_address,
+            run.config.facts.content_quantum,
+            keep,
+            tolerance,
+        )
     except ValueError as error:
-        raise InputError("--noise-address", str(error), "one of the two", "correct it") from None
+        raise InputError(
+            where="--noise-address",
+            found=str(error),
+            expected="one of the two",
+            remedy="correct it",
+        ) from None

@@ -41,29 +41,41 @@ def stems_of(paths: Sequence[Path]) -> list[str]:
         if stem in stems[:number]:
             first = paths[stems.index(stem)]
             raise InputError(
-                paths[number], f"the same name as {first}", "inputs of different names",
-                "their results would have one name: rename one, or predict them separately",
-            )  # fmt: skip
+                where=paths[number],
+                found=f"the same name as {first}",
+                expected="inputs of different names",
+                remedy="their results would have one name: rename one, or predict them separately",
+            )
     return stems
 
 
 def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bool) -> None:
     """Refuse a folder with other things in it, and results that are there."""
     if output.exists() and not output.is_dir():
-        raise InputError(output, "a file", "a folder for the results", "choose another output")
+        raise InputError(
+            where=output,
+            found="a file",
+            expected="a folder for the results",
+            remedy="choose another output",
+        )
     if not output.is_dir():
         return
     if resume:
         return
     if not add and any(output.iterdir()):
         raise InputError(
-            output, "an existing folder with files in it", "a new or empty folder",
-            "choose another output, or say --add to add to it, or --resume to go on",
-        )  # fmt: skip
+            where=output,
+            found="an existing folder with files in it",
+            expected="a new or empty folder",
+            remedy="choose another output, or say --add to add to it, or --resume to go on",
+        )
     for path in results:
         if path.exists():
             raise InputError(
-                path, "an existing file", "a new name", "move it, or choose another output"
+                where=path,
+                found="an existing file",
+                expected="a new name",
+                remedy="move it, or choose another output",
             )
 
 
@@ -91,16 +103,20 @@ def check_image(run: Run, image: LazyImage, path: Path) -> Mark:
         mark.add(part)
     if not math.isfinite(total):  # of a Zarr; of the others the first look says where
         raise InputError(
-            path, "NaN or infinite pixels in its middle", "finite numbers",
-            "crop or fill those pixels",
-        )  # fmt: skip
+            where=path,
+            found="NaN or infinite pixels in its middle",
+            expected="finite numbers",
+            remedy="crop or fill those pixels",
+        )
     if low == high:
         if count < math.prod(image.sizes.values()):
             return mark  # an empty middle
         raise InputError(
-            path, f"a constant image (every pixel is {low:g})", "an image with something in it",
-            "check the recording",
-        )  # fmt: skip
+            where=path,
+            found=f"a constant image (every pixel is {low:g})",
+            expected="an image with something in it",
+            remedy="check the recording",
+        )
     mean, (usual, spread) = total / count, run.config.facts.input_frame_mean
     allowed = max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual))
     if abs(mean - usual) > allowed:
@@ -108,14 +124,20 @@ def check_image(run: Run, image: LazyImage, path: Path) -> Mark:
         logger.warning(
             "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
             "structures, recorded with the same exposure and offset?",
-            path, mean, usual, kind, len(run.names),
-        )  # fmt: skip
+            path,
+            mean,
+            usual,
+            kind,
+            len(run.names),
+        )
     return mark
 
 
 def _check_channels(channels: int, path: Path) -> None:
     if channels > 1:
         raise InputError(
-            path, f"{channels} channels", "one channel, the superposed image",
-            "save that channel as a file of its own",
-        )  # fmt: skip
+            where=path,
+            found=f"{channels} channels",
+            expected="one channel, the superposed image",
+            remedy="save that channel as a file of its own",
+        )

@@ -71,20 +71,26 @@ def superpose(
         run = run if isinstance(run, Run) else load(run)
         if superposition not in (None, run.superposition.kind) or set(structures) != set(run.names):
             raise InputError(
-                run.path, f"a run with the {run.superposition.kind} of {', '.join(run.names)}",
-                f"the {superposition or 'structures'} of {', '.join(structures)}",
-                "leave --superposition out and give these structures",
-            )  # fmt: skip
+                where=run.path,
+                found=f"a run with the {run.superposition.kind} of {', '.join(run.names)}",
+                expected=f"the {superposition or 'structures'} of {', '.join(structures)}",
+                remedy="leave --superposition out and give these structures",
+            )
         if offsets:
             raise InputError(
-                "--offset", "offsets beside a run", "those that the run stores", "leave it out"
+                where="--offset",
+                found="offsets beside a run",
+                expected="those that the run stores",
+                remedy="leave it out",
             )
     for name in offsets or {}:
         if name not in structures:
             raise InputError(
-                f"--offset {name}", "no structure of that name",
-                f"one of {', '.join(structures)}", "correct the name",
-            )  # fmt: skip
+                where=f"--offset {name}",
+                found="no structure of that name",
+                expected=f"one of {', '.join(structures)}",
+                remedy="correct the name",
+            )
     # the noise of a structure depends on its place: that of the run where there is one
     names = tuple(structures) if run is None else run.names
     frames = [read_frames(structures[name]) for name in names]
@@ -94,12 +100,19 @@ def superpose(
     count = len(images[0])
     if len(outputs) not in (1, count):
         raise InputError(
-            "-o", f"{len(outputs)} files", f"one file, or one for each of {count} frames",
-            "name one or all",
-        )  # fmt: skip
+            where="-o",
+            found=f"{len(outputs)} files",
+            expected=f"one file, or one for each of {count} frames",
+            remedy="name one or all",
+        )
     for path in outputs:
         if path.exists():
-            raise InputError(path, "an existing file", "a new name", "move it, or choose another")
+            raise InputError(
+                where=path,
+                found="an existing file",
+                expected="a new name",
+                remedy="move it, or choose another",
+            )
         check_tiff_name(path)
     clip = None
     if run is None:
@@ -129,7 +142,9 @@ def superpose(
 def _stack(frames: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(
-            "-o", "one file for frames of different sizes", "one file per frame",
-            "name an output for every frame",
-        )  # fmt: skip
+            where="-o",
+            found="one file for frames of different sizes",
+            expected="one file per frame",
+            remedy="name an output for every frame",
+        )
     return np.stack(frames)

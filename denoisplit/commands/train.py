@@ -109,9 +109,11 @@ def train(
     else:
         if run.exists() or run.is_symlink():
             raise InputError(
-                run, "an existing file or folder", "a new name",
-                "choose another output, or say --resume to continue the training in it",
-            )  # fmt: skip
+                where=run,
+                found="an existing file or folder",
+                expected="a new name",
+                remedy="choose another output, or say --resume to continue the training in it",
+            )
         values = settings_values(structures or {}, noise_models, repeats, offsets, options)
         settings = settings_from(values)
     team().share(settings.training.batch)  # what it refuses is said before hours of work
@@ -132,9 +134,10 @@ def train(
     if not resume:
         scenes = {s.name: read_scenes(s.repeats) for s in settings.structures if s.repeats}
         config = RunConfig(
-            format_version=FORMAT_VERSION, settings=settings,
+            format_version=FORMAT_VERSION,
+            settings=settings,
             facts=_facts(settings, data, frames, prints),
-        )  # fmt: skip
+        )
         if settings.denoiser is None:
             start(run, config, noise_models_at_hand(settings, data, scenes))
         else:

@@ -33,9 +33,11 @@ def levels_of(given: Sequence[float], *, above_zero: bool = False) -> list[float
     levels = sorted({float(level) for level in given})
     if not levels or (above_zero and levels[0] <= 0):
         raise InputError(
-            "--synthetic-gaussian", f"the levels {levels}",
-            "one or more above 0" if above_zero else "one or more", "give such",
-        )  # fmt: skip
+            where="--synthetic-gaussian",
+            found=f"the levels {levels}",
+            expected="one or more above 0" if above_zero else "one or more",
+            remedy="give such",
+        )
     return levels
 
 

@@ -67,9 +67,15 @@ def small_preset() -> dict[str, Any]:
         # the ones that the closed form weighs most
         "prediction": {"calibration_form": "ratio"},
         # half the filters: a quarter of the time; more hidden pixels: less noise in the gradient
-        "n2v": {"filters": 16, "batch": 8, "masked": 0.03, "learning_rate": 2e-3,
-                "max_steps": 1500, "crop_candidates": 4},
-    }  # fmt: skip
+        "n2v": {
+            "filters": 16,
+            "batch": 8,
+            "masked": 0.03,
+            "learning_rate": 2e-3,
+            "max_steps": 1500,
+            "crop_candidates": 4,
+        },
+    }
 
 
 def paper_preset(structures: int) -> dict[str, Any]:
@@ -107,9 +113,13 @@ def system_preset(system: str | None, preset: str, structures: int) -> dict[str,
     if preset == "small":
         return own
     own["network"] |= {
-        "filters": 32, "latents": 32, "levels": 6, "blocks_per_level": 5, "final_blocks": 5,
+        "filters": 32,
+        "latents": 32,
+        "levels": 6,
+        "blocks_per_level": 5,
+        "final_blocks": 5,
         "dropout": 0.2,
-    }  # fmt: skip
+    }
     if preset == "original":
         return merged(own, original_hdn())
     own["training"] = dict(SHORT)
@@ -144,6 +154,8 @@ def _chain(preset: str) -> dict[str, Any]:
     if preset == "small":  # images of a few hundred px have no context of 1024
         return {"objective": {"monitor": "psnr"}, "denoiser": groups | {"samples": 8}}
     return {
-        "network": {"planes": 5}, "objective": {"monitor": "psnr"}, "training": dict(SHORT),
+        "network": {"planes": 5},
+        "objective": {"monitor": "psnr"},
+        "training": dict(SHORT),
         "denoiser": groups,
-    }  # fmt: skip
+    }

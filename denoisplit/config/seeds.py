@@ -10,4 +10,9 @@ SEEDS = 2**31 - 1
 def check_seed(seed: int) -> None:
     """Refuse a seed that the addresses would take for another one."""
     if not 0 <= seed < SEEDS:
-        raise InputError("--seed", str(seed), f"a number from 0 to {SEEDS - 1}", "choose another")
+        raise InputError(
+            where="--seed",
+            found=str(seed),
+            expected=f"a number from 0 to {SEEDS - 1}",
+            remedy="choose another",
+        )

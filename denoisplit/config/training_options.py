@@ -44,9 +44,11 @@ def settings_values(
         for name, value in given.items():
             if name not in by_name:
                 raise InputError(
-                    f"{key} {name}", "no structure of that name",
-                    f"one of {', '.join(by_name)}", "correct the name",
-                )  # fmt: skip
+                    where=f"{key} {name}",
+                    found="no structure of that name",
+                    expected=f"one of {', '.join(by_name)}",
+                    remedy="correct the name",
+                )
             by_name[name][key] = value
     values: dict[str, Any] = {"structures": entries}
     for key, value in options.items():

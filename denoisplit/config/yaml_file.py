@@ -37,13 +37,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # a safe one
     except OSError as error:
         raise InputError(
-            path, error.strerror or "unreadable", "a YAML file", "check the path"
+            where=path,
+            found=error.strerror or "unreadable",
+            expected="a YAML file",
+            remedy="check the path",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = str(error).splitlines()[0]
-        raise InputError(path, f"no YAML ({line})", "a YAML mapping", "correct it") from None
+        raise InputError(
+            where=path, found=f"no YAML ({line})", expected="a YAML mapping", remedy="correct it"
+        ) from None
     if not isinstance(values, dict):
-        raise InputError(path, type(values).__name__, "a YAML mapping", "write key: value lines")
+        raise InputError(
+            where=path,
+            found=type(values).__name__,
+            expected="a YAML mapping",
+            remedy="write key: value lines",
+        )
     return values
 
 
@@ -67,11 +77,15 @@ def parse(model: type[Model], values: Any, where: str | Path) -> Model:
             found = key
         if first["type"] == "extra_forbidden":
             raise InputError(
-                where, f"unknown key {key}", f"some of {', '.join(_group(model, place))}",
-                "correct or remove it",
-            ) from None  # fmt: skip
+                where=where,
+                found=f"unknown key {key}",
+                expected=f"some of {', '.join(_group(model, place))}",
+                remedy="correct or remove it",
+            ) from None
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise InputError(where, found, message, "change or remove it") from None
+        raise InputError(
+            where=where, found=found, expected=message, remedy="change or remove it"
+        ) from None
 
 
 def _group(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -42,29 +42,39 @@ def _settings(settings: Settings, structure: StructureSettings, noise: Synthetic
     if own is None:
         raise ValueError("settings without denoisers")
     level = {
-        "synthetic_poisson": noise.poisson_factor, "synthetic_gaussian": 0.0,
+        "synthetic_poisson": noise.poisson_factor,
+        "synthetic_gaussian": 0.0,
         "gaussian_sigma": noise.gaussian_sigma,
-    }  # fmt: skip
+    }
     # its samples are drawn for every frame anyway: as many calibrate it
     prediction = {"calibration_samples": own.samples, "halo": None}
     return Settings(
-        structures=(structure,), system="hdn", preset=settings.preset, seed=settings.seed,
-        network=own.network, objective=own.objective, training=own.training,
+        structures=(structure,),
+        system="hdn",
+        preset=settings.preset,
+        seed=settings.seed,
+        network=own.network,
+        objective=own.objective,
+        training=own.training,
         data=settings.data.model_copy(update=level),
-        noise_model_fit=settings.noise_model_fit, n2v=settings.n2v,
+        noise_model_fit=settings.noise_model_fit,
+        n2v=settings.n2v,
         prediction=settings.prediction.model_copy(update=prediction),
-    )  # fmt: skip
+    )
 
 
 def _of_structure(data: TrainingData, k: int, structure: StructureSettings) -> TrainingData:
     """The frames of one structure, with the noise that they have in the whole."""
     mean, std = data.statistics.means[k], data.statistics.stds[k]
     return replace(
-        data, clean=Splits(*((group[k],) for group in data.clean)),
-        training=(data.training[k],), validation=(data.validation[k],), test=(data.test[k],),
+        data,
+        clean=Splits(*((group[k],) for group in data.clean)),
+        training=(data.training[k],),
+        validation=(data.validation[k],),
+        test=(data.test[k],),
         superposition=replace(data.superposition, offsets=(structure.offset,)),
         statistics=Statistics(mean, std, (mean,), (std,)),
-    )  # fmt: skip
+    )
 
 
 def _of_mixture(data: TrainingData) -> TrainingData:
@@ -85,12 +95,14 @@ def _of_mixture(data: TrainingData) -> TrainingData:
 
     mean, std = mix.input_statistics(data.statistics.pooled_mean, data.statistics.pooled_std)
     return replace(
-        data, clean=Splits(*((mixed(group, noise.clip),) for group in data.clean)),
-        training=(mixed(data.training),), validation=(mixed(data.validation),),
+        data,
+        clean=Splits(*((mixed(group, noise.clip),) for group in data.clean)),
+        training=(mixed(data.training),),
+        validation=(mixed(data.validation),),
         test=(mixed(data.test),),
         noise=SyntheticNoise(
             mix.scale * noise.poisson_factor, mix.scale * count**0.5 * noise.gaussian_sigma
         ),
         superposition=replace(mix, offsets=(0.0,)),
         statistics=Statistics(mean, std, (mean,), (std,)),
-    )  # fmt: skip
+    )

@@ -47,9 +47,17 @@ class RandomCrops(Dataset[Tensor]):
     """
 
     def __init__(
-        self, frames: Group, *, patch: int, seed: int, independent: bool, augment: bool,
-        candidates: int = 1, planes: int = 1, sums: Sums | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        frames: Group,
+        *,
+        patch: int,
+        seed: int,
+        independent: bool,
+        augment: bool,
+        candidates: int = 1,
+        planes: int = 1,
+        sums: Sums | None = None,
+    ) -> None:
         self.frames = frames
         self.patch = patch
         self.seed = seed

@@ -98,8 +98,9 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
     sigma = data.synthetic_gaussian * unit if data.gaussian_sigma is None else data.gaussian_sigma
     noise = SyntheticNoise(data.synthetic_poisson, sigma)
     if data.clip_quantile is not None:
-        shot = observe(clean.training, noise_without_gaussian(noise), seed=settings.seed,
-                       part="training")  # fmt: skip
+        shot = observe(
+            clean.training, noise_without_gaussian(noise), seed=settings.seed, part="training"
+        )
         values = np.concatenate([image.ravel() for frames in shot for image in frames])
         clip = float(np.quantile(values, data.clip_quantile))
         noise = SyntheticNoise(noise.poisson_factor, noise.gaussian_sigma, clip)

@@ -98,10 +98,10 @@ def _split_one(
     validation, test = held_out(n, rule)
     if not test:
         raise InputError(
-            f"structure {name}",
-            f"{n} frames",
-            "at least 10 (30 of threes) with the paper's rule of splitting",
-            "give more frames, or set data.split to rounded",
+            where=f"structure {name}",
+            found=f"{n} frames",
+            expected="at least 10 (30 of threes) with the paper's rule of splitting",
+            remedy="give more frames, or set data.split to rounded",
         )
     training = sorted({*range(n)} - {*test, *validation})
     return _chosen(frames, training), _chosen(frames, validation), _chosen(frames, test)
@@ -189,10 +189,10 @@ def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
     sides.append(usable - sum(sides))
     if min(sides) <= 0:
         raise InputError(
-            f"structure {name}",
-            f"a frame of {frame.shape[0]} x {frame.shape[1]} px",
-            "frames large enough to be cut into training, validation and test",
-            "give larger frames, or at least three of them",
+            where=f"structure {name}",
+            found=f"a frame of {frame.shape[0]} x {frame.shape[1]} px",
+            expected="frames large enough to be cut into training, validation and test",
+            remedy="give larger frames, or at least three of them",
         )
     start, pieces = 0, []
     for side in sides:
@@ -224,18 +224,18 @@ def check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) 
     for name, frames in zip(names[1:], groups[1:], strict=True):
         if len(frames) != len(first):
             raise InputError(
-                f"structure {name}",
-                f"{len(frames)} frames",
-                f"{len(first)} as in structure {names[0]}",
-                remedy,
+                where=f"structure {name}",
+                found=f"{len(frames)} frames",
+                expected=f"{len(first)} as in structure {names[0]}",
+                remedy=remedy,
             )
         for j, (a, b) in enumerate(zip(first, frames, strict=True)):
             if a.shape != b.shape:
                 raise InputError(
-                    f"structure {name}, frame {j}",
-                    f"{b.shape[0]} x {b.shape[1]} px",
-                    f"{a.shape[0]} x {a.shape[1]} px as in structure {names[0]}",
-                    remedy,
+                    where=f"structure {name}, frame {j}",
+                    found=f"{b.shape[0]} x {b.shape[1]} px",
+                    expected=f"{a.shape[0]} x {a.shape[1]} px as in structure {names[0]}",
+                    remedy=remedy,
                 )
 
 
@@ -244,8 +244,8 @@ def _check_size(frames: Sequence[Image], name: str, label: str, side: int, *, cu
         if min(frame.shape) < side:
             of = "a part" if cut else "a frame"
             raise InputError(
-                f"structure {name}",
-                f"{of} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
-                f"at least {side} x {side} px",
-                "give larger or more frames, or set a smaller network.patch",
+                where=f"structure {name}",
+                found=f"{of} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
+                expected=f"at least {side} x {side} px",
+                remedy="give larger or more frames, or set a smaller network.patch",
             )

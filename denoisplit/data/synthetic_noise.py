@@ -49,13 +49,16 @@ class SyntheticNoise:
 
     def __post_init__(self) -> None:
         for name, value in (
-            ("Poisson factor", self.poisson_factor), ("Gaussian sigma", self.gaussian_sigma),
-        ):  # fmt: skip
+            ("Poisson factor", self.poisson_factor),
+            ("Gaussian sigma", self.gaussian_sigma),
+        ):
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(
-                    "synthetic noise", f"a {name} of {value:g}", "a finite number, 0 or more",
-                    "correct --synthetic-poisson or --synthetic-gaussian",
-                )  # fmt: skip
+                    where="synthetic noise",
+                    found=f"a {name} of {value:g}",
+                    expected="a finite number, 0 or more",
+                    remedy="correct --synthetic-poisson or --synthetic-gaussian",
+                )
 
     def __bool__(self) -> bool:
         return self.poisson_factor > 0 or self.gaussian_sigma > 0
@@ -67,10 +70,10 @@ class SyntheticNoise:
             low = float(image.min())
             if low < 0:
                 raise InputError(
-                    f"structure {address.structure + 1}, frame {address.frame}",
-                    f"the value {low:g}",
-                    "no values below 0 for Poisson noise",
-                    "subtract less offset, or leave --synthetic-poisson out",
+                    where=f"structure {address.structure + 1}, frame {address.frame}",
+                    found=f"the value {low:g}",
+                    expected="no values below 0 for Poisson noise",
+                    remedy="subtract less offset, or leave --synthetic-poisson out",
                 )
             events = address.generator(0).poisson(image.astype(np.float64) / self.poisson_factor)
             image = (self.poisson_factor * events).astype(np.float32)

@@ -200,11 +200,12 @@ def judge(
     scenes = scenes.whole_cells(cell)
     predictions = [
         Prediction(
-            _whole_cells(p.mean, cell), None if p.std is None else _whole_cells(p.std, cell),
+            _whole_cells(p.mean, cell),
+            None if p.std is None else _whole_cells(p.std, cell),
             _whole_cells(p.samples, cell),
         )
         for p in predictions
-    ]  # fmt: skip
+    ]
     table = {
         name: _judge_structure(scenes, predictions, k, scalars[name])
         for k, name in enumerate(names)

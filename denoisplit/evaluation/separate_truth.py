@@ -96,16 +96,20 @@ def linear_fit(
     spread = np.sqrt(np.diag(products))
     if not spread.all():
         raise InputError(
-            "--truth", "images of one value, saturated pixels aside", "images with structure",
-            "check the files",
-        )  # fmt: skip
+            where="--truth",
+            found="images of one value, saturated pixels aside",
+            expected="images with structure",
+            remedy="check the files",
+        )
     correlations = products / np.outer(spread, spread)
     among, with_image = correlations[:-1, :-1], correlations[:-1, -1]
     if np.linalg.eigvalsh(among)[0] < 1e-6:
         raise InputError(
-            "--truth", "images that are multiples or sums of each other",
-            "an image of each structure alone", "check the files",
-        )  # fmt: skip
+            where="--truth",
+            found="images that are multiples or sums of each other",
+            expected="an image of each structure alone",
+            remedy="check the files",
+        )
     slopes = np.linalg.solve(among, with_image)  # of unit variances
     gains = slopes * spread[-1] / spread[:-1]
     return LinearFit(

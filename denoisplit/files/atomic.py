@@ -60,10 +60,10 @@ def not_written(path: str | Path, error: OSError) -> InputError:
     """The one line for a file that could not be written."""
     reason = error.strerror or str(error) or type(error).__name__
     return InputError(
-        path,
-        f"an error on writing ({reason})",
-        "room and permission to write",
-        "free some space or write elsewhere; the file was left as it was",
+        where=path,
+        found=f"an error on writing ({reason})",
+        expected="room and permission to write",
+        remedy="free some space or write elsewhere; the file was left as it was",
     )
 
 

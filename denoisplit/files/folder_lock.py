@@ -51,9 +51,11 @@ def _locked(folder: Path) -> BaseFileLock | None:
             lock.acquire()
         except Timeout:
             raise InputError(
-                folder, "a job that another process is at", "one that nobody is at",
-                "wait for it, or choose another output",
-            ) from None  # fmt: skip
+                where=folder,
+                found="a job that another process is at",
+                expected="one that nobody is at",
+                remedy="wait for it, or choose another output",
+            ) from None
         except NotImplementedError:
             logger.warning("%s: no file locks there: take care that one call is at it", folder)
             return None

@@ -17,10 +17,18 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            path, f"no JSON ({reason})", "a JSON object", "copy the run again"
+            where=path,
+            found=f"no JSON ({reason})",
+            expected="a JSON object",
+            remedy="copy the run again",
         ) from None
     if not isinstance(value, dict):
-        raise InputError(path, "no JSON object", "a JSON object", "copy the run again")
+        raise InputError(
+            where=path,
+            found="no JSON object",
+            expected="a JSON object",
+            remedy="copy the run again",
+        )
     return value
 
 

@@ -39,13 +39,23 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except FileNotFoundError:
-        raise InputError(path, "no such file", what, remedy) from None
+        raise InputError(where=path, found="no such file", expected=what, remedy=remedy) from None
     except (
-        OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
-        RuntimeError, NotImplementedError,  # encrypted, compressed in an odd way
-    ):  # fmt: skip
-        raise InputError(path, "no readable npz archive", expected, remedy) from None
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        NotImplementedError,  # encrypted, compressed in an odd way
+    ):
+        raise InputError(
+            where=path, found="no readable npz archive", expected=expected, remedy=remedy
+        ) from None
     missing = [key for key in keys if key not in arrays]
     if missing:
-        raise InputError(path, f"no array {', '.join(missing)}", expected, remedy)
+        raise InputError(
+            where=path, found=f"no array {', '.join(missing)}", expected=expected, remedy=remedy
+        )
     return arrays

@@ -40,7 +40,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(type(state).__name__)
     except (ValueError, OSError) as error:
         raise InputError(
-            path, f"no readable checkpoint ({error})", "that of the interrupted training",
-            "copy it again, or remove it to start from the beginning",
-        ) from None  # fmt: skip
+            where=path,
+            found=f"no readable checkpoint ({error})",
+            expected="that of the interrupted training",
+            remedy="copy it again, or remove it to start from the beginning",
+        ) from None
     return state

@@ -84,10 +84,18 @@ def make_image(
     """
     axes = axes.upper()
     if "Y" not in axes or "X" not in axes:
-        raise InputError(source, f"axes {axes}", "axes Y and X", "save it as an image")
+        raise InputError(
+            where=source,
+            found=f"axes {axes}",
+            expected="axes Y and X",
+            remedy="save it as an image",
+        )
     if array.size == 0:
         raise InputError(
-            source, f"no pixels (shape {array.shape})", "a non-empty image", "save the file again"
+            where=source,
+            found=f"no pixels (shape {array.shape})",
+            expected="a non-empty image",
+            remedy="save the file again",
         )
     array = _real_numbers(array, source)
     place = {axis: axes.rindex(axis) for axis in "CZYX" if axis in axes}
@@ -119,18 +127,18 @@ def _real_numbers(array: NDArray[Any], source: Path) -> NDArray[Any]:
     if array.dtype.kind not in "iuf":
         kind = "complex" if array.dtype.kind == "c" else str(array.dtype)
         raise InputError(
-            source,
-            f"{kind} pixels",
-            "real numbers, one per pixel",
-            "save the intensities (or the magnitude) as an integer or float32 image",
+            where=source,
+            found=f"{kind} pixels",
+            expected="real numbers, one per pixel",
+            remedy="save the intensities (or the magnitude) as an integer or float32 image",
         )
     if array.dtype.kind == "f":
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise InputError(
-                source,
-                f"{bad} NaN or infinite of {array.size} pixels",
-                "finite numbers",
-                "crop or fill those pixels and save it again",
+                where=source,
+                found=f"{bad} NaN or infinite of {array.size} pixels",
+                expected="finite numbers",
+                remedy="crop or fill those pixels and save it again",
             )
     return array.astype(array.dtype.newbyteorder("="), copy=False)

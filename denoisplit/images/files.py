@@ -64,7 +64,10 @@ def read_image(path: Path | str) -> xr.DataArray:
             pass
     except OSError as error:
         raise InputError(
-            path, f"no readable file ({error.strerror})", "an image file", "check name and rights"
+            where=path,
+            found=f"no readable file ({error.strerror})",
+            expected="an image file",
+            remedy="check name and rights",
         ) from error
     return reader(path)
 
@@ -110,13 +113,23 @@ def list_files(entries: Files) -> list[Path]:
     """
     files = [file for entry in each_of(entries) for file in _expand(Path(entry))]
     if not files:
-        raise InputError("images", "no file name", "at least one file or folder", "name one")
+        raise InputError(
+            where="images",
+            found="no file name",
+            expected="at least one file or folder",
+            remedy="name one",
+        )
     seen: set[Path] = set()
     for file in files:
         _reader(file)
         resolved = file.resolve()
         if resolved in seen:
-            raise InputError(file, "the same file named twice", "each file once", "name it once")
+            raise InputError(
+                where=file,
+                found="the same file named twice",
+                expected="each file once",
+                remedy="name it once",
+            )
         seen.add(resolved)
     return files
 
@@ -125,7 +138,12 @@ def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
     reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
     if reader is None:
         kind = f"a file of type {path.suffix!r}" if path.suffix else "a file without a type"
-        raise InputError(path, kind, f"one of {_KINDS}", "save it as TIFF (Fiji: File > Save As)")
+        raise InputError(
+            where=path,
+            found=kind,
+            expected=f"one of {_KINDS}",
+            remedy="save it as TIFF (Fiji: File > Save As)",
+        )
     return reader
 
 
@@ -136,14 +154,22 @@ def _expand(entry: Path) -> list[Path]:
         found = _images(entry, "*")
         if not found:
             raise InputError(
-                entry, "a folder without image files", f"files of type {_KINDS}", "check the folder"
+                where=entry,
+                found="a folder without image files",
+                expected=f"files of type {_KINDS}",
+                remedy="check the folder",
             )
         return found
     if entry.exists():
         return [entry]
     found = _images(entry.parent, entry.name) if re.search(r"[*?]", entry.name) else []
     if not found:
-        raise InputError(entry, "no such file or folder", "an image file", "check the name")
+        raise InputError(
+            where=entry,
+            found="no such file or folder",
+            expected="an image file",
+            remedy="check the name",
+        )
     return found
 
 

@@ -106,7 +106,10 @@ def _fingerprint(file: Path) -> dict[str, str | int]:
                 size += stream.tell()
     except OSError as error:
         raise InputError(
-            file, f"no readable file ({error.strerror})", "a file", "check name and rights"
+            where=file,
+            found=f"no readable file ({error.strerror})",
+            expected="a file",
+            remedy="check name and rights",
         ) from error
     return {"name": file.name, "bytes": size, "sha256": whole.hexdigest()}
 
@@ -116,10 +119,11 @@ def _planes(image: xr.DataArray) -> NDArray[Any]:
     if "c" in image.dims:
         names = ", ".join(str(name) for name in image["c"].values)
         raise InputError(
-            image.attrs["source"],
-            f"{image.sizes['c']} channels ({names})",
-            "one structure per file",
-            "split the channels (Fiji: Image > Color > Split Channels) and save each as a file",
+            where=image.attrs["source"],
+            found=f"{image.sizes['c']} channels ({names})",
+            expected="one structure per file",
+            remedy="split the channels (Fiji: Image > Color > Split Channels) "
+            "and save each as a file",
         )
     pixels: NDArray[Any] = image.values
     return pixels.reshape(-1, *pixels.shape[-2:])
@@ -129,8 +133,8 @@ def _refuse_constant(plane: NDArray[Any], origin: str) -> None:
     low = np.min(plane)
     if low == np.max(plane):
         raise InputError(
-            origin,
-            f"a frame whose pixels all have the value {low}",
-            "an image of a structure",
-            "leave this frame out",
+            where=origin,
+            found=f"a frame whose pixels all have the value {low}",
+            expected="an image of a structure",
+            remedy="leave this frame out",
         )

@@ -63,10 +63,13 @@ class LazyImage:
     def middle(self, side: int) -> npt.NDArray[Any]:
         """At most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X)."""
         key = tuple(
-            slice(None) if dim == "c" else size // 2 if dim in ("t", "z")
+            slice(None)
+            if dim == "c"
+            else size // 2
+            if dim in ("t", "z")
             else slice(max(0, (size - side) // 2), (size + side) // 2)
             for dim, size in self.sizes.items()
-        )  # fmt: skip
+        )
         return self.pixels(key)
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
@@ -87,9 +90,11 @@ class LazyImage:
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
                 warnings.filterwarnings("ignore", "coroutine 'concurrent_map", RuntimeWarning)
             raise InputError(
-                self.source, f"a part that cannot be read ({first_line(error)})", "a whole image",
-                "copy or write it again",
-            ) from None  # fmt: skip
+                where=self.source,
+                found=f"a part that cannot be read ({first_line(error)})",
+                expected="a whole image",
+                remedy="copy or write it again",
+            ) from None
         return part.astype(part.dtype.newbyteorder("="), copy=False)
 
 
@@ -121,9 +126,11 @@ class Plane:
             first = {**self.index, "y": bad[0, 0] + (y.start or 0), "x": bad[0, 1] + (x.start or 0)}
             place = ", ".join(f"{dim} {n}" for dim, n in first.items() if dim != "c")
             raise InputError(
-                self.image.source, f"{len(bad)} NaN or infinite of {part.size} pixels, the first "
-                f"at {place}", "finite numbers", "crop or fill those pixels",
-            )  # fmt: skip
+                where=self.image.source,
+                found=f"{len(bad)} NaN or infinite of {part.size} pixels, the first at {place}",
+                expected="finite numbers",
+                remedy="crop or fill those pixels",
+            )
         return part
 
 
@@ -142,9 +149,12 @@ class Mapped:
 def in_memory(image: xr.DataArray) -> LazyImage:
     """An image that is there already, as one on disk."""
     return LazyImage(
-        image.values, tuple(map(str, image.dims)), (), dict(image.attrs["pixel_size_um"]),
+        image.values,
+        tuple(map(str, image.dims)),
+        (),
+        dict(image.attrs["pixel_size_um"]),
         Path(image.attrs["source"]),
-    )  # fmt: skip
+    )
 
 
 def first_line(error: Exception) -> str:

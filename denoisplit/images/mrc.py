@@ -61,9 +61,12 @@ def read_mrc(path: Path) -> xr.DataArray:
     if data is None:
         raise _unreadable(path, "; ".join(str(warning.message) for warning in caught))
     return make_image(
-        np.asarray(data), AXES[-data.ndim :], channels=(), pixel_size_um=layout.pixel_size_um,
+        np.asarray(data),
+        AXES[-data.ndim :],
+        channels=(),
+        pixel_size_um=layout.pixel_size_um,
         source=path,
-    )  # fmt: skip
+    )
 
 
 def open_mrc(path: Path) -> LazyImage | None:
@@ -122,8 +125,8 @@ def _pixel_size(sizes: dict[str, float]) -> dict[str, float]:
 
 def _unreadable(path: Path, reason: str) -> InputError:
     return InputError(
-        path,
-        f"an unreadable MRC file ({reason[:300]})",
-        "a complete MRC file with pixels of mode 0, 1, 2, 6 or 12",
-        "copy the file again or save it as TIFF",
+        where=path,
+        found=f"an unreadable MRC file ({reason[:300]})",
+        expected="a complete MRC file with pixels of mode 0, 1, 2, 6 or 12",
+        remedy="copy the file again or save it as TIFF",
     )

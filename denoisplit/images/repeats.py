@@ -43,13 +43,16 @@ def read_scenes(files: Files) -> list[NDArray[Any]]:
     for file, image in shots:
         if image.shape != shots[0][1].shape:
             raise InputError(
-                file, f"{image.shape[0]} x {image.shape[1]} px",
-                f"shots of one scene, as large as {shots[0][0]}",
-                "give the shots of every further scene as a stack",
-            )  # fmt: skip
+                where=file,
+                found=f"{image.shape[0]} x {image.shape[1]} px",
+                expected=f"shots of one scene, as large as {shots[0][0]}",
+                remedy="give the shots of every further scene as a stack",
+            )
     if len(shots) == 1:
         raise InputError(
-            shots[0][0], "one shot only", "two shots or more of one static scene",
-            "give a stack of shots, or one file per shot",
-        )  # fmt: skip
+            where=shots[0][0],
+            found="one shot only",
+            expected="two shots or more of one static scene",
+            remedy="give a stack of shots, or one file per shot",
+        )
     return [*scenes, np.stack([image for _, image in shots])] if shots else scenes

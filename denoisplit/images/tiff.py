@@ -61,7 +61,10 @@ def read_tiff(path: Path) -> xr.DataArray:
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
             reason = str(error)[:200]
             raise InputError(
-                path, f"an unreadable TIFF ({reason})", _DAMAGED, "copy or save the file again"
+                where=path,
+                found=f"an unreadable TIFF ({reason})",
+                expected=_DAMAGED,
+                remedy="copy or save the file again",
             ) from error
     refuse_damaged(path, complaints)
     if "S" in axes and "C" not in axes:
@@ -169,24 +172,27 @@ def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
 
 def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:
     if not series:
-        raise InputError(path, "no image", "one image", "save the file again")
+        raise InputError(
+            where=path, found="no image", expected="one image", remedy="save the file again"
+        )
     if len(series) > 1:
         shapes = ", ".join(f"{one.axes} {one.shape}" for one in series[:8])
         more = ", ..." if len(series) > 8 else ""
         raise InputError(
-            path,
-            f"{len(series)} images in one file ({shapes}{more})",
-            "one",
-            "save each as a file of its own",
+            where=path,
+            found=f"{len(series)} images in one file ({shapes}{more})",
+            expected="one",
+            remedy="save each as a file of its own",
         )
     page = series[0].keyframe
     grey = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     if "S" in series[0].axes.upper() and page.photometric not in grey:
         raise InputError(
-            path,
-            f"a colour (RGB) image, {series[0].axes} {series[0].shape}",
-            "grey values, one per pixel and channel",
-            "split its colours (Fiji: Image > Color > Split Channels) and save the one you need",
+            where=path,
+            found=f"a colour (RGB) image, {series[0].axes} {series[0].shape}",
+            expected="grey values, one per pixel and channel",
+            remedy="split its colours (Fiji: Image > Color > Split Channels) "
+            "and save the one you need",
         )
 
 
@@ -277,8 +283,8 @@ def refuse_damaged(path: Path, complaints: _Complaints) -> None:
     """Raise `InputError` where tifffile has told of damage."""
     if complaints.damage:
         raise InputError(
-            path,
-            f"a damaged or incomplete TIFF ({complaints.damage[0][:200]})",
-            _DAMAGED,
-            "copy or save the file again, all planes in one file",
+            where=path,
+            found=f"a damaged or incomplete TIFF ({complaints.damage[0][:200]})",
+            expected=_DAMAGED,
+            remedy="copy or save the file again, all planes in one file",
         )

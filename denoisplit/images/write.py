@@ -54,15 +54,18 @@ def write_ome_tiff(
     check_tiff_name(path)
     if path.exists() and not overwrite:
         raise InputError(
-            path, "an existing file", "a new name", "remove it, rename it, or allow overwriting"
+            where=path,
+            found="an existing file",
+            expected="a new name",
+            remedy="remove it, rename it, or allow overwriting",
         )
     dtype = (image.array if isinstance(image, LazyImage) else image).dtype
     if dtype.name not in _TYPES:
         raise InputError(
-            path,
-            f"{dtype} pixels to write",
-            f"one of {', '.join(_TYPES)}",
-            "convert the image to float32 first",
+            where=path,
+            found=f"{dtype} pixels to write",
+            expected=f"one of {', '.join(_TYPES)}",
+            remedy="convert the image to float32 first",
         )
     if isinstance(image, xr.DataArray):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
@@ -96,7 +99,12 @@ def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
 def check_tiff_name(path: Path) -> None:
     """Refuse an output that is not named as a TIFF."""
     if path.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(path, f"file type {path.suffix!r}", ".tif or .tiff", "rename the output")
+        raise InputError(
+            where=path,
+            found=f"file type {path.suffix!r}",
+            expected=".tif or .tiff",
+            remedy="rename the output",
+        )
 
 
 def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
@@ -136,11 +144,14 @@ def _not_written(path: Path, error: OSError, needed: int) -> InputError:
     # numpy reports a short write, which is a full disk, without a number.
     if error.errno is None or error.errno in _FULL:
         return InputError(
-            path,
-            f"no room for the file ({error.strerror or error})",
-            f"{needed / 1e6:.1f} MB of free space",
-            "free some space or write to another disk",
+            where=path,
+            found=f"no room for the file ({error.strerror or error})",
+            expected=f"{needed / 1e6:.1f} MB of free space",
+            remedy="free some space or write to another disk",
         )
     return InputError(
-        path, f"a place that cannot be written ({error.strerror})", "a folder", "check its rights"
+        where=path,
+        found=f"a place that cannot be written ({error.strerror})",
+        expected="a folder",
+        remedy="check its rights",
     )

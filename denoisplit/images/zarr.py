@@ -41,9 +41,11 @@ def open_zarr(path: Path | str) -> LazyImage:
         found: Any = zarr.open(str(path), mode="r")
     except Exception as error:  # of the metadata, which has many
         raise InputError(
-            path, f"no readable Zarr ({first_line(error)})", "a Zarr array or an OME-Zarr image",
-            "copy or write it again",
-        ) from None  # fmt: skip
+            where=path,
+            found=f"no readable Zarr ({first_line(error)})",
+            expected="a Zarr array or an OME-Zarr image",
+            remedy="copy or write it again",
+        ) from None
     if isinstance(found, zarr.Array):
         named: Any = found.metadata.to_dict().get("dimension_names") or ()
         dims = tuple(map(str, named))
@@ -54,9 +56,11 @@ def open_zarr(path: Path | str) -> LazyImage:
     datasets = scales[0].get("datasets") or []
     if not datasets or str(datasets[0].get("path")) not in found:
         raise InputError(
-            path, "a Zarr group without an image", "an OME-Zarr image, or a Zarr array",
-            "name the image inside it: the folder with multiscales in its attributes",
-        )  # fmt: skip
+            where=path,
+            found="a Zarr group without an image",
+            expected="an OME-Zarr image, or a Zarr array",
+            remedy="name the image inside it: the folder with multiscales in its attributes",
+        )
     array = found[str(datasets[0]["path"])]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
     dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
@@ -82,20 +86,27 @@ def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict
 
 
 def _checked(
-    path: Path, array: Any, dims: tuple[str, ...], channels: tuple[str, ...],
+    path: Path,
+    array: Any,
+    dims: tuple[str, ...],
+    channels: tuple[str, ...],
     pixel_size_um: dict[str, float],
-) -> LazyImage:  # fmt: skip
+) -> LazyImage:
     unknown = [dim for dim in dims if dim not in DIMS]
     if len(dims) != array.ndim or unknown or not {"y", "x"} <= set(dims):
         raise InputError(
-            path, f"axes {', '.join(dims)} of an array with {array.ndim}",
-            "y and x, and no others than t, c, z", "write it with these axes",
-        )  # fmt: skip
+            where=path,
+            found=f"axes {', '.join(dims)} of an array with {array.ndim}",
+            expected="y and x, and no others than t, c, z",
+            remedy="write it with these axes",
+        )
     if array.dtype.kind not in "biuf" or array.size == 0:
         raise InputError(
-            path, f"{array.dtype} pixels, shape {array.shape}", "real numbers, one or more",
-            "write the intensities as integers or float32",
-        )  # fmt: skip
+            where=path,
+            found=f"{array.dtype} pixels, shape {array.shape}",
+            expected="real numbers, one or more",
+            remedy="write the intensities as integers or float32",
+        )
     return LazyImage(array, dims, channels, pixel_size_um, path)
 
 
@@ -103,15 +114,23 @@ def read_zarr(path: Path) -> xr.DataArray:
     """A whole image in memory; see `denoisplit.images.read_image`."""
     image = open_zarr(path)
     return make_image(
-        image.pixels(...), "".join(image.dims), channels=image.channels,
-        pixel_size_um=image.pixel_size_um, source=path,
-    )  # fmt: skip
+        image.pixels(...),
+        "".join(image.dims),
+        channels=image.channels,
+        pixel_size_um=image.pixel_size_um,
+        source=path,
+    )
 
 
 def create_ome_zarr(
-    path: Path, sizes: dict[str, int], *, channels: Sequence[str], chunk: tuple[int, int],
-    pixel_size_um: dict[str, float], about: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+    path: Path,
+    sizes: dict[str, int],
+    *,
+    channels: Sequence[str],
+    chunk: tuple[int, int],
+    pixel_size_um: dict[str, float],
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Make an OME-Zarr image of float32 to be filled chunk by chunk.
 
     Parameters
@@ -137,11 +156,14 @@ def create_ome_zarr(
             axis["unit"] = "micrometer"
     scale = [float(pixel_size_um.get(dim, 1.0)) for dim in sizes]
     group = zarr.create_group(
-        str(path), zarr_format=2,
+        str(path),
+        zarr_format=2,
         attributes={
             "multiscales": [
                 {
-                    "version": OME_VERSION, "name": path.name.split(".")[0], "axes": axes,
+                    "version": OME_VERSION,
+                    "name": path.name.split(".")[0],
+                    "axes": axes,
                     "datasets": [
                         {
                             "path": "0",
@@ -153,7 +175,9 @@ def create_ome_zarr(
             "omero": {
                 "channels": [
                     {
-                        "label": name, "color": COLOURS[k % len(COLOURS)], "active": True,
+                        "label": name,
+                        "color": COLOURS[k % len(COLOURS)],
+                        "active": True,
                         "window": _window(0.0, 1.0),
                     }
                     for k, name in enumerate(channels)
@@ -161,14 +185,16 @@ def create_ome_zarr(
             },
             ABOUT: dict(about or {}),
         },
-    )  # fmt: skip
+    )
     of_chunk = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
     group.create_array(
-        "0", shape=tuple(sizes.values()), chunks=tuple(of_chunk.get(d, 1) for d in sizes),
+        "0",
+        shape=tuple(sizes.values()),
+        chunks=tuple(of_chunk.get(d, 1) for d in sizes),
         dtype="float32",
         fill_value=float("nan"),  # which no result is: a chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
-    )  # fmt: skip
+    )
 
 
 def _window(darkest: float, brightest: float) -> dict[str, float]:

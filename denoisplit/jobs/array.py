@@ -90,16 +90,19 @@ def check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int
     stride = run.model.stride
     if isinstance(run.model, ContextVSE) and (tile, halo) != (None, None):
         raise InputError(
-            "--tile and --halo", f"a network that sees context in patches of {run.model.patch} px",
-            "neither", "leave them out: the patch is a part of this model",
-        )  # fmt: skip
+            where="--tile and --halo",
+            found=f"a network that sees context in patches of {run.model.patch} px",
+            expected="neither",
+            remedy="leave them out: the patch is a part of this model",
+        )
     halo = run.halo if halo is None else halo
     if tile is None:
         tile = run.config.settings.prediction.tile or tile_side(run.model, halo)
     if tile < stride or halo < 0 or halo % stride:
         raise InputError(
-            "--tile and --halo", f"{tile} and {halo} px",
-            f"a tile of at least {stride} px and a halo of 0 or a multiple of {stride} px",
-            "correct them",
-        )  # fmt: skip
+            where="--tile and --halo",
+            found=f"{tile} and {halo} px",
+            expected=f"a tile of at least {stride} px and a halo of 0 or a multiple of {stride} px",
+            remedy="correct them",
+        )
     return tile, halo

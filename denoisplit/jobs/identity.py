@@ -78,17 +78,21 @@ def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], 
     for key, now in told.items():
         if key not in stored:
             raise InputError(
-                place, f"{what} of another release", "one of this release",
-                "choose another output, or remove it to begin anew",
-            )  # fmt: skip
+                where=place,
+                found=f"{what} of another release",
+                expected="one of this release",
+                remedy="choose another output, or remove it to begin anew",
+            )
         before = stored[key]
         if before != now:
             if isinstance(before, Mapping) and isinstance(now, Mapping):
                 key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
                 before, now = before.get(key), now.get(key)
             raise InputError(
-                place, f"{what} with another {difference(key, before, now)}",
-                "the same job, to go on with it",
-                f"give the same options, or remove this {'folder' if place.is_dir() else 'file'} "
+                where=place,
+                found=f"{what} with another {difference(key, before, now)}",
+                expected="the same job, to go on with it",
+                remedy="give the same options, or remove this "
+                f"{'folder' if place.is_dir() else 'file'} "
                 "to begin anew",
-            )  # fmt: skip
+            )

@@ -93,9 +93,18 @@ class Begun:
 
 
 def begin(
-    run: Run, source: Path, results: dict[str, Path], sampling: Sampling, *, mark: str,
-    tile: int | None, halo: int, resume: bool, form: Form, processes: int = 1,
-) -> Begun | None:  # fmt: skip
+    run: Run,
+    source: Path,
+    results: dict[str, Path],
+    sampling: Sampling,
+    *,
+    mark: str,
+    tile: int | None,
+    halo: int,
+    resume: bool,
+    form: Form,
+    processes: int = 1,
+) -> Begun | None:
     """Make the empty results of an image, or find those of the same job, interrupted or done.
 
     Parameters
@@ -136,31 +145,49 @@ def begin(
         done = len(there) == len(results)
         if there and not done and not (work / JOB).is_file():
             raise InputError(
-                there[0], "an existing result, and others that lack", "all results, or none",
-                "move it, or choose another output",
-            )  # fmt: skip
+                where=there[0],
+                found="an existing result, and others that lack",
+                expected="all results, or none",
+                remedy="move it, or choose another output",
+            )
         stored = _stored(results)
         if stored is not None and not resume:
             raise InputError(
-                work, "an unfinished job", "a new output", "say --resume to go on, or remove it"
+                where=work,
+                found="an unfinished job",
+                expected="a new output",
+                remedy="say --resume to go on, or remove it",
             )
         if tile is None and stored is not None and isinstance(stored.get("tile"), int):
             tile = stored["tile"]
         tile = tile or tile_side(run.model, halo, processes=processes)
         job = Job(
-            str(run.path.resolve()), str(source.resolve()), str(work.resolve()), weights_of(run),
-            sampling, tile, halo, form,
-        )  # fmt: skip
+            str(run.path.resolve()),
+            str(source.resolve()),
+            str(work.resolve()),
+            weights_of(run),
+            sampling,
+            tile,
+            halo,
+            form,
+        )
         told = {
-            "weights": job.weights, "calibration": run.factors.ravel().tolist(),
-            "image": mark, "shape": list(image.array.shape),
-            "sampling": asdict(sampling), "tile": tile, "halo": halo, "precision": form.precision,
-        }  # fmt: skip
+            "weights": job.weights,
+            "calibration": run.factors.ravel().tolist(),
+            "image": mark,
+            "shape": list(image.array.shape),
+            "sampling": asdict(sampling),
+            "tile": tile,
+            "halo": halo,
+            "precision": form.precision,
+        }
         if stored is not None:
             check_same(
-                there[0] if done else work, stored, told,
+                there[0] if done else work,
+                stored,
+                told,
                 "a result" if done else "an unfinished job",
-            )  # fmt: skip
+            )
         if done:  # what an interruption after the last step has left is removed
             (work / JOB).unlink(missing_ok=True)
             return None
@@ -199,7 +226,12 @@ def is_begun(begun: Begun) -> bool:
     if (work / JOB).is_file():
         return True
     if not all(path.exists() for path in begun.results.values()):
-        raise InputError(work, "a job that was removed", "one that stays", "begin anew")
+        raise InputError(
+            where=work,
+            found="a job that was removed",
+            expected="one that stays",
+            remedy="begin anew",
+        )
     return False
 
 
@@ -290,16 +322,17 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, A
     for left in work.glob(f"*{SUFFIX}"):  # not even begun
         shutil.rmtree(left)
     names = list(run.names)
-    channels = {
-        "split": names, "std": names,
-        "samples": sample_names(names, job.sampling.keep),
-    }  # fmt: skip
+    channels = {"split": names, "std": names, "samples": sample_names(names, job.sampling.keep)}
     for kind in job.kinds:
         sizes = {dim: image.sizes.get(dim, 0) for dim in dims_of(image)}
         create_ome_zarr(
-            job.path(kind), sizes | {"c": len(channels[kind])}, channels=channels[kind],
-            chunk=(first.height, first.width), pixel_size_um=image.pixel_size_um, about=told,
-        )  # fmt: skip
+            job.path(kind),
+            sizes | {"c": len(channels[kind])},
+            channels=channels[kind],
+            chunk=(first.height, first.width),
+            pixel_size_um=image.pixel_size_um,
+            about=told,
+        )
     write_json(work / JOB, told)
 
 
@@ -309,8 +342,11 @@ def not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]
     missing = []
     for piece in pieces:
         places = {
-            **dict(piece.index), "c": 0, "y": piece.core.y // height, "x": piece.core.x // width,
-        }  # fmt: skip
+            **dict(piece.index),
+            "c": 0,
+            "y": piece.core.y // height,
+            "x": piece.core.x // width,
+        }
         if not chunk_file(job.path("split"), [places[dim] for dim in dims]).is_file():
             missing.append(piece)
     return missing

@@ -71,9 +71,11 @@ def _split_all(begun: Begun, on_share: Callable[[float], None], cluster: Any) ->
             left = not_done(job, _source(job), pieces)
     if left:
         raise InputError(
-            job.work, f"{len(left)} of {len(pieces)} pieces that were not written", "all of them",
-            "look whether something else writes there",
-        )  # fmt: skip
+            where=job.work,
+            found=f"{len(left)} of {len(pieces)} pieces that were not written",
+            expected="all of them",
+            remedy="look whether something else writes there",
+        )
     finish(begun)
 
 
@@ -84,9 +86,11 @@ def _run(path: str, weights: str, form: Form) -> Run:
     run = load(path)
     if weights_of(run) != weights:
         raise InputError(
-            path, "other weights than those that the job was begun with", "the same run",
-            "begin anew in another output folder",
-        )  # fmt: skip
+            where=path,
+            found="other weights than those that the job was begun with",
+            expected="the same run",
+            remedy="begin anew in another output folder",
+        )
     return replace(run, model=form.of(run.model))
 
 

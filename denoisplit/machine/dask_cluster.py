@@ -38,9 +38,11 @@ def workers(address: str | None) -> Iterator[Any]:
         import distributed
     except ImportError:
         raise InputError(
-            "--dask", "no Dask", "dask and distributed, installed",
-            "pip install 'denoisplit[cluster]'",
-        ) from None  # fmt: skip
+            where="--dask",
+            found="no Dask",
+            expected="dask and distributed, installed",
+            remedy="pip install 'denoisplit[cluster]'",
+        ) from None
     dask: Any = distributed
     with ExitStack() as stack:
         stack.enter_context(_quiet())
@@ -52,18 +54,24 @@ def workers(address: str | None) -> Iterator[Any]:
         except (OSError, RuntimeError, ValueError) as error:  # of asyncio's time out too
             if address == "local":
                 raise InputError(
-                    "--dask", f"processes that cannot be started ({error})", "some of this machine",
-                    "leave --dask out; in a script, call it below if __name__ == '__main__':",
-                ) from None  # fmt: skip
+                    where="--dask",
+                    found=f"processes that cannot be started ({error})",
+                    expected="some of this machine",
+                    remedy="leave --dask out; in a script, call it below if __name__ == "
+                    "'__main__':",
+                ) from None
             raise InputError(
-                "--dask", f"no scheduler at {address} ({error})", "the address of one, or local",
-                "start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
-            ) from None  # fmt: skip
+                where="--dask",
+                found=f"no scheduler at {address} ({error})",
+                expected="the address of one, or local",
+                remedy="start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
+            ) from None
         if not client.scheduler_info()["workers"]:
             logger.warning(
                 "%s has no workers yet, and is waited for: start them with `dask worker %s`",
-                address, address,
-            )  # fmt: skip
+                address,
+                address,
+            )
         yield client
 
 
@@ -101,11 +109,14 @@ def local_cluster(count: int) -> Any:
     dask: Any = distributed
     with _interrupts_held():
         return dask.LocalCluster(
-            n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
             silence_logs=logging.CRITICAL + 1,
             # its scheduler serves HTTP all the same, by default at a port that only one can have
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        )  # fmt: skip
+        )
 
 
 @contextmanager
@@ -138,17 +149,20 @@ def on_cluster(
         for future, value in completed(futures, with_results=True):
             if future.status != "finished":  # Dask hands those out too
                 raise InputError(
-                    "--dask", "a scheduler that was lost, or has given up the work",
-                    "one that stays to the end", "start it again",
-                )  # fmt: skip
+                    where="--dask",
+                    found="a scheduler that was lost, or has given up the work",
+                    expected="one that stays to the end",
+                    remedy="start it again",
+                )
             yield value
     except (InputError, OSError):
         raise
     except Exception as error:  # whatever happened in a worker, or to all of them
         raise InputError(
-            "--dask", f"workers that failed ({type(error).__name__}: {error})",
-            "workers that see the run, the image and the output under the same paths",
-            "look at their logs, and go on with --resume",
-        ) from None  # fmt: skip
+            where="--dask",
+            found=f"workers that failed ({type(error).__name__}: {error})",
+            expected="workers that see the run, the image and the output under the same paths",
+            remedy="look at their logs, and go on with --resume",
+        ) from None
     finally:
         client.cancel(futures)

@@ -46,9 +46,11 @@ class Team:
         """
         if batch % self.size:
             raise InputError(
-                "training.batch", f"{batch} with {self.size} processes",
-                f"a multiple of {self.size}", "start fewer, or set another batch",
-            )  # fmt: skip
+                where="training.batch",
+                found=f"{batch} with {self.size} processes",
+                expected=f"a multiple of {self.size}",
+                remedy="start fewer, or set another batch",
+            )
         return batch // self.size
 
 

@@ -28,7 +28,9 @@ def workers_of(jobs: int | None) -> int:
         If none are wanted.
     """
     if jobs is not None and jobs < 1:
-        raise InputError("--jobs", str(jobs), "1 or more", "give a larger number")
+        raise InputError(
+            where="--jobs", found=str(jobs), expected="1 or more", remedy="give a larger number"
+        )
     return jobs or max(1, torch.cuda.device_count())
 
 
@@ -104,9 +106,12 @@ def _outcome(here: Connection, process: BaseProcess, name: str) -> Any:
     except (EOFError, OSError):  # also in the middle of a result
         process.join()
         raise InputError(
-            name, f"a process that ended with code {process.exitcode}", "one that ends its job",
-            "start again, with fewer --jobs if memory was short: what is there is not repeated",
-        ) from None  # fmt: skip
+            where=name,
+            found=f"a process that ended with code {process.exitcode}",
+            expected="one that ends its job",
+            remedy="start again, with fewer --jobs if memory was short: what is "
+            "there is not repeated",
+        ) from None
     process.join()
     if error is not None:
         raise error

@@ -45,9 +45,16 @@ class ContextEncoder(Encoder):
     """
 
     def __init__(
-        self, filters: int, levels: int, blocks_per_level: int, dropout: float,
-        first_kernel: int = 3, *, planes: int, cropped: bool,
-    ) -> None:  # fmt: skip
+        self,
+        filters: int,
+        levels: int,
+        blocks_per_level: int,
+        dropout: float,
+        first_kernel: int = 3,
+        *,
+        planes: int,
+        cropped: bool,
+    ) -> None:
         super().__init__(filters, levels, blocks_per_level, dropout, first_kernel)
         self.cropped = cropped
         self.context_first = nn.ModuleList(

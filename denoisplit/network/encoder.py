@@ -23,9 +23,13 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, filters: int, levels: int, blocks_per_level: int, dropout: float,
+        self,
+        filters: int,
+        levels: int,
+        blocks_per_level: int,
+        dropout: float,
         first_kernel: int = 3,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.first = first_block(filters, dropout, first_kernel)
         self.levels = nn.ModuleList(

@@ -27,14 +27,19 @@ def check_plane(frame: Frame, where: str) -> None:
     """
     if frame.ndim != 2 or frame.size == 0:
         raise InputError(
-            where, f"the shape {frame.shape}", "a plane (Y, X) with pixels", "give one plane"
+            where=where,
+            found=f"the shape {frame.shape}",
+            expected="a plane (Y, X) with pixels",
+            remedy="give one plane",
         )
     wrong = frame.size - int(np.count_nonzero(np.isfinite(frame)))
     if wrong:
         raise InputError(
-            where, f"{wrong} pixels that are not finite", "finite intensities",
-            "replace them, or leave the frame out",
-        )  # fmt: skip
+            where=where,
+            found=f"{wrong} pixels that are not finite",
+            expected="finite intensities",
+            remedy="replace them, or leave the frame out",
+        )
 
 
 def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None, patch: int) -> None:
@@ -45,31 +50,44 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None, patch: i
     InputError
     """
     if not frames:
-        raise InputError("N2V training", "no frames", "one or more", "give noisy frames")
+        raise InputError(
+            where="N2V training",
+            found="no frames",
+            expected="one or more",
+            remedy="give noisy frames",
+        )
     if valid is not None and len(valid) != len(frames):
         raise InputError(
-            "N2V training", f"{len(valid)} masks of valid pixels for {len(frames)} frames",
-            "one per frame", "give as many, or none",
-        )  # fmt: skip
+            where="N2V training",
+            found=f"{len(valid)} masks of valid pixels for {len(frames)} frames",
+            expected="one per frame",
+            remedy="give as many, or none",
+        )
     for j, frame in enumerate(frames):
         where = f"N2V training, frame {j}"
         check_plane(frame, where)
         if min(frame.shape) < patch:
             raise InputError(
-                where, f"{frame.shape[0]} x {frame.shape[1]} px", f"at least {patch} x {patch} px",
-                "give larger frames, or set a smaller n2v.patch",
-            )  # fmt: skip
+                where=where,
+                found=f"{frame.shape[0]} x {frame.shape[1]} px",
+                expected=f"at least {patch} x {patch} px",
+                remedy="give larger frames, or set a smaller n2v.patch",
+            )
         mask = None if valid is None else valid[j]
         if mask is not None and (mask.shape != frame.shape or mask.dtype != np.bool_):
             raise InputError(
-                where, f"a mask of valid pixels of shape {mask.shape} and type {mask.dtype}",
-                f"shape {frame.shape} and type bool", "give one mask value per pixel",
-            )  # fmt: skip
+                where=where,
+                found=f"a mask of valid pixels of shape {mask.shape} and type {mask.dtype}",
+                expected=f"shape {frame.shape} and type bool",
+                remedy="give one mask value per pixel",
+            )
     if valid is not None and not any(mask.any() for mask in valid):
         raise InputError(
-            "N2V training", "no valid pixel", "pixels to learn from",
-            "give frames that are not saturated or clipped",
-        )  # fmt: skip
+            where="N2V training",
+            found="no valid pixel",
+            expected="pixels to learn from",
+            remedy="give frames that are not saturated or clipped",
+        )
 
 
 def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[float, float]:
@@ -91,9 +109,11 @@ def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[floa
     std = math.sqrt(squares / n)
     if not std > 1e-6 * abs(mean):  # less than float32 tells apart
         raise InputError(
-            "N2V training", f"the value {mean:g} in every pixel", "noisy frames",
-            "check the files, or leave the structure out",
-        )  # fmt: skip
+            where="N2V training",
+            found=f"the value {mean:g} in every pixel",
+            expected="noisy frames",
+            remedy="check the files, or leave the structure out",
+        )
     return mean, std
 
 

@@ -216,9 +216,12 @@ class _Training:
     def _crops(self, groups: Sequence[Sequence[Frame]], seed: int) -> RandomCrops:
         return RandomCrops(
             tuple(tuple(group) for group in groups),
-            patch=self.settings.patch, seed=seed, independent=False, augment=True,
+            patch=self.settings.patch,
+            seed=seed,
+            independent=False,
+            augment=True,
             candidates=self.settings.crop_candidates,
-        )  # fmt: skip
+        )
 
     def advance(self) -> None:
         """One step; at the end of an epoch, the plateau schedule."""
@@ -233,9 +236,11 @@ class _Training:
         loss = masked_error(self.model, batch) / max(1, len(batch.targets))
         if not torch.isfinite(loss):
             raise InputError(
-                "N2V training", f"a loss of {loss.item()} in step {self.step}", "a finite one",
-                "check the images for extreme values, or set a lower n2v.learning_rate",
-            )  # fmt: skip
+                where="N2V training",
+                found=f"a loss of {loss.item()} in step {self.step}",
+                expected="a finite one",
+                remedy="check the images for extreme values, or set a lower n2v.learning_rate",
+            )
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -260,9 +265,12 @@ class _Training:
         content = io.BytesIO()
         plateau = {k: v for k, v in self.plateau.state_dict().items() if not callable(v)}
         state = {
-            "identity": self.identity, "step": self.step, "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "plateau": plateau,
-        }  # fmt: skip
+            "identity": self.identity,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "plateau": plateau,
+        }
         torch.save(state, content)
         write_bytes(path, content.getvalue())
 
@@ -271,9 +279,11 @@ class _Training:
         state = read_checkpoint(path)
         if state.get("identity") != self.identity:
             raise InputError(
-                path, "the checkpoint of another training",
-                "one of the same frames, settings and seed", "remove it to start anew",
-            )  # fmt: skip
+                where=path,
+                found="the checkpoint of another training",
+                expected="one of the same frames, settings and seed",
+                remedy="remove it to start anew",
+            )
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.plateau.load_state_dict(state["plateau"])

@@ -142,9 +142,12 @@ def fit_noisy(
     """Route C for the frames of one structure; ``noise`` is what was added to them, if any."""
     with bar(f"denoiser of {name}", 100) as progress:
         pairs = pairs_of_noisy(
-            frames, settings.n2v, seed=settings.seed, checkpoint=checkpoint,
+            frames,
+            settings.n2v,
+            seed=settings.seed,
+            checkpoint=checkpoint,
             on_step=_percent(progress),
-        )  # fmt: skip
+        )
     return fit_structure(name, pairs, settings.noise_model_fit, settings.seed, noise=noise)
 
 
@@ -163,15 +166,22 @@ def fit_structure(
         about = {"poisson_factor": noise.poisson_factor, "gaussian_sigma": noise.gaussian_sigma}
     with bar(f"noise model of {name}", 100) as progress:
         model, quality = fit_pairs(
-            pairs, components=settings.components, coefficients=settings.coefficients,
-            steps=settings.steps, seed=seed, about=about, on_step=_percent(progress),
-        )  # fmt: skip
+            pairs,
+            components=settings.components,
+            coefficients=settings.coefficients,
+            steps=settings.steps,
+            seed=seed,
+            about=about,
+            on_step=_percent(progress),
+        )
     logger.info("noise model of %s: %s", name, quality.verdict()[0])
     if pairs.saturated or pairs.clipped:
         logger.info(
             "%s: %.2g %% of the pixels are saturated, %.2g %% are clipped; they were left out",
-            name, 100 * pairs.saturated, 100 * pairs.clipped,
-        )  # fmt: skip
+            name,
+            100 * pairs.saturated,
+            100 * pairs.clipped,
+        )
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s: %s", name, warning)
@@ -200,27 +210,37 @@ def _route(structure: StructureSettings, settings: Settings, noise: SyntheticNoi
     }
     given = [option for option, value in options.items() if value]
     if len(given) > 1:
-        raise InputError(given[1], f"{given[0]} beside it", "one of the two", "leave one out")
+        raise InputError(
+            where=given[1],
+            found=f"{given[0]} beside it",
+            expected="one of the two",
+            remedy="leave one out",
+        )
     if not SYSTEMS[settings.system].noise_models:
         if given:
             raise InputError(
-                given[0], f"system {settings.system}, which has no noise models",
-                "system denoisplit", f"leave {given[0].split()[0]} out",
-            )  # fmt: skip
+                where=given[0],
+                found=f"system {settings.system}, which has no noise models",
+                expected="system denoisplit",
+                remedy=f"leave {given[0].split()[0]} out",
+            )
         return "none"
     if structure.repeats and noise:
         raise InputError(
-            given[0], "synthetic noise beside it", "images with the noise of their recording",
-            "leave --synthetic-poisson and --synthetic-gaussian out, or --repeats",
-        )  # fmt: skip
+            where=given[0],
+            found="synthetic noise beside it",
+            expected="images with the noise of their recording",
+            remedy="leave --synthetic-poisson and --synthetic-gaussian out, or --repeats",
+        )
     if given:
         return "A" if structure.repeats else "file"
     if route in ("A", "B") and not noise:
         raise InputError(
-            f"structure {name}", f"noise_model_fit.route {route} without synthetic noise",
-            "noise to add, or repeated shots",
-            "give --synthetic-gaussian, or --repeats, or leave the route out",
-        )  # fmt: skip
+            where=f"structure {name}",
+            found=f"noise_model_fit.route {route} without synthetic noise",
+            expected="noise to add, or repeated shots",
+            remedy="give --synthetic-gaussian, or --repeats, or leave the route out",
+        )
     return ("B" if noise else "C") if route == "auto" else route
 
 
@@ -233,14 +253,18 @@ def _check_noise(model: GaussianMixture, noise: SyntheticNoise, path: str) -> No
             stored, needed = float(model.about[key]), float(getattr(noise, key))
         except (TypeError, ValueError):
             raise InputError(
-                path, f"the {key.replace('_', ' ')} {model.about[key]!r}", "a number",
-                "fit the noise model again",
-            ) from None  # fmt: skip
+                where=path,
+                found=f"the {key.replace('_', ' ')} {model.about[key]!r}",
+                expected="a number",
+                remedy="fit the noise model again",
+            ) from None
         if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):
             raise InputError(
-                path, f"a noise model made for {key.replace('_', ' ')} {stored:g}",
-                f"{needed:g} as in the data", "give the model of this noise, or leave it out",
-            )  # fmt: skip
+                where=path,
+                found=f"a noise model made for {key.replace('_', ' ')} {stored:g}",
+                expected=f"{needed:g} as in the data",
+                remedy="give the model of this noise, or leave it out",
+            )
 
 
 def _check_range(model: GaussianMixture, data: TrainingData, k: int, path: str) -> None:
@@ -255,6 +279,4 @@ def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(
-            f"{where}, {error.where}", error.found, error.expected, error.remedy
-        ) from error
+        raise error.replace(where=f"{where}, {error.where}") from error

@@ -27,18 +27,24 @@ def check_matching(signal: Sequence[Image], observed: Sequence[Image]) -> None:
     """
     remedy = "give the same fields in the same order"
     if not signal:
-        raise InputError("images", "none", "one or more", "give image files")
+        raise InputError(
+            where="images", found="none", expected="one or more", remedy="give image files"
+        )
     if len(signal) != len(observed):
         raise InputError(
-            "observed", f"{len(observed)} frames", f"{len(signal)}, one for each of the signal",
-            remedy,
-        )  # fmt: skip
+            where="observed",
+            found=f"{len(observed)} frames",
+            expected=f"{len(signal)}, one for each of the signal",
+            remedy=remedy,
+        )
     for number, (s, y) in enumerate(zip(signal, observed, strict=True), 1):
         if s.shape != y.shape:
             raise InputError(
-                f"observed, frame {number}", f"shape {y.shape}", f"{s.shape} as of the signal",
-                remedy,
-            )  # fmt: skip
+                where=f"observed, frame {number}",
+                found=f"shape {y.shape}",
+                expected=f"{s.shape} as of the signal",
+                remedy=remedy,
+            )
 
 
 def straight_line(
@@ -73,16 +79,20 @@ def straight_line(
     z, s, y = np.concatenate(columns, axis=1)
     if z.size < FEWEST or np.ptp(z) == 0:
         raise InputError(
-            "signal", f"{z.size} usable pixels", "pixels that are neither saturated nor clipped",
-            "give images with a range of intensities",
-        )  # fmt: skip
+            where="signal",
+            found=f"{z.size} usable pixels",
+            expected="pixels that are neither saturated nor clipped",
+            remedy="give images with a range of intensities",
+        )
     about = z - z.mean()
     gain = float(about @ y / (about @ s))
     if not gain > 0:
         raise InputError(
-            "signal and observed", f"images that do not rise together (slope {gain:.3g})",
-            "exposures of the same fields", "give the same fields in the same order",
-        )  # fmt: skip
+            where="signal and observed",
+            found=f"images that do not rise together (slope {gain:.3g})",
+            expected="exposures of the same fields",
+            remedy="give the same fields in the same order",
+        )
     return gain, float(y.mean() - gain * s.mean())
 
 

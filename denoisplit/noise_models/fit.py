@@ -129,9 +129,16 @@ def fit(
     s, y = flat_pairs(signal, observed)
     check_direction(signal=s, observed=y)
     return fit_flat(
-        s, y, components=components, coefficients=coefficients, steps=steps, seed=seed,
-        step=step, about=about, on_step=on_step,
-    )  # fmt: skip
+        s,
+        y,
+        components=components,
+        coefficients=coefficients,
+        steps=steps,
+        seed=seed,
+        step=step,
+        about=about,
+        on_step=on_step,
+    )
 
 
 def fit_flat(
@@ -201,9 +208,12 @@ class _Progress:
 
 
 def _start(
-    components: int, coefficients: int, means: tuple[float, float],
-    rng: np.random.Generator, known: Variances | None,
-) -> Tensor:  # fmt: skip
+    components: int,
+    coefficients: int,
+    means: tuple[float, float],
+    rng: np.random.Generator,
+    known: Variances | None,
+) -> Tensor:
     """Initial (3J, M) weights in scaled units: one shape of the noise at all signals.
 
     Variances are spread geometrically about the polynomial with positive coefficients that fits the
@@ -230,9 +240,16 @@ def _start(
 
 
 def _choose(
-    problem: _Problem, t: Flat, u: Flat, spread: Flat, tried: Sequence[int], coefficients: int,
-    steps: int, rng: np.random.Generator, progress: _Progress,
-) -> Tensor:  # fmt: skip
+    problem: _Problem,
+    t: Flat,
+    u: Flat,
+    spread: Flat,
+    tried: Sequence[int],
+    coefficients: int,
+    steps: int,
+    rng: np.random.Generator,
+    progress: _Progress,
+) -> Tensor:
     """Roughly fitted weights of the fewest Gaussians that are as likely as the best number.
 
     Judged on held-out pairs. "As likely" is within two standard errors of the difference, or less
@@ -258,9 +275,13 @@ def _choose(
 
 
 def _search(
-    problem: _Problem, components: int, coefficients: int, steps: int,
-    rng: np.random.Generator, progress: _Progress,
-) -> Tensor:  # fmt: skip
+    problem: _Problem,
+    components: int,
+    coefficients: int,
+    steps: int,
+    rng: np.random.Generator,
+    progress: _Progress,
+) -> Tensor:
     """The best that is found from all of `STARTS`."""
     starts = [_start(components, coefficients, means, rng, problem.known) for means in STARTS]
     found = [_optimise(problem, start, steps, progress) for start in starts]
@@ -282,9 +303,13 @@ def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress)
 
     bounds = [BOUNDS[kind] for kind in "abd" for _ in range(start.numel() // 3)]
     found = minimize(
-        loss_and_slope, start.numpy().ravel(), jac=True, method="L-BFGS-B", bounds=bounds,
+        loss_and_slope,
+        start.numpy().ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
         options={"maxfun": steps, "maxiter": steps, "maxcor": MEMORY},
-    )  # fmt: skip
+    )
     progress.next(steps)
     return torch.from_numpy(found.x).reshape(start.shape)
 

@@ -66,9 +66,13 @@ def pairs_of_noisy(
             on_step(done, total + sum(each))
 
     denoiser = train_n2v(
-        frames, settings, seed=seed, valid=unlimited(frames), checkpoint=checkpoint,
+        frames,
+        settings,
+        seed=seed,
+        valid=unlimited(frames),
+        checkpoint=checkpoint,
         on_step=on_training,
-    )  # fmt: skip
+    )
     denoised = []
     for number, frame in enumerate(frames, start=1):
         denoised.append(denoiser.denoise(frame))

@@ -186,4 +186,6 @@ class GaussianMixture(nn.Module):
             return cls(arrays["trained_weight"], low, high, floor, about)
         except (ValueError, IndexError, TypeError) as error:
             keys = ", ".join(EXCHANGE_KEYS)
-            raise InputError(path, str(error), f"arrays {keys}", remedy) from None
+            raise InputError(
+                where=path, found=str(error), expected=f"arrays {keys}", remedy=remedy
+            ) from None

@@ -43,9 +43,14 @@ def log_density(
 class _LogDensity(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, observed: Tensor, signal: Tensor, weight: Tensor, low: Tensor, span: Tensor,
+        ctx: Any,
+        observed: Tensor,
+        signal: Tensor,
+        weight: Tensor,
+        low: Tensor,
+        span: Tensor,
         floor: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         a, b, d = weight.chunk(3)
         coefficients = torch.cat((a, b.exp(), d))
         wanted = tuple(ctx.needs_input_grad[:2])
@@ -74,9 +79,15 @@ class _LogDensity(torch.autograd.Function):
 
 
 def _chunk(
-    out: Sequence[Tensor], y: Tensor, s: Tensor, coefficients: Tensor, low: Tensor, span: Tensor,
-    floor: Tensor, wanted: tuple[bool, ...],
-) -> None:  # fmt: skip
+    out: Sequence[Tensor],
+    y: Tensor,
+    s: Tensor,
+    coefficients: Tensor,
+    low: Tensor,
+    span: Tensor,
+    floor: Tensor,
+    wanted: tuple[bool, ...],
+) -> None:
     """Log density and its slopes by observation and signal into ``out``, where they are wanted."""
     unclamped = (s - low) / span
     t = unclamped.clamp(0, 1)

@@ -100,9 +100,12 @@ class Quality:
         sentences = [self._summary(), self._likelihood()]
         for share, what, remedy in (
             (self.saturated, "saturated", "expose shorter"),
-            (self.clipped, "clipped at the lower end",
-             "take an offset that keeps the background above zero"),
-        ):  # fmt: skip
+            (
+                self.clipped,
+                "clipped at the lower end",
+                "take an offset that keeps the background above zero",
+            ),
+        ):
             if share > 0:
                 advice = f"; {remedy}" if share > LEFT_OUT else ""
                 sentences.append(
@@ -133,13 +136,14 @@ class Quality:
         along_x, along_y = (float(v) for v in known["correlation"])
         low, high = (float(v) for v in known["signal_range"])
         return cls(
-            **known | {
+            **known
+            | {
                 "bins": VarianceBins(**bins, count=count),
                 "pit": np.array(known["pit"], dtype=np.float64),
                 "correlation": (along_x, along_y),
                 "signal_range": (low, high),
             }
-        )  # fmt: skip
+        )
 
     def _summary(self) -> str:
         # where nothing varies, as in an exactly dark background, there is no noise to be off from
@@ -209,14 +213,22 @@ def fit_pairs(
     for what, values in (("signal", fitted.signal), ("noise", fitted.observed - fitted.signal)):
         if np.ptp(values) == 0:
             raise InputError(
-                pairs.source, f"pixels of one {what} only", f"images with a range of {what}",
-                "check that these are the right files",
-            )  # fmt: skip
+                where=pairs.source,
+                found=f"pixels of one {what} only",
+                expected=f"images with a range of {what}",
+                remedy="check that these are the right files",
+            )
     model = fit_flat(
-        fitted.signal, fitted.observed, components=components, coefficients=coefficients,
-        steps=steps, seed=seed, step=pairs.step, about={"source": pairs.source, **(about or {})},
+        fitted.signal,
+        fitted.observed,
+        components=components,
+        coefficients=coefficients,
+        steps=steps,
+        seed=seed,
+        step=pairs.step,
+        about={"source": pairs.source, **(about or {})},
         on_step=on_step,
-    )  # fmt: skip
+    )
     return model, assess(model, fitted, held, seed=seed)
 
 

@@ -183,4 +183,6 @@ class HistogramModel(nn.Module):
             low, high = (float(arrays[key].reshape(-1)[0]) for key in KEYS[1:])
             return cls(arrays["histogram"], low, high)
         except (ValueError, IndexError, TypeError) as error:
-            raise InputError(path, str(error), f"arrays {', '.join(KEYS)}", remedy) from None
+            raise InputError(
+                where=path, found=str(error), expected=f"arrays {', '.join(KEYS)}", remedy=remedy
+            ) from None

@@ -83,9 +83,11 @@ class Pairs:
         noise = float(np.std(self.observed - self.signal))
         if noise <= 1e-9 * float(np.std(self.signal)):
             raise InputError(
-                "observations", "values that equal their signals", "noise",
-                "give images as the camera recorded them, each shot once",
-            )  # fmt: skip
+                where="observations",
+                found="values that equal their signals",
+                expected="noise",
+                remedy="give images as the camera recorded them, each shot once",
+            )
 
     def _only(self, mask: Mask) -> Pairs:
         return replace(
@@ -134,9 +136,11 @@ def from_repeats(*, stacks: Sequence[Image], seed: int = 0) -> Pairs:
     for number, stack in enumerate(stacks, 1):
         if stack.ndim != 3 or len(stack) < 2:
             raise InputError(
-                f"scene {number}", f"shape {stack.shape}", "two shots or more of one static scene",
-                "give a stack of shots, or one file per shot",
-            )  # fmt: skip
+                where=f"scene {number}",
+                found=f"shape {stack.shape}",
+                expected="two shots or more of one static scene",
+                remedy="give a stack of shots, or one file per shot",
+            )
         scenes.append(_Scene(stack.mean(axis=0, dtype=np.float64), stack))
     return _pairs(scenes, "repeated shots of a static scene", seed, stretch=True)
 
@@ -158,9 +162,11 @@ def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0)
     """
     if not noise:
         raise InputError(
-            "clean images", "no noise to add", "Poisson or Gaussian noise",
-            "give --synthetic-poisson or --synthetic-gaussian",
-        )  # fmt: skip
+            where="clean images",
+            found="no noise to add",
+            expected="Poisson or Gaussian noise",
+            remedy="give --synthetic-poisson or --synthetic-gaussian",
+        )
     scenes = [
         _Scene(f.astype(np.float64), noise.observe(f, Address(seed, "training", 0, k))[None])
         for k, f in enumerate(frames)
@@ -250,7 +256,9 @@ def _pairs(
 ) -> Pairs:
     """Choose pixels, leave out what the recording cut off, measure the correlation."""
     if not scenes:
-        raise InputError("images", "none", "one or more", "give image files")
+        raise InputError(
+            where="images", found="none", expected="one or more", remedy="give image files"
+        )
     total = sum(scene.observed.size for scene in scenes)
     rng = np.random.default_rng((seed, 0))
     parts: list[tuple[Flat, Flat, Flat, npt.NDArray[np.int64]]] = []
@@ -280,12 +288,15 @@ def _pairs(
     foot = (signal <= low) if limits.low is None else (signal <= low) | (recorded <= limits.low)
     keep = ~(top | foot)
     kept = Pairs(
-        signal[keep], observed[keep], block[keep],
-        step=grid_step(recorded), source=source,
+        signal[keep],
+        observed[keep],
+        block[keep],
+        step=grid_step(recorded),
+        source=source,
         saturated=_share([s.saturated for s in scenes], top),
         clipped=_share([s.clipped for s in scenes], foot & ~top),
         correlation=residual_correlation(list(_residuals(scenes, limits, low, high))),
-    )  # fmt: skip
+    )
     if not len(kept) or np.ptp(kept.signal) == 0:
         _nothing_left()
     return kept
@@ -293,10 +304,11 @@ def _pairs(
 
 def _nothing_left() -> NoReturn:
     raise InputError(
-        "images", "no pixels of differing signal that are neither saturated nor clipped",
-        "a range of intensities within that of the camera",
-        "expose shorter, or take an offset that keeps the background above zero",
-    )  # fmt: skip
+        where="images",
+        found="no pixels of differing signal that are neither saturated nor clipped",
+        expected="a range of intensities within that of the camera",
+        remedy="expose shorter, or take an offset that keeps the background above zero",
+    )
 
 
 def _share(signals: Sequence[Mask | None], pairs: Mask) -> float:

@@ -37,9 +37,11 @@ def keep(folder: Path, name: str, fitted: Fitted) -> None:
         every = max(1, len(fitted.pairs) // SAMPLE)
         content = io.BytesIO()
         np.savez_compressed(
-            content, signal=fitted.pairs.signal[::every].astype(np.float32),
-            observed=fitted.pairs.observed[::every].astype(np.float32), step=fitted.pairs.step,
-        )  # fmt: skip
+            content,
+            signal=fitted.pairs.signal[::every].astype(np.float32),
+            observed=fitted.pairs.observed[::every].astype(np.float32),
+            step=fitted.pairs.step,
+        )
         _pairs_path(folder, name).parent.mkdir(exist_ok=True)
         write_bytes(_pairs_path(folder, name), content.getvalue())
         write_json(folder / f"{name}.json", fitted.quality.as_dict())
@@ -67,19 +69,28 @@ def fit_kept(folder: Path, name: str) -> Fitted:
         quality = Quality.from_dict(json.loads(told.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(
-            told, f"no quality of a noise model ({type(error).__name__})",
-            "what the training has written", "copy the run again, or remove the file",
-        ) from None  # fmt: skip
+            where=told,
+            found=f"no quality of a noise model ({type(error).__name__})",
+            expected="what the training has written",
+            remedy="copy the run again, or remove the file",
+        ) from None
     arrays = read_arrays(
-        drawn, ("signal", "observed", "step"), "pairs of a noise model",
+        drawn,
+        ("signal", "observed", "step"),
+        "pairs of a noise model",
         "copy the run again, or remove the file",
-    )  # fmt: skip
+    )
     signal = arrays["signal"].astype(np.float64)
     pairs = Pairs(
-        signal, arrays["observed"].astype(np.float64), np.arange(signal.size),
-        step=float(arrays["step"]), source=quality.source, saturated=quality.saturated,
-        clipped=quality.clipped, correlation=quality.correlation,
-    )  # fmt: skip
+        signal,
+        arrays["observed"].astype(np.float64),
+        np.arange(signal.size),
+        step=float(arrays["step"]),
+        source=quality.source,
+        saturated=quality.saturated,
+        clipped=quality.clipped,
+        correlation=quality.correlation,
+    )
     return Fitted(model, quality, pairs)
 
 

@@ -100,10 +100,11 @@ def check_direction(
     noise = float(np.var(observed - signal))
     if of_signal > CERTAIN * max(of_observation, error) and of_observation < PURE * noise:
         raise InputError(
-            where, "a signal that scatters about its observation",
-            "an observation that scatters about its signal",
-            "signal and observed seem to be swapped: give them the other way round",
-        )  # fmt: skip
+            where=where,
+            found="a signal that scatters about its observation",
+            expected="an observation that scatters about its signal",
+            remedy="signal and observed seem to be swapped: give them the other way round",
+        )
 
 
 def _departure(values: Flat, given: Flat) -> tuple[float, float]:
@@ -156,7 +157,8 @@ def check_range(
     if below or above or apart or quiet or narrow:
         noise = f" and noise of std {least:.3g}" if quiet else ""
         raise InputError(
-            path, f"a noise model for signals from {low:.4g} to {high:.4g}{noise}",
-            f"one for data from {data_low:.4g} to {data_high:.4g}",
-            "give the noise model of these images, in the same intensity units",
-        )  # fmt: skip
+            where=path,
+            found=f"a noise model for signals from {low:.4g} to {high:.4g}{noise}",
+            expected=f"one for data from {data_low:.4g} to {data_high:.4g}",
+            remedy="give the noise model of these images, in the same intensity units",
+        )

@@ -41,9 +41,13 @@ class Form:
 
 
 def fastest(
-    model: VSE, precision: Precision, compilation: Compilation, work: float, *,
+    model: VSE,
+    precision: Precision,
+    compilation: Compilation,
+    work: float,
+    *,
     only: Precision | None = None,
-) -> Form:  # fmt: skip
+) -> Form:
     """The fastest form of those allowed; what was measured is told in the log.
 
     Parameters
@@ -81,9 +85,11 @@ def fastest(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if compilation == "on":
             raise InputError(
-                "--compile", f"a compilation that failed ({reason})",
-                "a C++ compiler, for a GPU also Triton", "install one, or leave it out",
-            ) from None  # fmt: skip
+                where="--compile",
+                found=f"a compilation that failed ({reason})",
+                expected="a C++ compiler, for a GPU also Triton",
+                remedy="install one, or leave it out",
+            ) from None
         logger.info("not compiled: %s", reason)
     return _told(seconds)
 
@@ -91,9 +97,10 @@ def fastest(
 def _told(seconds: dict[Form, float]) -> Form:
     chosen = min(seconds, key=lambda form: seconds[form])
     logger.info(
-        "measured: %s (seconds per sample of 1000 x 1000 px: %s)", chosen,
+        "measured: %s (seconds per sample of 1000 x 1000 px: %s)",
+        chosen,
         "; ".join(f"{form} {1e6 * value:.2f}" for form, value in seconds.items()),
-    )  # fmt: skip
+    )
     return chosen
 
 

@@ -165,9 +165,13 @@ def denoised(
         raise ValueError("the splitter alone: it takes denoised images, see `denoisplit.load`")
     samples = model.denoiser_samples if sampling.samples else 0
     found = predict_frame(
-        model.denoiser, frame, Sampling(samples, sampling.seed, sampling.antithetic),
-        tile=model.denoiser_tile, halo=model.denoiser_halo, on_tile=on_tile,
-    )  # fmt: skip
+        model.denoiser,
+        frame,
+        Sampling(samples, sampling.seed, sampling.antithetic),
+        tile=model.denoiser_tile,
+        halo=model.denoiser_halo,
+        on_tile=on_tile,
+    )
     mean: Array = found.mean[0]
     return mean
 

@@ -42,8 +42,11 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
             # once a row: with the name before each title there is no room for the note beside it
             title = f"{name}: {row.title}" if column == 0 else row.title
             image_panel(
-                places[k * len(rows) + column], row.images[k], title,
+                places[k * len(rows) + column],
+                row.images[k],
+                title,
                 limits=display_limits(row.images[k]) if column == 0 else limits,
-                cmap=INTENSITY, note=row.notes[k],
-            )  # fmt: skip
+                cmap=INTENSITY,
+                note=row.notes[k],
+            )
     return figure

@@ -35,10 +35,12 @@ def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs
         f'<p class="summary">{escape(summary)}</p>'
     )
     return document(
-        f"{name}: a noise model", head, paragraphs(*rest),
+        f"{name}: a noise model",
+        head,
+        paragraphs(*rest),
         section("Does it fit?", _figures(model, quality, pairs, None)),
         section("Numbers", _numbers(model, quality, pairs)),
-    )  # fmt: skip
+    )
 
 
 def noise_section(

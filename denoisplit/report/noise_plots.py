@@ -55,21 +55,23 @@ def noise_figures(
     colour = colour or ink(0)
     return [
         NoiseFigure(
-            _densities(model, pairs, colour), "Pairs of signal and observation",
+            _densities(model, pairs, colour),
+            "Pairs of signal and observation",
             "Left: how many observations fall beside each signal (colour: count to the power of "
             "0.25), and the densities of the noise model at some signals (white, drawn to the "
             "left of the signal). Right: the same densities (lines) over what was observed at "
             "these signals (grey).",
         ),
         NoiseFigure(
-            _judgement(model, quality, colour), "Variance, probability integral, log-likelihood",
+            _judgement(model, quality, colour),
+            "Variance, probability integral, log-likelihood",
             "Left: variance of the observations against the signal; larger dots hold more pairs. "
             "Middle: how far up in the model's distribution each held-out observation lies; flat "
             "if the model is right, a hump if its noise is too wide, a bowl if it is too narrow. "
             "Right: mean log density of held-out observations, above that of a Gaussian of one "
             "variance for all signals; a positive number of nat is better, whatever its size.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def marked_signals(signal: Flat) -> Flat:
@@ -106,18 +108,24 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
     left, right = (float(v) for v in np.quantile(pairs.signal, [0.0, 0.9999]))
     low, high = (float(v) for v in np.quantile(pairs.observed, [0.0, 0.9999]))
     counts, x, y = np.histogram2d(
-        pairs.signal, pairs.observed,
+        pairs.signal,
+        pairs.observed,
         bins=(
             _edges(left, right, BINS[0], grid_step(pairs.signal)),
             _edges(low, high, BINS[1], pairs.step),
         ),
-    )  # fmt: skip
+    )
     shown = counts.T**0.25
     # a dark background holds most of the pairs, and would leave the rest in the dark
     axes.imshow(
-        shown, origin="lower", aspect="auto", cmap="magma", interpolation="nearest",
-        extent=(x[0], x[-1], y[0], y[-1]), vmax=float(np.quantile(shown[shown > 0], 0.99)),
-    )  # fmt: skip
+        shown,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        interpolation="nearest",
+        extent=(x[0], x[-1], y[0], y[-1]),
+        vmax=float(np.quantile(shown[shown > 0], 0.99)),
+    )
     stds = np.sqrt(variance_of(model, signals))
     gaps = np.diff(np.concatenate(([x[0]], signals)))
     for value, gap, std in zip(signals, gaps, stds, strict=True):
@@ -128,9 +136,12 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         axes.axvline(value, color="white", linewidth=0.6, alpha=0.5)
         # no density reaches back to the signal before it
         axes.plot(
-            value - 0.85 * gap * height, observed, color="white", linewidth=1.6,
+            value - 0.85 * gap * height,
+            observed,
+            color="white",
+            linewidth=1.6,
             path_effects=[withStroke(linewidth=3.2, foreground="black", alpha=0.6)],
-        )  # fmt: skip
+        )
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     plain(axes, "pairs, and the noise model", "signal", "observation")
@@ -180,9 +191,13 @@ def _variance(axes: Axes, model: GaussianMixture, quality: Quality, colour: str)
     line = np.linspace(*quality.signal_range, 200)
     axes.plot(line, variance_of(model, line), color=colour, linewidth=1.8, label="noise model")
     axes.plot(
-        line, quality.gain * line + quality.offset, color=INK, linewidth=1.2, linestyle="--",
+        line,
+        quality.gain * line + quality.offset,
+        color=INK,
+        linewidth=1.2,
+        linestyle="--",
         label=f"straight line: {line_text(quality)}",
-    )  # fmt: skip
+    )
     area = 10 + 70 * np.sqrt(bins.count / bins.count.max())
     axes.scatter(bins.signal, bins.measured, s=area, color=FAINT, zorder=3, label="pairs")
     axes.set_ylim(0, 1.1 * float(max(bins.measured.max(), bins.model.max())))
@@ -193,17 +208,21 @@ def _variance(axes: Axes, model: GaussianMixture, quality: Quality, colour: str)
 def _integral(axes: Axes, quality: Quality) -> None:
     shares = np.asarray(quality.pit, dtype=np.float64)
     count = shares.size
-    axes.bar(
-        (np.arange(count) + 0.5) / count, shares * count, width=0.94 / count, color=FAINT
-    )  # fmt: skip
+    axes.bar((np.arange(count) + 0.5) / count, shares * count, width=0.94 / count, color=FAINT)
     axes.axhline(1.0, color=INK, linewidth=1.2, linestyle="--")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max(1.5, 1.1 * float(shares.max()) * count))
     plain(axes, "probability integral transform", "share of the model's distribution", "density")
     axes.text(
-        0.97, 0.95, f"{100 * quality.ks:.1f} % from uniform", transform=axes.transAxes,
-        ha="right", va="top", fontsize=8, color=INK,
-    )  # fmt: skip
+        0.97,
+        0.95,
+        f"{100 * quality.ks:.1f} % from uniform",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=8,
+        color=INK,
+    )
 
 
 def _likelihoods(axes: Axes, quality: Quality, colour: str) -> None:

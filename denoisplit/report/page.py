@@ -93,9 +93,12 @@ def report(
     scalars = {name: float(calibration["scalars"][name]) for name in names}
     size = config.facts.pixel_size_um.get("x")
     example = pick_example(
-        scenes, predictions, scalars,
-        antithetic=config.settings.prediction.antithetic, pixel_size_um=size,
-    )  # fmt: skip
+        scenes,
+        predictions,
+        scalars,
+        antithetic=config.settings.prediction.antithetic,
+        pixel_size_um=size,
+    )
     curves = calibrated(scenes, predictions, scalars, [fitted.model for fitted in noise_models])
     sections = [
         _head(config, metrics),
@@ -104,10 +107,14 @@ def report(
         section("Numbers", _numbers(metrics) + paragraphs(numbers_note(scenes))),
         section(
             "What the standard deviation means",
-            paragraphs(*std_note(
-                calibration, curves, truth_known=scenes.has_truth,
-                denoised=SYSTEMS[config.settings.system].denoised,
-            )),
+            paragraphs(
+                *std_note(
+                    calibration,
+                    curves,
+                    truth_known=scenes.has_truth,
+                    denoised=SYSTEMS[config.settings.system].denoised,
+                )
+            ),
         ),
         "</div>",
         section(
@@ -122,14 +129,15 @@ def report(
         section(
             "Calibration",
             figure(
-                calibration_figure(curves), "Real error against predicted error",
+                calibration_figure(curves),
+                "Real error against predicted error",
                 "Pixels of all test frames, in 30 bins of equal width of their std; larger dots "
                 "hold more pixels. On the dashed line the predicted error is the real one."
                 + reference_note(scenes, bool(noise_models)),
             ),
         ),
         _noise_section(scenes, names, noise_models),
-    ]  # fmt: skip
+    ]
     if history is not None and history.is_file():
         drawn = figure(loss_figure(read_history(history)), "Losses over the steps", "")
         sections.append(section("Course of training", drawn))

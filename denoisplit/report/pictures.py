@@ -40,9 +40,8 @@ def overview_figure(example: Example) -> Figure:
         title, reference, shown = "truth", example.truth, limits
     figure, panels = grid(example.input.shape, count=3, columns=3)
     image_panel(
-        panels[0], example.input, "input",
-        limits=display_limits(example.input), cmap=INTENSITY,
-    )  # fmt: skip
+        panels[0], example.input, "input", limits=display_limits(example.input), cmap=INTENSITY
+    )
     image_panel(panels[1], composite(example.mean, limits), "split", limits=None, cmap=INTENSITY)
     image_panel(panels[2], composite(reference, shown), title, limits=None, cmap=INTENSITY)
     if example.pixel_size_um is not None:
@@ -118,10 +117,16 @@ def _colour_names(axes: Axes, names: tuple[str, ...]) -> None:
 
     for k, name in enumerate(names):
         axes.text(
-            0.025, 0.975 - 0.06 * k, name, transform=axes.transAxes, va="top", fontsize=9.5,
-            fontweight="bold", color=light(k, len(names)),
+            0.025,
+            0.975 - 0.06 * k,
+            name,
+            transform=axes.transAxes,
+            va="top",
+            fontsize=9.5,
+            fontweight="bold",
+            color=light(k, len(names)),
             path_effects=[patheffects.withStroke(linewidth=2.5, foreground="black")],
-        )  # fmt: skip
+        )
 
 
 def grid(

@@ -52,9 +52,14 @@ def loss_figure(history: Mapping[str, Flat]) -> Figure:
             ("val", "validation", INK),
         ):
             axes.plot(
-                history["step"], history[f"{part}_{key}"], color=colour, label=label,
-                marker="o", markersize=3.5, linewidth=1.6,
-            )  # fmt: skip
+                history["step"],
+                history[f"{part}_{key}"],
+                color=colour,
+                label=label,
+                marker="o",
+                markersize=3.5,
+                linewidth=1.6,
+            )
         if place == 1:
             legend(axes)
     figure.subplots_adjust(left=0.05, right=0.99, bottom=0.17, top=0.89, wspace=0.2)
@@ -96,8 +101,9 @@ def calibrated(
         mean = [p.mean[k] for p in predictions]
         std = [p.std[k] for p in predictions if p.std is not None]
 
-        def curve(factor: float, k: int = k, truth: Any = truth, mean: Any = mean,
-                  std: Any = std) -> CalibrationCurve:  # fmt: skip
+        def curve(
+            factor: float, k: int = k, truth: Any = truth, mean: Any = mean, std: Any = std
+        ) -> CalibrationCurve:
             found = calibration_curve(truth, mean, std, factor, keep=keep)
             if scenes.has_truth or not noise_models:
                 return found
@@ -242,30 +248,54 @@ def _thinned(frames: Sequence[npt.NDArray[Any]]) -> Flat:
     return pixels[:: max(1, pixels.size // PAIRS)]
 
 
-def _joint(axes: Axes, model: GaussianMixture, signals: tuple[float, float],
-           span: tuple[float, float], s: Flat, x: Flat) -> None:  # fmt: skip
+def _joint(
+    axes: Axes,
+    model: GaussianMixture,
+    signals: tuple[float, float],
+    span: tuple[float, float],
+    s: Flat,
+    x: Flat,
+) -> None:
     if s.size:
         counts, *_ = np.histogram2d(x, s, bins=BINS, range=(span, signals))
     else:
         counts = density_of(model, np.linspace(*span, BINS)[:, None], np.linspace(*signals, BINS))
     axes.imshow(
-        counts**0.25, origin="lower", aspect="auto", cmap="magma", extent=(*signals, *span),
+        counts**0.25,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        extent=(*signals, *span),
         interpolation="nearest",
-    )  # fmt: skip
+    )
     plain(axes, "", "signal", "observation")
     axes.grid(visible=False)
 
 
-def _density(axes: Axes, model: GaussianMixture, value: float, reach: float, style: str,
-             colour: str, s: Flat, x: Flat) -> None:  # fmt: skip
+def _density(
+    axes: Axes,
+    model: GaussianMixture,
+    value: float,
+    reach: float,
+    style: str,
+    colour: str,
+    s: Flat,
+    x: Flat,
+) -> None:
     std = float(np.sqrt(variance_of(model, np.array([value]))[0]))
     observed = np.linspace(value - 4 * std, value + 4 * std, 300)
     near = x[np.abs(s - value) <= reach] - s[np.abs(s - value) <= reach] + value
     if near.size >= FEWEST:
         axes.hist(near, bins=40, range=(observed[0], observed[-1]), density=True, color="#dfe2e7")
     density = density_of(model, observed, np.array(value))
-    axes.plot(observed, density, color=colour, linewidth=1.8, linestyle=style,
-              label=f"signal {value:.4g}" if value < 1e4 else f"signal {value:.0f}")  # fmt: skip
+    axes.plot(
+        observed,
+        density,
+        color=colour,
+        linewidth=1.8,
+        linestyle=style,
+        label=f"signal {value:.4g}" if value < 1e4 else f"signal {value:.0f}",
+    )
 
 
 def _variances(s: Flat, x: Flat, signals: tuple[float, float]) -> tuple[Flat, Flat]:

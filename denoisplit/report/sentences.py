@@ -63,9 +63,12 @@ def panels_note(example: Example) -> str:
 
 
 def std_note(
-    calibration: Mapping[str, Any], curves: Sequence[Calibrated], *, truth_known: bool,
+    calibration: Mapping[str, Any],
+    curves: Sequence[Calibrated],
+    *,
+    truth_known: bool,
     denoised: bool = False,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What the std means and how it was calibrated, in paragraphs."""
     factors = listed([f"{c.scalar:.2f} for {c.name}" for c in curves])
     reference = str(calibration["reference"])

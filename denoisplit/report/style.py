@@ -128,12 +128,23 @@ def scale_bar(axes: Axes, shape: Sequence[int], pixel_size_um: float) -> None:
     right, y = 0.96 * width, 0.95 * height
     dark = [patheffects.withStroke(linewidth=4.5, foreground="black", alpha=0.7)]
     axes.plot(
-        [right - length, right], [y, y], color="white", linewidth=2.5, solid_capstyle="butt",
-        path_effects=dark, label="scale bar",
-    )  # fmt: skip
+        [right - length, right],
+        [y, y],
+        color="white",
+        linewidth=2.5,
+        solid_capstyle="butt",
+        path_effects=dark,
+        label="scale bar",
+    )
     nanometres = length_um < 1
     text = f"{1000 * length_um:g} nm" if nanometres else f"{length_um:g} µm"
     axes.text(
-        right - length / 2, y - 0.02 * height, text, color="white", fontsize=8.5, ha="center",
-        va="bottom", path_effects=[patheffects.withStroke(linewidth=2, foreground="black")],
-    )  # fmt: skip
+        right - length / 2,
+        y - 0.02 * height,
+        text,
+        color="white",
+        fontsize=8.5,
+        ha="center",
+        va="bottom",
+        path_effects=[patheffects.withStroke(linewidth=2, foreground="black")],
+    )

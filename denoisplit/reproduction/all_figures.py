@@ -98,9 +98,10 @@ class Album:
                 -(self.folder(OURS, noise) in runs),
                 noise != SHOWN,
                 -sum(self.folder(system, noise) in runs for system in (MUSPLIT, CHAIN)),
-                abs(noise[0] - SHOWN[0]), abs(noise[1] - SHOWN[1]),
+                abs(noise[0] - SHOWN[0]),
+                abs(noise[1] - SHOWN[1]),
             ),
-        )  # fmt: skip
+        )
 
     def folder(self, system: str, noise: tuple[float, float] | None = None) -> Path:
         """Of the run of a system."""
@@ -119,7 +120,7 @@ class Album:
             [run],
             {n: frames_to_test([path], cache, rule) for n, path in files.items()},
             {n: frames_to_test(paths, cache, rule) for n, paths in apart.items()},
-        )[0]  # fmt: skip
+        )[0]
 
     @property
     def samples(self) -> int:
@@ -151,9 +152,10 @@ class Album:
         """A figure of another system and ours."""
         folder = self.folder(other)
         return self._drawn(
-            file, [self.folder(OURS), folder],
+            file,
+            [self.folder(OURS), folder],
             lambda: make([beside(self.ours, load(folder)), self.ours]),
-        )  # fmt: skip
+        )
 
     def _denoising(self) -> Outcome:
         config = self.runs.get(self.folder(OURS))
@@ -164,15 +166,20 @@ class Album:
         present = [folder for folder in folders if folder is not None]
         if len(present) < len(folders):
             return Outcome(
-                target, "needs denoisers of its structures, which `denoisplit reproduce "
+                target,
+                "needs denoisers of its structures, which `denoisplit reproduce "
                 f"{self.name} S2` trains",
-            )  # fmt: skip
+            )
         return self._drawn(
-            "denoising.png", present,
-            lambda: png(fig_denoising(
-                [subjects_of([load(folder)])[0] for folder in present], samples=self.samples,
-            )),
-        )  # fmt: skip
+            "denoising.png",
+            present,
+            lambda: png(
+                fig_denoising(
+                    [subjects_of([load(folder)])[0] for folder in present],
+                    samples=self.samples,
+                )
+            ),
+        )
 
     def _routes(self) -> Outcome:
         """Fig. S.1 lies beside its own runs."""
@@ -206,21 +213,25 @@ def drawn(
 def _drawn_s2(target: Path, runs: dict[Path, RunConfig], output: Path) -> Outcome:
     """Denoising against splitting, over all tasks of that figure."""
     split = {
-        path: config for path, config in runs.items()
-        if config.settings.system == OURS and path.parent.parent == output
+        path: config
+        for path, config in runs.items()
+        if config.settings.system == OURS
+        and path.parent.parent == output
         and path.parent.name in TASKS_OF_S2
-    }  # fmt: skip
+    }
     factors = [config.settings.data.synthetic_poisson for config in split.values()]
     factor = SHOWN[0] if SHOWN[0] in factors else max(factors, key=factors.count, default=0.0)
     split = {
-        path: config for path, config in split.items()
+        path: config
+        for path, config in split.items()
         if config.settings.data.synthetic_poisson == factor
-    }  # fmt: skip
+    }
     alone = [
-        path for path, config in runs.items()
+        path
+        for path, config in runs.items()
         if path.parent == output / DENOISERS_OF_S2  # those of a chain may be trained otherwise
         and any(_denoises(config, c, n) for c in split.values() for n in c.settings.names)
-    ]  # fmt: skip
+    ]
     if not split or not alone:
         which = "denoiSplit on T1, T2 or T3" if not split else "denoisers of the structures"
         return Outcome(target, f"needs {which}, which `denoisplit reproduce S2` trains")

@@ -55,16 +55,23 @@ def header_of(path: Path, *, several: bool = False) -> Header:
         return _header_of_frames(path)
     suffix = path.suffix.lower()
     if suffix not in (".mrc", ".tif", ".tiff"):
-        raise InputError(path, f"a file of type {suffix!r}", "TIFF or MRC", AS_PUBLISHED)
+        raise InputError(
+            where=path,
+            found=f"a file of type {suffix!r}",
+            expected="TIFF or MRC",
+            remedy=AS_PUBLISHED,
+        )
     try:
         return _header_of_mrc(path) if suffix == ".mrc" else _header_of_tiff(path, several=several)
     except InputError:
         raise
     except Exception as error:  # any bytes may come in, so the readers may raise anything
         raise InputError(
-            path, f"an unreadable file ({str(error)[:200]})", "a complete image file",
-            "download it again",
-        ) from error  # fmt: skip
+            where=path,
+            found=f"an unreadable file ({str(error)[:200]})",
+            expected="a complete image file",
+            remedy="download it again",
+        ) from error
 
 
 def frames_in(folder: Path) -> bool:
@@ -88,7 +95,10 @@ def read_channel(path: Path, channel: int) -> xr.DataArray:
     header = header_of(path, several=True)
     if header.channels <= channel:
         raise InputError(
-            path, f"{header.channels} channels", f"{channel + 1} or more", AS_PUBLISHED
+            where=path,
+            found=f"{header.channels} channels",
+            expected=f"{channel + 1} or more",
+            remedy=AS_PUBLISHED,
         )
     with tifffile.TiffFile(path) as tif:
         series = tif.series[0]
@@ -98,9 +108,10 @@ def read_channel(path: Path, channel: int) -> xr.DataArray:
             stack = np.take(series.asarray(out="memmap"), channel, axis=axes.index("C"))
             pixels = stack.reshape(-1, *stack.shape[-2:])
             return xr.DataArray(
-                pixels.astype(pixels.dtype.newbyteorder("=")), dims=("t", "y", "x"),
+                pixels.astype(pixels.dtype.newbyteorder("=")),
+                dims=("t", "y", "x"),
                 attrs={"pixel_size_um": {}, "source": str(path)},
-            )  # fmt: skip
+            )
     return read_image(path).isel(c=channel, drop=True)
 
 
@@ -109,9 +120,11 @@ def _header_of_frames(folder: Path) -> Header:
     for path, header in headers.items():
         if header.frames > 1:
             raise InputError(
-                path, f"a stack of {header.frames} frames", "the published file, or one frame in "
-                "each file of the folder", "name the stack as it was published",
-            )  # fmt: skip
+                where=path,
+                found=f"a stack of {header.frames} frames",
+                expected="the published file, or one frame in each file of the folder",
+                remedy="name the stack as it was published",
+            )
     first = next(iter(headers.values()))
     return first._replace(frames=len(headers), channels=max(h.channels for h in headers.values()))
 
@@ -139,7 +152,9 @@ def _header_of_tiff(path: Path, *, several: bool) -> Header:
         found = list(tif.series)
         refuse_damaged(path, complaints)
         if len(found) != 1:
-            raise InputError(path, f"{len(found)} images", "one stack", AS_PUBLISHED)
+            raise InputError(
+                where=path, found=f"{len(found)} images", expected="one stack", remedy=AS_PUBLISHED
+            )
         series = found[0]
         _refuse_unusable(path, series.dtype)
         end = _end_of(series)
@@ -174,11 +189,14 @@ def _end_of(series: tifffile.TiffPageSeries) -> int | None:
         return None
     return max(
         offset + count
-        for page in pages if page is not None
+        for page in pages
+        if page is not None
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-    )  # fmt: skip
+    )
 
 
 def _refuse_unusable(path: Path, dtype: np.dtype[np.generic]) -> None:
     if dtype.kind not in "iuf":
-        raise InputError(path, f"{dtype} pixels", "real numbers", AS_PUBLISHED)
+        raise InputError(
+            where=path, found=f"{dtype} pixels", expected="real numbers", remedy=AS_PUBLISHED
+        )

@@ -107,7 +107,10 @@ def trainings_of_eq(
     """What `fig_eq` trains, with the same arguments and errors; nothing is read or written."""
     if len(structures) < 2:
         raise InputError(
-            "--structure", f"{len(structures)} structures", "two or more, to be split", "name more"
+            where="--structure",
+            found=f"{len(structures)} structures",
+            expected="two or more, to be split",
+            remedy="name more",
         )
     objective = options.pop("objective", {})
     trainings = []
@@ -117,10 +120,14 @@ def trainings_of_eq(
             if form == "eq3":
                 own |= {"free_bits": 0.0, "beta": float(len(structures))}
             values = {"system": SYSTEM, "objective": {**objective, **own}}
-            trainings.append(Training(
-                Path(output) / f"{form}-level-{level:g}", structures,
-                with_level(options, level, sigma) | values, f"KL of {title}",
-            ))  # fmt: skip
+            trainings.append(
+                Training(
+                    Path(output) / f"{form}-level-{level:g}",
+                    structures,
+                    with_level(options, level, sigma) | values,
+                    f"KL of {title}",
+                )
+            )
     return trainings
 
 
@@ -131,9 +138,8 @@ def _measured(run: Run, level: float, form: str) -> list[Left]:
     scenes = Scenes.of_training(data, "test")
     sampling = Sampling(SAMPLES, settings.seed, settings.prediction.antithetic)
     predictions = predict_scenes(
-        run.model, scenes, sampling, tile=run.tile, halo=run.halo,
-        label="measuring",
-    )  # fmt: skip
+        run.model, scenes, sampling, tile=run.tile, halo=run.halo, label="measuring"
+    )
     # the input as a mean: what a sum has of noise, it has of all structures
     scale = data.superposition.scale * len(settings.names)
     rows = []
@@ -147,9 +153,11 @@ def _measured(run: Run, level: float, form: str) -> list[Left]:
             [noise_left(p.mean[k] - t[k], n) for (t, p), n in zip(frames, noises, strict=True)]
         )
         psnr = averaged(
-            [range_invariant_psnr(t[k], p.mean[k]) if t[k].min() < t[k].max() else None
-             for t, p in frames]
-        )  # fmt: skip
+            [
+                range_invariant_psnr(t[k], p.mean[k]) if t[k].min() < t[k].max() else None
+                for t, p in frames
+            ]
+        )
         rows.append(Left(level, form, name, *left.as_dict().values(), *psnr.as_dict().values()))
     return rows
 
@@ -189,17 +197,24 @@ def figure(found: Sequence[Left]) -> Figure:
         ):
             axes = drawn.add_subplot(2, len(names), below * len(names) + place)
             plain(
-                axes, "" if below else name, "level of Gaussian noise" if below else "",
+                axes,
+                "" if below else name,
+                "level of Gaussian noise" if below else "",
                 label if place == 1 else "",
-            )  # fmt: skip
+            )
             for k, (form, title) in enumerate(FORMS.items()):
                 line = [r for r in found if (r.structure, r.form) == (name, form)]
                 axes.errorbar(
                     [r.level for r in line],
                     [_scaled(getattr(r, value), factor) for r in line],
-                    yerr=[factor * (getattr(r, sem) or 0.0) for r in line], color=INKS[k],
-                    marker=MARKERS[k], markersize=4, linewidth=1.6, capsize=2, label=title,
-                )  # fmt: skip
+                    yerr=[factor * (getattr(r, sem) or 0.0) for r in line],
+                    color=INKS[k],
+                    marker=MARKERS[k],
+                    markersize=4,
+                    linewidth=1.6,
+                    capsize=2,
+                    label=title,
+                )
             levels = sorted({row.level for row in found})
             axes.set_xticks(levels, [f"{level:g}" for level in levels])
             axes.margins(x=0.15)

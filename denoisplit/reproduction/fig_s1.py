@@ -95,13 +95,14 @@ def trainings_of_s1(
     fit = options.pop("noise_model_fit", {})
     return [
         Training(
-            Path(output) / f"route-{route}-level-{level:g}", structures,
+            Path(output) / f"route-{route}-level-{level:g}",
+            structures,
             with_level(options, level, sigma) | {"noise_model_fit": {**fit, "route": route}},
             f"noise models from {ROUTES[route]}",
         )
         for level in levels_of(synthetic_gaussian)
         for route in ROUTES
-    ]  # fmt: skip
+    ]
 
 
 def scores_of(folders: Sequence[Path]) -> list[Score]:
@@ -121,16 +122,20 @@ def scores_of(folders: Sequence[Path]) -> list[Score]:
         key = _route_and_level(folder, config)
         if key in known:
             raise InputError(
-                folder, f"route {key[0]} at level {key[1]:g}, as in {known[key]}",
-                "each route once at every level", "leave one of them out",
-            )  # fmt: skip
+                where=folder,
+                found=f"route {key[0]} at level {key[1]:g}, as in {known[key]}",
+                expected="each route once at every level",
+                remedy="leave one of them out",
+            )
         known[key] = folder
         first = first or _frames_of(config)
         if _frames_of(config) != first:
             raise InputError(
-                folder, f"other structures, images or Poisson noise than in {folders[0]}",
-                "runs that differ in route and level alone", "choose others",
-            )  # fmt: skip
+                where=folder,
+                found=f"other structures, images or Poisson noise than in {folders[0]}",
+                expected="runs that differ in route and level alone",
+                remedy="choose others",
+            )
         found = read_json(folder / METRICS)["structures"]
         scores += [
             Score(key[1], key[0], name, found[name]["psnr"]["mean"], found[name]["psnr"]["sem"])
@@ -145,17 +150,24 @@ def _route_and_level(folder: Path, config: RunConfig) -> tuple[str, float]:
     route, data = settings.noise_model_fit.route, settings.data
     given = [s.noise_model for s in settings.structures if s.noise_model]
     lacks = (
-        f"a run of {SYSTEMS[settings.system].title}" if settings.system != SYSTEM
-        else f"the noise model of {given[0]}" if given
-        else f"noise models by route {route}" if route not in ROUTES
-        else "no synthetic noise" if not (data.synthetic_poisson or facts.gaussian_sigma)
+        f"a run of {SYSTEMS[settings.system].title}"
+        if settings.system != SYSTEM
+        else f"the noise model of {given[0]}"
+        if given
+        else f"noise models by route {route}"
+        if route not in ROUTES
+        else "no synthetic noise"
+        if not (data.synthetic_poisson or facts.gaussian_sigma)
         else ""
-    )  # fmt: skip
+    )
     if lacks:
         raise InputError(
-            folder, lacks, "a run of denoiSplit with synthetic noise and noise_model_fit: "
-            f"{{route: {' or '.join(ROUTES)}}}", "choose another run",
-        )  # fmt: skip
+            where=folder,
+            found=lacks,
+            expected="a run of denoiSplit with synthetic noise and noise_model_fit: "
+            f"{{route: {' or '.join(ROUTES)}}}",
+            remedy="choose another run",
+        )
     # noise that was given in raw intensity has a level too
     return route, data.synthetic_gaussian or facts.gaussian_sigma / facts.pooled_std
 
@@ -204,9 +216,14 @@ def figure(scores: Sequence[Score]) -> Figure:
             axes.errorbar(
                 [s.level + (k - 1) * apart for s in line],
                 [float("nan") if s.psnr is None else s.psnr for s in line],
-                yerr=[s.sem or 0.0 for s in line], color=INKS[k], marker=MARKERS[k],
-                markersize=4, linewidth=1.6, capsize=2, label=f"{route}: {source}",
-            )  # fmt: skip
+                yerr=[s.sem or 0.0 for s in line],
+                color=INKS[k],
+                marker=MARKERS[k],
+                markersize=4,
+                linewidth=1.6,
+                capsize=2,
+                label=f"{route}: {source}",
+            )
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
         axes.margins(x=0.15)
         if place == 1:

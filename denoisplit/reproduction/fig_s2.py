@@ -61,9 +61,13 @@ def denoisers_of(jobs: Iterable[Job]) -> list[Denoiser]:
 
 
 def train_denoisers(
-    denoisers: Iterable[Denoiser], data: str | Path, output: str | Path, *,
-    jobs: int | None = None, **options: Any,
-) -> None:  # fmt: skip
+    denoisers: Iterable[Denoiser],
+    data: str | Path,
+    output: str | Path,
+    *,
+    jobs: int | None = None,
+    **options: Any,
+) -> None:
     """Train what is not there yet, one after another or side by side.
 
     Parameters

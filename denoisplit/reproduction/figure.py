@@ -96,10 +96,16 @@ def figure(
         content = png(fig_s2(folders) if kind == "S2" else routes_figure(scores_of(folders)))
     else:
         content = _drawn(
-            kind, [run if isinstance(run, Run) else load(run) for run in named], structures, truth,
-            frame=frame, crop=crop, samples=50 if samples is None else samples,
-            most=SAMPLES[-1] if samples is None else samples, seed=seed,
-        )  # fmt: skip
+            kind,
+            [run if isinstance(run, Run) else load(run) for run in named],
+            structures,
+            truth,
+            frame=frame,
+            crop=crop,
+            samples=50 if samples is None else samples,
+            most=SAMPLES[-1] if samples is None else samples,
+            seed=seed,
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content)
     return output
@@ -115,25 +121,49 @@ def _check(
 ) -> None:
     """What can be told before anything is read."""
     if kind not in KINDS:
-        raise InputError("figure", kind, f"one of {', '.join(KINDS)}", "choose one of them")
+        raise InputError(
+            where="figure",
+            found=kind,
+            expected=f"one of {', '.join(KINDS)}",
+            remedy="choose one of them",
+        )
     if runs < 1 or (runs > 1 and kind not in MANY):
         expected = "one run or more" if kind in MANY else "one run"
-        raise InputError(f"figure {kind}", f"{runs} runs", expected, "name the run folders")
+        raise InputError(
+            where=f"figure {kind}",
+            found=f"{runs} runs",
+            expected=expected,
+            remedy="name the run folders",
+        )
     suffix = ".gif" if kind == "sampling" else ".png"
     if output.suffix.lower() != suffix:
-        raise InputError(output, f"a name for {kind}", f"one that ends with {suffix}", "rename it")
+        raise InputError(
+            where=output,
+            found=f"a name for {kind}",
+            expected=f"one that ends with {suffix}",
+            remedy="rename it",
+        )
     if samples is not None and samples < 2:
-        raise InputError("--samples", str(samples), "at least 2", "give a larger number")
+        raise InputError(
+            where="--samples",
+            found=str(samples),
+            expected="at least 2",
+            remedy="give a larger number",
+        )
     if kind in MEASURED and (structures or truth):
         raise InputError(
-            f"figure {kind}", "images beside the runs", "runs alone: it shows what they measured",
-            "leave out --structure and --truth",
-        )  # fmt: skip
+            where=f"figure {kind}",
+            found="images beside the runs",
+            expected="runs alone: it shows what they measured",
+            remedy="leave out --structure and --truth",
+        )
     if truth and not structures:
         raise InputError(
-            "--truth", "no --structure beside it", "images with noise of the same fields",
-            "give --structure NAME FILES",
-        )  # fmt: skip
+            where="--truth",
+            found="no --structure beside it",
+            expected="images with noise of the same fields",
+            remedy="give --structure NAME FILES",
+        )
 
 
 def _drawn(
@@ -153,10 +183,8 @@ def _drawn(
         single = [
             subject
             for run in runs
-            for subject in subjects_of(
-                [run], _of(run, structures), _of(run, truth), seed=seed
-            )
-        ]  # fmt: skip
+            for subject in subjects_of([run], _of(run, structures), _of(run, truth), seed=seed)
+        ]
         return png(fig_denoising(single, crop=crop, samples=samples, seed=seed))
     if kind == "noise-model" and not structures:
         return png(fig_noise_model(runs[0]))
@@ -165,13 +193,18 @@ def _drawn(
     if kind == "sampling":
         return gif_of_samples(first, frame=frame, crop=crop, samples=samples, seed=seed)
     return png(
-        fig_2(subjects, frame=number, samples=samples) if kind == "2"
-        else fig_3(first, frame=number, crop=crop, samples=samples) if kind == "3"
-        else fig_4(subjects, frame=number, crop=crop, samples=samples) if kind == "4"
-        else fig_calibration(first, samples=samples) if kind == "calibration"
-        else fig_s3(first, samples=[s for s in SAMPLES if s <= most]) if kind == "S3"
+        fig_2(subjects, frame=number, samples=samples)
+        if kind == "2"
+        else fig_3(first, frame=number, crop=crop, samples=samples)
+        if kind == "3"
+        else fig_4(subjects, frame=number, crop=crop, samples=samples)
+        if kind == "4"
+        else fig_calibration(first, samples=samples)
+        if kind == "calibration"
+        else fig_s3(first, samples=[s for s in SAMPLES if s <= most])
+        if kind == "S3"
         else fig_noise_model(first.run, first)
-    )  # fmt: skip
+    )
 
 
 def _of(run: Run, groups: Mapping[str, Files] | None) -> dict[str, Files] | None:

@@ -116,26 +116,33 @@ class Subject:
         height, width = truth.shape[1:]
         if min(y, x) < 0 or side < 1 or y + side > height or x + side > width:
             raise InputError(
-                "--crop", f"{side} px from y = {y}, x = {x}",
-                f"a square inside the frame of {height} x {width} px", "choose another",
-            )  # fmt: skip
+                where="--crop",
+                found=f"{side} px from y = {y}, x = {x}",
+                expected=f"a square inside the frame of {height} x {width} px",
+                remedy="choose another",
+            )
         return np.s_[..., y : y + side, x : x + side]
 
     def check_frame(self, j: int) -> None:
         """Refuse a frame that there is not."""
         if not 0 <= j < len(self.scenes):
             raise InputError(
-                "--frame", str(j), f"0 to {len(self.scenes) - 1}: there are {len(self.scenes)}",
-                "choose one of them",
-            )  # fmt: skip
+                where="--frame",
+                found=str(j),
+                expected=f"0 to {len(self.scenes) - 1}: there are {len(self.scenes)}",
+                remedy="choose one of them",
+            )
 
     def scene(self, j: int, part: Any = np.s_[...]) -> Scene:
         """Frame j, or a part of it."""
         return Scene(
-            self.run.names, self.scenes.inputs[j][part], self.scenes.observed[j][part],
-            self.scenes.truth[j][part], self.scenes.has_truth,
+            self.run.names,
+            self.scenes.inputs[j][part],
+            self.scenes.observed[j][part],
+            self.scenes.truth[j][part],
+            self.scenes.has_truth,
             self.run.config.facts.pixel_size_um.get("x"),
-        )  # fmt: skip
+        )
 
 
 def subjects_of(
@@ -161,9 +168,11 @@ def subjects_of(
         If the runs are of different structures, or were not trained with the test frames of the
         first, or images are missing or do not fit.
     """
-    scenes = own_scenes(runs[0]) if structures is None else known_scenes(
-        runs[0], structures, truth=truth, seed=seed
-    )  # fmt: skip
+    scenes = (
+        own_scenes(runs[0])
+        if structures is None
+        else known_scenes(runs[0], structures, truth=truth, seed=seed)
+    )
     first = Subject(runs[0], scenes, seed=seed)
     return [first, *(beside(first, run, own=structures is None) for run in runs[1:])]
 
@@ -199,15 +208,20 @@ def own_scenes(run: Run) -> Scenes:
     images = _images(run, run.config)
     rule = rule_for(images, settings.data.split)
     test = split(
-        images, names=settings.names, pairing=settings.data.pairing, rule=rule,
+        images,
+        names=settings.names,
+        pairing=settings.data.pairing,
+        rule=rule,
         patch=settings.network.patch,
-    ).test  # fmt: skip
+    ).test
     if len(test[0]) != facts.frames["test"]:  # of a chain, which pairs and mixes frames first
         raise InputError(
-            run.path, f"{len(test[0])} test frames in its images, {facts.frames['test']} in its "
-            "training", f"the folder {DENOISERS} of its HDN(+)muSplit",
-            f"put it back there, or {OTHERWISE}",
-        )  # fmt: skip
+            where=run.path,
+            found=f"{len(test[0])} test frames in its images, {facts.frames['test']} in its "
+            "training",
+            expected=f"the folder {DENOISERS} of its HDN(+)muSplit",
+            remedy=f"put it back there, or {OTHERWISE}",
+        )
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
     return Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
 
@@ -229,17 +243,20 @@ def _images(run: Run, config: RunConfig) -> list[tuple[Any, ...]]:
         for file in structure.files:
             if not Path(file).exists():
                 raise InputError(
-                    file, "no such file", f"an image of the run {run.path}",
-                    f"restore it, or {OTHERWISE}",
-                )  # fmt: skip
+                    where=file,
+                    found="no such file",
+                    expected=f"an image of the run {run.path}",
+                    remedy=f"restore it, or {OTHERWISE}",
+                )
         frames.append(read_frames(structure.files))
         stored = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
         if [entry["sha256"] for entry in fingerprint(frames[-1].files)] != stored:
             raise InputError(
-                structure.files[0], "another image than the run was trained on",
-                f"the images of structure {structure.name} of {run.path}",
-                f"restore it, or {OTHERWISE}",
-            )  # fmt: skip
+                where=structure.files[0],
+                found="another image than the run was trained on",
+                expected=f"the images of structure {structure.name} of {run.path}",
+                remedy=f"restore it, or {OTHERWISE}",
+            )
     return [f.images for f in frames]
 
 
@@ -247,15 +264,18 @@ def _check_same(first: Run, other: Run, *, own: bool) -> None:
     """Refuse a run that cannot be shown on the frames of the first."""
     if other.names != first.names or other.superposition != first.superposition:
         raise InputError(
-            other.path, f"a run of {', '.join(other.names)} ({other.superposition.kind})",
-            f"{', '.join(first.names)} ({first.superposition.kind}) as in {first.path}",
-            "choose runs of the same structures",
-        )  # fmt: skip
+            where=other.path,
+            found=f"a run of {', '.join(other.names)} ({other.superposition.kind})",
+            expected=f"{', '.join(first.names)} ({first.superposition.kind}) as in {first.path}",
+            remedy="choose runs of the same structures",
+        )
     if own and _frames_of(other) != _frames_of(first):
         raise InputError(
-            other.path, f"other images or other noise than in {first.path}",
-            "the same test frames", OTHERWISE,
-        )  # fmt: skip
+            where=other.path,
+            found=f"other images or other noise than in {first.path}",
+            expected="the same test frames",
+            remedy=OTHERWISE,
+        )
 
 
 def _frames_of(run: Run) -> tuple[Any, ...]:

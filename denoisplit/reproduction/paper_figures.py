@@ -59,11 +59,20 @@ def fig_3(
     # an antithetic pair mirrors itself about the mean: two such samples would differ too much
     shown = found.samples[:: 2 if subject.antithetic and len(found.samples) > 2 else 1][:2]
     if len(shown) < 2:
-        raise InputError("--samples", str(samples), "2 or more", "give a larger number")
+        raise InputError(
+            where="--samples",
+            found=str(samples),
+            expected="2 or more",
+            remedy="give a larger number",
+        )
     return samples_figure(
-        subject.scene(frame, part), shown[part], found.mean[part], _curves(subject, samples),
-        subject.units, samples,
-    )  # fmt: skip
+        subject.scene(frame, part),
+        shown[part],
+        found.mean[part],
+        _curves(subject, samples),
+        subject.units,
+        samples,
+    )
 
 
 def fig_4(
@@ -141,9 +150,11 @@ def fig_s2(folders: Sequence[Path]) -> Figure:
                 points.setdefault((name, label), []).append(point)
     if not points:
         raise InputError(
-            "figure S2", "no run of two or more structures with a PSNR",
-            "runs that split, and denoisers (system hdn) of their structures", "name their folders",
-        )  # fmt: skip
+            where="figure S2",
+            found="no run of two or more structures with a PSNR",
+            expected="runs that split, and denoisers (system hdn) of their structures",
+            remedy="name their folders",
+        )
     order = {name: k for k, name in enumerate(dict.fromkeys(name for name, _ in points))}
     lines = [
         Line(name, label, *zip(*sorted(values), strict=True))
@@ -160,9 +171,11 @@ def fig_noise_model(run: Run, subject: Subject | None = None) -> Figure:
     """
     if not has_noise_models(run):
         raise InputError(
-            run.path, f"a run of {SYSTEMS[run.config.settings.system].title}",
-            "one with noise models", "choose a run of denoisplit or hdn",
-        )  # fmt: skip
+            where=run.path,
+            found=f"a run of {SYSTEMS[run.config.settings.system].title}",
+            expected="one with noise models",
+            remedy="choose a run of denoisplit or hdn",
+        )
     shown = []
     for k, name in enumerate(run.names):
         fitted = fit_kept(run.path / NOISE_MODELS, name)
@@ -177,9 +190,13 @@ def fig_noise_model(run: Run, subject: Subject | None = None) -> Figure:
 
 
 def gif_of_samples(
-    subject: Subject, *, frame: int | None = None, crop: Crop | None = None, samples: int = 50,
+    subject: Subject,
+    *,
+    frame: int | None = None,
+    crop: Crop | None = None,
+    samples: int = 50,
     seed: int = 0,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Independent posterior samples of a part of one frame, a random one unless it is said."""
     j = int(np.random.default_rng(seed).integers(len(subject.scenes))) if frame is None else frame
     part = subject.crop(j, crop)
@@ -215,5 +232,8 @@ def _noise_models(subject: Subject) -> Any:
 def _need(subject: Subject, fits: bool, expected: str) -> None:
     if not fits:
         raise InputError(
-            subject.run.path, f"a run of {', '.join(subject.run.names)}", expected, "choose another"
+            where=subject.run.path,
+            found=f"a run of {', '.join(subject.run.names)}",
+            expected=expected,
+            remedy="choose another",
         )

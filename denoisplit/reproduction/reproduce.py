@@ -87,7 +87,10 @@ def reproduce(
     figures = [item for item in dict.fromkeys(items) if item in FIGURES]
     if figures and not (structures or data or dry_run):
         raise InputError(
-            figures[0], "no --structure NAME FILES", "images of each structure", "name them"
+            where=figures[0],
+            found="no --structure NAME FILES",
+            expected="images of each structure",
+            remedy="name them",
         )
     text = []
     own = options_of("denoisplit", options)  # no training of these figures is a chain
@@ -98,9 +101,11 @@ def reproduce(
     factors = set(synthetic_poisson or ())
     if figures and len(factors) > 1:
         raise InputError(
-            "--synthetic-poisson", f"{len(factors)} factors",
-            f"one for {' and '.join(figures)}", "reproduce the others in a call of their own",
-        )  # fmt: skip
+            where="--synthetic-poisson",
+            found=f"{len(factors)} factors",
+            expected=f"one for {' and '.join(figures)}",
+            remedy="reproduce the others in a call of their own",
+        )
     for item in figures:
         made = FIGURES[item]
         for given, folder, usual in images_for(
@@ -128,7 +133,12 @@ def reproduce(
             else:  # with the doubts about all
                 text.append(availability(Path(data)))
         elif data is None:
-            raise InputError(items[0], "no --data DIR", "the folder of downloads", "name it")
+            raise InputError(
+                where=items[0],
+                found="no --data DIR",
+                expected="the folder of downloads",
+                remedy="name it",
+            )
         else:
             text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
             train_denoisers(denoisers, data, output, jobs=jobs, **options_of("hdn", options))

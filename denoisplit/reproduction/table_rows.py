@@ -106,9 +106,11 @@ def published() -> dict[tuple[Job, str], float]:
         if not row["value"]:
             continue
         job = Job(
-            row["task"], _system(row), float(row["poisson_factor"] or 0),
+            row["task"],
+            _system(row),
+            float(row["poisson_factor"] or 0),
             float(row["gaussian_sigma_relative"] or 0),
-        )  # fmt: skip
+        )
         found[job, row["metric"]] = float(row["value"])
     return found
 
@@ -117,8 +119,9 @@ def published_hours() -> dict[tuple[str, str], float]:
     """Hours of training in the paper, by task and system; it has them for T1 to T6."""
     return {
         (row["task"], _system(row)): float(row["training_hours"])
-        for row in _rows() if row["training_hours"]
-    }  # fmt: skip
+        for row in _rows()
+        if row["training_hours"]
+    }
 
 
 def _rows() -> list[dict[str, str]]:
@@ -133,17 +136,34 @@ def _system(row: Mapping[str, str]) -> str:
 def as_csv(scores: Sequence[Score]) -> str:
     """One line per number."""
     columns = (
-        *Job._fields, "metric", "value", "sem", "published", "difference", *Made._fields,
-        "published_hours", "note",
-    )  # fmt: skip
+        *Job._fields,
+        "metric",
+        "value",
+        "sem",
+        "published",
+        "difference",
+        *Made._fields,
+        "published_hours",
+        "note",
+    )
     hours = published_hours()
-    return csv_text(columns, (
+    return csv_text(
+        columns,
         (
-            *s.job, s.metric, s.value, s.sem, s.published, s.difference, *s.made,
-            hours.get((s.job.task, s.job.system)), s.note,
-        )
-        for s in scores
-    ))  # fmt: skip
+            (
+                *s.job,
+                s.metric,
+                s.value,
+                s.sem,
+                s.published,
+                s.difference,
+                *s.made,
+                hours.get((s.job.task, s.job.system)),
+                s.note,
+            )
+            for s in scores
+        ),
+    )
 
 
 def from_csv(text: str, known: Mapping[tuple[Job, str], float]) -> list[Score]:
@@ -202,9 +222,10 @@ def _trainings(scores: Sequence[Score]) -> list[str]:
         groups.setdefault((s.job.task, s.job.system), []).append(s.made)
     paper = published_hours()
     lines = [
-        "", "| task | system | preset | steps | hours of training | paper |",
+        "",
+        "| task | system | preset | steps | hours of training | paper |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for (task, system), made in groups.items():
         presets = ", ".join(sorted({m.preset for m in made if m.preset})) or "-"
         there = f"{paper[task, system]:g}" if (task, system) in paper else "-"

@@ -38,14 +38,17 @@ TABLE = "tables.csv"
 # of denoisers where the noise of the Hagen data is real: T9. Those of T8, whose noise is synthetic,
 # are as on BioSR (the paper has no result of the chain there)
 REAL_NOISE_DENOISER: dict[str, Any] = {
-    "network": {"levels": 3, "log_variance_max": 20.0}, "objective": {"closed_form": False},
-}  # fmt: skip
+    "network": {"levels": 3, "log_variance_max": 20.0},
+    "objective": {"closed_form": False},
+}
 
 
 def jobs_of(
-    tasks: Sequence[str], systems: Sequence[str] | None, poisson: Sequence[float] | None,
+    tasks: Sequence[str],
+    systems: Sequence[str] | None,
+    poisson: Sequence[float] | None,
     levels: Sequence[float] | None,
-) -> list[Job]:  # fmt: skip
+) -> list[Job]:
     """All trainings of some rows of the tables; all rows that have a result, if no system is named.
 
     Raises
@@ -56,26 +59,38 @@ def jobs_of(
     found = []
     for name in tasks:
         if name not in TASKS:
-            raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
+            raise InputError(
+                where="reproduce",
+                found=name,
+                expected=f"some of {', '.join(TASKS)}",
+                remedy="choose others",
+            )
         task = TASKS[name]
         for system in _in_the_paper(name) if systems is None else systems:
             if system not in SPLITTING:
                 raise InputError(
-                    "--system", system, f"some of {', '.join(SPLITTING)}", "choose others"
+                    where="--system",
+                    found=system,
+                    expected=f"some of {', '.join(SPLITTING)}",
+                    remedy="choose others",
                 )
             rows = [
                 Job(name, system, f, level)
-                for f in task.poisson if poisson is None or f in poisson
-                for level in task.levels if levels is None or level in levels or not level
-            ]  # fmt: skip
+                for f in task.poisson
+                if poisson is None or f in poisson
+                for level in task.levels
+                if levels is None or level in levels or not level
+            ]
             if not rows:
                 logger.warning("%s: the tables have no row of %s with this noise", name, system)
             found += rows
     if not found:
         raise InputError(
-            "reproduce", "no row of the tables with this noise",
-            "Poisson 0 or 1000 and levels 1, 1.5, 2, 4", "choose others",
-        )  # fmt: skip
+            where="reproduce",
+            found="no row of the tables with this noise",
+            expected="Poisson 0 or 1000 and levels 1, 1.5, 2, 4",
+            remedy="choose others",
+        )
     return list(dict.fromkeys(found))
 
 
@@ -86,9 +101,13 @@ def _in_the_paper(task: str) -> list[str]:
 
 
 def run_jobs(
-    jobs: Iterable[Job], data: PathLike, output: PathLike, *, workers: int | None = None,
+    jobs: Iterable[Job],
+    data: PathLike,
+    output: PathLike,
+    *,
+    workers: int | None = None,
     **options: Any,
-) -> list[Score]:  # fmt: skip
+) -> list[Score]:
     """Train what is not there yet, and write the tables anew after each.
 
     Parameters
@@ -138,9 +157,11 @@ def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job,
         scores = from_csv(path.read_text(encoding="utf-8"), known)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            path, f"no table of an earlier call ({type(error).__name__}: {error})", "such a one",
-            "move it away, or choose another output",
-        ) from None  # fmt: skip
+            where=path,
+            found=f"no table of an earlier call ({type(error).__name__}: {error})",
+            expected="such a one",
+            remedy="move it away, or choose another output",
+        ) from None
     return {(score.job, score.metric): score for score in scores}
 
 
@@ -153,9 +174,11 @@ def _result(
     config = load_config(run)
     steps = _last(run / HISTORY, "step")
     return metrics, Made(
-        config.facts.gaussian_sigma, hours_of(run), config.settings.preset,
+        config.facts.gaussian_sigma,
+        hours_of(run),
+        config.settings.preset,
         None if steps is None else int(steps),
-    )  # fmt: skip
+    )
 
 
 def hours_of(run: Path) -> float | None:
@@ -181,8 +204,9 @@ def _against(
     """Test frames, and the truth that was recorded apart."""
     truth = {
         s.name: frames_to_test([data / s.truth], cache, task.split)
-        for s in task.structures if s.truth
-    }  # fmt: skip
+        for s in task.structures
+        if s.truth
+    }
     return {n: frames_to_test([path], cache, task.split) for n, path in paths.items()}, truth
 
 
@@ -213,8 +237,9 @@ def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dic
         values["synthetic_gaussian"] = job.level
         sigma = (
             load_config(run).settings.data.gaussian_sigma
-            if run.exists() else sigma_of(task, job.level, list(paths.values()))
-        )  # fmt: skip
+            if run.exists()
+            else sigma_of(task, job.level, list(paths.values()))
+        )
         values["data"]["gaussian_sigma"] = sigma
     trained = train({n: [p] for n, p in paths.items()}, run, resume=run.exists(), **values)
     if not task.real_noise:

@@ -94,13 +94,18 @@ TASKS = {
     "T7": Task(
         PAVIA,
         (Structure("actin", ATN, 2), Structure("tubulin", ATN, 3)),
-        poisson=(0.0,), planes=5, split="threes", sigma=152,
+        poisson=(0.0,),
+        planes=5,
+        split="threes",
+        sigma=152,
         doubt="which planes of the file are which structure is inferred",
     ),
     "T8": Task(
         HAGEN,
         (Structure("actin", _hagen("actin", "high")), Structure("mito", _hagen("mito", "high"))),
-        poisson=(0.0,), planes=5, sigma=250,
+        poisson=(0.0,),
+        planes=5,
+        sigma=250,
         doubt="the paper does not say whether there was Poisson noise",
     ),
     "T9": Task(
@@ -109,9 +114,11 @@ TASKS = {
             Structure("actin", _hagen("actin", "low"), truth=_hagen("actin", "high")),
             Structure("mito", _hagen("mito", "low"), truth=_hagen("mito", "high")),
         ),
-        poisson=(0.0,), levels=NO_LEVEL, planes=5,
+        poisson=(0.0,),
+        levels=NO_LEVEL,
+        planes=5,
     ),
-}  # fmt: skip
+}
 
 
 def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
@@ -131,8 +138,10 @@ def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
     if abs(std / task.sigma - 1) > SAME_DATA:
         logger.warning(
             "standard deviation %.4g, of the published data %g: sigma is the level times that of "
-            "these images", std, task.sigma,
-        )  # fmt: skip
+            "these images",
+            std,
+            task.sigma,
+        )
         return None
     return level * task.sigma
 
@@ -189,17 +198,26 @@ def _problems_of(structure: Structure, folder: Path, rule: str) -> Iterator[Inpu
         channels = 1 if structure.channel is None else structure.channel + 1
         if header.channels < channels or (header.channels > 1 and not several):
             more = " or more" if several else ""
-            yield InputError(path, f"{header.channels} channels", f"{channels}{more}", AS_PUBLISHED)
+            yield InputError(
+                where=path,
+                found=f"{header.channels} channels",
+                expected=f"{channels}{more}",
+                remedy=AS_PUBLISHED,
+            )
         elif header.frames < least:
             yield InputError(
-                path, f"{header}", f"at least {least} frames, to be split as in the paper",
-                AS_PUBLISHED,
-            )  # fmt: skip
+                where=path,
+                found=f"{header}",
+                expected=f"at least {least} frames, to be split as in the paper",
+                remedy=AS_PUBLISHED,
+            )
         else:
             headers.append((path, header))
     if headers and headers[0][1] != headers[-1][1]:  # of a truth
         (noisy, expected), (path, header) = headers
-        yield InputError(path, f"{header}", f"{expected} as in {noisy}", AS_PUBLISHED)
+        yield InputError(
+            where=path, found=f"{header}", expected=f"{expected} as in {noisy}", remedy=AS_PUBLISHED
+        )
 
 
 def availability(folder: Path) -> str:
@@ -213,7 +231,12 @@ def availability(folder: Path) -> str:
         If there is no such folder.
     """
     if not folder.is_dir():
-        raise InputError(folder, "no such folder", "a folder of downloads", "check the name")
+        raise InputError(
+            where=folder,
+            found="no such folder",
+            expected="a folder of downloads",
+            remedy="check the name",
+        )
     lines = []
     for name, task in TASKS.items():
         pair = " vs ".join(s.name for s in task.structures)
@@ -237,9 +260,11 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
     lacking = missing(task, folder)
     if lacking:
         raise InputError(
-            folder / lacking[0], "no such file", f"that file of {task.source.title}",
-            f"download it: {task.source.record}",
-        )  # fmt: skip
+            where=folder / lacking[0],
+            found="no such file",
+            expected=f"that file of {task.source.title}",
+            remedy=f"download it: {task.source.record}",
+        )
     for error in problems(task, folder):
         raise error
     return {
@@ -249,9 +274,14 @@ def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
 
 
 def images_for(
-    item: str, structures: Mapping[str, Files] | None, tasks: Sequence[str],
-    data: str | Path | None, output: str | Path, *, written: bool = True,
-) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:  # fmt: skip
+    item: str,
+    structures: Mapping[str, Files] | None,
+    tasks: Sequence[str],
+    data: str | Path | None,
+    output: str | Path,
+    *,
+    written: bool = True,
+) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:
     """What a figure with trainings of its own is made of: given images, or the files of tasks.
 
     Parameters
@@ -279,17 +309,24 @@ def images_for(
     found: list[tuple[Mapping[str, Files], Path, dict[str, Any]]] = []
     for name in tasks or ("T1", "T2"):
         if name not in TASKS:
-            raise InputError("reproduce", name, f"some of {', '.join(TASKS)}", "choose others")
+            raise InputError(
+                where="reproduce",
+                found=name,
+                expected=f"some of {', '.join(TASKS)}",
+                remedy="choose others",
+            )
         files = (
-            images_of(TASKS[name], folder, Path(output) / "images") if written
+            images_of(TASKS[name], folder, Path(output) / "images")
+            if written
             else {s.name: folder / s.file for s in TASKS[name].structures}
-        )  # fmt: skip
+        )
         own = {
-            "preset": "paper", "synthetic_poisson": max(TASKS[name].poisson),
+            "preset": "paper",
+            "synthetic_poisson": max(TASKS[name].poisson),
             "data": {"split": TASKS[name].split, "pairing": "in-order"},
             "prediction": {"judged_cell": CELL},
             "sigma": sigma_of(TASKS[name], 1.0, list(files.values())) if written else None,
-        }  # fmt: skip
+        }
         images: dict[str, Files] = {n: [file] for n, file in files.items()}
         found.append((images, Path(output) / item / name, own))
     return found

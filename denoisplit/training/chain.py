@@ -139,9 +139,11 @@ def check_is_whole(run: Path) -> None:
     inside = folder.name == DENOISERS and (chain / CONFIG).is_file()
     if inside and not is_finished(run):
         raise InputError(
-            run, "a part of HDN(+)muSplit", "the whole run",
-            f"finish it with `denoisplit train --resume -o {chain}`",
-        )  # fmt: skip
+            where=run,
+            found="a part of HDN(+)muSplit",
+            expected="the whole run",
+            remedy=f"finish it with `denoisplit train --resume -o {chain}`",
+        )
 
 
 # ---------------------------------------------------------------- what the denoisers are trained on
@@ -168,12 +170,17 @@ def _facts(config: RunConfig, part: Part) -> Facts:
     if prints is None:
         prints = [entry for entries in facts.fingerprints.values() for entry in entries]
     held = facts.held_out.get(part.name) or next(iter(facts.held_out.values()), {})
-    return facts.model_copy(update={
-        "gaussian_sigma": data.noise.gaussian_sigma, "clip": data.noise.clip,
-        "input_frame_mean": (float(np.mean(means)), float(np.std(means))),
-        "input_noise_std": noise, "content_quantum": content_quantum(noise),
-        "held_out": {part.name: held}, "fingerprints": {part.name: prints},
-    })  # fmt: skip
+    return facts.model_copy(
+        update={
+            "gaussian_sigma": data.noise.gaussian_sigma,
+            "clip": data.noise.clip,
+            "input_frame_mean": (float(np.mean(means)), float(np.std(means))),
+            "input_noise_std": noise,
+            "content_quantum": content_quantum(noise),
+            "held_out": {part.name: held},
+            "fingerprints": {part.name: prints},
+        }
+    )
 
 
 # ---------------------------------------------------------------- denoised frames
@@ -185,9 +192,11 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
     whole.stage(f"{name}: noise model", NOISE_MODEL, counts=f"denoiser of {name}")
     models = remaining_noise_models(own / NOISE_MODELS, own / CHECKPOINTS, part.settings, part.data)
     whole.stage(f"{name}: denoiser", DENOISER, counts="training")
-    denoiser = load(own) if is_finished(own) else train_network(
-        own, part.settings, part.data, models, resume=True
-    )  # fmt: skip
+    denoiser = (
+        load(own)
+        if is_finished(own)
+        else train_network(own, part.settings, part.data, models, resume=True)
+    )
     whole.stage(f"{name}: frames", FRAMES, counts=f"denoising {name}")
     settings = part.settings
     sampling = Sampling(
@@ -202,10 +211,12 @@ def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...
         for label, entries in noisy.items():
             for path, frame in entries:
                 if not path.is_file():
-                    _write(path, predict_frame(
-                        model, frame, sampling,
-                        tile=denoiser.tile, halo=denoiser.halo,
-                    ).mean[0])  # fmt: skip
+                    _write(
+                        path,
+                        predict_frame(
+                            model, frame, sampling, tile=denoiser.tile, halo=denoiser.halo
+                        ).mean[0],
+                    )
                 done[label].append(_read(path, frame.shape))
                 count += 1
                 progress.to(count)
@@ -236,11 +247,17 @@ def _read(path: Path, shape: tuple[int, ...]) -> Array:
         frame: Array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            path, "no readable frame", "a denoised frame", "remove it, and resume"
+            where=path,
+            found="no readable frame",
+            expected="a denoised frame",
+            remedy="remove it, and resume",
         ) from error
     if frame.shape != shape or frame.dtype != np.float32:
         raise InputError(
-            path, f"{frame.dtype} of {frame.shape}", f"float32 of {shape}", "remove it, and resume"
+            where=path,
+            found=f"{frame.dtype} of {frame.shape}",
+            expected=f"float32 of {shape}",
+            remedy="remove it, and resume",
         )
     return frame
 
@@ -267,7 +284,12 @@ def splitting_data(
     none = SyntheticNoise()
     found = statistics(pooled, pooled, none, data.seed)
     return replace(
-        data, clean=Splits(training, validation, validation), training=training,
-        validation=validation, test=validation, noise=none, mixed=mixed,
+        data,
+        clean=Splits(training, validation, validation),
+        training=training,
+        validation=validation,
+        test=validation,
+        noise=none,
+        mixed=mixed,
         statistics=replace(found, means=found.means[:-1], stds=found.stds[:-1]),
-    )  # fmt: skip
+    )

@@ -65,12 +65,16 @@ class Kept:
         return cls(
             [weight_averaging(averaging)] if averaging else [],
             ModelCheckpoint(
-                folder, filename=Path(BEST).stem, monitor=monitor, mode=mode,
+                folder,
+                filename=Path(BEST).stem,
+                monitor=monitor,
+                mode=mode,
                 # a file of weights only has those of the step, not their mean
-                save_weights_only=not averaging, **each,
+                save_weights_only=not averaging,
+                **each,
             ),
             ModelCheckpoint(folder, filename=Path(LAST).stem, **each),
-        )  # fmt: skip
+        )
 
 
 def weight_averaging(decay: float) -> WeightAveraging:

@@ -82,10 +82,13 @@ def fit(
         checkpoints, task.monitor, task.better, averaging=settings.training.weight_averaging
     )
     stop = EarlyStopping(
-        task.monitor, mode=task.better, min_delta=1e-6,
-        patience=settings.training.early_stop_patience, check_finite=False,
+        task.monitor,
+        mode=task.better,
+        min_delta=1e-6,
+        patience=settings.training.early_stop_patience,
+        check_finite=False,
         check_on_train_epoch_end=True,
-    )  # fmt: skip
+    )
     found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
     if found:
         read_checkpoint(found)
@@ -111,18 +114,19 @@ def fit(
         try:
             # weights_only: a checkpoint is data, never code
             trainer.fit(
-                task, batches.training, batches.validation, weights_only=True,
-                ckpt_path=found,
-            )  # fmt: skip
+                task, batches.training, batches.validation, weights_only=True, ckpt_path=found
+            )
         except SystemExit:  # what Lightning makes of Ctrl-C
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     best = kept.best.best_model_score
     if best is None or not torch.isfinite(best):
         raise InputError(
-            "training", "no epoch with a finite validation loss", "a loss that can be minimised",
-            "check the images for extreme values, or set a lower training.learning_rate",
-        )  # fmt: skip
+            where="training",
+            found="no epoch with a finite validation loss",
+            expected="a loss that can be minimised",
+            remedy="check the images for extreme values, or set a lower training.learning_rate",
+        )
     if who.leads:  # who goes on with it, and removes it
         state = read_checkpoint(checkpoints / BEST)["state_dict"]
         prefix = "model."
@@ -130,6 +134,4 @@ def fit(
             {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return Fitted(
-        trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps,
-    )  # fmt: skip
+    return Fitted(trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps)

@@ -19,9 +19,19 @@ from denoisplit.files.atomic import write_text
 from denoisplit.progress import Bar, logger
 
 COLUMNS = (
-    "epoch", "step", "train_loss", "train_data", "train_kl", "val_loss", "val_data", "val_kl",
-    "val_psnr", "learning_rate", "skipped_steps", "seconds",
-)  # fmt: skip
+    "epoch",
+    "step",
+    "train_loss",
+    "train_data",
+    "train_kl",
+    "val_loss",
+    "val_data",
+    "val_kl",
+    "val_psnr",
+    "learning_rate",
+    "skipped_steps",
+    "seconds",
+)
 
 
 class History(Callback):
@@ -69,8 +79,11 @@ class History(Callback):
         write_text(self.path, text.getvalue())
         logger.info(
             "epoch %d of %d: training loss %s, validation loss %s",
-            row["epoch"], trainer.max_epochs, row["train_loss"], row["val_loss"],
-        )  # fmt: skip
+            row["epoch"],
+            trainer.max_epochs,
+            row["train_loss"],
+            row["val_loss"],
+        )
 
 
 @contextmanager

@@ -108,10 +108,14 @@ def mean_loss(losses: Sequence[Loss], sizes: Sequence[int]) -> Loss:
     if len(losses) == 1:
         return losses[0]
     shares = [size / sum(sizes) for size in sizes]
-    return Loss(*(
-        torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(dim=0)
-        for values in zip(*losses, strict=True)
-    ))  # fmt: skip
+    return Loss(
+        *(
+            torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(
+                dim=0
+            )
+            for values in zip(*losses, strict=True)
+        )
+    )
 
 
 def _batch_mean(kl: Tensor, free_bits: float) -> Tensor:

@@ -54,9 +54,12 @@ def last_files(run: Path) -> list[Path]:
 
 
 def start(
-    run: Path, config: RunConfig, fits: Mapping[str, Fitted], *,
+    run: Path,
+    config: RunConfig,
+    fits: Mapping[str, Fitted],
+    *,
     inside: Mapping[str, tuple[RunConfig, Mapping[str, Fitted]]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Create a run folder in one step, with its configuration and the noise models at hand.
 
     Parameters
@@ -89,9 +92,14 @@ def follow_network(run: Path, settings: Settings, data: TrainingData) -> None:
     wait_for(paths)
     if not (run / WEIGHTS).exists():
         fit(
-            initial_network(settings, data), [GaussianMixture.load(path) for path in paths], data,
-            settings, checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=True,
-        )  # fmt: skip
+            initial_network(settings, data),
+            [GaussianMixture.load(path) for path in paths],
+            data,
+            settings,
+            checkpoints=run / CHECKPOINTS,
+            history=run / HISTORY,
+            resume=True,
+        )
 
 
 def train_network(
@@ -124,9 +132,14 @@ def fit_network(
         load_weights(model, run / WEIGHTS)
     else:
         fitted = fit(
-            model, models, data, settings,
-            checkpoints=run / CHECKPOINTS, history=run / HISTORY, resume=resume,
-        )  # fmt: skip
+            model,
+            models,
+            data,
+            settings,
+            checkpoints=run / CHECKPOINTS,
+            history=run / HISTORY,
+            resume=resume,
+        )
         if fitted.skipped_steps:
             logger.warning("%d steps without a finite gradient were left out", fitted.skipped_steps)
         logger.info("trained %d steps, best value %.4f", fitted.steps, fitted.best)
@@ -170,29 +183,45 @@ def calibrate_and_judge(
     """
     prediction = settings.prediction
     sampling = Sampling(
-        prediction.calibration_samples, settings.seed, prediction.antithetic,
+        prediction.calibration_samples,
+        settings.seed,
+        prediction.antithetic,
         keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
-    )  # fmt: skip
+    )
     validation, test = (Scenes.of_training(data, part) for part in ("validation", "test"))
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
     halo = chosen(prediction.halo, errors, SAME)
     tiling = {"tile": prediction.tile or tile_side(model, halo), "halo": halo}
     predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
     calibration = calibrate_on(
-        validation, predicted, settings.names, [fitted.model for fitted in fits],
-        sampling.samples, prediction.calibration_form,
-    )  # fmt: skip
+        validation,
+        predicted,
+        settings.names,
+        [fitted.model for fitted in fits],
+        sampling.samples,
+        prediction.calibration_form,
+    )
     calibration["halo_errors"] = errors
     predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
     metrics = judge(
-        test, predicted, settings.names, calibration["scalars"], sampling,
+        test,
+        predicted,
+        settings.names,
+        calibration["scalars"],
+        sampling,
         cell=prediction.judged_cell,
-    )  # fmt: skip
+    )
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
     write_calibration(run, calibration)
     write_report(
-        run / REPORT, load_config(run), test, predicted, calibration, metrics,
-        fits, history=run / HISTORY,
-    )  # fmt: skip
+        run / REPORT,
+        load_config(run),
+        test,
+        predicted,
+        calibration,
+        metrics,
+        fits,
+        history=run / HISTORY,
+    )

@@ -19,10 +19,11 @@ def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise InputError(
-            run, f"a training with other settings than now: {', '.join(others[:SHOWN])}{more}",
-            "those that it was started with, or none",
-            "leave all of them out, or train into a new folder",
-        )  # fmt: skip
+            where=run,
+            found=f"a training with other settings than now: {', '.join(others[:SHOWN])}{more}",
+            expected="those that it was started with, or none",
+            remedy="leave all of them out, or train into a new folder",
+        )
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -56,11 +57,15 @@ def check_same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> Non
         for old, new in zip(stored, prints[name], strict=False):
             if old["sha256"] != new["sha256"]:
                 raise InputError(
-                    run, f"that {new['name']} is not the image it was trained on ({old['name']})",
-                    "the same images", "restore them, or train into a new folder",
-                )  # fmt: skip
+                    where=run,
+                    found=f"that {new['name']} is not the image it was trained on ({old['name']})",
+                    expected="the same images",
+                    remedy="restore them, or train into a new folder",
+                )
         if len(stored) != len(prints[name]):
             raise InputError(
-                run, f"{len(prints[name])} files of structure {name}", f"{len(stored)} as before",
-                "restore them, or train into a new folder",
-            )  # fmt: skip
+                where=run,
+                found=f"{len(prints[name])} files of structure {name}",
+                expected=f"{len(stored)} as before",
+                remedy="restore them, or train into a new folder",
+            )

@@ -163,8 +163,14 @@ class SplittingTask(L.LightningModule):
             for name in ("total", "data", "kl"):
                 label = "loss" if name == "total" else name
                 value = getattr(loss, name).detach()
-                self.log(f"train_{label}", value, on_step=False, on_epoch=True,
-                         batch_size=len(batch), sync_dist=self.who.size > 1)  # fmt: skip
+                self.log(
+                    f"train_{label}",
+                    value,
+                    on_step=False,
+                    on_epoch=True,
+                    batch_size=len(batch),
+                    sync_dist=self.who.size > 1,
+                )
         return loss.total
 
     def on_validation_batch_start(
@@ -202,10 +208,10 @@ class SplittingTask(L.LightningModule):
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
             raise InputError(
-                "training",
-                f"{self._skipped_in_a_row} steps in a row without a finite gradient",
-                "a loss that can be minimised",
-                "check the images for extreme values, or set a lower training.learning_rate",
+                where="training",
+                found=f"{self._skipped_in_a_row} steps in a row without a finite gradient",
+                expected="a loss that can be minimised",
+                remedy="check the images for extreme values, or set a lower training.learning_rate",
             )
 
     def on_train_epoch_end(self) -> None:

@@ -85,14 +85,26 @@ def read_package(path: str | Path) -> Contents:
             files = {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
     except OSError as error:
         raise InputError(
-            path, f"no readable file ({error.strerror})", "a package", "check name and rights"
+            where=path,
+            found=f"no readable file ({error.strerror})",
+            expected="a package",
+            remedy="check name and rights",
         ) from None
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise InputError(path, f"no zip archive ({error})", "a package", remedy) from None
+        raise InputError(
+            where=path, found=f"no zip archive ({error})", expected="a package", remedy=remedy
+        ) from None
     except Exception as error:  # zlib and struct have errors of their own
-        raise InputError(path, f"a damaged archive ({error})", "a package", remedy) from None
+        raise InputError(
+            where=path, found=f"a damaged archive ({error})", expected="a package", remedy=remedy
+        ) from None
     if DESCRIPTION not in files:
-        raise InputError(path, f"an archive without {DESCRIPTION}", "a package", remedy)
+        raise InputError(
+            where=path,
+            found=f"an archive without {DESCRIPTION}",
+            expected="a package",
+            remedy=remedy,
+        )
     try:
         values = yaml.safe_load(files[DESCRIPTION])
         facts = values["config"]["denoisplit"]
@@ -101,13 +113,18 @@ def read_package(path: str | Path) -> Contents:
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path}, {DESCRIPTION}", f"no YAML ({reason})", "a description", remedy
+            where=f"{path}, {DESCRIPTION}",
+            found=f"no YAML ({reason})",
+            expected="a description",
+            remedy=remedy,
         ) from None
     except (TypeError, KeyError):
         raise InputError(
-            path, "a package of something else", "one of denoisplit, which says so in its config",
-            remedy,
-        ) from None  # fmt: skip
+            where=path,
+            found="a package of something else",
+            expected="one of denoisplit, which says so in its config",
+            remedy=remedy,
+        ) from None
     return Contents(path, files, values)
 
 
@@ -150,13 +167,19 @@ def validate(archive: bytes, where: str | Path) -> None:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         values = offline(yaml.safe_load(opened.read(DESCRIPTION)))
         context = ValidationContext(
-            root=opened, file_name=DESCRIPTION, perform_io_checks=True,
-            log_warnings=False, progressbar=False,
-        )  # fmt: skip
+            root=opened,
+            file_name=DESCRIPTION,
+            perform_io_checks=True,
+            log_warnings=False,
+            progressbar=False,
+        )
         found = build_description(values, context=context)
     if isinstance(found, InvalidDescr):
         error = next(e for detail in found.validation_summary.details for e in detail.errors)
         place = ".".join(str(part) for part in error.loc)
         raise InputError(
-            where, f"{place}: {error.msg}", "a description that bioimage.io takes", "correct it"
+            where=where,
+            found=f"{place}: {error.msg}",
+            expected="a description that bioimage.io takes",
+            remedy="correct it",
         )

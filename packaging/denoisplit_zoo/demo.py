@@ -96,7 +96,12 @@ def demo(
         For images or settings that do not fit, also to those that the demo was begun with.
     """
     if samples < 2:
-        raise InputError("--samples", str(samples), "2 or more", "one sample has no spread")
+        raise InputError(
+            where="--samples",
+            found=str(samples),
+            expected="2 or more",
+            remedy="one sample has no spread",
+        )
     said = read_about(about)  # a mistake in it shows now, not after the training
     output = Path(output)
     images = output / "images"
@@ -108,14 +113,20 @@ def demo(
     logger.info(note)
     files = structures or _simulated(images, "", frames=FRAMES, side=SIDE, seed=seed)
     noise: dict[str, Any] = {
-        "synthetic_poisson": synthetic_poisson, "synthetic_gaussian": synthetic_gaussian
-    }  # fmt: skip
+        "synthetic_poisson": synthetic_poisson,
+        "synthetic_gaussian": synthetic_gaussian,
+    }
 
     _stage("train and calibrate", output / "run" / REPORT)
     run = _trained(
-        output / "run", files, own=structures is not None, max_steps=max_steps, seed=seed,
-        prediction={"calibration_samples": samples}, **noise,
-    )  # fmt: skip
+        output / "run",
+        files,
+        own=structures is not None,
+        max_steps=max_steps,
+        seed=seed,
+        prediction={"calibration_samples": samples},
+        **noise,
+    )
     mixed = images / f"{'' if structures else 'simulated_'}mixed.ome.tif"
     if _stage("superpose images that training never saw", mixed):
         if structures:
@@ -134,9 +145,14 @@ def demo(
         if "training_data" in said.missing:
             said = said.model_copy(update={"training_data": data})
         export(
-            run, package, kind="mmse", samples=PACKAGE_SAMPLES, tile=PACKAGE_TILE, seed=seed,
+            run,
+            package,
+            kind="mmse",
+            samples=PACKAGE_SAMPLES,
+            tile=PACKAGE_TILE,
+            seed=seed,
             about=said,
-        )  # fmt: skip
+        )
     test = output / "bioimageio_test.json"
     if _stage("bioimageio test", test if _passed(test, package) else None):
         _bioimageio(output, "test", package.name, f"--summary={test.name}", log="bioimageio_test")
@@ -146,12 +162,14 @@ def demo(
         _bioimageio_predict(output, package, mixed, theirs)
 
     lines = [
-        note, "", metrics_table(read_json(run.path / METRICS)),
+        note,
+        "",
+        metrics_table(read_json(run.path / METRICS)),
         f"bioimageio test: {'passed' if passed else 'FAILED'} ({test})",
         f"report:          {run.path / REPORT}",
         f"package:         {package}",
         f"images:          {mixed} -> {split}",
-    ]  # fmt: skip
+    ]
     if theirs.exists():
         lines.append(f"                 {mixed} -> {theirs} (by bioimageio predict)")
     return Demo("\n".join(lines) + "\n", passed)
@@ -210,18 +228,24 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
     if min(side) < PACKAGE_TILE:
         logger.warning(
             "%s: %d x %d px, too small for the package, which takes %d px and more",
-            mixed, *side, PACKAGE_TILE,
-        )  # fmt: skip
+            mixed,
+            *side,
+            PACKAGE_TILE,
+        )
         return
     draft = result.with_name(f"{result.stem}.draft.tif")
     draft.parent.mkdir(exist_ok=True)
     draft.unlink(missing_ok=True)
     inputs = json.dumps([[mixed.relative_to(output).as_posix()]])
     code = _bioimageio(
-        output, "predict", package.name, f"--inputs={inputs}",
+        output,
+        "predict",
+        package.name,
+        f"--inputs={inputs}",
         f"--outputs={draft.relative_to(output).as_posix()}",
-        f"--blockwise={max(side) > WHOLE}", log="bioimageio_predict",
-    )  # fmt: skip
+        f"--blockwise={max(side) > WHOLE}",
+        log="bioimageio_predict",
+    )
     if code or not draft.exists():
         logger.warning("bioimageio predict failed, see %s", output / "bioimageio_predict.log")
         return

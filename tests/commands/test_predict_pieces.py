@@ -352,7 +352,7 @@ def test_the_weights_of_a_job_are_those_of_splitter_and_denoiser(tmp_path: Path)
 
 
 def test_errors_of_workers_come_back_whole() -> None:
-    error = InputError("a.zarr", "a chunk", "another", "copy it")
+    error = InputError(where="a.zarr", found="a chunk", expected="another", remedy="copy it")
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, InputError) and str(again) == str(error)
     assert again.remedy == "copy it"

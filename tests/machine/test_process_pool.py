@@ -24,7 +24,9 @@ def job(folder, number, among):
     # ends only when as many are at work as are meant to be
     (folder / str(number)).touch()
     if number < 0:
-        raise InputError("job", "a negative number", "another", "change it")
+        raise InputError(
+            where="job", found="a negative number", expected="another", remedy="change it"
+        )
     if number == 13:
         os.kill(os.getpid(), signal.SIGKILL)
     until = time.monotonic() + 120

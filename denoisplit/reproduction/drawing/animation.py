@@ -18,9 +18,12 @@ SIDE = 2.56  # inches
 
 
 def sampling_gif(
-    names: Sequence[str], frame: Array, samples: Array, reference: Array,
+    names: Sequence[str],
+    frame: Array,
+    samples: Array,
+    reference: Array,
     pixel_size_um: float | None = None,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """The input, and beside it each structure of one sample after another; shown in a loop.
 
     Parameters

@@ -81,8 +81,10 @@ def lattice(
     ]
     # the first column belongs to all rows: their names stand between it and the others
     names = NAME if any(rows) else 0.0
-    lefts = [EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
-             for c in range(len(columns))]  # fmt: skip
+    lefts = [
+        EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
+        for c in range(len(columns))
+    ]
     width = lefts[-1] + side + EDGE
     whole = EDGE + sum(TITLE + height + below for below in feet) + foot
     figure = new_figure(whole, width)
@@ -93,11 +95,14 @@ def lattice(
     for r, (name, below) in enumerate(zip(rows, feet, strict=True)):
         bottom -= TITLE + height
         boxes.append([(x / width, bottom / whole, side / width, height / whole) for x in lefts])
-        panels.append([
-            None if (cell := column.cells[r]) is None
-            else _panel(figure, box, cell, column.title if _is_top(column, r) else "")
-            for column, box in zip(columns, boxes[-1], strict=True)
-        ])  # fmt: skip
+        panels.append(
+            [
+                None
+                if (cell := column.cells[r]) is None
+                else _panel(figure, box, cell, column.title if _is_top(column, r) else "")
+                for column, box in zip(columns, boxes[-1], strict=True)
+            ]
+        )
         for column, axes in zip(columns, panels[-1], strict=True):
             if axes is not None:
                 axes.set_label(f"{name}: {column.title}" if name else column.title)
@@ -127,8 +132,9 @@ def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> N
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     inset = axes.inset_axes((0.6, 0.68, 0.38, 0.3))
     for image, label, shade, width in (
-        (truth, "high-SNR", FAINT, 2.4), (prediction, "prediction", colour, 1.2),
-    ):  # fmt: skip
+        (truth, "high-SNR", FAINT, 2.4),
+        (prediction, "prediction", colour, 1.2),
+    ):
         density, _ = np.histogram(image, bins=edges, density=True)
         inset.stairs(density, edges, color=shade, linewidth=width, label=label)
     inset.set_yscale("log")  # most pixels are background

@@ -82,17 +82,24 @@ def whole_frames_figure(scene: Scene, predictions: Sequence[tuple[str, Array]]) 
                 density_inset(axes, scene.truth[k], images[k], ink(k))
     _size(drawn, scene)
     drawn.figure.text(
-        EDGE / drawn.figure.get_figwidth(), 0.07 / drawn.figure.get_figheight(),
+        EDGE / drawn.figure.get_figwidth(),
+        0.07 / drawn.figure.get_figheight(),
         f"Insets: density of the intensities, logarithmic; grey: {scene.truth_title}, in colour: "
-        "prediction.", fontsize=8.5, color=INK,
-    )  # fmt: skip
+        "prediction.",
+        fontsize=8.5,
+        color=INK,
+    )
     return drawn.figure
 
 
 def samples_figure(
-    scene: Scene, samples: Array, mean: Array, curves: Sequence[Calibrated],
-    units: Sequence[float], count: int,
-) -> Figure:  # fmt: skip
+    scene: Scene,
+    samples: Array,
+    mean: Array,
+    curves: Sequence[Calibrated],
+    units: Sequence[float],
+    count: int,
+) -> Figure:
     """Fig. 3: two posterior samples, their difference and the mean; calibration in the lower left.
 
     Parameters
@@ -161,18 +168,25 @@ def denoising_figure(patches: Sequence[Sequence[tuple[Scene, Array]]]) -> Figure
         limits = [display_limits(scene.truth[0]) for scene, _ in scenes]
         (name,) = first.names
         columns += [
-            Column(f"{name}: noisy", [
-                Cell(s.input, display_limits(s.input), _note(s, 0, s.input)) for s, _ in scenes
-            ]),
-            Column("HDN", [
-                Cell(mean[0], shown, _note(s, 0, mean[0]))
-                for (s, mean), shown in zip(scenes, limits, strict=True)
-            ]),
-        ]  # fmt: skip
+            Column(
+                f"{name}: noisy",
+                [Cell(s.input, display_limits(s.input), _note(s, 0, s.input)) for s, _ in scenes],
+            ),
+            Column(
+                "HDN",
+                [
+                    Cell(mean[0], shown, _note(s, 0, mean[0]))
+                    for (s, mean), shown in zip(scenes, limits, strict=True)
+                ],
+            ),
+        ]
         if first.has_truth:
-            columns.append(Column(first.truth_title, [
-                Cell(s.truth[0], shown) for (s, _), shown in zip(scenes, limits, strict=True)
-            ]))  # fmt: skip
+            columns.append(
+                Column(
+                    first.truth_title,
+                    [Cell(s.truth[0], shown) for (s, _), shown in zip(scenes, limits, strict=True)],
+                )
+            )
     drawn = lattice(columns, [""] * len(patches))
     _size(drawn, patches[0][0][0])
     return drawn.figure
@@ -190,17 +204,25 @@ def _noisy_targets(scene: Scene) -> list[Column]:
     """Not of a single structure, whose input it is, nor where it is shown as the truth."""
     if not scene.has_truth or len(scene.names) == 1:
         return []
-    return [Column("noisy target", [
-        Cell(image, display_limits(image), _note(scene, k, image))
-        for k, image in enumerate(scene.observed)
-    ])]  # fmt: skip
+    return [
+        Column(
+            "noisy target",
+            [
+                Cell(image, display_limits(image), _note(scene, k, image))
+                for k, image in enumerate(scene.observed)
+            ],
+        )
+    ]
 
 
 def _predicted(scene: Scene, title: str, images: Array) -> Column:
-    return Column(title, [
-        Cell(image, display_limits(scene.truth[k]), _note(scene, k, image))
-        for k, image in enumerate(images)
-    ])  # fmt: skip
+    return Column(
+        title,
+        [
+            Cell(image, display_limits(scene.truth[k]), _note(scene, k, image))
+            for k, image in enumerate(images)
+        ],
+    )
 
 
 def _truth(scene: Scene) -> Column:

@@ -45,9 +45,15 @@ def calibration_axes(axes: Axes, curves: Sequence[Calibrated], units: Sequence[f
     _identity(axes, [(curve.rmv / unit, curve.rmse / unit) for curve, unit in pairs])
     for k, (structure, (curve, unit)) in enumerate(zip(curves, pairs, strict=True)):
         axes.scatter(
-            curve.rmv / unit, curve.rmse / unit, s=14, color=ink(k), marker=MARKERS[k % 4],
-            label=f"{_short(structure.name)} (std × {structure.scalar:.2f})", zorder=3, alpha=0.85,
-        )  # fmt: skip
+            curve.rmv / unit,
+            curve.rmse / unit,
+            s=14,
+            color=ink(k),
+            marker=MARKERS[k % 4],
+            label=f"{_short(structure.name)} (std × {structure.scalar:.2f})",
+            zorder=3,
+            alpha=0.85,
+        )
     legend(axes)
 
 
@@ -86,9 +92,14 @@ def samples_calibration_figure(
         _identity(axes, [(c[k].rmv / unit, c[k].rmse / unit) for c in curves.values()])
         for shade, (samples, found) in zip(shades, curves.items(), strict=True):
             axes.plot(
-                found[k].rmv / unit, found[k].rmse / unit, color=shade, marker="o", markersize=3,
-                linewidth=1.3, label=f"S = {samples}",
-            )  # fmt: skip
+                found[k].rmv / unit,
+                found[k].rmse / unit,
+                color=shade,
+                marker="o",
+                markersize=3,
+                linewidth=1.3,
+                label=f"S = {samples}",
+            )
         axes.set_aspect("equal")
         if k == 0:
             legend(axes)
@@ -108,9 +119,16 @@ def denoising_against_splitting(lines: Sequence[Line]) -> Figure:
         for line in (line for line in lines if line.structure == name):
             k = labels.index(line.label)
             axes.errorbar(
-                line.sigma, line.psnr, yerr=line.sem, color=ink(k), marker=MARKERS[k % 4],
-                markersize=4, linewidth=1.6, capsize=2, label=line.label,
-            )  # fmt: skip
+                line.sigma,
+                line.psnr,
+                yerr=line.sem,
+                color=ink(k),
+                marker=MARKERS[k % 4],
+                markersize=4,
+                linewidth=1.6,
+                capsize=2,
+                label=line.label,
+            )
         axes.locator_params(axis="x", nbins=5)  # five digits each, on public data
         legend(axes)
     figure.tight_layout()

@@ -34,15 +34,25 @@ def bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> t
     program = shutil.which("bioimageio", path=str(programs or Path(sys.executable).parent))
     if program is None:
         raise InputError(
-            "bioimageio", "no such program beside this Python", "bioimageio.core, installed",
-            "pip install bioimageio.core",
-        )  # fmt: skip
+            where="bioimageio",
+            found="no such program beside this Python",
+            expected="bioimageio.core, installed",
+            remedy="pip install bioimageio.core",
+        )
     done = subprocess.run(
-        [program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", check=False,
+        [program, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
         env={
-            **os.environ, "PYTHONIOENCODING": "utf-8",
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8",
             "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
         },
-    )  # fmt: skip
+    )
     return done.returncode, done.stdout

@@ -141,16 +141,20 @@ def _tested(contents: Contents, folder: Path, weight_format: str) -> list[Findin
     _copied(contents, folder)
     summary = folder / f"{weight_format}.json"
     code, said = bioimageio(
-        folder, "test", "package.zip", f"--weight-format={weight_format}",
+        folder,
+        "test",
+        "package.zip",
+        f"--weight-format={weight_format}",
         f"--summary={summary.name}",
-    )  # fmt: skip
+    )
     if code == 0 and summary.exists() and read_json(summary).get("status") == "passed":
         return []
     reasons = _errors(summary) or [said.strip().splitlines()[-1] if said.strip() else "no answer"]
     consumers = {
-        "pytorch_state_dict": (CORE, ZOO), "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
+        "pytorch_state_dict": (CORE, ZOO),
+        "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
         "onnx": (CORE, DEEPIMAGEJ, ZOO),
-    }[weight_format]  # fmt: skip
+    }[weight_format]
     return [Finding(consumers, f"bioimageio test of {weight_format}: {reasons[0]}")]
 
 
@@ -183,9 +187,14 @@ def _predicted(contents: Contents, folder: Path, formats: list[str]) -> list[Fin
     for blocks in (False, True):
         name = f"blocks_{blocks}.tif"
         _, said = bioimageio(
-            folder, "predict", "package.zip", f"--inputs={json.dumps([['image.tif']])}",
-            f"--outputs={name}", f"--blockwise={blocks}", f"--weight-format={formats[-1]}",
-        )  # fmt: skip
+            folder,
+            "predict",
+            "package.zip",
+            f"--inputs={json.dumps([['image.tif']])}",
+            f"--outputs={name}",
+            f"--blockwise={blocks}",
+            f"--weight-format={formats[-1]}",
+        )
         if not (folder / name).exists():
             reason = said.strip().splitlines()[-1] if said.strip() else "no answer"
             return [Finding((CORE,), f"bioimageio predict: {reason}")]

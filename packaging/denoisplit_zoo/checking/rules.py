@@ -26,15 +26,29 @@ FORMAT = "0.5.9"
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 IR_VERSION = 8  # the newest of ONNX files that onnxruntime 1.12 reads
 HEADINGS = (
-    "Description", "Intended Use", "How to use", "Validation", "Limitations", "Training data",
+    "Description",
+    "Intended Use",
+    "How to use",
+    "Validation",
+    "Limitations",
+    "Training data",
     "Citation",
-)  # fmt: skip
+)
 COVER_BYTES = 500_000
 RATIOS = (1.0, 2.0)  # of the cover
 ASKED_FOR = (
-    "name", "description", "authors", "cite", "license", "tags", "documentation", "covers",
-    "maintainers", "git_repo", "timestamp",
-)  # fmt: skip
+    "name",
+    "description",
+    "authors",
+    "cite",
+    "license",
+    "tags",
+    "documentation",
+    "covers",
+    "maintainers",
+    "git_repo",
+    "timestamp",
+)
 LEAST = 1e-4  # of some value of a test tensor
 CEILINGS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
 RANDOM = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
@@ -71,17 +85,18 @@ def _format(package: Contents) -> Iterator[Finding]:
             f"format_version is {described.get('format_version')}, expected {FORMAT}",
         )
     for key, values in (
-        ("documentation", [described.get("documentation")]), ("covers", described.get("covers")),
-    ):  # fmt: skip
+        ("documentation", [described.get("documentation")]),
+        ("covers", described.get("covers")),
+    ):
         if not all(isinstance(value, str) for value in values or [None]):
-            yield Finding(
-                (DEEPIMAGEJ, ILASTIK, ZOO), f"{key} has to be given as plain file names"
-            )  # fmt: skip
+            yield Finding((DEEPIMAGEJ, ILASTIK, ZOO), f"{key} has to be given as plain file names")
     try:
         if not package.changed:  # it would say the same at length
             validate(package.path.read_bytes(), package.path)
     except InputError as error:
-        yield Finding((CORE, ILASTIK, ZOO), f"the format's own check says: {error.found}")
+        yield Finding(
+            (CORE, ILASTIK, ZOO), f"the format's own check says: {error.problem or error.found}"
+        )
     nickname = at(described, "config", "bioimageio", "nickname")
     if not isinstance(nickname, str):
         yield Finding((DEEPIMAGEJ,), "config.bioimageio.nickname lacks")
@@ -281,5 +296,12 @@ def _list(value: Any) -> list[dict[str, Any]]:
 
 
 CHECKS: tuple[Callable[[Contents], Iterator[Finding]], ...] = (
-    _files, _format, _tensors, _images, _tolerance, _weights, _metadata, _cover,
-)  # fmt: skip
+    _files,
+    _format,
+    _tensors,
+    _images,
+    _tolerance,
+    _weights,
+    _metadata,
+    _cover,
+)

@@ -81,8 +81,14 @@ def read_about(source: About | str | Path | None) -> About:
         known = ", ".join(About.model_fields)
         if first["type"] == "extra_forbidden":
             raise InputError(
-                source, f"unknown key {key}", f"some of {known}", "correct or remove it"
+                where=source,
+                found=f"unknown key {key}",
+                expected=f"some of {known}",
+                remedy="correct or remove it",
             ) from None
         raise InputError(
-            source, f"{key} = {first['input']!r}", first["msg"], "correct or remove it"
+            where=source,
+            found=f"{key} = {first['input']!r}",
+            expected=first["msg"],
+            remedy="correct or remove it",
         ) from None

@@ -34,9 +34,16 @@ def cover(
     for axes, line, text, colour in labels:
         axes.set_axis_off()
         axes.text(
-            0.03, 0.97 - 0.075 * line, text, transform=axes.transAxes, va="top", fontsize=14,
-            fontweight="bold", color=colour, path_effects=outline,
-        )  # fmt: skip
+            0.03,
+            0.97 - 0.075 * line,
+            text,
+            transform=axes.transAxes,
+            va="top",
+            fontsize=14,
+            fontweight="bold",
+            color=colour,
+            path_effects=outline,
+        )
     if pixel_size_um is not None:
         scale_bar(left, image.shape, pixel_size_um)
     return png(figure)

@@ -29,10 +29,21 @@ from denoisplit_zoo.exporting.phrases import CITATIONS, words
 from denoisplit_zoo.exporting.weights import OPSET
 
 TAGS = (
-    "fluorescence-light-microscopy", "2d", "cells", "pytorch", "unet", "image-restoration",
-    "denoising", "ilastik", "fiji", "imagej", "deepimagej",
-    "denoisplit", "variational-autoencoder", "uncertainty",
-)  # fmt: skip
+    "fluorescence-light-microscopy",
+    "2d",
+    "cells",
+    "pytorch",
+    "unet",
+    "image-restoration",
+    "denoising",
+    "ilastik",
+    "fiji",
+    "imagej",
+    "deepimagej",
+    "denoisplit",
+    "variational-autoencoder",
+    "uncertainty",
+)
 PACKAGE_VERSION = 1  # of what config.denoisplit and the attachments hold
 # of the largest test value: above what reduced precision does, half of what the format allows
 ABSOLUTE_TOLERANCE = 0.005

@@ -32,14 +32,19 @@ def given_example(path: str | Path, side: int) -> Example:
     image = read_image(path)
     if image.sizes.get("c", 1) > 1:
         raise InputError(
-            path, f"{image.sizes['c']} channels", "one channel, the superposed image",
-            "save that channel as a file of its own",
-        )  # fmt: skip
+            where=path,
+            found=f"{image.sizes['c']} channels",
+            expected="one channel, the superposed image",
+            remedy="save that channel as a file of its own",
+        )
     plane = image.isel({dim: 0 for dim in image.dims if dim not in ("y", "x")})
     values = plane.transpose("y", "x").values.astype(np.float32)
     if values.min() == values.max():
         raise InputError(
-            path, "a constant image", "an image with something in it", "give another one"
+            where=path,
+            found="a constant image",
+            expected="an image with something in it",
+            remedy="give another one",
         )
     return _fitted(values, side, "An image that the authors chose.")
 
@@ -59,20 +64,28 @@ def held_out_example(run: Run, side: int) -> Example:
         missing = [file for file in structure.files if not Path(file).exists()]
         if missing:
             raise InputError(
-                run.path, f"that {missing[0]} is gone", "the images that it was trained on", remedy
+                where=run.path,
+                found=f"that {missing[0]} is gone",
+                expected="the images that it was trained on",
+                remedy=remedy,
             )
         frames = read_frames(structure.files)
         trained = [entry["sha256"] for entry in facts.fingerprints[structure.name]]
         if [entry["sha256"] for entry in fingerprint(frames.files)] != trained:
             raise InputError(
-                run.path, f"other images of {structure.name} than it was trained on",
-                "the same ones", remedy,
-            )  # fmt: skip
+                where=run.path,
+                found=f"other images of {structure.name} than it was trained on",
+                expected="the same ones",
+                remedy=remedy,
+            )
         groups.append(frames.images)
     test = split(
-        groups, names=settings.names, pairing=settings.data.pairing,
-        rule=settings.data.split, patch=settings.network.patch,
-    ).test  # fmt: skip
+        groups,
+        names=settings.names,
+        pairing=settings.data.pairing,
+        rule=settings.data.split,
+        patch=settings.network.patch,
+    ).test
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
     scenes = Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
     number = max(range(len(scenes)), key=lambda j: _busiest(scenes.inputs[j], side)[0])

@@ -102,10 +102,12 @@ def export(
     run = run if isinstance(run, Run) else load(run, device="cpu")
     if isinstance(run.model, ContextVSE):
         raise InputError(
-            run.path, "a network that sees context around its patch, cut from the whole frame",
-            "a network that sees what it is given: consumers of packages give tiles, no frames",
-            "train --system denoisplit or altered_musplit",
-        )  # fmt: skip
+            where=run.path,
+            found="a network that sees context around its patch, cut from the whole frame",
+            expected="a network that sees what it is given: consumers of packages "
+            "give tiles, no frames",
+            remedy="train --system denoisplit or altered_musplit",
+        )
     if halo is None:
         halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
     if tile is None:
@@ -160,17 +162,29 @@ def export(
         logger.warning(
             "%s: %s not given (it says: authors %s, license %s); say them in a YAML file with "
             "--about before you publish it",
-            output, ", ".join(about.missing), ", ".join(a.name for a in about.authors),
+            output,
+            ", ".join(about.missing),
+            ", ".join(a.name for a in about.authors),
             about.license,
-        )  # fmt: skip
+        )
     return output
 
 
 def _check_output(output: Path) -> None:
     if output.suffix.lower() != ".zip":
-        raise InputError(output, "another ending", "a file name that ends with .zip", "add it")
+        raise InputError(
+            where=output,
+            found="another ending",
+            expected="a file name that ends with .zip",
+            remedy="add it",
+        )
     if output.exists() or output.is_symlink():
-        raise InputError(output, "an existing file", "a new name", "move it, or choose another")
+        raise InputError(
+            where=output,
+            found="an existing file",
+            expected="a new name",
+            remedy="move it, or choose another",
+        )
 
 
 def _make_parent(output: Path) -> None:
@@ -187,7 +201,10 @@ def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
     if samples < known.least:
         reason = ": one sample has no standard deviation" if samples == 1 else ""
         raise InputError(
-            "--samples", str(samples), f"{known.least} or more{reason}", "give a larger number"
+            where="--samples",
+            found=str(samples),
+            expected=f"{known.least} or more{reason}",
+            remedy="give a larger number",
         )
     check_seed(seed)
     return samples
@@ -205,15 +222,19 @@ def _check_tiling(run: Run, tile: int, halo: int) -> None:
     stride = run.model.stride
     if halo < stride or halo % stride:
         raise InputError(
-            "--halo", f"{halo} px", f"a multiple of the network's total stride, {stride} px",
-            "give another",
-        )  # fmt: skip
+            where="--halo",
+            found=f"{halo} px",
+            expected=f"a multiple of the network's total stride, {stride} px",
+            remedy="give another",
+        )
     if tile % stride or tile <= 2 * halo:
         raise InputError(
-            "--tile", f"{tile} px",
-            f"a multiple of the network's total stride, {stride} px, larger than twice the halo "
-            f"of {halo} px", "give another",
-        )  # fmt: skip
+            where="--tile",
+            found=f"{tile} px",
+            expected=f"a multiple of the network's total stride, {stride} px, larger than twice "
+            f"the halo of {halo} px",
+            remedy="give another",
+        )
 
 
 def _checked_name(run: Run, given: str | None) -> str:
@@ -222,9 +243,11 @@ def _checked_name(run: Run, given: str | None) -> str:
     bad = sorted(set(re.sub(r"[A-Za-z0-9_+\- ()]", "", name)))
     if bad or not 5 <= len(name) <= 128:
         raise InputError(
-            "package name", repr(name), "5 to 128 letters, digits, blanks and _+-()",
-            "give another with --name",
-        )  # fmt: skip
+            where="package name",
+            found=repr(name),
+            expected="5 to 128 letters, digits, blanks and _+-()",
+            remedy="give another with --name",
+        )
     return name
 
 
@@ -263,7 +286,11 @@ def _tiff(image: npt.NDArray[np.float32], pixel_size_um: Mapping[str, float]) ->
         metadata["unit"] = "um"
         resolution = (1 / pixel_size_um["x"], 1 / pixel_size_um["y"])
     tifffile.imwrite(
-        stream, image, imagej=True, photometric="minisblack", metadata=metadata,
+        stream,
+        image,
+        imagej=True,
+        photometric="minisblack",
+        metadata=metadata,
         resolution=resolution,
-    )  # fmt: skip
+    )
     return stream.getvalue()

@@ -27,7 +27,9 @@ class Kind:
 
 KINDS = {
     "mmse": Kind(
-        MeanAndStd, 16, 2,
+        MeanAndStd,
+        16,
+        2,
         "free of noise, with a calibrated standard deviation for every pixel",
         "mean of the posterior samples per structure, then calibrated standard deviations",
         "returns their mean and their spread",
@@ -37,7 +39,9 @@ KINDS = {
         "calibrated standard deviation is about as large as the typical error of the mean there.",
     ),
     "samples": Kind(
-        Samples, 8, 1,
+        Samples,
+        8,
+        1,
         "free of noise, as several plausible answers",
         "posterior samples, one after another, each with all structures",
         "returns each of them, to be looked at",
@@ -47,20 +51,24 @@ KINDS = {
         "there. The mean of the samples is closer to the truth than any of them.",
     ),
     "split": Kind(
-        Split, 16, 1,
+        Split,
+        16,
+        1,
         "free of noise",
         "mean of the posterior samples per structure",
         "returns their mean",
         "look at its samples or standard deviation, which other packages return",
         "Each is a structure (mean of $samples posterior samples).",
     ),
-}  # fmt: skip
+}
 
 
 def kind_of(name: str) -> Kind:
     """A kind by its name."""
     if name not in KINDS:
-        raise InputError("--kind", name, f"one of {', '.join(KINDS)}", "choose one")
+        raise InputError(
+            where="--kind", found=name, expected=f"one of {', '.join(KINDS)}", remedy="choose one"
+        )
     return KINDS[name]
 
 
@@ -81,7 +89,9 @@ def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[st
     }[kind]
     if len(set(names)) < len(names):
         raise InputError(
-            "channel names", f"the structures {', '.join(structures)}",
-            "names that differ in letters or digits", "train with other names",
-        )  # fmt: skip
+            where="channel names",
+            found=f"the structures {', '.join(structures)}",
+            expected="names that differ in letters or digits",
+            remedy="train with other names",
+        )
     return names

@@ -23,7 +23,7 @@ CITATIONS = {
         "removal. arXiv 2104.01374",
         "10.48550/arXiv.2104.01374",
     )
-}  # fmt: skip
+}
 
 SPLITTING = {
     "summary": "Splits a noisy fluorescence image that is the $superposition of $names into these "
@@ -45,7 +45,7 @@ SPLITTING = {
     "input_description": "raw intensities of the superposed structures, one channel",
     "input_channel": "mixed",
     "tag": "image-splitting",
-}  # fmt: skip
+}
 DENOISING = {
     "summary": "Gives images of $names, recorded with noise, back $gives.",
     "task": "The model is a hierarchical variational autoencoder ($reference). It was trained on "
@@ -63,15 +63,17 @@ DENOISING = {
     "input_description": "raw intensities, one channel",
     "input_channel": "noisy",
     "tag": "",
-}  # fmt: skip
+}
 
 
 def words(names: tuple[str, ...], superposition: str, system: str, kind: Kind) -> Mapping[str, str]:
     """The phrases of description and model card, by their names in the templates."""
     phrases = SPLITTING if len(names) > 1 else DENOISING
     values = {
-        "names": " and ".join(names), "superposition": superposition,
-        "reference": SYSTEMS[system].reference, "gives": kind.gives,
+        "names": " and ".join(names),
+        "superposition": superposition,
+        "reference": SYSTEMS[system].reference,
+        "gives": kind.gives,
         "uncertainty": kind.uncertainty,
-    }  # fmt: skip
+    }
     return {key: Template(text).substitute(values) for key, text in phrases.items()}

@@ -60,14 +60,19 @@ def import_package(package: PathLike, output: PathLike) -> Run:
     output = Path(output)
     if output.exists() or output.is_symlink():
         raise InputError(
-            output, "an existing folder or file", "a new run folder", "move it, or choose another"
+            where=output,
+            found="an existing folder or file",
+            expected="a new run folder",
+            remedy="move it, or choose another",
         )
     contents = read_package(package)
     for name in contents.changed:
         raise InputError(
-            f"{package}, {name}", "a changed file (its SHA-256 is another)",
-            "the one that the description was written for", "get the package again",
-        )  # fmt: skip
+            where=f"{package}, {name}",
+            found="a changed file (its SHA-256 is another)",
+            expected="the one that the description was written for",
+            remedy="get the package again",
+        )
     with new_folder(output) as draft, _naming(contents.path, draft):
         for name in (CONFIG, CALIBRATION, METRICS):
             if name in contents.files:
@@ -98,7 +103,7 @@ def _naming(package: Path, draft: Path) -> Iterator[None]:
         yield
     except InputError as error:
         where = error.where.replace(f"{draft}/", f"{package}, ").replace(str(draft), str(package))
-        raise InputError(where, error.found, error.expected, error.remedy) from None
+        raise error.replace(where=where) from None
 
 
 def _network(contents: Contents, config: RunConfig) -> VSE:
@@ -112,7 +117,10 @@ def _network(contents: Contents, config: RunConfig) -> VSE:
         state = {key.removeprefix(NETWORK): v for key, v in stored.items() if NETWORK in key}
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            where, f"no plain state dict ({error})", "tensors by their names", "export it again"
+            where=where,
+            found=f"no plain state dict ({error})",
+            expected="tensors by their names",
+            remedy="export it again",
         ) from None
     model = build_network(config.settings)
     try:
@@ -120,14 +128,18 @@ def _network(contents: Contents, config: RunConfig) -> VSE:
     except RuntimeError as error:
         detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
         raise InputError(
-            where, f"the weights of another network ({detail})", f"those of {CONFIG}",
-            "export it again",
-        ) from None  # fmt: skip
+            where=where,
+            found=f"the weights of another network ({detail})",
+            expected=f"those of {CONFIG}",
+            remedy="export it again",
+        ) from None
     return model
 
 
 def _lacking(contents: Contents, name: str) -> InputError:
     return InputError(
-        contents.path, f"a package without {name}", "one that `denoisplit export` wrote",
-        "get the package again",
-    )  # fmt: skip
+        where=contents.path,
+        found=f"a package without {name}",
+        expected="one that `denoisplit export` wrote",
+        remedy="get the package again",
+    )

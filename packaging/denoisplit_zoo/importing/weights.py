@@ -89,7 +89,10 @@ def import_weights(
     levels = 1 + max(int(match[1]) for name in theirs if (match := _LEVEL.match(name)))
     if levels > MOST_LEVELS:
         raise InputError(
-            where, f"{levels} levels", f"at most {MOST_LEVELS}", "give a network with fewer levels"
+            where=where,
+            found=f"{levels} levels",
+            expected=f"at most {MOST_LEVELS}",
+            remedy="give a network with fewer levels",
         )
     ours = _renamed(theirs, levels, where)
     try:
@@ -99,14 +102,20 @@ def import_weights(
         structures = planes if target_mean is None else len(target_mean)
         if planes not in (structures, 2 * structures):
             raise InputError(
-                where, f"{planes} output planes", f"{structures} or {2 * structures} for "
-                f"{structures} structures", "give the mean and std of each structure",
-            )  # fmt: skip
+                where=where,
+                found=f"{planes} output planes",
+                expected=f"{structures} or {2 * structures} for {structures} structures",
+                remedy="give the mean and std of each structure",
+            )
         model = VSE(
-            structures, log_variance=planes > structures, filters=filters,
-            latents=prior.shape[1] // 2, levels=levels, patch=prior.shape[-1] * 2**levels,
+            structures,
+            log_variance=planes > structures,
+            filters=filters,
+            latents=prior.shape[1] // 2,
+            levels=levels,
+            patch=prior.shape[-1] * 2**levels,
             final_blocks=len({name.split(".")[1] for name in ours if name.startswith("final.")}),
-        )  # fmt: skip
+        )
         missing = model.load_state_dict(ours, strict=False)
     except (KeyError, RuntimeError) as error:
         reason = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
@@ -121,9 +130,11 @@ def import_weights(
         if given is not None:
             if len(given) != structures:
                 raise InputError(
-                    "target_mean and target_std", f"{len(given)} values",
-                    f"one for each of the {structures} structures", "give as many",
-                )  # fmt: skip
+                    where="target_mean and target_std",
+                    found=f"{len(given)} values",
+                    expected=f"one for each of the {structures} structures",
+                    remedy="give as many",
+                )
             buffer.copy_(torch.tensor(given))
     return model.eval()
 
@@ -139,13 +150,18 @@ def _state_dict(weights: str | Path | Mapping[str, Any], where: str | Path) -> d
             values = read_tensors(Path(weights).read_bytes())
         except OSError as error:
             raise InputError(
-                where, f"no readable file ({error.strerror})", "weights", "check name and rights"
+                where=where,
+                found=f"no readable file ({error.strerror})",
+                expected="weights",
+                remedy="check name and rights",
             ) from None
         except ValueError as error:
             raise InputError(
-                where, f"no plain state dict ({error})", "tensors by their names",
-                "save the state dict alone: torch.save(model.state_dict(), ...)",
-            ) from None  # fmt: skip
+                where=where,
+                found=f"no plain state dict ({error})",
+                expected="tensors by their names",
+                remedy="save the state dict alone: torch.save(model.state_dict(), ...)",
+            ) from None
     if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
         values = values["state_dict"]
     if not isinstance(values, Mapping):
@@ -184,7 +200,8 @@ def _level(name: str, levels: int) -> str:
 
 def _other(where: str | Path, found: str) -> InputError:
     return InputError(
-        where, f"weights of another network ({found})",
-        "those of CAREamics' LadderVAE or of denoiSplit, without lateral context",
-        "give the state dict of such a network",
-    )  # fmt: skip
+        where=where,
+        found=f"weights of another network ({found})",
+        expected="those of CAREamics' LadderVAE or of denoiSplit, without lateral context",
+        remedy="give the state dict of such a network",
+    )

@@ -1,0 +1,29 @@
+"""The one error of bad input: its line, its copies, its way to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from denoisplit.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            InputError(where="a.tif", found="2 channels", expected="one", remedy="split it"),
+            "a.tif: found 2 channels, expected one; split it",
+        ),
+        (InputError("the job runs", where="out", remedy="wait"), "out: the job runs; wait"),
+        (InputError("the job is\nin use"), "the job is in use"),
+    ],
+)
+def test_it_is_one_line_and_survives_copies(error: InputError, line: str) -> None:
+    assert str(error) == line
+    sent = pickle.loads(pickle.dumps(error))
+    assert (str(sent), vars(sent)) == (line, vars(error))
+    assert str(error.replace(where=error.where, remedy=error.remedy)) == line
+    moved = error.replace(where="b.tif", remedy="stop")
+    assert str(moved).startswith("b.tif: ") and str(moved).endswith("; stop")
