@@ -15,8 +15,8 @@ import numpy as np
 from common import machine, table
 
 from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.evaluation.scoring import Scenes
 from denoisplit.images import read_frames
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.network.inference import inference_form
@@ -48,7 +48,7 @@ def main() -> None:
         held = facts.held_out.get(name, {}).get("test") or range(len(frames))
         truth.append([frames[j] for j in held][: given.frames])
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    scenes = Scenes(truth, noise, run.superposition, seed=settings.seed, part="test")
+    scenes = EvaluationFrames(truth, noise, run.superposition, seed=settings.seed, part="test")
     tiling = {"tile": run.tile, "halo": run.halo}
 
     def psnr(means: list[np.ndarray]) -> float:

@@ -21,13 +21,12 @@ from denoisplit.config.settings import (
 )
 from denoisplit.config.systems import SPLITTING, SYSTEMS
 from denoisplit.config.training_options import settings_values
-from denoisplit.data.prepare import prepare
 from denoisplit.errors import InputError
+from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.evaluation.scoring import Scenes
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
-from denoisplit.images import Files, read_frames
+from denoisplit.images import Files
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.report.comparison import Row, comparison_figure
@@ -310,11 +309,8 @@ def _page(found: Comparison, runs: Mapping[str, Run]) -> str:
 
 def _rows(runs: Mapping[str, Run]) -> list[Row]:
     """Recorded, true, and predicted structures of the first test frame, or its busiest part."""
-    settings = next(iter(runs.values())).config.settings
-    data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-    scenes = Scenes(
-        data.clean.test, data.noise, data.superposition, seed=settings.seed, part="test"
-    )
+    first = next(iter(runs.values()))
+    scenes, seed = held_out_frames(first), first.config.settings.seed
     truth = scenes.truth[0]
     y, x = busiest_crop(truth)
     crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
@@ -325,7 +321,7 @@ def _rows(runs: Mapping[str, Run]) -> list[Row]:
 
     rows = [row("noisy input", np.broadcast_to(scenes.inputs[0], truth.shape))]
     for name, run in runs.items():
-        sampling = Sampling(SHOWN_SAMPLES, settings.seed, run.config.settings.prediction.antithetic)
+        sampling = Sampling(SHOWN_SAMPLES, seed, run.config.settings.prediction.antithetic)
         predicted = predict_frame(
             inference_form(run.model), scenes.inputs[0], sampling, tile=run.tile, halo=run.halo
         )

@@ -10,9 +10,10 @@ from denoisplit.config.seeds import check_seed
 from denoisplit.data.splits import Group, Image, check_registered
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.scoring import Scenes, judge, predict_scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.scoring import judge, split_frames
 from denoisplit.evaluation.separate_truth import (
-    RecordedScenes,
+    RecordedFrames,
     scenes_of_mixed,
     scenes_of_structures,
     share_offset,
@@ -82,7 +83,7 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run)
     prediction = run.config.settings.prediction
     sampling = _sampling(samples, seed, antithetic=prediction.antithetic)
-    scenes = known_scenes(
+    scenes = known_frames(
         run,
         structures,
         truth=truth,
@@ -96,10 +97,10 @@ def evaluate(
     else:
         to = "the structures" if mixed is None else "the mixed images, together"
         reference = f"separate images, fitted by gain and offset to {to}"
-    predictions = predict_scenes(
+    predictions = split_frames(
         run.model, scenes, sampling, tile=run.tile, halo=run.halo, label="evaluating"
     )
-    if isinstance(scenes, RecordedScenes) and mixed is not None:
+    if isinstance(scenes, RecordedFrames) and mixed is not None:
         share_offset(scenes, [p.mean for p in predictions])
     found = judge(
         scenes, predictions, run.names, run.calibration, sampling, cell=prediction.judged_cell
@@ -107,7 +108,7 @@ def evaluate(
     return {"superposition": run.superposition.kind, "reference": reference, **found}
 
 
-def known_scenes(
+def known_frames(
     run: Run,
     structures: Mapping[str, Files] | None,
     *,
@@ -116,7 +117,7 @@ def known_scenes(
     synthetic_poisson: float | None = None,
     synthetic_gaussian: float | None = None,
     seed: int = 0,
-) -> Scenes:
+) -> EvaluationFrames:
     """Images whose structures are known, ready to be split and compared; see `evaluate`."""
     noise_given = synthetic_poisson is not None or synthetic_gaussian is not None
     _check_combination(structures, truth, mixed, noise_given=noise_given)
@@ -170,14 +171,14 @@ def _check_combination(
 
 def _noisy_scenes(
     run: Run, structures: Mapping[str, Files], seed: int, factor: float, sigma: float
-) -> Scenes:
+) -> EvaluationFrames:
     """The structures with synthetic noise; they are their own truth."""
     frames = _frames(run, structures, "--structure")
     images = _images(frames)
     check_registered(images, run.names)
     facts = run.config.facts
     noise = SyntheticNoise(factor, sigma, facts.clip)
-    scenes = Scenes(images, noise, run.superposition, seed=seed, part="evaluation")
+    scenes = EvaluationFrames(images, noise, run.superposition, seed=seed, part="evaluation")
     _warn_of_training_images(run, frames)
     logger.info(
         "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
@@ -193,7 +194,7 @@ def _recorded_scenes(
     structures: Mapping[str, Files] | None,
     truth: Mapping[str, Files],
     mixed: Files | None,
-) -> RecordedScenes:
+) -> RecordedFrames:
     """Images with their own noise; their truth was recorded apart."""
     known = _frames(run, truth, "--truth")
     clean = _images(known)
@@ -239,7 +240,7 @@ def _recorded_scenes(
     return scenes
 
 
-def _check_gains(run: Run, scenes: RecordedScenes) -> None:
+def _check_gains(run: Run, scenes: RecordedFrames) -> None:
     for name, fit in zip(run.names, scenes.fits, strict=True):
         if fit.gains[0] <= 0:
             raise InputError(

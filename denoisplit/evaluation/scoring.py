@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,16 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.config.settings import CalibrationForm
-from denoisplit.data.prepare import TrainingData, observe
-from denoisplit.data.splits import Group
-from denoisplit.data.superposition import Superposition
-from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.calibration import (
     calibrate,
     calibration_curve,
     calibration_error,
     noisy_calibration_scalar,
 )
+from denoisplit.evaluation.held_out import EvaluationFrames, whole_cells
 from denoisplit.evaluation.metrics import (
     align,
     blur_psnr,
@@ -39,71 +35,9 @@ Array = npt.NDArray[np.float32]
 PerFrame = list[float | None]
 
 
-class Scenes:
-    """Frames to judge by: what is in them, what was recorded of it, and what a network makes of it.
-
-    Parameters
-    ----------
-    truth : [structure][frame] of (Y, X)
-        Noise-free if there is such; raw units.
-    noise : SyntheticNoise
-        Added to the truth; none if the images were recorded with their own noise.
-    seed, part
-        Address of the noise; see `denoisplit.data.synthetic_noise.Address`.
-    """
-
-    def __init__(
-        self,
-        truth: Group,
-        noise: SyntheticNoise,
-        superposition: Superposition,
-        *,
-        seed: int,
-        part: str,
-    ) -> None:
-        self._set(truth, observe(truth, noise, seed=seed, part=part), noise, superposition)
-
-    @classmethod
-    def of_training(cls, data: TrainingData, part: str) -> Scenes:
-        """The validation or test frames of a training, with the very noise that it has them with.
-
-        Parameters
-        ----------
-        data : TrainingData
-        part : {"validation", "test"}
-        """
-        scenes = cls.__new__(cls)
-        scenes._set(getattr(data.clean, part), getattr(data, part), data.noise, data.superposition)
-        return scenes
-
-    def _set(
-        self, truth: Group, noisy: Group, noise: SyntheticNoise, superposition: Superposition
-    ) -> None:
-        clean = [[image.astype(np.float32) for image in frames] for frames in truth]
-        if noise.clip is not None:
-            limit = np.float32(noise.clip)
-            clean = [[np.minimum(image, limit) for image in frames] for frames in clean]
-        self.truth = [np.stack(frame) for frame in zip(*clean, strict=True)]  # each (C, Y, X)
-        self.observed = [np.stack(frame) for frame in zip(*noisy, strict=True)]
-        self.inputs = [superposition(frame) for frame in self.observed]  # each (Y, X)
-        self.clean_inputs = [superposition(frame) for frame in self.truth]
-        self.unsaturated = [np.ones(x.shape, dtype=bool) for x in self.inputs]
-        self.has_truth = bool(noise)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def whole_cells(self, side: int) -> Scenes:
-        """Without the rows and columns after the last multiple of ``side``; see `_whole_cells`."""
-        cut = copy.copy(self)
-        for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
-            setattr(cut, name, [_whole_cells(frame, side) for frame in getattr(self, name)])
-        return cut
-
-
-def predict_scenes(
+def split_frames(
     model: VSE,
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     sampling: Sampling,
     *,
     tile: int,
@@ -128,7 +62,7 @@ def _mover(to: Callable[[int], None], frames: int) -> Callable[[int, int], None]
 
 
 def calibrate_on(
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     names: Sequence[str],
     noise_models: Sequence[GaussianMixture],
@@ -179,7 +113,7 @@ def _noise_variance(model: GaussianMixture, signal: Array) -> Array:
 
 
 def judge(
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     names: Sequence[str],
     scalars: Mapping[str, float],
@@ -197,12 +131,12 @@ def judge(
     ``predictions`` hold their first sample. Rows and columns after the last multiple of ``cell`` px
     do not count.
     """
-    scenes = scenes.whole_cells(cell)
+    scenes = scenes.cropped(cell)
     predictions = [
         Prediction(
-            _whole_cells(p.mean, cell),
-            None if p.std is None else _whole_cells(p.std, cell),
-            _whole_cells(p.samples, cell),
+            whole_cells(p.mean, cell),
+            None if p.std is None else whole_cells(p.std, cell),
+            whole_cells(p.samples, cell),
         )
         for p in predictions
     ]
@@ -236,12 +170,6 @@ def judge(
     }
 
 
-def _whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """(..., Y, X) without what is after the last multiple of ``side``; all of a smaller axis."""
-    height, width = (n - n % side or n for n in image.shape[-2:])
-    return image[..., :height, :width]
-
-
 def _summary(
     per_frame: Mapping[str, PerFrame], pooled: Mapping[str, float | None]
 ) -> dict[str, dict[str, float | None]]:
@@ -255,7 +183,7 @@ def _summary(
 
 
 def _judge_structure(
-    scenes: Scenes, predictions: Sequence[Prediction], k: int, scalar: float
+    scenes: EvaluationFrames, predictions: Sequence[Prediction], k: int, scalar: float
 ) -> dict[str, PerFrame]:
     truth = [t[k] for t in scenes.truth]
     mean = [p.mean[k] for p in predictions]

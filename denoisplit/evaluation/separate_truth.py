@@ -20,7 +20,7 @@ from denoisplit.data.splits import Group, Image
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.scoring import Scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.noise_models.saturation import Limits, limits_of
 
 Array = npt.NDArray[np.float32]
@@ -119,7 +119,7 @@ def linear_fit(
     )
 
 
-class RecordedScenes(Scenes):
+class RecordedFrames(EvaluationFrames):
     """Frames that carry their own noise, and a truth that was recorded apart and fitted to them.
 
     Parameters
@@ -155,7 +155,7 @@ class RecordedScenes(Scenes):
 
 def scenes_of_structures(
     structures: Group, truth: Group, superposition: Superposition, *, clip: float | None = None
-) -> RecordedScenes:
+) -> RecordedFrames:
     """Superpose recorded structures; each truth is fitted to the recorded image of its structure.
 
     Parameters
@@ -176,12 +176,12 @@ def scenes_of_structures(
     )
     fitted = observe(fitted, recorded, seed=0, part="evaluation")
     inputs = [superposition(frame) for frame in zip(*observed, strict=True)]
-    return RecordedScenes(fitted, observed, inputs, superposition, fits, where)
+    return RecordedFrames(fitted, observed, inputs, superposition, fits, where)
 
 
 def scenes_of_mixed(
     mixed: Sequence[Image], truth: Group, superposition: Superposition
-) -> RecordedScenes:
+) -> RecordedFrames:
     """Take recorded superpositions; the truths are fitted to them together.
 
     A superposition has one offset. Each structure gets the same share of it; see `share_offset`.
@@ -204,10 +204,10 @@ def scenes_of_mixed(
     ]
     inputs = [image.astype(np.float32) for image in mixed]
     each = [LinearFit((gain,), fit.offset, fit.correlation) for gain in fit.gains]
-    return RecordedScenes(fitted, (), inputs, superposition, each, where)
+    return RecordedFrames(fitted, (), inputs, superposition, each, where)
 
 
-def share_offset(scenes: RecordedScenes, means: Sequence[Array]) -> None:
+def share_offset(scenes: RecordedFrames, means: Sequence[Array]) -> None:
     """Share the offset of mixed images among the structures as predictions do; in place.
 
     How it is shared cannot be seen in a mixed image: a network knows it from its training. Every
@@ -215,7 +215,7 @@ def share_offset(scenes: RecordedScenes, means: Sequence[Array]) -> None:
 
     Parameters
     ----------
-    scenes : RecordedScenes
+    scenes : RecordedFrames
     means : [frame] of (C, Y, X)
         Predictions of the inputs.
     """

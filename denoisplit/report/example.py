@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.evaluation.scoring import Scenes
 from denoisplit.prediction.frame import Prediction
 
 Array = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ class Example:
 
 
 def pick_example(
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
     *,
@@ -79,7 +79,7 @@ def pick_example(
 
     Parameters
     ----------
-    scenes : Scenes
+    scenes : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
         One per frame, with stds, and some of the first samples.

@@ -12,7 +12,7 @@ import yaml
 
 from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.evaluation.scoring import Scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.files.atomic import write_text
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import Fitted
@@ -48,7 +48,7 @@ REPORT = "report.html"
 def write_report(
     path: Path,
     config: RunConfig,
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
@@ -62,7 +62,7 @@ def write_report(
     path : Path
         The HTML file; replaced if it is there.
     config : RunConfig
-    scenes : Scenes
+    scenes : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
         One per test frame, with std and the first two or more samples.
@@ -81,7 +81,7 @@ def write_report(
 
 def report(
     config: RunConfig,
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
@@ -169,7 +169,9 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _noise_section(scenes: Scenes, names: Sequence[str], noise_models: Sequence[Fitted]) -> str:
+def _noise_section(
+    scenes: EvaluationFrames, names: Sequence[str], noise_models: Sequence[Fitted]
+) -> str:
     if not noise_models:
         return ""
     parts = []
@@ -182,7 +184,7 @@ def _noise_section(scenes: Scenes, names: Sequence[str], noise_models: Sequence[
     return section("Noise models", "".join(parts))
 
 
-def _given_noise_model(scenes: Scenes, model: GaussianMixture, name: str, k: int) -> str:
+def _given_noise_model(scenes: EvaluationFrames, model: GaussianMixture, name: str, k: int) -> str:
     """Of a file nothing is known but the model itself."""
     pairs = {}
     left = (

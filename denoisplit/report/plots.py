@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.evaluation.calibration import CalibrationCurve, calibration_curve
-from denoisplit.evaluation.scoring import Scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
@@ -84,7 +84,7 @@ class Calibrated:
 
 
 def calibrated(
-    scenes: Scenes,
+    scenes: EvaluationFrames,
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
     noise_models: Sequence[GaussianMixture],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from denoisplit.config.settings import RunConfig
-from denoisplit.evaluation.scoring import Scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.report.example import CROP, Example
 from denoisplit.report.plots import Calibrated
 from denoisplit.report.tables import cell
@@ -104,7 +104,7 @@ def std_note(
     ]
 
 
-def reference_note(scenes: Scenes, noise_models: bool) -> str:
+def reference_note(scenes: EvaluationFrames, noise_models: bool) -> str:
     """What to know about the calibration plot when references are noisy."""
     if scenes.has_truth:
         return ""
@@ -121,7 +121,7 @@ def noise_added(config: RunConfig) -> str:
     return f"Noise added: {listed(kinds)}, raw intensity." if kinds else "No noise was added."
 
 
-def numbers_note(scenes: Scenes) -> str:
+def numbers_note(scenes: EvaluationFrames) -> str:
     """What to know about the numbers when references are noisy."""
     if scenes.has_truth:
         return ""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from denoisplit.commands.train import PathLike
 from denoisplit.commands.train_several import Training, levels_of, train_each, with_level
-from denoisplit.data.prepare import prepare
 from denoisplit.errors import InputError
+from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.evaluation.metrics import noise_left, range_invariant_psnr
 from denoisplit.evaluation.metrics import score as averaged
-from denoisplit.evaluation.scoring import Scenes, predict_scenes
+from denoisplit.evaluation.scoring import split_frames
 from denoisplit.files.atomic import write_bytes, write_text
-from denoisplit.images import Files, read_frames
+from denoisplit.images import Files
 from denoisplit.prediction.frame import Sampling
 from denoisplit.report.style import INKS, legend, new_figure, plain, png
 from denoisplit.report.tables import cell, csv_text
@@ -134,14 +134,13 @@ def trainings_of_eq(
 def _measured(run: Run, level: float, form: str) -> list[Left]:
     """Of the test frames of a run."""
     settings = run.config.settings
-    data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-    scenes = Scenes.of_training(data, "test")
+    scenes = held_out_frames(run)
     sampling = Sampling(SAMPLES, settings.seed, settings.prediction.antithetic)
-    predictions = predict_scenes(
+    predictions = split_frames(
         run.model, scenes, sampling, tile=run.tile, halo=run.halo, label="measuring"
     )
     # the input as a mean: what a sum has of noise, it has of all structures
-    scale = data.superposition.scale * len(settings.names)
+    scale = run.superposition.scale * len(settings.names)
     rows = []
     for k, name in enumerate(settings.names):
         frames = list(zip(scenes.truth, predictions, strict=True))

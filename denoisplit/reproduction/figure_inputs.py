@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from denoisplit.commands.evaluate import known_scenes
-from denoisplit.config.settings import MIXED, RunConfig
+from denoisplit.commands.evaluate import known_frames
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.data.chain_parts import parts_of
-from denoisplit.data.prepare import prepare
-from denoisplit.data.splits import rule_for, split
-from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.scoring import Scenes
-from denoisplit.images import Files, fingerprint, read_frames
+from denoisplit.evaluation.held_out import OTHERWISE, EvaluationFrames, held_out_frames
+from denoisplit.images import Files
 from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.reproduction.drawing.paper_panels import Scene
-from denoisplit.run import CONFIG, DENOISERS, Run, load_config
+from denoisplit.run import Run
 
-OTHERWISE = "name images with --structure NAME FILES"
 KEPT = 3  # samples: the first of two antithetic pairs
 
 Crop = tuple[int, int, int]  # y and x of its first pixel, and its side
@@ -39,12 +32,12 @@ class Subject:
     Parameters
     ----------
     run : Run
-    scenes : Scenes
+    scenes : EvaluationFrames
     seed : int
         Of the posterior samples.
     """
 
-    def __init__(self, run: Run, scenes: Scenes, *, seed: int = 0) -> None:
+    def __init__(self, run: Run, scenes: EvaluationFrames, *, seed: int = 0) -> None:
         self.run = run
         self.scenes = scenes
         self.seed = seed
@@ -169,9 +162,9 @@ def subjects_of(
         first, or images are missing or do not fit.
     """
     scenes = (
-        own_scenes(runs[0])
+        held_out_frames(runs[0])
         if structures is None
-        else known_scenes(runs[0], structures, truth=truth, seed=seed)
+        else known_frames(runs[0], structures, truth=truth, seed=seed)
     )
     first = Subject(runs[0], scenes, seed=seed)
     return [first, *(beside(first, run, own=structures is None) for run in runs[1:])]
@@ -187,77 +180,6 @@ def beside(first: Subject, run: Run, *, own: bool = True) -> Subject:
     """
     _check_same(first.run, run, own=own)
     return Subject(run, first.scenes, seed=first.seed)
-
-
-def own_scenes(run: Run) -> Scenes:
-    """The test frames of a run, with the noise that its own evaluation added to them.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, or is not the one that the run was trained on, or the run is a
-        denoiser that was taken out of its HDN(+)muSplit.
-    """
-    chain = _chain_of(run)
-    if chain is not None:
-        settings = chain.settings
-        data = prepare(_images(run, chain), settings)
-        parts = {part.name: part.data for part in parts_of(settings, data)}
-        return Scenes.of_training(parts[run.names[0]], "test")
-    settings, facts = run.config.settings, run.config.facts
-    images = _images(run, run.config)
-    rule = rule_for(images, settings.data.split)
-    test = split(
-        images,
-        names=settings.names,
-        pairing=settings.data.pairing,
-        rule=rule,
-        patch=settings.network.patch,
-    ).test
-    if len(test[0]) != facts.frames["test"]:  # of a chain, which pairs and mixes frames first
-        raise InputError(
-            where=run.path,
-            found=f"{len(test[0])} test frames in its images, {facts.frames['test']} in its "
-            "training",
-            expected=f"the folder {DENOISERS} of its HDN(+)muSplit",
-            remedy=f"put it back there, or {OTHERWISE}",
-        )
-    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    return Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
-
-
-def _chain_of(run: Run) -> RunConfig | None:
-    """That of HDN(+)muSplit, where the run is one of its denoisers: it was given those frames."""
-    folder = run.path.resolve().parent
-    if folder.name != DENOISERS or not (folder.parent / CONFIG).is_file():
-        return None
-    config = load_config(folder.parent)
-    known = config.settings.denoiser is not None and run.names[0] in (*config.settings.names, MIXED)
-    return config if known else None
-
-
-def _images(run: Run, config: RunConfig) -> list[tuple[Any, ...]]:
-    """[structure][frame] of the files in the configuration, which have to be those of training."""
-    frames = []
-    for structure in config.settings.structures:
-        for file in structure.files:
-            if not Path(file).exists():
-                raise InputError(
-                    where=file,
-                    found="no such file",
-                    expected=f"an image of the run {run.path}",
-                    remedy=f"restore it, or {OTHERWISE}",
-                )
-        frames.append(read_frames(structure.files))
-        stored = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
-        if [entry["sha256"] for entry in fingerprint(frames[-1].files)] != stored:
-            raise InputError(
-                where=structure.files[0],
-                found="another image than the run was trained on",
-                expected=f"the images of structure {structure.name} of {run.path}",
-                remedy=f"restore it, or {OTHERWISE}",
-            )
-    return [f.images for f in frames]
 
 
 def _check_same(first: Run, other: Run, *, own: bool) -> None:

@@ -10,7 +10,8 @@ import torch
 from denoisplit.config.settings import RunConfig, Settings
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
-from denoisplit.evaluation.scoring import Scenes, calibrate_on, judge, predict_scenes
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.scoring import calibrate_on, judge, split_frames
 from denoisplit.files.atomic import new_folder
 from denoisplit.files.json_file import write_json
 from denoisplit.machine.distributed import wait_for
@@ -188,11 +189,11 @@ def calibrate_and_judge(
         prediction.antithetic,
         keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
     )
-    validation, test = (Scenes.of_training(data, part) for part in ("validation", "test"))
+    validation, test = (EvaluationFrames.of_training(data, part) for part in ("validation", "test"))
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
     halo = chosen(prediction.halo, errors, SAME)
     tiling = {"tile": prediction.tile or tile_side(model, halo), "halo": halo}
-    predicted = predict_scenes(model, validation, sampling, label="calibrating", **tiling)
+    predicted = split_frames(model, validation, sampling, label="calibrating", **tiling)
     calibration = calibrate_on(
         validation,
         predicted,
@@ -202,7 +203,7 @@ def calibrate_and_judge(
         prediction.calibration_form,
     )
     calibration["halo_errors"] = errors
-    predicted = predict_scenes(model, test, sampling, label="evaluating", **tiling)
+    predicted = split_frames(model, test, sampling, label="evaluating", **tiling)
     metrics = judge(
         test,
         predicted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from denoisplit_zoo.exporting.example_image import held_out_example
 
 import denoisplit
 from denoisplit.config.settings import Settings, settings_from
@@ -20,6 +22,7 @@ from denoisplit.data.patches import GridPatches
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
+from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.images import read_frames, read_image
 from denoisplit.images.zarr import create_ome_zarr, to_fill
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
@@ -103,6 +106,30 @@ def test_the_mixed_input_has_dependent_noise(bench: Any) -> None:
         # the input's statistics are the pooled ones, whatever the mixture is
         pooled = data.statistics.pooled_mean * (2 if kind == "sum" else 1)
         assert mixed.data.statistics.means == pytest.approx((pooled,))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_denoiser_is_judged_on_frames_of_its_own_kind(
+    run: Run, bench: Any, tmp_path: Path, name: str
+) -> None:
+    """Held-out frames and the test image of a package: what that denoiser got as test frames."""
+    settings, data = material(bench)
+    (part,) = (part for part in parts_of(settings, data) if part.name == name)
+    own = load(run.path / "denoisers" / name)
+    held = held_out_frames(own)
+    np.testing.assert_array_equal(held.inputs, part.data.test[0])
+    side = 64
+    image = held_out_example(own, side).image
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(frame, (side, side)) for frame in held.inputs
+    ]
+    assert any((view == image).all(axis=(-1, -2)).any() for view in windows)
+
+
+def test_a_mixed_denoiser_alone_knows_no_held_out_frames(run: Run, tmp_path: Path) -> None:
+    alone = shutil.copytree(run.path / "denoisers" / "mixed", tmp_path / "alone")
+    with pytest.raises(InputError, match=r"taken out of its HDN\(\+\)muSplit"):
+        held_out_frames(load(alone))
 
 
 def test_denoised_frames_are_float32_without_offset(run: Run, bench: Any) -> None:

@@ -12,8 +12,9 @@ import torch
 from denoisplit.data.simulation import simulate
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.metrics import blur
-from denoisplit.evaluation.scoring import Scenes, calibrate_on, judge, predict_scenes
+from denoisplit.evaluation.scoring import calibrate_on, judge, split_frames
 from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
 from denoisplit.noise_models import GaussianMixture
@@ -31,12 +32,12 @@ def scenes(
     frames: int = 3,
     noise: SyntheticNoise | None = None,
     kind: str = "sum",
-) -> Scenes:
+) -> EvaluationFrames:
     truth = tuple(tuple(simulate(k, frames=frames, size=size, seed=2)) for k in KINDS[:structures])
     if noise is None:
         noise = SyntheticNoise(0.0, SIGMA)
     mix = Superposition(kind, (0.0,) * structures)
-    return Scenes(truth, noise, mix, seed=0, part="evaluation")
+    return EvaluationFrames(truth, noise, mix, seed=0, part="evaluation")
 
 
 def predicted(means: list[np.ndarray], std: float | None = 1.0) -> list[Prediction]:
@@ -50,13 +51,15 @@ def predicted(means: list[np.ndarray], std: float | None = 1.0) -> list[Predicti
     ]  # fmt: skip
 
 
-def judged(made: Scenes, predictions: list[Prediction], **scalars: float) -> dict[str, Any]:
+def judged(
+    made: EvaluationFrames, predictions: list[Prediction], **scalars: float
+) -> dict[str, Any]:
     names = NAMES[: made.truth[0].shape[0]]
     sampling = Sampling(4, keep=1)
     return judge(made, predictions, names, dict.fromkeys(names, 1.0) | scalars, sampling)
 
 
-def inputs_for_all(made: Scenes) -> list[np.ndarray]:
+def inputs_for_all(made: EvaluationFrames) -> list[np.ndarray]:
     """The input in place of every structure."""
     return [np.stack([x] * len(t)) for x, t in zip(made.inputs, made.truth, strict=True)]
 
@@ -118,7 +121,7 @@ def test_what_is_after_the_last_cell_does_not_count() -> None:
     )
     assert found == expected
     assert found != judge(made, predicted(near), names, scalars, sampling)
-    small = scenes(size=48, noise=SyntheticNoise()).whole_cells(64)
+    small = scenes(size=48, noise=SyntheticNoise()).cropped(64)
     assert small.truth[0].shape == (2, 48, 48)  # no cell fits: all of it
 
 
@@ -219,7 +222,7 @@ def test_one_sample_has_no_calibration_error() -> None:
 def test_a_constant_frame_has_no_psnr_and_spoils_no_other() -> None:
     truth = tuple(tuple(simulate(k, frames=3, size=64, seed=2)) for k in KINDS[:2])
     flat = (truth[0], (np.full((64, 64), 9, np.float32), *truth[1][1:]))
-    made = Scenes(
+    made = EvaluationFrames(
         flat, SyntheticNoise(0, SIGMA), Superposition("sum", (0.0, 0.0)), seed=0, part="evaluation"
     )
     found = judged(made, predicted(inputs_for_all(made)))
@@ -251,7 +254,7 @@ def test_scenes_are_predicted_frame_by_frame() -> None:
     model = VSE(2, filters=4, latents=2, levels=2, patch=16).eval()
     made = scenes(frames=2)
     sampling = Sampling(2, keep=1)
-    found = predict_scenes(model, made, sampling, tile=64, halo=16, label="")
+    found = split_frames(model, made, sampling, tile=64, halo=16, label="")
     model = inference_form(model)
     for one, frame in zip(found, made.inputs, strict=True):
         np.testing.assert_array_equal(
@@ -262,7 +265,7 @@ def test_scenes_are_predicted_frame_by_frame() -> None:
 # ---------------------------------------------------------------- calibrate_on
 
 
-def with_error_bars(made: Scenes, scalars: tuple[float, ...]) -> list[Prediction]:
+def with_error_bars(made: EvaluationFrames, scalars: tuple[float, ...]) -> list[Prediction]:
     """Means whose errors are ``scalar * std``, Gaussian, independent of the noise."""
     rng = np.random.default_rng(1)
     factor = np.reshape(scalars, (-1, 1, 1))

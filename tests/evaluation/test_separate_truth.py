@@ -12,7 +12,7 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.evaluation.scoring import judge
 from denoisplit.evaluation.separate_truth import (
-    RecordedScenes,
+    RecordedFrames,
     linear_fit,
     scenes_of_mixed,
     scenes_of_structures,
@@ -70,7 +70,7 @@ def predicted(clean: Stacks, brighter: float = 0.0) -> list[Prediction]:
     return predictions
 
 
-def judged(scenes: RecordedScenes, predictions: list[Prediction]) -> dict[str, Any]:
+def judged(scenes: RecordedFrames, predictions: list[Prediction]) -> dict[str, Any]:
     names = NAMES[: len(scenes.truth[0])]
     return judge(scenes, predictions, names, dict.fromkeys(names, 1.0), Sampling(4, keep=1))
 

@@ -12,7 +12,8 @@ import pytest
 from denoisplit.config.settings import Facts, RunConfig, Settings
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
-from denoisplit.evaluation.scoring import Scenes, judge
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.scoring import judge
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import Fitted
 from denoisplit.prediction.frame import Prediction, Sampling
@@ -25,7 +26,7 @@ class Made:
     """All that `write_report` takes."""
 
     names: tuple[str, ...]
-    scenes: Scenes
+    scenes: EvaluationFrames
     predictions: list[Prediction]
     config: RunConfig
     calibration: dict[str, Any]
@@ -71,7 +72,9 @@ def make(
         for k in range(structures)
     )
     noise = SyntheticNoise(0.0, 10.0 if truth else 0.0)
-    scenes = Scenes(clean, noise, Superposition("sum", (0.0,) * structures), seed=0, part="test")
+    scenes = EvaluationFrames(
+        clean, noise, Superposition("sum", (0.0,) * structures), seed=0, part="test"
+    )
     predictions = []
     for frame, image in enumerate(scenes.truth):
         # frame 0 is predicted worst and the last one best

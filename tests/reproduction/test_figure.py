@@ -22,8 +22,8 @@ from denoisplit.config.systems import SPLITTING
 from denoisplit.data.prepare import prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
+from denoisplit.evaluation.held_out import EvaluationFrames, held_out_frames
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.evaluation.scoring import Scenes
 from denoisplit.files.json_file import read_json
 from denoisplit.images import read_frames
 from denoisplit.reproduction import figure as command
@@ -31,7 +31,7 @@ from denoisplit.reproduction import paper_figures
 from denoisplit.reproduction.all_figures import finished_runs
 from denoisplit.reproduction.fig_s2 import denoisers_of, jobs_of_s2
 from denoisplit.reproduction.figure import KINDS, figure
-from denoisplit.reproduction.figure_inputs import Subject, own_scenes
+from denoisplit.reproduction.figure_inputs import Subject
 from denoisplit.reproduction.reproduce import reproduce
 from denoisplit.run import METRICS, load, load_config
 
@@ -271,10 +271,10 @@ def test_the_frames_are_those_of_the_runs_own_evaluation(done: SimpleNamespace) 
     run = load(done.denoisplit)
     settings = run.config.settings
     data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-    expected = Scenes(
+    expected = EvaluationFrames(
         data.clean.test, data.noise, data.superposition, seed=settings.seed, part="test"
     )
-    found = own_scenes(run)
+    found = held_out_frames(run)
     assert len(found) == len(expected) == 2 and found.has_truth
     for name in ("truth", "observed", "inputs"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -286,9 +286,9 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
     """The chain pairs stacks of different length, and mixes frames; the files alone do not tell."""
     names = ("ER", "MT", "mixed")
     runs = {name: load(done.chain / "denoisers" / name) for name in names}
-    er, mt, mixed = (own_scenes(run) for run in runs.values())
-    whole = own_scenes(load(done.chain))
-    assert len(er) == len(mt) == len(mixed) == len(whole) == 2 < len(own_scenes(load(done.er)))
+    er, mt, mixed = (held_out_frames(run) for run in runs.values())
+    whole = held_out_frames(load(done.chain))
+    assert len(er) == len(mt) == len(mixed) == len(whole) == 2 < len(held_out_frames(load(done.er)))
     for j in range(2):
         np.testing.assert_allclose(mixed.inputs[j], whole.inputs[j], rtol=1e-5)
         np.testing.assert_allclose(mixed.truth[j][0], whole.clean_inputs[j], rtol=1e-5)
@@ -313,8 +313,8 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
         alone = shutil.copytree(runs[name].path, tmp_path / name)
         assert cli.main(["figure", "2", str(alone), *out]) == 2
         told = capsys.readouterr().err
-        assert told.count("\n") == 1 and "test frames in its images, 2 in its training" in told
-        assert "--structure NAME FILES" in told and not (tmp_path / "f.png").exists()
+        assert told.count("\n") == 1 and "was taken out of its HDN(+)muSplit" in told
+        assert "structure" in told and not (tmp_path / "f.png").exists()
 
 
 def test_given_images_frame_and_crop(
@@ -383,8 +383,8 @@ def test_what_does_not_fit_is_told_in_one_line(
         (["sampling", run], "one that ends with .gif"),
         (["2", run, str(done.er)], "choose runs of the same structures"),
         (["2", run, str(noisier)], "other images or other noise"),
-        (["3", str(other)], "gone.mrc: found no such file"),
-        (["denoising", str(replaced)], "another image than the run was trained on"),
+        (["3", str(other)], "gone.mrc: this image of the run"),
+        (["denoising", str(replaced)], "was trained on; restore it"),
         (["denoising", run], "a denoiser of one structure"),
         (["noise-model", str(done.musplit)], "one with noise models"),
         (["3", run, "--truth", "ER", "a.tif"], "--structure"),

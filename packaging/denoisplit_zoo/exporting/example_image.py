@@ -8,11 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.data.splits import split
-from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.scoring import Scenes
-from denoisplit.images import fingerprint, read_frames, read_image
+from denoisplit.evaluation.held_out import held_out_frames
+from denoisplit.images import read_image
 from denoisplit.run import Run
 
 Array = npt.NDArray[np.float32]
@@ -57,40 +55,12 @@ def held_out_example(run: Run, side: int) -> Example:
     InputError
         If the images that the run was trained on are gone or changed.
     """
-    settings, facts = run.config.settings, run.config.facts
-    remedy = "give a raw superposed image with --test-image FILE"
-    groups = []
-    for structure in settings.structures:
-        missing = [file for file in structure.files if not Path(file).exists()]
-        if missing:
-            raise InputError(
-                where=run.path,
-                found=f"that {missing[0]} is gone",
-                expected="the images that it was trained on",
-                remedy=remedy,
-            )
-        frames = read_frames(structure.files)
-        trained = [entry["sha256"] for entry in facts.fingerprints[structure.name]]
-        if [entry["sha256"] for entry in fingerprint(frames.files)] != trained:
-            raise InputError(
-                where=run.path,
-                found=f"other images of {structure.name} than it was trained on",
-                expected="the same ones",
-                remedy=remedy,
-            )
-        groups.append(frames.images)
-    test = split(
-        groups,
-        names=settings.names,
-        pairing=settings.data.pairing,
-        rule=settings.data.split,
-        patch=settings.network.patch,
-    ).test
-    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    scenes = Scenes(test, noise, run.superposition, seed=settings.seed, part="test")
+    scenes = held_out_frames(
+        run, otherwise="give a raw superposed image of your own as `test_image`"
+    )
     number = max(range(len(scenes)), key=lambda j: _busiest(scenes.inputs[j], side)[0])
-    superposed = ", superposed from its structures" if len(test) > 1 else ""
-    added = " with the synthetic noise of the training" if noise else ""
+    superposed = ", superposed from its structures" if len(run.names) > 1 else ""
+    added = " with the synthetic noise of the training" if scenes.has_truth else ""
     origin = f"Test frame {number + 1} of the run{superposed}{added}."
     return _fitted(scenes.inputs[number], side, origin)
 

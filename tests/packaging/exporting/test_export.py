@@ -119,7 +119,7 @@ def test_a_given_test_image_needs_no_training_images(run_folder: Path, tmp_path:
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("structure0.tif", "gone.tif"))
     (run / "metrics.json").unlink()
-    with pytest.raises(InputError, match="--test-image FILE"):
+    with pytest.raises(InputError, match="`test_image`"):
         export(run, tmp_path / "p.zip", **SMALL)
     image = blobs(3, (120, 131))
     tifffile.imwrite(tmp_path / "mixed.tif", image)
@@ -139,7 +139,7 @@ def test_changed_training_images_are_no_test_image(run_folder: Path, tmp_path: P
     files = structure_files(tmp_path / "images", ["A", "B"], (100, 100))
     run = make_run(tmp_path / "run", files)
     tifffile.imwrite(files["B"][0], blobs(7, (100, 100)))
-    with pytest.raises(InputError, match="other images of B"):
+    with pytest.raises(InputError, match="not the image of B"):
         export(run, tmp_path / "p.zip", **SMALL)
 
 

@@ -1,0 +1,181 @@
+"""Frames that a run is judged on: which they are, and what they look like.
+
+Evaluation, export, comparisons and figures all ask here, so that they show the same frames.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.config.settings import MIXED, RunConfig
+from denoisplit.data.chain_parts import parts_of
+from denoisplit.data.prepare import TrainingData, observe, prepare
+from denoisplit.data.splits import Group, Image, rule_for, split
+from denoisplit.data.superposition import Superposition
+from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.errors import InputError
+from denoisplit.images import fingerprint, read_frames
+from denoisplit.run import CONFIG, DENOISERS, Run, load_config
+
+OTHERWISE = "name images in `structures`"
+
+
+class EvaluationFrames:
+    """Frames to judge by: their true structures, what was recorded of them, and their input.
+
+    Parameters
+    ----------
+    truth : [structure][frame] of (Y, X)
+        Noise-free if available; raw intensity.
+    noise : SyntheticNoise
+        Added to the truth; none if the images were recorded with their own noise.
+    seed, part
+        Address of the noise; see `denoisplit.data.synthetic_noise.Address`.
+
+    Attributes
+    ----------
+    truth, observed : list of arrays (C, Y, X)
+        Structures of each frame, without and with noise; raw intensity.
+    inputs, clean_inputs : list of arrays (Y, X)
+        Superpositions of them.
+    unsaturated : list of bool arrays (Y, X)
+        Pixels at which no truth is saturated.
+    has_truth : bool
+        Whether the truth is free of the noise of the input.
+    """
+
+    def __init__(
+        self,
+        truth: Group,
+        noise: SyntheticNoise,
+        superposition: Superposition,
+        *,
+        seed: int,
+        part: str,
+    ) -> None:
+        self._set(truth, observe(truth, noise, seed=seed, part=part), noise, superposition)
+
+    @classmethod
+    def of_training(cls, data: TrainingData, part: str) -> EvaluationFrames:
+        """Return the validation or test frames of a training, with the noise that it sees.
+
+        Parameters
+        ----------
+        data : TrainingData
+        part : {"validation", "test"}
+        """
+        frames = cls.__new__(cls)
+        frames._set(getattr(data.clean, part), getattr(data, part), data.noise, data.superposition)
+        return frames
+
+    def _set(
+        self, truth: Group, noisy: Group, noise: SyntheticNoise, superposition: Superposition
+    ) -> None:
+        clean = [[image.astype(np.float32) for image in frames] for frames in truth]
+        if noise.clip is not None:
+            limit = np.float32(noise.clip)
+            clean = [[np.minimum(image, limit) for image in frames] for frames in clean]
+        self.truth = [np.stack(frame) for frame in zip(*clean, strict=True)]  # each (C, Y, X)
+        self.observed = [np.stack(frame) for frame in zip(*noisy, strict=True)]
+        self.inputs = [superposition(frame) for frame in self.observed]  # each (Y, X)
+        self.clean_inputs = [superposition(frame) for frame in self.truth]
+        self.unsaturated = [np.ones(x.shape, dtype=bool) for x in self.inputs]
+        self.has_truth = bool(noise)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def cropped(self, side: int) -> EvaluationFrames:
+        """Return the frames cut after the last multiple of ``side`` px of each axis."""
+        cut = copy.copy(self)
+        for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
+            setattr(cut, name, [whole_cells(frame, side) for frame in getattr(self, name)])
+        return cut
+
+
+def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames:
+    """Return the test frames of a run, with the noise that its own evaluation added to them.
+
+    A denoiser inside HDN(+)muSplit is judged on the frames that it had there: those of its
+    structure, or the superposed ones.
+
+    Parameters
+    ----------
+    run : Run
+    otherwise : str
+        What the user can do where the images are gone.
+
+    Raises
+    ------
+    InputError
+        If an image is missing, or is not the one that the run was trained on, or the run is a
+        denoiser that was taken out of its HDN(+)muSplit.
+    """
+    chain = _chain_of(run)
+    if chain is not None:
+        data = prepare(_training_images(run, chain, otherwise), chain.settings)
+        parts = {part.name: part.data for part in parts_of(chain.settings, data)}
+        return EvaluationFrames.of_training(parts[run.names[0]], "test")
+    settings, facts = run.config.settings, run.config.facts
+    images = _training_images(run, run.config, otherwise)
+    rule = rule_for(images, settings.data.split)
+    splits = split(
+        images,
+        names=settings.names,
+        pairing=settings.data.pairing,
+        rule=rule,
+        patch=settings.network.patch,
+    )
+    if {part: len(group[0]) for part, group in splits._asdict().items()} != facts.frames:
+        raise InputError(
+            "this denoiser was taken out of its HDN(+)muSplit, whose frames it was trained on",
+            where=run.path,
+            remedy=f"put it back into the folder {DENOISERS} of that run, or {otherwise}",
+        )
+    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
+    return EvaluationFrames(splits.test, noise, run.superposition, seed=settings.seed, part="test")
+
+
+def _chain_of(run: Run) -> RunConfig | None:
+    """Return the configuration of the HDN(+)muSplit that a denoiser lies in, else None."""
+    folder = run.path.resolve().parent
+    if folder.name != DENOISERS or not (folder.parent / CONFIG).is_file():
+        return None
+    config = load_config(folder.parent)
+    known = config.settings.denoiser is not None and run.names[0] in (*config.settings.names, MIXED)
+    return config if known else None
+
+
+def _training_images(run: Run, config: RunConfig, otherwise: str) -> list[Sequence[Image]]:
+    """Read the images of a configuration, [structure][frame]: those of the training, unchanged."""
+    images: list[Sequence[Image]] = []
+    for structure in config.settings.structures:
+        for file in structure.files:
+            if not Path(file).exists():
+                raise InputError(
+                    f"this image of the run {run.path} is missing",
+                    where=file,
+                    remedy=f"restore it, or {otherwise}",
+                )
+        frames = read_frames(structure.files)
+        trained = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
+        if [entry["sha256"] for entry in fingerprint(frames.files)] != trained:
+            raise InputError(
+                f"this is not the image of {structure.name} that {run.path} was trained on",
+                where=structure.files[0],
+                remedy=f"restore it, or {otherwise}",
+            )
+        images.append(frames.images)
+    return images
+
+
+def whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """Return (..., Y, X) without what follows the last multiple of ``side``, or a smaller axis."""
+    height, width = (n - n % side or n for n in image.shape[-2:])
+    return image[..., :height, :width]
