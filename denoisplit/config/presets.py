@@ -38,21 +38,16 @@ def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def small_preset() -> dict[str, Any]:
-    """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch."""
+    """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch.
+
+    What each choice gains is measured in benchmarks/README.md.
+    """
     return {
-        # few steps, few latents: each unused one leaves noise in the samples until it is unlearnt
-        # and nothing to regularise: dropout costs 0.3 (ER and actin) to 0.4 dB (ER and nuclei)
+        # few steps leave nothing to regularise, and unused latents add noise to the samples
         "network": {"filters": 32, "latents": 8, "patch": 64, "dropout": 0.0},
-        # the same expectation as one sample with less noise in its gradient, which tells when
-        # steps are few: ER and actin reach in 200 steps the loss of 500;
-        # the whole KL from the start shuts the latents before splitting is found: with a warm-up
-        # ER and actin gain 0.4 dB, and the spread of the samples is that of the error; a longer one
-        # (0.5) leaves more of the input's noise in them
+        # less noise in the gradient, and splitting is learnt before the KL penalty takes over
         "objective": {"closed_form": True, "warm_up": 0.3},
-        # of images that are mostly empty most random crops are empty too: with 8 places a crop the
-        # loss on validation frames falls further; with sums the network bears images that are
-        # brighter, denser and of other proportions than the training's: actin and mitochondria
-        # (one field, other parts of it) gain 0.4 and 1 dB
+        # avoid empty crops; sums of crops cover images that are brighter and denser
         "data": {"crop_candidates": 8, "binned_crops": 0.55, "stacked_crops": 0.5},
         "training": {
             "batch": 8,
@@ -60,13 +55,12 @@ def small_preset() -> dict[str, Any]:
             "schedule": "cosine",
             "learning_rate": 2e-3,
             "min_steps_per_epoch": 100,
-            # the last steps pull to and fro: what lies between them errs less
+            # the average of the last steps has a smaller error than any of them
             "weight_averaging": 0.99,
         },
-        # samples of a short training spread in dim pixels where there is no error, and those are
-        # the ones that the closed form weighs most
+        # the closed form weighs dim pixels most, whose spread a short training overestimates
         "prediction": {"calibration_form": "ratio"},
-        # half the filters: a quarter of the time; more hidden pixels: less noise in the gradient
+        # half the filters take a quarter of the time
         "n2v": {
             "filters": 16,
             "batch": 8,
