@@ -1,4 +1,4 @@
-"""Denoisers that learn from the noisy images alone."""
+"""Noise2Void: denoisers that are trained on noisy images alone."""
 
 from denoisplit.noise2void.n2v import N2V, train_n2v
 from denoisplit.noise2void.unet import UNet

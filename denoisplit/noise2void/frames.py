@@ -1,4 +1,4 @@
-"""The frames that a denoiser is trained on: what is wrong with them, their parts and statistics."""
+"""Check, split and summarise the frames that a denoiser is trained on."""
 
 from __future__ import annotations
 
@@ -11,67 +11,60 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.errors import InputError
+from denoisplit.noise2void.unet import STRIDE
 
 Frame = npt.NDArray[Any]  # (Y, X), raw units
 Mask = npt.NDArray[np.bool_]  # (Y, X)
 
-HELD_OUT = 10  # one part in so many validates
+PATCH = 64  # side of a training patch, px; less where a frame is smaller
+SMALLEST_PATCH = 16  # px
+VALIDATION_SHARE = 10  # one part in so many is held out
 
 
 def check_plane(frame: Frame, where: str) -> None:
-    """Refuse what is no image plane, or not finite everywhere.
-
-    Raises
-    ------
-    InputError
-    """
+    """Raise `InputError` unless a frame is a plane (Y, X) of finite intensities."""
     if frame.ndim != 2 or frame.size == 0:
         raise InputError(
             where=where,
-            found=f"the shape {frame.shape}",
-            expected="a plane (Y, X) with pixels",
-            remedy="give one plane",
+            found=f"shape {frame.shape}",
+            expected="a plane (Y, X) with at least one pixel",
         )
-    wrong = frame.size - int(np.count_nonzero(np.isfinite(frame)))
-    if wrong:
+    broken = frame.size - int(np.count_nonzero(np.isfinite(frame)))
+    if broken:
         raise InputError(
+            f"{broken} pixels are not finite",
             where=where,
-            found=f"{wrong} pixels that are not finite",
-            expected="finite intensities",
-            remedy="replace them, or leave the frame out",
+            remedy="replace them or exclude the frame",
         )
 
 
-def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None, patch: int) -> None:
-    """Refuse frames that no denoiser can be trained on.
+def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
+    """Raise `InputError` if no denoiser can be trained on these frames.
 
-    Raises
-    ------
-    InputError
+    Parameters
+    ----------
+    frames : sequence of array (Y, X)
+    valid : sequence of bool array (Y, X) or None
+        See `denoisplit.noise2void.train_n2v`.
     """
+    where = "N2V training"
     if not frames:
-        raise InputError(
-            where="N2V training",
-            found="no frames",
-            expected="one or more",
-            remedy="give noisy frames",
-        )
+        raise InputError(where=where, found="no frames", expected="one or more noisy frames")
     if valid is not None and len(valid) != len(frames):
         raise InputError(
-            where="N2V training",
+            where=where,
             found=f"{len(valid)} masks of valid pixels for {len(frames)} frames",
-            expected="one per frame",
-            remedy="give as many, or none",
+            expected="one mask per frame, or none at all",
         )
     for j, frame in enumerate(frames):
         where = f"N2V training, frame {j}"
         check_plane(frame, where)
-        if min(frame.shape) < patch:
+        if min(frame.shape) < SMALLEST_PATCH:
             raise InputError(
                 where=where,
                 found=f"{frame.shape[0]} x {frame.shape[1]} px",
-                expected=f"at least {patch} x {patch} px",
-                remedy="give larger frames, or set a smaller n2v.patch",
+                expected=f"at least {SMALLEST_PATCH} x {SMALLEST_PATCH} px",
+                remedy="provide larger frames",
             )
         mask = None if valid is None else valid[j]
         if mask is not None and (mask.shape != frame.shape or mask.dtype != np.bool_):
@@ -79,24 +72,28 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None, patch: i
                 where=where,
                 found=f"a mask of valid pixels of shape {mask.shape} and type {mask.dtype}",
                 expected=f"shape {frame.shape} and type bool",
-                remedy="give one mask value per pixel",
             )
     if valid is not None and not any(mask.any() for mask in valid):
         raise InputError(
+            "all pixels are saturated or clipped",
             where="N2V training",
-            found="no valid pixel",
-            expected="pixels to learn from",
-            remedy="give frames that are not saturated or clipped",
+            remedy="provide frames whose intensities lie within the range of the camera",
         )
 
 
+def patch_side(frames: Sequence[Frame]) -> int:
+    """Side of the training patches, px: `PATCH`, or what the smallest frame can hold."""
+    smallest = min(int(min(frame.shape)) for frame in frames)
+    return min(PATCH, smallest // STRIDE * STRIDE)
+
+
 def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[float, float]:
-    """Mean and std of the valid pixels, raw units.
+    """Mean and standard deviation of the valid pixels, raw units.
 
     Raises
     ------
     InputError
-        If they are all equal.
+        If all valid pixels are equal.
     """
     masks: Sequence[Any] = [...] * len(frames) if valid is None else valid
     n, total, squares = 0, 0.0, 0.0
@@ -107,39 +104,39 @@ def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[floa
     for frame, mask in zip(frames, masks, strict=True):
         squares += float(((frame[mask].astype(np.float64) - mean) ** 2).sum())
     std = math.sqrt(squares / n)
-    if not std > 1e-6 * abs(mean):  # less than float32 tells apart
+    if not std > 1e-6 * abs(mean):  # below the resolution of float32
         raise InputError(
+            f"every pixel has the value {mean:g}",
             where="N2V training",
-            found=f"the value {mean:g} in every pixel",
-            expected="noisy frames",
             remedy="check the files, or leave the structure out",
         )
     return mean, std
 
 
 def hold_out(frames: Sequence[Frame], patch: int) -> tuple[list[Frame], list[Frame]]:
-    """Part frames for training and validation: the last tenth of the frames, or of the last one.
+    """Split frames into training and validation: the last tenth of the frames, or of the last one.
 
-    Of few frames the last is cut across its longer side; where it is too small for that, it
-    validates as a whole, and a single small one does both: the noise of a hidden pixel is not seen.
+    Of fewer than ten frames, the last one is cut across its longer side. If it is too small to be
+    cut, it serves for validation as a whole; a single small frame serves for both, which is
+    possible because the noise of a hidden pixel is never an input.
     """
     *rest, last = frames
-    if len(frames) >= HELD_OUT:
-        first = len(frames) - len(frames) // HELD_OUT
+    if len(frames) >= VALIDATION_SHARE:
+        first = len(frames) - len(frames) // VALIDATION_SHARE
         return list(frames[:first]), list(frames[first:])
     side = max(last.shape)
     if side < 2 * patch:
         return rest or [last], [last]
-    cut = side - max(patch, side // HELD_OUT)
+    cut = side - max(patch, side // VALIDATION_SHARE)
     if last.shape[0] == side:
         return [*rest, last[:cut]], [last[cut:]]
     return [*rest, last[:, :cut]], [last[:, cut:]]
 
 
 def digest(frames: Sequence[Frame]) -> str:
-    """SHA-256 of shapes, types and pixels."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of shapes, types and pixels."""
+    sha = hashlib.sha256()
     for frame in frames:
-        found.update(f"{frame.shape} {frame.dtype.str}".encode())
-        found.update(np.ascontiguousarray(frame).tobytes())
-    return found.hexdigest()
+        sha.update(f"{frame.shape} {frame.dtype.str}".encode())
+        sha.update(np.ascontiguousarray(frame).tobytes())
+    return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""Hidden pixels: crops in which some pixels stand behind one of their neighbours."""
+"""Blind-spot batches: crops in which some pixels are replaced by one of their neighbours."""
 
 from __future__ import annotations
 
@@ -10,57 +10,54 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.config.settings import N2VSettings
 from denoisplit.data.patches import RandomCrops
+
+NEIGHBOURHOOD = 11  # side of the square around a pixel that its replacement comes from, px; odd
 
 
 class Batch(NamedTuple):
     """Crops with hidden pixels, raw units."""
 
     images: Tensor  # (B, 1, P, P), hidden pixels replaced
-    targets: Tensor  # (n,), what the hidden pixels were
+    targets: Tensor  # (n,), original values of the hidden pixels
     where: tuple[Tensor, Tensor, Tensor]  # crop, y and x of every hidden pixel, (n,) each
 
 
 def replacements(
-    y: npt.NDArray[np.int64],
-    x: npt.NDArray[np.int64],
-    *,
-    side: int,
-    neighbourhood: int,
-    rng: np.random.Generator,
+    y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], *, side: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each pixel another one, uniformly from its neighbourhood as far as the crop goes.
+    """Draw for each pixel another one, uniformly from its neighbourhood within the crop.
 
     Parameters
     ----------
     y, x : array (n,)
-        Places in a square crop of ``side`` px.
-    neighbourhood : int
-        Side of the square around a pixel, odd; the pixel itself is left out.
+        Positions in a square crop of ``side`` px.
     """
-    radius = neighbourhood // 2
+    radius = NEIGHBOURHOOD // 2
     top, left = np.maximum(y - radius, 0), np.maximum(x - radius, 0)
     height = np.minimum(y + radius, side - 1) - top + 1
     width = np.minimum(x + radius, side - 1) - left + 1
     chosen = rng.integers(0, height * width - 1)
-    chosen += chosen >= (y - top) * width + (x - left)  # steps over the pixel itself
+    chosen += chosen >= (y - top) * width + (x - left)  # skips the pixel itself
     return top + chosen // width, left + chosen % width
 
 
-def masked_batch(
-    crops: RandomCrops, numbers: Iterable[int], settings: N2VSettings, *, use: int
-) -> Batch:
-    """Crops of some numbers with hidden pixels: a function of (seed, use, number) alone.
+def masked_batch(crops: RandomCrops, numbers: Iterable[int], *, masked: float, use: int) -> Batch:
+    """Hide pixels in the crops of the given numbers: a function of (seed, use, number) alone.
 
     Parameters
     ----------
     crops : RandomCrops
         Of one structure; a second one, if any, is 1 at the pixels that may be hidden.
+    numbers : iterable of int
+    masked : float
+        Share of the pixels to hide.
+    use : int
+        Separates the random numbers of training and validation.
     """
     images, targets, where = [], [], []
     side = crops.patch
-    wanted = max(1, round(settings.masked * side**2))
+    wanted = max(1, round(masked * side**2))
     for i, number in enumerate(numbers):
         image, *allowed = crops[number].numpy()
         rng = np.random.Generator(
@@ -72,9 +69,8 @@ def masked_batch(
         else:
             flat = rng.choice(side**2, wanted, replace=False)
         y, x = np.divmod(flat, side)
-        others = replacements(y, x, side=side, neighbourhood=settings.neighbourhood, rng=rng)
         hidden = image.copy()
-        hidden[y, x] = image[others]
+        hidden[y, x] = image[replacements(y, x, side=side, rng=rng)]
         images.append(hidden[None])
         targets.append(image[y, x])
         where.append(np.stack((np.full_like(y, i), y, x)))

@@ -1,7 +1,7 @@
 """Noise2Void (Krull et al. 2019): a denoiser trained on noisy frames alone.
 
-A pixel is hidden behind one of its neighbours and predicted from its surroundings. Noise that is
-independent from pixel to pixel cannot be predicted, so the expected signal is what is learnt.
+A pixel is replaced by one of its neighbours and predicted from its surroundings. Noise that is
+independent between pixels cannot be predicted, so the network learns the expected signal.
 """
 
 from __future__ import annotations
@@ -31,56 +31,54 @@ from denoisplit.noise2void.frames import (
     digest,
     hold_out,
     moments,
+    patch_side,
 )
-from denoisplit.noise2void.masking import Batch, masked_batch
-from denoisplit.noise2void.unet import UNet
+from denoisplit.noise2void.masking import NEIGHBOURHOOD, Batch, masked_batch
+from denoisplit.noise2void.unet import DEPTH, RADIUS, STRIDE, UNet
 
 Array = npt.NDArray[np.float32]
 
-TILE = 256  # side of a tile's core, px
+CORE = 256  # side of a tile's core, px
+MARGIN = -(-RADIUS // STRIDE) * STRIDE  # context around a core, px: the receptive field
+PLATEAU_PATIENCE = 10  # epochs without improvement before the learning rate is halved
 CHECKPOINT_EVERY = 100  # steps
-TRAINING, VALIDATION = 101, 102  # uses of randomness
+TRAINING, VALIDATION = 101, 102  # separate their random numbers
 
 
 class N2V(nn.Module):
-    """A trained denoiser: its U-Net, and the statistics of the frames that it was trained on.
+    """Denoising U-Net with the statistics of the frames that it was trained on.
 
     Parameters
     ----------
-    filters, depth : int
-        Sizes of the `UNet`.
+    filters : int
+        Width of the `UNet`.
     """
 
     mean: Tensor  # (), raw units
     std: Tensor  # (), raw units
 
-    def __init__(self, filters: int = 32, depth: int = 2) -> None:
+    def __init__(self, filters: int = 32) -> None:
         super().__init__()
-        self.unet = UNet(filters, depth)
+        self.unet = UNet(filters)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Noisy (B, 1, Y, X) to denoised, raw units; sides are multiples of the total stride."""
+        """Denoise (B, 1, Y, X), raw units; Y and X must be multiples of `STRIDE`."""
         out: Tensor = self.unet((raw - self.mean) / self.std) * self.std + self.mean
         return out
 
-    @property
-    def margin(self) -> int:
-        """Of a tile: what the network sees around its core, px, on the total stride."""
-        return -(-self.unet.radius // self.unet.stride) * self.unet.stride
-
     @torch.inference_mode()
-    def denoise(self, frame: Frame, *, tile: int = TILE) -> Array:
+    def denoise(self, frame: Frame, *, tile: int = CORE) -> Array:
         """Denoise one frame.
 
         Parameters
         ----------
         frame : array (Y, X)
-            Noisy, raw units, of any size. Outside it is reflected, as often as needed.
+            Noisy, raw units, of any size; reflected at its borders.
         tile : int
-            Side of a tile's core to aim at, px. Tiles start on the total stride and see all that
-            the network can see, so the result does not depend on it.
+            Approximate side of a tile's core, px. Tiles are aligned to the stride and include the
+            receptive field around their core, so the result does not depend on their size.
 
         Returns
         -------
@@ -90,19 +88,18 @@ class N2V(nn.Module):
         Raises
         ------
         InputError
-            If the frame is no plane, is empty or has pixels that are not finite.
+            If the frame is not a plane, is empty or has pixels that are not finite.
         """
         check_plane(frame, "frame to denoise")
-        stride, margin = self.unet.stride, self.margin
-        beyond = [(margin, margin + (-side) % stride) for side in frame.shape]
-        padded = np.pad(frame.astype(np.float32), beyond, mode="reflect")
+        padding = [(MARGIN, MARGIN + (-side) % STRIDE) for side in frame.shape]
+        padded = np.pad(frame.astype(np.float32), padding, mode="reflect")
         out = np.empty(frame.shape, dtype=np.float32)
         device = self.mean.device
-        for y, x, height, width in tile_frame(*frame.shape, tile=tile, stride=stride):
-            rows, columns = (-(-side // stride) * stride + 2 * margin for side in (height, width))
+        for y, x, height, width in tile_frame(*frame.shape, tile=tile, stride=STRIDE):
+            rows, columns = (-(-side // STRIDE) * STRIDE + 2 * MARGIN for side in (height, width))
             patch = np.ascontiguousarray(padded[y : y + rows, x : x + columns])
-            seen = self(torch.from_numpy(patch).to(device)[None, None])[0, 0]
-            core = seen[margin : margin + height, margin : margin + width]
+            denoised = self(torch.from_numpy(patch).to(device)[None, None])[0, 0]
+            core = denoised[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
             out[y : y + height, x : x + width] = core.cpu().numpy()
         return out
 
@@ -127,25 +124,25 @@ def train_n2v(
 ) -> N2V:
     """Train a denoiser on noisy frames of one structure.
 
-    Adam on the mean squared error of hidden pixels. With ``settings.max_steps`` the learning rate
-    falls to zero along a cosine; without, epochs end with the error of a held-out tenth, and the
-    rate is halved where that no longer falls.
+    Adam minimises the mean squared error at hidden pixels. With ``settings.max_steps`` the learning
+    rate follows a cosine down to zero. Without, training runs in epochs, and the rate is halved
+    when the error on a held-out tenth stops to improve.
 
     Parameters
     ----------
     frames : sequence of array (Y, X)
-        Raw units; each at least a patch in size.
+        Raw units.
     settings : N2VSettings
     seed : int
-        Weights, crops, flips and hidden pixels depend on it and on the step only.
+        Determines initial weights and, with the step, crops, flips and hidden pixels.
     valid : sequence of bool array (Y, X), optional
-        False where a pixel says nothing of the signal's mean, as saturated ones do: it is seen,
-        but never predicted.
+        False at pixels that carry no information on the mean signal, such as saturated ones: they
+        are part of the input, but never predicted.
     checkpoint : Path, optional
-        File that is written every `CHECKPOINT_EVERY` steps and at the end. Where it exists, the
-        training goes on from it, on a CPU to the very weights of the uninterrupted one.
+        File that is written every `CHECKPOINT_EVERY` steps and at the end. If it exists, training
+        resumes from it; on a CPU the weights are those of an uninterrupted training.
     on_step : callable, optional
-        Called with (steps done, steps in all).
+        Called with (steps done, total steps).
 
     Returns
     -------
@@ -157,7 +154,7 @@ def train_n2v(
     InputError
         If frames cannot be trained on, or the checkpoint is unreadable or of another training.
     """
-    check_frames(frames, valid, settings.patch)
+    check_frames(frames, valid)
     training = _Training(frames, valid, settings, seed)
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint)
@@ -174,7 +171,7 @@ def train_n2v(
 
 
 class _Training:
-    """Model, optimiser, data and step of one training; all that a checkpoint has to hold."""
+    """Model, optimiser, data and step of one training: the content of a checkpoint."""
 
     def __init__(
         self,
@@ -184,28 +181,35 @@ class _Training:
         seed: int,
     ) -> None:
         self.settings = settings
+        self.patch = patch_side(frames)
         self.step = 0
+        constants = {
+            "depth": DEPTH,
+            "patch": self.patch,
+            "neighbourhood": NEIGHBOURHOOD,
+            "plateau_patience": PLATEAU_PATIENCE,
+        }
         self.identity = {
-            "settings": settings.model_dump(),
+            "settings": settings.model_dump() | constants,
             "seed": seed,
             "data": digest([*frames, *(valid or ())]),
         }
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = N2V(settings.filters, settings.depth)
+            self.model = N2V(settings.filters)
         mean, std = moments(frames, valid)
         self.model.mean.fill_(mean)
         self.model.std.fill_(std)
-        # a quarter less time on CPU
+        # channels last saves a quarter of the time on a CPU
         self.model.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=0.5, patience=settings.plateau_patience
+            self.optimiser, factor=0.5, patience=PLATEAU_PATIENCE
         )
         groups = [frames] if valid is None else [frames, valid]
         held: list[Sequence[Frame]] = []
         if settings.max_steps is None:
-            parts = [hold_out(group, settings.patch) for group in groups]
+            parts = [hold_out(group, self.patch) for group in groups]
             groups, held = [p[0] for p in parts], [p[1] for p in parts]
         self.crops = self._crops(groups, seed)
         self.held = self._crops(held, seed) if held else None
@@ -216,29 +220,30 @@ class _Training:
     def _crops(self, groups: Sequence[Sequence[Frame]], seed: int) -> RandomCrops:
         return RandomCrops(
             tuple(tuple(group) for group in groups),
-            patch=self.settings.patch,
+            patch=self.patch,
             seed=seed,
             independent=False,
             augment=True,
             candidates=self.settings.crop_candidates,
         )
 
+    def _batch(self, crops: RandomCrops, first: int, use: int) -> Batch:
+        numbers = range(first, first + self.settings.batch)
+        return masked_batch(crops, numbers, masked=self.settings.masked, use=use)
+
     def advance(self) -> None:
-        """One step; at the end of an epoch, the plateau schedule."""
+        """Take one step, and at the end of an epoch one of the plateau schedule."""
         settings = self.settings
         if settings.max_steps is not None:
             rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-        first = self.step * settings.batch
-        numbers = range(first, first + settings.batch)
-        batch = masked_batch(self.crops, numbers, settings, use=TRAINING)
+        batch = self._batch(self.crops, self.step * settings.batch, TRAINING)
         loss = masked_error(self.model, batch) / max(1, len(batch.targets))
         if not torch.isfinite(loss):
             raise InputError(
+                f"the loss is {loss.item()} in step {self.step}",
                 where="N2V training",
-                found=f"a loss of {loss.item()} in step {self.step}",
-                expected="a finite one",
                 remedy="check the images for extreme values, or set a lower n2v.learning_rate",
             )
         self.optimiser.zero_grad()
@@ -250,18 +255,17 @@ class _Training:
 
     @torch.no_grad()
     def validate(self, held: RandomCrops) -> float:
-        """Mean squared error of the same hidden pixels of the held-out part after every epoch."""
-        batch = self.settings.batch
+        """Mean squared error of the held-out part; every epoch hides the same pixels."""
+        size = self.settings.batch
         total, count = 0.0, 0
-        for first in range(0, min(held.per_epoch, self.per_epoch * batch), batch):
-            numbers = range(first, first + batch)
-            hidden = masked_batch(held, numbers, self.settings, use=VALIDATION)
-            total += masked_error(self.model, hidden).item()
-            count += len(hidden.targets)
+        for first in range(0, min(held.per_epoch, self.per_epoch * size), size):
+            batch = self._batch(held, first, VALIDATION)
+            total += masked_error(self.model, batch).item()
+            count += len(batch.targets)
         return total / max(1, count)
 
     def save(self, path: Path) -> None:
-        """Plain values and tensors, so that it is read without executing anything."""
+        """Write a checkpoint of plain values and tensors, which is read without executing code."""
         content = io.BytesIO()
         plateau = {k: v for k, v in self.plateau.state_dict().items() if not callable(v)}
         state = {
@@ -275,13 +279,12 @@ class _Training:
         write_bytes(path, content.getvalue())
 
     def load(self, path: Path) -> None:
-        """The counterpart of `save`."""
+        """Restore a checkpoint that `save` wrote."""
         state = read_checkpoint(path)
         if state.get("identity") != self.identity:
             raise InputError(
+                "the checkpoint belongs to a training with other frames, settings or seed",
                 where=path,
-                found="the checkpoint of another training",
-                expected="one of the same frames, settings and seed",
                 remedy="remove it to start anew",
             )
         self.model.load_state_dict(state["model"])

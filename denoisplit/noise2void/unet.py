@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SLOPE = 0.1  # of the leaky ReLU
+DEPTH = 2  # number of halvings
+STRIDE = 2**DEPTH  # total stride, px
+# receptive field to either side, px: two convolutions per level each way, and the pooled cells
+RADIUS = 4 * (STRIDE - 1) + 2 * STRIDE + STRIDE - 1
+LEAKY_SLOPE = 0.1
 
 
 class Convs(nn.Sequential):
@@ -15,48 +19,40 @@ class Convs(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
             conv = nn.Conv2d(channels, outputs, 3, padding=1)
-            # keeps the variance from layer to layer, which no BatchNorm does here
-            nn.init.kaiming_normal_(conv.weight, a=SLOPE)
-            layers += [conv, nn.LeakyReLU(SLOPE, inplace=True)]
+            # preserves the variance from layer to layer, in the absence of BatchNorm
+            nn.init.kaiming_normal_(conv.weight, a=LEAKY_SLOPE)
+            layers += [conv, nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
         super().__init__(*layers)
 
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) with skip connections, (B, 1, Y, X) -> (B, 1, Y, X).
 
-    No BatchNorm: statistics of a batch would let every pixel see the whole patch, and leave a
-    different function in training and prediction. Means instead of maxima on the way down, and
-    nearest neighbours on the way up: neither prefers some pixels of a cell, which shows as a
-    checkerboard in blind-spot training (Höck et al. 2022).
+    There is no BatchNorm: batch statistics would let every pixel see the whole patch, and training
+    and prediction would compute different functions. The network pools by means and upsamples by
+    nearest neighbours; neither prefers some pixels of a cell, which would show as a checkerboard in
+    blind-spot training (Höck et al. 2022).
 
     Parameters
     ----------
     filters : int
-        F, feature channels at full size; they double at every level.
-    depth : int
-        Number of halvings; the total stride is ``2 ** depth``.
+        F, feature channels at full resolution; they double at every level.
     """
 
-    def __init__(self, filters: int = 32, depth: int = 2) -> None:
+    def __init__(self, filters: int = 32) -> None:
         super().__init__()
-        widths = [filters * 2**level for level in range(depth + 1)]
-        self.stride: int = 2**depth
+        widths = [filters * 2**level for level in range(DEPTH + 1)]
         self.encoder = nn.ModuleList(
             Convs(a, b) for a, b in zip([1, *widths[:-1]], widths, strict=True)
         )
-        # from the deepest level up: fewer channels while the image is still small, then the join
+        # from the deepest level up; channels are reduced before upsampling, where it is cheap
         upwards = list(reversed(widths[:-1]))
         self.narrow = nn.ModuleList(nn.Conv2d(2 * w, w, 1) for w in upwards)
         self.decoder = nn.ModuleList(Convs(2 * w, w) for w in upwards)
         self.output = nn.Conv2d(filters, 1, 1)
 
-    @property
-    def radius(self) -> int:
-        """How far an output pixel sees, px: 2 convolutions per level each way, and the cells."""
-        return 4 * (self.stride - 1) + 2 * self.stride + self.stride - 1
-
     def forward(self, x: Tensor) -> Tensor:
-        """Y and X are multiples of the total stride."""
+        """Map images to images; Y and X must be multiples of `STRIDE`."""
         skips: list[Tensor] = []
         for convs in self.encoder:
             if skips:

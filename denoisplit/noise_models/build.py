@@ -74,7 +74,7 @@ def noise_models_at_hand(
                 found[name] = fit_structure(name, pairs, fit, settings.seed, noise=data.noise)
         else:
             with _naming(f"structure {name}"):
-                check_noisy(_recorded(data, k), settings.n2v)
+                check_noisy(_recorded(data, k))
     return found
 
 

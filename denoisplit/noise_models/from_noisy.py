@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from denoisplit.config.settings import N2VSettings
 from denoisplit.noise2void import train_n2v
-from denoisplit.noise2void.frames import check_frames, moments
+from denoisplit.noise2void.frames import check_frames, moments, patch_side
 from denoisplit.noise_models.fit import OnStep
 from denoisplit.noise_models.pairs import Image, Pairs, from_denoised
 from denoisplit.noise_models.saturation import limits_of
@@ -55,7 +55,7 @@ def pairs_of_noisy(
     InputError
         What `check_noisy` refuses, or if the training diverges.
     """
-    of_step = STEP * settings.batch * settings.patch**2  # px
+    of_step = STEP * settings.batch * patch_side(frames) ** 2  # px
     each = [max(1, round(frame.size / of_step)) for frame in frames]
     trained = 0
 
@@ -84,7 +84,7 @@ def pairs_of_noisy(
     return replace(pairs, correlation=(max(residual[0], flat[0]), max(residual[1], flat[1])))
 
 
-def check_noisy(frames: Sequence[Image], settings: N2VSettings) -> None:
+def check_noisy(frames: Sequence[Image]) -> None:
     """Refuse frames of which `pairs_of_noisy` could make nothing, before any time is spent.
 
     Raises
@@ -93,7 +93,7 @@ def check_noisy(frames: Sequence[Image], settings: N2VSettings) -> None:
         If they are too small, not finite, all of one value, or saturated all over.
     """
     valid = unlimited(frames)
-    check_frames(frames, valid, settings.patch)
+    check_frames(frames, valid)
     moments(frames, valid)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from denoisplit.noise2void import UNet
+from denoisplit.noise2void.unet import RADIUS, STRIDE
 
 
 def seen(net: UNet, side: int, y: int, x: int) -> torch.Tensor:
@@ -18,20 +18,19 @@ def seen(net: UNet, side: int, y: int, x: int) -> torch.Tensor:
     return image.grad[0, 0] != 0
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_the_stated_radius_is_how_far_it_sees(depth: int) -> None:
-    net = UNet(1, depth)
-    side = 4 * (net.radius // net.stride + 1) * net.stride
+def test_the_stated_radius_is_how_far_it_sees() -> None:
+    net = UNet(1)
+    side = 4 * (RADIUS // STRIDE + 1) * STRIDE
     reach = 0
-    for offset in range(net.stride):
+    for offset in range(STRIDE):
         y = side // 2 + offset
         rows, columns = torch.nonzero(seen(net, side, y, y), as_tuple=True)
         reach = max(reach, *(int((index - y).abs().max()) for index in (rows, columns)))
-    assert reach == net.radius
+    assert reach == RADIUS
 
 
 def test_every_level_doubles_the_filters() -> None:
-    net = UNet(4, 2)
+    net = UNet(4)
     widths = [convs[0].out_channels for convs in net.encoder]  # type: ignore[index,union-attr]
     assert widths == [4, 8, 16]
     assert net(torch.zeros(2, 1, 8, 12)).shape == (2, 1, 8, 12)
@@ -40,5 +39,5 @@ def test_every_level_doubles_the_filters() -> None:
 def test_a_fresh_network_keeps_the_scale() -> None:
     """Neither dead nor exploding without BatchNorm."""
     torch.manual_seed(0)
-    spread = torch.stack([UNet(16, 2)(torch.randn(1, 1, 32, 32)).std() for _ in range(5)])
+    spread = torch.stack([UNet(16)(torch.randn(1, 1, 32, 32)).std() for _ in range(5)])
     assert 0.1 < spread.median() < 3

@@ -33,7 +33,7 @@ NOISY = {
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "noise_model_fit": {"steps": 50, "components": 1},
-    "n2v": {"filters": 4, "patch": 32, "batch": 4, "masked": 0.03, "learning_rate": 3e-3,
+    "n2v": {"filters": 4, "batch": 4, "masked": 0.03, "learning_rate": 3e-3,
             "max_steps": 100},
 }  # fmt: skip
 SYNTHETIC = {"synthetic_poisson": 2.0, "synthetic_gaussian": 0.5}

@@ -15,7 +15,7 @@ from denoisplit.data.simulation import camera, simulate
 from denoisplit.noise_models.from_noisy import flat_correlation, pairs_of_noisy, unlimited
 from denoisplit.noise_models.validity import correlation_warning
 
-SETTINGS = N2VSettings(filters=8, patch=32, batch=8, masked=0.03, learning_rate=3e-3, max_steps=200)
+SETTINGS = N2VSettings(filters=8, batch=8, masked=0.03, learning_rate=3e-3, max_steps=200)
 
 
 def scaled(kind: str = "filaments", frames: int = 4, size: int = 128) -> np.ndarray:
