@@ -211,7 +211,6 @@ def calibration_curve(
     scalar: float = 1.0,
     *,
     bins: int = 30,
-    binning: Literal["width", "count"] = "width",
     keep: tuple[float, float] = (0.001, 0.999),
 ) -> CalibrationCurve:
     """Root mean squared error against root mean variance, over bins of equal claimed uncertainty.
@@ -227,10 +226,8 @@ def calibration_curve(
     scalar : float
         Calibration factor on std.
     bins : int
-        Number of bins before any is dropped.
-    binning : {"width", "count"}
-        Bins of equal width between the least and the greatest ``scalar * std``, or of equal pixel
-        count (ties stay together).
+        Number of bins of equal width between the least and the greatest ``scalar * std``, before
+        any is dropped.
     keep : tuple of float
         Fractions (0 to 1) of the pixels in order of std between which bins are kept.
 
@@ -252,12 +249,7 @@ def calibration_curve(
             f"bins is {bins} and keep {keep}; give one bin or more and 0 <= keep[0] < keep[1] <= 1"
         )
     uncertainty = scalar * std_
-    if binning == "width":
-        edges = np.linspace(uncertainty.min(), uncertainty.max(), bins + 1)
-    elif binning == "count":
-        edges = np.quantile(uncertainty, np.linspace(0, 1, bins + 1))
-    else:
-        raise ValueError(f"the binning is {binning!r}; choose 'width' or 'count'")
+    edges = np.linspace(uncertainty.min(), uncertainty.max(), bins + 1)
     # only inner edges are looked up: the first and last bin reach as far as the pixels do
     index = np.searchsorted(edges[1:-1], uncertainty, side="right")
     count = np.bincount(index, minlength=bins).astype(np.float64)

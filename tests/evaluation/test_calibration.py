@@ -174,12 +174,9 @@ def test_calibrate_takes_lists_and_refuses_what_does_not_fit() -> None:
         calibrate([], [], [], 50)
 
 
-@pytest.mark.parametrize("binning", ["width", "count"])
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
-def test_perfect_uncertainty_lies_on_the_identity(
-    binning: Literal["width", "count"], scale: float
-) -> None:
-    curve = calibration_curve(*perfect(scale=scale), binning=binning)
+def test_perfect_uncertainty_lies_on_the_identity(scale: float) -> None:
+    curve = calibration_curve(*perfect(scale=scale))
     assert curve.rmv.size == 30
     np.testing.assert_allclose(curve.rmse, curve.rmv, rtol=0.06)
     assert calibration_error(curve) < 0.02
@@ -192,18 +189,15 @@ def test_the_scalar_brings_the_curve_to_the_identity() -> None:
     assert calibration_error(calibration_curve(reference, mean, std / 3, a)) < 0.02
 
 
-@pytest.mark.parametrize("binning", ["width", "count"])
 @pytest.mark.parametrize("bins", [1, 7, 30])
-def test_every_pixel_is_counted_once(binning: Literal["width", "count"], bins: int) -> None:
+def test_every_pixel_is_counted_once(bins: int) -> None:
     reference, mean, std = perfect(7, (999,))
-    curve = calibration_curve(reference, mean, std, bins=bins, binning=binning, keep=(0, 1))
+    curve = calibration_curve(reference, mean, std, bins=bins, keep=(0, 1))
     assert curve.count.sum() == 999
     assert len(curve.count) == bins
     # the sums over all bins are those over all pixels: none is lost, none is counted twice
     assert np.dot(curve.count, curve.rmv**2) == pytest.approx(np.sum(std**2))
     assert np.dot(curve.count, curve.rmse**2) == pytest.approx(np.sum((reference - mean) ** 2))
-    if binning == "count":
-        assert np.ptp(curve.count) <= 1
 
 
 def test_bins_are_half_open_and_the_last_one_closed() -> None:
@@ -221,8 +215,6 @@ def test_empty_bins_are_dropped() -> None:
     curve = calibration_curve(2 * std, 0 * std, std, bins=8, keep=(0, 1))
     np.testing.assert_array_equal(curve.count, [2, 1])
     np.testing.assert_allclose(curve.rmse, [2, 18])
-    ties = calibration_curve(2 * std, 0 * std, std, bins=3, binning="count", keep=(0, 1))
-    assert ties.count.sum() == 3
 
 
 def test_rare_pixels_at_both_ends_are_dropped() -> None:
@@ -236,10 +228,9 @@ def test_rare_pixels_at_both_ends_are_dropped() -> None:
 
 
 def test_constant_std_makes_one_bin() -> None:
-    for binning in ("width", "count"):
-        curve = calibration_curve(np.ones(50), np.zeros(50), np.full(50, 0.1), 10, binning=binning)
-        np.testing.assert_array_equal(curve.count, [50])
-        assert calibration_error(curve) == pytest.approx(0, abs=1e-12)
+    curve = calibration_curve(np.ones(50), np.zeros(50), np.full(50, 0.1), bins=10)
+    np.testing.assert_array_equal(curve.count, [50])
+    assert calibration_error(curve) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="no line"):
         calibration_line(np.ones(50), np.zeros(50), np.full(50, 0.1))
 
@@ -259,8 +250,6 @@ def test_curve_refuses_impossible_settings() -> None:
         calibration_curve(*args, bins=0)
     with pytest.raises(ValueError, match=r"keep\[0\] < keep\[1\]"):
         calibration_curve(*args, keep=(0.9, 0.1))
-    with pytest.raises(ValueError, match="'width' or 'count'"):
-        calibration_curve(*args, binning="size")  # type: ignore[arg-type]
 
 
 def test_line_finds_slope_and_offset() -> None:
