@@ -228,7 +228,7 @@ def test_rare_pixels_at_both_ends_are_dropped() -> None:
 
 
 def test_constant_std_makes_one_bin() -> None:
-    curve = calibration_curve(np.ones(50), np.zeros(50), np.full(50, 0.1), bins=10)
+    curve = calibration_curve(np.ones(50), np.zeros(50), np.full(50, 0.1), 10)
     np.testing.assert_array_equal(curve.count, [50])
     assert calibration_error(curve) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="no line"):
