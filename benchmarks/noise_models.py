@@ -20,7 +20,7 @@ import torch
 import denoisplit
 from denoisplit.config.settings import settings_from
 from denoisplit.data.synthetic_noise import SyntheticNoise
-from denoisplit.images import read_frames, read_scenes
+from denoisplit.images import read_frames, read_repeats
 from denoisplit.noise_models.from_noisy import pairs_of_noisy
 from denoisplit.noise_models.goodness_of_fit import JUDGED, Quality, fit_pairs
 from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, from_repeats
@@ -68,7 +68,7 @@ def main() -> None:
     cells, nuclei = given.data / "hagen_actin_mito/60x", given.data / "fmd_nuclei_repeats"
     rows: dict[str, Callable[[], Pairs]] = {
         f"{file.stem}, shots of a static scene": lambda file=file: from_repeats(
-            stacks=read_scenes(file)
+            stacks=read_repeats(file)
         )
         for file in sorted(nuclei.glob("*.tif"))
     }

@@ -17,9 +17,9 @@ from denoisplit.data.splits import frames_held_out
 from denoisplit.data.statistics import content_quantum, noise_std
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts, not_written
-from denoisplit.images import Files, Frames, fingerprint, read_frames, read_scenes
+from denoisplit.images import Files, Frames, fingerprint, read_frames, read_repeats
 from denoisplit.machine.distributed import team, wait_for
-from denoisplit.noise_models.build import noise_models_at_hand, remaining_noise_models
+from denoisplit.noise_models.build import fit_available_noise_models, fit_remaining_noise_models
 from denoisplit.progress import logger
 from denoisplit.run import (
     CHECKPOINTS,
@@ -30,16 +30,16 @@ from denoisplit.run import (
     load_config,
 )
 from denoisplit.training.chain import (
-    check_is_whole,
-    follow_chain,
-    start_chain,
+    check_not_in_chain,
+    join_chain_training,
+    create_chain,
     train_chain,
 )
 from denoisplit.training.one_network import (
-    follow_network,
+    join_training,
     is_finished,
-    last_files,
-    start,
+    final_files,
+    create_run,
     train_network,
 )
 from denoisplit.training.resume import check_same_images, check_same_settings
@@ -72,7 +72,7 @@ def train(
         this noise; else to what a denoiser that is trained on the noisy images makes of them.
     repeats : mapping of name to files, optional
         Shots of static scenes, recorded as the structure was; its noise model is fitted to them.
-        See `denoisplit.images.read_scenes`.
+        See `denoisplit.images.read_repeats`.
     offsets : mapping of name to raw intensity, optional
         Camera offsets, counted once in a sum of structures.
     resume : bool
@@ -125,23 +125,23 @@ def train(
     }
     if config is not None:
         check_same_images(config.facts, prints, run)
-        check_is_whole(run)
+        check_not_in_chain(run)
         drop_drafts(run)
         if is_finished(run):
             logger.info("%s: this training is finished already", run)
             return load(run)
     data = prepare([f.images for f in frames], settings)
     if not resume:
-        scenes = {s.name: read_scenes(s.repeats) for s in settings.structures if s.repeats}
+        stacks = {s.name: read_repeats(s.repeats) for s in settings.structures if s.repeats}
         config = RunConfig(
             format_version=FORMAT_VERSION,
             settings=settings,
             facts=_facts(settings, data, frames, prints),
         )
         if settings.denoiser is None:
-            start(run, config, noise_models_at_hand(settings, data, scenes))
+            create_run(run, config, fit_available_noise_models(settings, data, stacks))
         else:
-            start_chain(run, config, data, scenes)
+            create_chain(run, config, data, stacks)
         for name, numbers in config.facts.held_out.items():
             if numbers:
                 validation, test = (", ".join(map(str, numbers[p])) for p in ("validation", "test"))
@@ -149,7 +149,7 @@ def train(
     try:
         if settings.denoiser is not None:
             return train_chain(run, settings, data)
-        models = remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
+        models = fit_remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
         return train_network(run, settings, data, models, resume=resume)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
@@ -162,10 +162,10 @@ def _follow(run: Path) -> Run:
     settings = load_config(run).settings
     data = prepare([read_frames(s.files).images for s in settings.structures], settings)
     if settings.denoiser is None:
-        follow_network(run, settings, data)
+        join_training(run, settings, data)
     else:
-        follow_chain(run, settings, data)
-    wait_for(last_files(run))
+        join_chain_training(run, settings, data)
+    wait_for(final_files(run))
     return load(run)
 
 

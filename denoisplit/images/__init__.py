@@ -3,7 +3,7 @@
 from denoisplit.images.files import Files, each_of, list_files, open_image, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames
 from denoisplit.images.lazy import LazyImage
-from denoisplit.images.repeats import read_scenes
+from denoisplit.images.repeats import read_repeats
 from denoisplit.images.write import check_tiff_name, write_ome_tiff, write_ome_tiffs
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "open_image",
     "read_frames",
     "read_image",
-    "read_scenes",
+    "read_repeats",
     "write_ome_tiff",
     "write_ome_tiffs",
 ]

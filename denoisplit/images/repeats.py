@@ -1,4 +1,4 @@
-"""Repeated shots of static scenes -> one stack per scene."""
+"""Read repeats of a static scene: several shots of the same field, one stack per field."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from denoisplit.images.files import Files, list_files
 from denoisplit.images.frames import read_frames
 
 
-def read_scenes(files: Files) -> list[NDArray[Any]]:
-    """Read shots of scenes that do not move.
+def read_repeats(files: Files) -> list[NDArray[Any]]:
+    """Read repeats of static scenes.
 
     Parameters
     ----------
     files : sequence of Path or str
-        Files and folders, see `list_files`. A file of several planes is one scene; all files of
-        one plane together are another.
+        Files and folders, see `list_files`. A file of several planes is a stack of shots by
+        itself; all files of one plane together are one more stack.
 
     Returns
     -------
@@ -30,14 +30,14 @@ def read_scenes(files: Files) -> list[NDArray[Any]]:
     Raises
     ------
     InputError
-        What `read_frames` refuses, a single shot, or shots of different sizes.
+        As `read_frames`, for a single shot, or if shots of one stack differ in size.
     """
-    scenes: list[NDArray[Any]] = []
+    stacks: list[NDArray[Any]] = []
     shots: list[tuple[Path, NDArray[Any]]] = []
     for file in list_files(files):
         images = read_frames([file]).images
         if len(images) > 1:
-            scenes.append(np.stack(images))
+            stacks.append(np.stack(images))
         else:
             shots.append((file, images[0]))
     for file, image in shots:
@@ -45,14 +45,14 @@ def read_scenes(files: Files) -> list[NDArray[Any]]:
             raise InputError(
                 where=file,
                 found=f"{image.shape[0]} x {image.shape[1]} px",
-                expected=f"shots of one scene, as large as {shots[0][0]}",
-                remedy="give the shots of every further scene as a stack",
+                expected=f"the size of {shots[0][0]}, because single shots form one stack",
+                remedy="save the shots of every further field as a stack",
             )
     if len(shots) == 1:
         raise InputError(
             where=shots[0][0],
-            found="one shot only",
-            expected="two shots or more of one static scene",
-            remedy="give a stack of shots, or one file per shot",
+            found="only one shot",
+            expected="two or more of a static scene",
+            remedy="provide a stack of shots, or one file per shot",
         )
-    return [*scenes, np.stack([image for _, image in shots])] if shots else scenes
+    return [*stacks, np.stack([image for _, image in shots])] if shots else stacks

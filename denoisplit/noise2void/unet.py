@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 DEPTH = 2  # number of halvings
-STRIDE = 2**DEPTH  # total stride, px
+STRIDE: int = 2**DEPTH  # total stride, px
 # receptive field to either side, px: two convolutions per level each way, and the pooled cells
 RADIUS = 4 * (STRIDE - 1) + 2 * STRIDE + STRIDE - 1
 LEAKY_SLOPE = 0.1

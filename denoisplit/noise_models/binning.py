@@ -118,7 +118,7 @@ def variances(signal: Flat, residual: Flat) -> Variances | None:
     return Variances(sum_s / n, share, shrunk, weight / weight.sum())
 
 
-def straight_line(signal: Flat, variance: Flat, count: Flat, expected: Flat) -> tuple[float, float]:
+def fit_variance_line(signal: Flat, variance: Flat, count: Flat, expected: Flat) -> tuple[float, float]:
     """Gain and offset of variance = gain * signal + offset; ``expected`` is about the variance.
 
     The variance of n pairs has a standard error of sqrt(2 / n) of itself.
@@ -136,7 +136,7 @@ def towards_line(signal: Flat, variance: Flat, count: Flat) -> Flat:
     all bins agree with that within their errors, the line is known better than any of them; if
     they do not, those of many pairs stay what they are (Hedges and Olkin 1985).
     """
-    gain, offset = straight_line(signal, variance, count, variance)
+    gain, offset = fit_variance_line(signal, variance, count, variance)
     line = gain * signal + offset
     if (line <= 0).any():
         return variance

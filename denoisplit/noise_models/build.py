@@ -19,7 +19,7 @@ from denoisplit.noise_models.from_noisy import check_noisy, pairs_of_noisy
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import fit_pairs
 from denoisplit.noise_models.pairs import Image, Pairs, from_clean, from_repeats
-from denoisplit.noise_models.storage import Fitted, is_kept, keep
+from denoisplit.noise_models.storage import FittedNoiseModel, is_kept, keep
 from denoisplit.noise_models.validity import check_range, correlation_warning
 from denoisplit.progress import Bar, bar, logger
 
@@ -27,12 +27,12 @@ MOST_SIGNALS, DRAWS = 4096, 100  # of simulated shots
 EXTENT = (0.001, 0.999)  # quantiles of the data that a noise model's range is compared with
 
 
-def noise_models_at_hand(
+def fit_available_noise_models(
     settings: Settings, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
-) -> dict[str, Fitted]:
+) -> dict[str, FittedNoiseModel]:
     """The noise models that need no denoiser: given, of repeated shots (A), of clean images (B).
 
-    The others are made by `remaining_noise_models`, which takes minutes and happens in the run
+    The others are made by `fit_remaining_noise_models`, which takes minutes and happens in the run
     folder. What that could be refused for is refused here.
 
     Parameters
@@ -47,7 +47,7 @@ def noise_models_at_hand(
     InputError
         If images or files do not serve, or a model was made for other noise or intensities.
     """
-    found: dict[str, Fitted] = {}
+    found: dict[str, FittedNoiseModel] = {}
     for k, structure in enumerate(settings.structures):
         name, fit = structure.name, settings.noise_model_fit
         route = _route(structure, settings, data.noise)
@@ -57,7 +57,7 @@ def noise_models_at_hand(
             model = GaussianMixture.load(structure.noise_model)
             _check_noise(model, data.noise, structure.noise_model)
             _check_range(model, data, k, structure.noise_model)
-            found[name] = Fitted(model)
+            found[name] = FittedNoiseModel(model)
         elif structure.repeats:
             with _naming(f"--repeats {name}"):
                 pairs = from_repeats(stacks=scenes[name], seed=settings.seed)
@@ -98,7 +98,7 @@ def from_known_signals(clean: Sequence[Image], noise: SyntheticNoise, *, seed: i
     return replace(pairs, source="simulated shots of known signals")
 
 
-def remaining_noise_models(
+def fit_remaining_noise_models(
     folder: Path, checkpoints: Path, settings: Settings, data: TrainingData
 ) -> list[GaussianMixture]:
     """All noise models of a run; what is missing is fitted to the noisy images alone (route C).
@@ -138,7 +138,7 @@ def fit_noisy(
     *,
     checkpoint: Path,
     noise: SyntheticNoise,
-) -> Fitted:
+) -> FittedNoiseModel:
     """Route C for the frames of one structure; ``noise`` is what was added to them, if any."""
     with bar(f"denoiser of {name}", 100) as progress:
         pairs = pairs_of_noisy(
@@ -158,7 +158,7 @@ def fit_structure(
     seed: int,
     *,
     noise: SyntheticNoise | None = None,
-) -> Fitted:
+) -> FittedNoiseModel:
     """Fit to pairs of one structure, and say how well; ``noise`` is stored if there is any."""
     pairs.check_noise()
     about: dict[str, str | float] = {}
@@ -185,7 +185,7 @@ def fit_structure(
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s: %s", name, warning)
-    return Fitted(model, quality, pairs)
+    return FittedNoiseModel(model, quality, pairs)
 
 
 def _recorded(data: TrainingData, k: int) -> Sequence[Image]:

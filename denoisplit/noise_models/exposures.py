@@ -47,7 +47,7 @@ def check_matching(signal: Sequence[Image], observed: Sequence[Image]) -> None:
             )
 
 
-def straight_line(
+def fit_exposure_line(
     signal: Sequence[Image], observed: Sequence[Image], free: Sequence[Mask], *, every: int = 1
 ) -> tuple[float, float]:
     """Gain and offset from signal to observation, unmoved by pixel-wise noise in both.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from denoisplit.errors import InputError
-from denoisplit.noise_models.binning import Flat, edges_of, place, straight_line
+from denoisplit.noise_models.binning import Flat, edges_of, fit_variance_line, place
 from denoisplit.noise_models.fit import OnStep, fit_flat
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.histogram import HistogramModel
@@ -255,7 +255,7 @@ def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> 
     levels = _apply(model.cumulative, observed, judged.signal)
     bins = _variance_bins(model, fitted, held)
     # by the model's variance, as the measured one of few pairs may be next to nothing
-    gain, offset = straight_line(bins.signal, bins.measured, bins.count.astype(float), bins.model)
+    gain, offset = fit_variance_line(bins.signal, bins.measured, bins.count.astype(float), bins.model)
     return Quality(
         pairs=len(fitted),
         held_out=len(held),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.noise_models.exposures import check_matching, straight_line
+from denoisplit.noise_models.exposures import check_matching, fit_exposure_line
 from denoisplit.noise_models.saturation import (
     Limits,
     ceiling_of,
@@ -213,7 +213,7 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
         for end, s, y in zip(ends, signal, observed, strict=True)
     ]
     every = 1 + sum(s.size for s in signal) // MAX_PAIRS
-    gain, offset = straight_line(signal, observed, free, every=every)
+    gain, offset = fit_exposure_line(signal, observed, free, every=every)
     s, y = (
         np.concatenate([image[f][::every] for image, f in zip(images, free, strict=True)])
         for images in (signal, observed)

@@ -20,7 +20,7 @@ from denoisplit.noise_models.pairs import Pairs
 SAMPLE = 100_000  # pairs that are kept: enough for a picture, and small enough to be mailed
 
 
-class Fitted(NamedTuple):
+class FittedNoiseModel(NamedTuple):
     """A noise model, how well it fits, and what it was fitted to; of a given file only the first.
 
     ``pairs`` may be some of all.
@@ -31,7 +31,7 @@ class Fitted(NamedTuple):
     pairs: Pairs | None = None
 
 
-def keep(folder: Path, name: str, fitted: Fitted) -> None:
+def keep(folder: Path, name: str, fitted: FittedNoiseModel) -> None:
     """Write ``NAME.npz``, and before it what `fit_kept` reads: where it is there, all is."""
     if fitted.quality is not None and fitted.pairs is not None:
         every = max(1, len(fitted.pairs) // SAMPLE)
@@ -53,7 +53,7 @@ def is_kept(folder: Path, name: str) -> bool:
     return (folder / f"{name}.npz").is_file()
 
 
-def fit_kept(folder: Path, name: str) -> Fitted:
+def fit_kept(folder: Path, name: str) -> FittedNoiseModel:
     """Read what `keep` has written; of a given file, or where a part was taken away, the model.
 
     Raises
@@ -64,7 +64,7 @@ def fit_kept(folder: Path, name: str) -> Fitted:
     model = GaussianMixture.load(folder / f"{name}.npz")
     told, drawn = folder / f"{name}.json", _pairs_path(folder, name)
     if not (told.is_file() and drawn.is_file()):
-        return Fitted(model)
+        return FittedNoiseModel(model)
     try:
         quality = Quality.from_dict(json.loads(told.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -91,7 +91,7 @@ def fit_kept(folder: Path, name: str) -> Fitted:
         clipped=quality.clipped,
         correlation=quality.correlation,
     )
-    return Fitted(model, quality, pairs)
+    return FittedNoiseModel(model, quality, pairs)
 
 
 def _pairs_path(folder: Path, name: str) -> Path:

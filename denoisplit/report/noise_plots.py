@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 Flat = npt.NDArray[np.float64]
 
-BINS = (160, 120)  # of signal and observation
+HISTOGRAM_BINS = (160, 120)  # of signal and observation
 CELLS = 40  # of the observations at one signal
 MARKED = 4  # signals at most whose density is shown
-FEWEST = 300  # pairs that a density is compared with
+DENSITY_PAIRS = 300  # pairs that a density is compared with
 REACH = 0.01  # of the signal range: pairs so near to a signal are those of it
 GREY = "#dfe2e7"
 
@@ -80,7 +80,7 @@ def marked_signals(signal: Flat) -> Flat:
     edges = np.linspace(low, high, MARKED + 1)
     place = np.searchsorted(edges, signal, side="right") - 1
     groups = (signal[place == part] for part in range(MARKED))
-    return np.array([np.median(group) for group in groups if group.size >= FEWEST])
+    return np.array([np.median(group) for group in groups if group.size >= DENSITY_PAIRS])
 
 
 # ---------------------------------------------------------------- densities
@@ -111,8 +111,8 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         pairs.signal,
         pairs.observed,
         bins=(
-            _edges(left, right, BINS[0], grid_step(pairs.signal)),
-            _edges(low, high, BINS[1], pairs.step),
+            _edges(left, right, HISTOGRAM_BINS[0], grid_step(pairs.signal)),
+            _edges(low, high, HISTOGRAM_BINS[1], pairs.step),
         ),
     )
     shown = counts.T**0.25

@@ -15,7 +15,7 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.files.atomic import write_text
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.storage import Fitted
+from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction
 from denoisplit.report.example import pick_example
 from denoisplit.report.html import document, figure, paragraphs, section, small
@@ -52,7 +52,7 @@ def write_report(
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    noise_models: Sequence[Fitted],
+    noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
 ) -> None:
     """Write the report of a run.
@@ -68,7 +68,7 @@ def write_report(
         One per test frame, with std and the first two or more samples.
     calibration, metrics : mapping
         As in calibration.json and metrics.json.
-    noise_models : sequence of Fitted
+    noise_models : sequence of FittedNoiseModel
         One per structure, or none; with quality and pairs where they were fitted by the training.
     history : Path, optional
         history.csv of the training.
@@ -85,7 +85,7 @@ def report(
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    noise_models: Sequence[Fitted],
+    noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
 ) -> str:
     """The HTML of a report; see `write_report`."""
@@ -170,7 +170,7 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
 
 
 def _noise_section(
-    scenes: EvaluationFrames, names: Sequence[str], noise_models: Sequence[Fitted]
+    scenes: EvaluationFrames, names: Sequence[str], noise_models: Sequence[FittedNoiseModel]
 ) -> str:
     if not noise_models:
         return ""

@@ -25,9 +25,9 @@ Flat = npt.NDArray[np.float64]
 
 LOSSES = {"loss": "loss = data term + KL", "data": "data term", "kl": "KL"}
 PAIRS = 400_000  # pixels at most that the noise-model picture looks at
-BINS = 120
+DENSITY_BINS = 120
 KEPT = (0.001, 0.999)  # shares of the pixels between which calibration curves are drawn
-FEWEST = 150  # pixels that a density or a variance is estimated from
+DENSITY_PIXELS = 150  # pixels that a density or a variance is estimated from
 
 
 # ---------------------------------------------------------------- course of training
@@ -257,9 +257,10 @@ def _joint(
     x: Flat,
 ) -> None:
     if s.size:
-        counts, *_ = np.histogram2d(x, s, bins=BINS, range=(span, signals))
+        counts, *_ = np.histogram2d(x, s, bins=DENSITY_BINS, range=(span, signals))
     else:
-        counts = density_of(model, np.linspace(*span, BINS)[:, None], np.linspace(*signals, BINS))
+        observed, signal = (np.linspace(*ends, DENSITY_BINS) for ends in (span, signals))
+        counts = density_of(model, observed[:, None], signal)
     axes.imshow(
         counts**0.25,
         origin="lower",
@@ -285,7 +286,7 @@ def _density(
     std = float(np.sqrt(variance_of(model, np.array([value]))[0]))
     observed = np.linspace(value - 4 * std, value + 4 * std, 300)
     near = x[np.abs(s - value) <= reach] - s[np.abs(s - value) <= reach] + value
-    if near.size >= FEWEST:
+    if near.size >= DENSITY_PIXELS:
         axes.hist(near, bins=40, range=(observed[0], observed[-1]), density=True, color="#dfe2e7")
     density = density_of(model, observed, np.array(value))
     axes.plot(
@@ -303,6 +304,6 @@ def _variances(s: Flat, x: Flat, signals: tuple[float, float]) -> tuple[Flat, Fl
     edges = np.linspace(*signals, 17)
     index = np.searchsorted(edges[1:-1], s, side="right")
     groups = [(index == i) & (s <= signals[1]) for i in range(16)]
-    groups = [group for group in groups if group.sum() >= FEWEST]
+    groups = [group for group in groups if group.sum() >= DENSITY_PIXELS]
     mean = np.array([s[group].mean() for group in groups])
     return mean, np.array([(x[group] - s[group]).var() for group in groups])

@@ -22,7 +22,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.machine.distributed import Team, team
 from denoisplit.network import VSE
-from denoisplit.noise_models.build import noise_models_at_hand
+from denoisplit.noise_models.build import fit_available_noise_models
 from denoisplit.run import build_network, load
 from denoisplit.training.one_network import initial_network
 from denoisplit.training.schedule import schedule
@@ -60,7 +60,7 @@ def test_gradients_of_the_shares_are_those_of_the_batch() -> None:
         "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
     })  # fmt: skip
     data = prepare(frames, settings)
-    models = [fitted.model for fitted in noise_models_at_hand(settings, data, {}).values()]
+    models = [fitted.model for fitted in fit_available_noise_models(settings, data, {}).values()]
     batch = torch.from_numpy(
         np.stack([np.stack([f[0][y : y + 32, :32] for f in frames]) for y in (0, 8, 16, 24)])
     ).float()

@@ -16,11 +16,11 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.build import (
+    fit_available_noise_models,
+    fit_remaining_noise_models,
     from_known_signals,
-    noise_models_at_hand,
-    remaining_noise_models,
 )
-from denoisplit.noise_models.storage import Fitted, fit_kept, is_kept, keep
+from denoisplit.noise_models.storage import FittedNoiseModel, fit_kept, is_kept, keep
 
 CLEAN = {
     "ER": simulate("mesh", frames=4, size=64, seed=1),
@@ -49,7 +49,7 @@ def material(
     return settings, prepare(list(images.values()), settings)
 
 
-def sources(fits: dict[str, Fitted]) -> dict[str, Any]:
+def sources(fits: dict[str, FittedNoiseModel]) -> dict[str, Any]:
     return {name: fit.model.about.get("source") for name, fit in fits.items()}
 
 
@@ -58,8 +58,8 @@ def sources(fits: dict[str, Fitted]) -> dict[str, Any]:
 
 def test_without_a_word_about_noise_nothing_is_at_hand(tmp_path: Path) -> None:
     settings, data = material(NOISY)
-    assert noise_models_at_hand(settings, data, {}) == {}
-    models = remaining_noise_models(tmp_path, tmp_path, settings, data)
+    assert fit_available_noise_models(settings, data, {}) == {}
+    models = fit_remaining_noise_models(tmp_path, tmp_path, settings, data)
     assert [model.about["source"] for model in models] == [
         "noisy images and their denoised form"
     ] * 2
@@ -67,7 +67,7 @@ def test_without_a_word_about_noise_nothing_is_at_hand(tmp_path: Path) -> None:
 
 def test_synthetic_noise_is_that_of_clean_images() -> None:
     settings, data = material(CLEAN, data=SYNTHETIC)
-    fits = noise_models_at_hand(settings, data, {})
+    fits = fit_available_noise_models(settings, data, {})
     assert sources(fits) == dict.fromkeys(CLEAN, "clean images and synthetic noise")
     for name, fit in fits.items():
         signal = float(np.mean(CLEAN[name]))
@@ -80,7 +80,7 @@ def test_repeats_serve_their_structure_alone() -> None:
     scene = np.linspace(25, 140, 1600).reshape(1, 40, 40)
     shots = camera(np.repeat(scene, 20, axis=0), gain=4.0, read_noise=3.0, offset=0.0, seed=9)
     settings, data = material(NOISY, {"MT": {"repeats": ["shots.tif"]}})
-    fits = noise_models_at_hand(settings, data, {"MT": [shots]})
+    fits = fit_available_noise_models(settings, data, {"MT": [shots]})
     assert sources(fits) == {"MT": "repeated shots of a static scene"}
     assert fits["MT"].model.variance(_tensor(80.0)).item() == pytest.approx(4 * 80 + 9, rel=0.1)
 
@@ -96,11 +96,11 @@ def test_repeats_serve_their_structure_alone() -> None:
 def test_a_route_can_be_asked_for(route: str, source: str, tmp_path: Path) -> None:
     """All of them know the noise that was added, so that each model serves another run of it."""
     settings, data = material({"MT": CLEAN["MT"]}, data=SYNTHETIC, noise_model_fit={"route": route})
-    fits = noise_models_at_hand(settings, data, {})
+    fits = fit_available_noise_models(settings, data, {})
     assert bool(fits) == (route != "C")
     if fits:
         keep(tmp_path, "MT", fits["MT"])
-    (model,) = remaining_noise_models(tmp_path, tmp_path, settings, data)
+    (model,) = fit_remaining_noise_models(tmp_path, tmp_path, settings, data)
     assert model.about == {
         "source": source, "poisson_factor": 2.0, "gaussian_sigma": data.noise.gaussian_sigma
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_route_can_be_asked_for(route: str, source: str, tmp_path: Path) -> No
 def test_a_route_without_its_images_is_refused(route: str) -> None:
     settings, data = material(NOISY, noise_model_fit={"route": route})
     with pytest.raises(InputError, match=rf"structure ER.*route {route} without synthetic noise"):
-        noise_models_at_hand(settings, data, {})
+        fit_available_noise_models(settings, data, {})
 
 
 def test_known_signals_are_all_that_occur() -> None:
@@ -125,8 +125,8 @@ def test_known_signals_are_all_that_occur() -> None:
 
 def test_altered_musplit_needs_none(tmp_path: Path) -> None:
     settings, data = material(NOISY, system="altered_musplit")
-    assert noise_models_at_hand(settings, data, {}) == {}
-    assert remaining_noise_models(tmp_path, tmp_path, settings, data) == []
+    assert fit_available_noise_models(settings, data, {}) == {}
+    assert fit_remaining_noise_models(tmp_path, tmp_path, settings, data) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,21 +138,21 @@ def test_each_model_is_kept_when_it_is_ready_and_not_made_again(tmp_path: Path) 
     folder.mkdir()
     checkpoints.mkdir()
     settings, data = material(NOISY)
-    first = remaining_noise_models(folder, checkpoints, settings, data)
+    first = fit_remaining_noise_models(folder, checkpoints, settings, data)
     assert list(checkpoints.iterdir()) == []
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {str(path.relative_to(folder)) for path in before} == {
         "ER.npz", "ER.json", "pairs/ER.npz", "MT.npz", "MT.json", "pairs/MT.npz"
     }  # fmt: skip
     (folder / "MT.npz").unlink()
-    again = remaining_noise_models(folder, checkpoints, settings, data)
+    again = fit_remaining_noise_models(folder, checkpoints, settings, data)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert [m.to_bytes() for m in again] == [m.to_bytes() for m in first]
 
 
 def test_a_fit_is_read_as_it_was_written(tmp_path: Path) -> None:
     settings, data = material({"MT": CLEAN["MT"]}, data=SYNTHETIC)
-    fit = noise_models_at_hand(settings, data, {})["MT"]
+    fit = fit_available_noise_models(settings, data, {})["MT"]
     assert not is_kept(tmp_path, "MT")
     keep(tmp_path, "MT", fit)
     assert is_kept(tmp_path, "MT")
@@ -181,13 +181,13 @@ def test_a_file_for_other_noise_is_refused(
     file.write_bytes(model.to_bytes())
     settings, data = material(CLEAN, {"ER": {"noise_model": str(file)}}, data=SYNTHETIC)
     with pytest.raises(InputError) as caught:
-        noise_models_at_hand(settings, data, {})
+        fit_available_noise_models(settings, data, {})
     text = str(caught.value)
     assert text.startswith(str(file)) and all(word in text for word in says)
 
 
 def test_of_a_given_file_the_model_alone_is_kept(tmp_path: Path) -> None:
-    keep(tmp_path, "MT", Fitted(GaussianMixture(np.zeros((3, 2)), 0.0, 1.0, 0.1)))
+    keep(tmp_path, "MT", FittedNoiseModel(GaussianMixture(np.zeros((3, 2)), 0.0, 1.0, 0.1)))
     assert [path.name for path in tmp_path.iterdir()] == ["MT.npz"]
     assert fit_kept(tmp_path, "MT")[1:] == (None, None)
 
@@ -195,7 +195,7 @@ def test_of_a_given_file_the_model_alone_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["MT.json", "pairs/MT.npz", "MT.npz"])
 def test_a_damaged_file_is_told_in_one_line(file: str, tmp_path: Path) -> None:
     settings, data = material({"MT": CLEAN["MT"]}, data=SYNTHETIC)
-    keep(tmp_path, "MT", noise_models_at_hand(settings, data, {})["MT"])
+    keep(tmp_path, "MT", fit_available_noise_models(settings, data, {})["MT"])
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:50])
     with pytest.raises(InputError, match=file):
         fit_kept(tmp_path, "MT")
@@ -207,7 +207,7 @@ def test_a_damaged_file_is_told_in_one_line(file: str, tmp_path: Path) -> None:
 def test_a_verdict_is_logged_for_each_structure(caplog: pytest.LogCaptureFixture) -> None:
     settings, data = material(CLEAN, data=SYNTHETIC)
     with caplog.at_level(logging.INFO, "denoisplit"):
-        fits = noise_models_at_hand(settings, data, {})
+        fits = fit_available_noise_models(settings, data, {})
     for name, fit in fits.items():
         assert fit.quality is not None
         assert f"noise model of {name}: {fit.quality.verdict()[0]}" in caplog.messages

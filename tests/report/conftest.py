@@ -15,7 +15,7 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.scoring import judge
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.storage import Fitted
+from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction, Sampling
 
 NAMES = ("ER", "actin <b>", "MT")
@@ -41,7 +41,7 @@ class Made:
     def parts(self) -> tuple[Any, ...]:
         return (
             self.config, self.scenes, self.predictions, self.calibration, self.metrics,
-            [Fitted(model) for model in self.noise_models],
+            [FittedNoiseModel(model) for model in self.noise_models],
         )  # fmt: skip
 
 

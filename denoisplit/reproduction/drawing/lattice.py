@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIDE = 2.3  # of a panel, inches
 EDGE, GAP, NAME, TITLE, FOOT, KEY = 0.06, 0.08, 0.24, 0.26, 0.04, 0.3  # inches
 LARGEST = 640  # px of a panel; larger images are reduced
-BINS = 60  # of the intensity densities
+INTENSITY_BINS = 60  # of the intensity densities
 
 
 class Cell(NamedTuple):
@@ -129,7 +129,7 @@ def difference(image: Image) -> Cell:
 def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> None:
     """Densities of the intensities of prediction and truth, in the corner of an image panel."""
     low, high = (float(v) for v in np.percentile(np.stack([truth, prediction]), (0.05, 99.95)))
-    edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
+    edges = np.linspace(low, max(high, low + 1e-6), INTENSITY_BINS + 1)
     inset = axes.inset_axes((0.6, 0.68, 0.38, 0.3))
     for image, label, shade, width in (
         (truth, "high-SNR", FAINT, 2.4),

@@ -1,4 +1,4 @@
-"""The image that a package is tested with: a real one, N x N, never one of the training split."""
+"""Image that a package is tested with: a real one, never from the training split."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from denoisplit.run import Run
 
 Array = npt.NDArray[np.float32]
 
-BLOCK = 16  # px; noise is averaged out over blocks of this side
+CONTRAST_BLOCK = (
+    16  # px, side of the blocks over which noise is averaged before contrast is measured
+)
 
 
-class Example(NamedTuple):
-    """A raw superposed image (N, N), float32, and a sentence on where it comes from."""
+class ExampleImage(NamedTuple):
+    """Raw input (N, N), float32, and a sentence on its origin."""
 
     image: Array
     origin: str
 
 
-def given_example(path: str | Path, side: int) -> Example:
-    """The first plane of an image file."""
-    image = read_image(path)
-    if image.sizes.get("c", 1) > 1:
-        raise InputError(
-            where=path,
-            found=f"{image.sizes['c']} channels",
-            expected="one channel, the superposed image",
-            remedy="save that channel as a file of its own",
-        )
-    plane = image.isel({dim: 0 for dim in image.dims if dim not in ("y", "x")})
-    values = plane.transpose("y", "x").values.astype(np.float32)
-    if values.min() == values.max():
-        raise InputError(
-            where=path,
-            found="a constant image",
-            expected="an image with something in it",
-            remedy="give another one",
-        )
-    return _fitted(values, side, "An image that the authors chose.")
-
-
-def held_out_example(run: Run, side: int) -> Example:
-    """The test frame of a run with the most contrast, superposed, with the run's synthetic noise.
+def read_example_image(path: str | Path, side: int) -> ExampleImage:
+    """Return the part with the most contrast, ``side`` px wide, of the first plane of a file.
 
     Raises
     ------
     InputError
-        If the images that the run was trained on are gone or changed.
+        If the image has several channels or is constant.
     """
-    scenes = held_out_frames(
-        run, otherwise="give a raw superposed image of your own as `test_image`"
-    )
-    number = max(range(len(scenes)), key=lambda j: _busiest(scenes.inputs[j], side)[0])
+    image = read_image(path)
+    if image.sizes.get("c", 1) > 1:
+        raise InputError(
+            f"this image has {image.sizes['c']} channels, expected one (the raw input)",
+            where=path,
+            remedy="save that channel as a separate file",
+        )
+    plane = image.isel({dim: 0 for dim in image.dims if dim not in ("y", "x")})
+    values = plane.transpose("y", "x").values.astype(np.float32)
+    if values.min() == values.max():
+        raise InputError("this image is constant", where=path, remedy="choose another image")
+    return _cut(values, side, "An image chosen by the authors.")
+
+
+def held_out_example_image(run: Run, side: int) -> ExampleImage:
+    """Return the part with the most contrast of a run's test frames, with its synthetic noise.
+
+    Raises
+    ------
+    InputError
+        If the images that the run was trained on are missing or were changed.
+    """
+    frames = held_out_frames(run, otherwise="provide a raw input image as `test_image`")
+    number = max(range(len(frames)), key=lambda j: _most_contrast(frames.inputs[j], side)[0])
     superposed = ", superposed from its structures" if len(run.names) > 1 else ""
-    added = " with the synthetic noise of the training" if scenes.has_truth else ""
-    origin = f"Test frame {number + 1} of the run{superposed}{added}."
-    return _fitted(scenes.inputs[number], side, origin)
+    noise = " with the synthetic noise of the training" if frames.has_truth else ""
+    origin = f"Test frame {number + 1} of the run{superposed}{noise}."
+    return _cut(frames.inputs[number], side, origin)
 
 
-def _fitted(image: Array, side: int, origin: str) -> Example:
-    """The part with the most contrast; the image is reflected where it is smaller."""
+def _cut(image: Array, side: int, origin: str) -> ExampleImage:
+    """Cut out the part with the most contrast, from a reflected image where it is too small."""
     missing = [max(0, side - length) for length in image.shape]
     if any(missing):
-        origin += f" It is {image.shape[0]} x {image.shape[1]} px, reflected up to {side} px."
+        origin += f" It has {image.shape[0]} x {image.shape[1]} px and is reflected to {side} px."
         image = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="reflect")
-    _, y, x = _busiest(image, side)
-    return Example(np.ascontiguousarray(image[y : y + side, x : x + side]), origin)
+    _, y, x = _most_contrast(image, side)
+    return ExampleImage(np.ascontiguousarray(image[y : y + side, x : x + side]), origin)
 
 
-def _busiest(image: Array, side: int) -> tuple[float, int, int]:
-    """Contrast and first pixel (y, x) of the part (N, N) with the most, averaged over blocks."""
-    block = min(BLOCK, side)
+def _most_contrast(image: Array, side: int) -> tuple[float, int, int]:
+    """Return contrast and first pixel (y, x) of the part (N, N) with the most contrast."""
+    block = min(CONTRAST_BLOCK, side)
     height, width = (length // block for length in image.shape)
     blocks = image[: height * block, : width * block].reshape(height, block, width, block)
     coarse = blocks.mean(axis=(1, 3))
