@@ -1,25 +1,24 @@
-"""``denoisplit predict``: superposed images -> split, calibrated std and samples as OME-TIFF."""
+"""``denoisplit predict``: split superposed images, with calibrated std and samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from denoisplit.commands.predict_inputs import check_image, check_output, stems_of
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
-from denoisplit.images import Files, list_files, open_image
-from denoisplit.images.zarr import is_zarr
-from denoisplit.jobs.array import check_tiling
-from denoisplit.jobs.job import SUFFIX, TIFF, Begun, begin, discard, stored_precision
+from denoisplit.images import Files, list_files
+from denoisplit.jobs.inputs import plan_image
+from denoisplit.jobs.job import Plan, StartedJob, start_jobs
 from denoisplit.jobs.pieces import split_pieces
+from denoisplit.jobs.results import check_output, result_paths, stored_precision
+from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
-from denoisplit.network import ContextVSE
-from denoisplit.prediction.autotune import Compilation, Form, Precision, fastest
+from denoisplit.prediction.autotune import Compilation, Precision, fastest
 from denoisplit.prediction.frame import NoiseAddress, Sampling
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
@@ -89,150 +88,92 @@ def predict(
     Raises
     ------
     InputError
-        For images, runs or folders that do not fit; nothing is left half-written.
+        If the run, an image, an option or the output folder cannot be used. No result is left
+        half-written.
     """
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
-    _, around = check_tiling(run, tile, halo)
-    said = tile or run.config.settings.prediction.tile
-    paths = list_files(files)
-    output = Path(output)
-    results = [
-        _results(output, path, stem, sampling)
-        for path, stem in zip(paths, stems_of(paths), strict=True)
-    ]
-    there = [path for group in results for path in group.values()]
-    check_output(output, there, add=add, resume=resume)
-    pixels, marks = 0, []
-    for path, group in zip(paths, results, strict=True):  # all, before the first is split
-        image = open_image(path)
-        marks.append(str(check_image(run, image, path)))
-        if not all(result.exists() for result in group.values()):  # done before
-            pixels += math.prod(image.sizes.values())
+    _, halo_px = tile_and_halo(run, tile, halo)
+    paths, output = list_files(files), Path(output)
+    results = result_paths(output, paths, sampling)
+    written = [path for group in results for path in group.values()]
+    check_output(output, written, add=add, resume=resume)
+    # all images are checked before the first is split
+    images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
     if sampling.samples < 2:
-        what = "one sample has" if sampling.samples else "a preview has"
-        logger.warning("no std is written: %s no spread, give --samples 2 or more", what)
-    form = _form(run, precision, compile, pixels * max(1, samples), results if resume else [])
-    run = replace(run, model=form.of(run.model))
+        reason = "one sample has" if sampling.samples else "a preview has"
+        logger.warning("no std is written: %s no spread, set `samples` to 2 or more", reason)
+    # an interrupted call that was free to choose a precision keeps the one that it chose
+    stored = {stored_precision(group) for group in results if resume} - {None}
+    only = stored.pop() if precision == "bf16" and len(stored) == 1 else None
+    work = sum(image.pixels for image in images if not image.is_done) * max(1, samples)
+    form = fastest(run.model, precision, compile, work, only=only)
+    plan = Plan(
+        run=replace(run, model=form.of(run.model)),
+        sampling=sampling,
+        tile=tile or run.config.settings.prediction.tile,
+        halo=halo_px,
+        form=form,
+        resume=resume,
+        processes=local_workers() if dask == "local" else 1,
+    )
     with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)
-            begun = _begin_all(
-                paths,
-                results,
-                marks,
-                resume=resume,
-                run=run,
-                sampling=sampling,
-                tile=said,
-                halo=around,
-                form=form,
-                processes=local_workers() if dask == "local" else 1,
-            )
+            jobs = start_jobs(plan, images)
             logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
-                for number, (path, job) in enumerate(zip(paths, begun, strict=True)):
+                for number, (path, job) in enumerate(zip(paths, jobs, strict=True)):
                     if job is None:
-                        logger.info("%s: done before", path)
+                        logger.info("%s: already complete", path)
                         progress.to(100 * (number + 1))
                     else:
                         _split(job, _mover(progress.to, number), cluster)
         except OSError as error:
             raise not_written(error.filename or output, error) from error
-    return there
+    return written
 
 
-def _split(job: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
-    """The pieces of one image; what stops them says that those that are done are kept."""
+def _split(job: StartedJob, on_progress: Callable[[float], None], cluster: Any) -> None:
+    """Split one image; an error says that finished pieces are kept."""
     try:
-        split_pieces(job, on_share, cluster)
+        split_pieces(job, on_progress, cluster)
     except (InputError, OSError) as error:
         if isinstance(error, OSError):
             error = not_written(error.filename or job.job.work, error)
-        done = "what is done is kept: the same call with --resume goes on"
-        raise error.replace(remedy=f"{error.remedy}; {done}") from error
-
-
-def _begin_all(
-    paths: Sequence[Path], results: Sequence[dict[str, Path]], marks: Sequence[str], **options: Any
-) -> list[Begun | None]:
-    """The job of each image, or none of those that were not there before."""
-    begun: list[Begun | None] = []
-    try:
-        for path, group, mark in zip(paths, results, marks, strict=True):
-            begun.append(begin(source=path, results=group, mark=mark, **options))
-    except BaseException:
-        for job in begun:
-            if job is not None and job.new:
-                discard(job)
-        raise
-    return begun
-
-
-def _form(
-    run: Run,
-    precision: Precision,
-    compile: Compilation,
-    work: float,
-    results: Sequence[dict[str, Path]],
-) -> Form:
-    """The fastest, of the precision that an interrupted call has chosen if it was free to."""
-    chosen = {stored_precision(group) for group in results} - {None}
-    only = chosen.pop() if precision == "bf16" and len(chosen) == 1 else None
-    return fastest(run.model, precision, compile, work, only=only)
-
-
-def _results(output: Path, path: Path, stem: str, sampling: Sampling) -> dict[str, Path]:
-    """What is written for an input: its kind to its file."""
-    ending = SUFFIX if is_zarr(path) else TIFF
-    return {kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results}
+        kept = "finished pieces are kept, and the same call with `resume` continues"
+        raise error.replace(remedy=f"{error.remedy}; {kept}") from error
 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
-    return lambda share: to(int(100 * (files + share)))
+    return lambda fraction: to(int(100 * (files + fraction)))
 
 
 def _sampling(
     run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress, tolerance: float
 ) -> Sampling:
     check_seed(seed)
-    if samples < 0:
+    for name, value, expected, is_valid in (
+        ("samples", samples, "0 or more", samples >= 0),
+        ("tolerance", tolerance, "0 or more", 0 <= tolerance < math.inf),
+        ("keep_samples", keep, f"0 to {samples}, the number of samples", 0 <= keep <= samples),
+    ):
+        if not is_valid:
+            raise InputError(
+                where=name, found=str(value), expected=expected, remedy="choose another number"
+            )
+    if noise_address not in get_args(NoiseAddress):
         raise InputError(
-            where="--samples",
-            found=str(samples),
-            expected="0 or more",
-            remedy="give a larger number",
+            where="noise_address",
+            found=repr(noise_address),
+            expected="'position' or 'content'",
+            remedy="choose one of the two",
         )
-    if not 0 <= tolerance < math.inf:
+    if noise_address == "content" and not run.model.supports_content_noise:
         raise InputError(
-            where="--tolerance",
-            found=str(tolerance),
-            expected="0 or more",
-            remedy="give a larger number",
+            "noise cannot be addressed by content for a network that sees context",
+            where="noise_address",
+            remedy="choose 'position'",
         )
-    if not 0 <= keep <= samples:
-        raise InputError(
-            where="--keep-samples",
-            found=str(keep),
-            expected=f"0 to {samples}, the number of samples",
-            remedy="give a smaller number, or more --samples",
-        )
-    try:
-        if noise_address == "content" and isinstance(run.model, ContextVSE):
-            raise ValueError("content, of a network that sees context")
-        return Sampling(
-            samples,
-            seed,
-            run.config.settings.prediction.antithetic,
-            noise_address,
-            run.config.facts.content_quantum,
-            keep,
-            tolerance,
-        )
-    except ValueError as error:
-        raise InputError(
-            where="--noise-address",
-            found=str(error),
-            expected="one of the two",
-            remedy="correct it",
-        ) from None
+    prediction, quantum = run.config.settings.prediction, run.config.facts.content_quantum
+    return Sampling(samples, seed, prediction.antithetic, noise_address, quantum, keep, tolerance)

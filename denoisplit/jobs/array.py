@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from denoisplit.errors import InputError
-from denoisplit.network import ContextVSE
+from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Sampling, predict_frame, sample_names
-from denoisplit.prediction.tiles import tile_side
 from denoisplit.run import Run
 
 
@@ -33,7 +31,7 @@ def predict_image(
     *,
     tile: int | None = None,
     halo: int | None = None,
-    on_share: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> SplitImage:
     """Split one image with named axes, plane by plane.
 
@@ -41,68 +39,48 @@ def predict_image(
     ----------
     run : Run
     image : DataArray
-        Dims out of ``t z y x`` and perhaps a ``c`` of length 1; raw intensities.
+        Raw intensities; dims y and x, optionally t, z and a c of length 1.
     sampling : Sampling
     tile, halo : int, optional
-        As in `predict`; the run's own by default.
-    on_share : callable, optional
-        Called with the share of the work done.
+        As in `predict`; those of the run by default.
+    on_progress : callable, optional
+        Called with the fraction of the work done.
+
+    Raises
+    ------
+    InputError
+        If tile and halo do not suit the network.
     """
-    tile, halo = check_tiling(run, tile, halo)
+    tile, halo = tile_and_halo(run, tile, halo)
     model = inference_form(run.model)
     outer = [dim for dim in ("t", "z") if dim in image.dims]
     planes = image.squeeze("c", drop=True) if "c" in image.dims else image
     planes = planes.transpose(*outer, "y", "x")
-    stack = planes.values.reshape(-1, *planes.shape[-2:])
-    predicted = []
+    height, width = planes.shape[-2:]
+    stack = planes.values.reshape(-1, height, width)
+    predictions = []
     for number, plane in enumerate(stack):
 
         def on_tile(done: int, tiles: int, number: int = number) -> None:
-            if on_share is not None:
-                on_share((number + done / tiles) / len(stack))
+            if on_progress is not None:
+                on_progress((number + done / tiles) / len(stack))
 
-        predicted.append(
+        predictions.append(
             predict_frame(model, plane, sampling, tile=tile, halo=halo, on_tile=on_tile)
         )
 
-    def named(planes_of: list[np.ndarray[Any, Any]], channels: list[str]) -> xr.DataArray:
+    def labelled(arrays: list[np.ndarray[Any, Any]], channels: list[str]) -> xr.DataArray:
         sizes = [image.sizes[dim] for dim in outer]
-        values = np.stack(planes_of).reshape(*sizes, len(channels), *plane.shape)
+        values = np.stack(arrays).reshape(*sizes, len(channels), height, width)
         whole = xr.DataArray(values, dims=[*outer, "c", "y", "x"], coords={"c": channels})
-        order = [dim for dim in ("t", "c", "z", "y", "x") if dim in whole.dims]
         whole.attrs["pixel_size_um"] = dict(image.attrs.get("pixel_size_um", {}))
-        return whole.transpose(*order)
+        return whole.transpose(*(dim for dim in ("t", "c", "z", "y", "x") if dim in whole.dims))
 
     names = list(run.names)
-    stds = [p.std * run.factors for p in predicted if p.std is not None]
-    numbered = sample_names(names, sampling.keep)
+    stds = [p.std * run.factors for p in predictions if p.std is not None]
+    samples = [p.samples.reshape(-1, height, width) for p in predictions]
     return SplitImage(
-        split=named([p.mean for p in predicted], names),
-        std=named(stds, names) if stds else None,
-        samples=named([p.samples.reshape(-1, *plane.shape) for p in predicted], numbered)
-        if sampling.keep
-        else None,
+        split=labelled([p.mean for p in predictions], names),
+        std=labelled(stds, names) if stds else None,
+        samples=labelled(samples, sample_names(names, sampling.keep)) if sampling.keep else None,
     )
-
-
-def check_tiling(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
-    """Tile and halo, those of the run where none is given."""
-    stride = run.model.stride
-    if isinstance(run.model, ContextVSE) and (tile, halo) != (None, None):
-        raise InputError(
-            where="--tile and --halo",
-            found=f"a network that sees context in patches of {run.model.patch} px",
-            expected="neither",
-            remedy="leave them out: the patch is a part of this model",
-        )
-    halo = run.halo if halo is None else halo
-    if tile is None:
-        tile = run.config.settings.prediction.tile or tile_side(run.model, halo)
-    if tile < stride or halo < 0 or halo % stride:
-        raise InputError(
-            where="--tile and --halo",
-            found=f"{tile} and {halo} px",
-            expected=f"a tile of at least {stride} px and a halo of 0 or a multiple of {stride} px",
-            remedy="correct them",
-        )
-    return tile, halo

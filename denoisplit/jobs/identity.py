@@ -1,4 +1,4 @@
-"""By what a result is known again: run, image and options that it was made of and with."""
+"""Identify the run, image and options behind a result."""
 
 from __future__ import annotations
 
@@ -16,72 +16,65 @@ from denoisplit.errors import InputError, difference
 from denoisplit.images import LazyImage
 from denoisplit.run import DENOISERS, WEIGHTS, Run
 
-MARK = 128  # px, side of the parts that tell one large image from another
+COMPARED = 128  # px, side of the parts by which large Zarr images are compared
 
 
-def weights_of(run: Run) -> str:
-    """SHA-256 of the stored weights, and of the denoiser's that is before a splitter."""
+def weights_digest(run: Run) -> str:
+    """Return the SHA-256 of the stored weights, including a denoiser before the splitter."""
     files = [run.path / WEIGHTS, run.path / DENOISERS / MIXED / WEIGHTS]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()
 
 
-class Mark:
-    """SHA-256 of the pixels of an image, part by part."""
-
-    def __init__(self) -> None:
-        self._found = hashlib.sha256()
-
-    def add(self, part: npt.NDArray[Any]) -> None:
-        """In the order in which the parts always come."""
-        self._found.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
-
-    def __str__(self) -> str:
-        return self._found.hexdigest()
+def add_pixels(digest: hashlib._Hash, part: npt.NDArray[Any]) -> None:
+    """Include a part of an image, and the type of its pixels, in a digest."""
+    digest.update(str(part.dtype).encode() + np.ascontiguousarray(part).tobytes())
 
 
-def parts_of(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
-    """Parts that tell one Zarr image from another: nine of each plane, all of a small one.
+def compared_parts(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
+    """Yield the parts by which Zarr images are compared: nine of each plane, all of a small one.
 
-    Beginning, middle and end of both axes; of planes that share chunks together.
+    They lie at the start, middle and end of both axes. Planes that share chunks are read together.
     """
     steps = dict(zip(image.dims, image.array.chunks, strict=True))
-    small = image.sizes["y"] * image.sizes["x"] <= (3 * MARK) ** 2
+    small = image.sizes["y"] * image.sizes["x"] <= (3 * COMPARED) ** 2
     spans = []
     for dim, size in image.sizes.items():
         if dim not in "yx":
             spans.append([slice(a, a + steps[dim]) for a in range(0, size, steps[dim])])
-        elif small or size <= MARK:
+        elif small or size <= COMPARED:
             spans.append([slice(0, size)])
         else:
-            spans.append([slice(a, a + MARK) for a in (0, (size - MARK) // 2, size - MARK)])
+            starts = (0, (size - COMPARED) // 2, size - COMPARED)
+            spans.append([slice(a, a + COMPARED) for a in starts])
     for key in product(*spans):
         yield image.pixels(key)
 
 
-def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], what: str) -> None:
-    """Refuse to go on with something that was made otherwise.
+def check_same_record(
+    path: Path, stored: Mapping[str, Any], record: Mapping[str, Any], kind: str
+) -> None:
+    """Refuse to resume something that was made with other options.
 
     Parameters
     ----------
-    place : Path
-        What was made.
-    stored, told : mapping
-        How it was made, and how it would be now.
-    what : str
-        What it is, in words.
+    path : Path
+        The result, or the folder of the job.
+    stored, record : mapping
+        Options that it was made with, and those of the present call.
+    kind : str
+        What it is, for the message: "result" or "unfinished job".
 
     Raises
     ------
     InputError
         Naming the first difference.
     """
-    for key, now in told.items():
+    for key, now in record.items():
         if key not in stored:
             raise InputError(
-                where=place,
-                found=f"{what} of another release",
-                expected="one of this release",
-                remedy="choose another output, or remove it to begin anew",
+                f"this {kind} was written by another release of denoisplit",
+                where=path,
+                remedy="choose another output, or remove it to start over",
             )
         before = stored[key]
         if before != now:
@@ -89,10 +82,8 @@ def check_same(place: Path, stored: Mapping[str, Any], told: Mapping[str, Any], 
                 key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
                 before, now = before.get(key), now.get(key)
             raise InputError(
-                where=place,
-                found=f"{what} with another {difference(key, before, now)}",
-                expected="the same job, to go on with it",
-                remedy="give the same options, or remove this "
-                f"{'folder' if place.is_dir() else 'file'} "
-                "to begin anew",
+                f"this {kind} used another {difference(key, before, now)}",
+                where=path,
+                remedy="pass the same options, or remove this "
+                f"{'folder' if path.is_dir() else 'file'} to start over",
             )

@@ -1,14 +1,13 @@
-"""A job: one image to split, piece by piece, and its results while they are made.
+"""A job: one image that is split piece by piece, and its results while they are made.
 
-Every piece is one tile of a plane, a chunk of a Zarr that is written once, so a job that was
-interrupted goes on where it stopped. Its results get their names when all pieces are there; what
-becomes a TIFF is put together then, plane by plane. They tell how they were made, by which a job is
-known again.
+Each piece is one tile of a plane and one chunk of a Zarr, which is written once, so an interrupted
+job resumes where it stopped. Results get their final names when all pieces are written; those that
+become a TIFF are then assembled plane by plane. A record of the options is stored with them, by
+which a job is recognised when it is resumed.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,34 +18,74 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.folder_lock import held
-from denoisplit.files.json_file import read_json, write_json
-from denoisplit.images import LazyImage, open_image, write_ome_tiff
-from denoisplit.images.tiff import description_of
+from denoisplit.files.json_file import write_json
+from denoisplit.images import LazyImage, open_image
 from denoisplit.images.tiling import Tile
-from denoisplit.images.zarr import about_zarr, chunk_file, create_ome_zarr, open_zarr, show_all
-from denoisplit.jobs.identity import check_same, weights_of
-from denoisplit.network import ContextVSE
-from denoisplit.prediction.autotune import Form, Precision
+from denoisplit.images.zarr import chunk_file, create_ome_zarr
+from denoisplit.jobs.identity import check_same_record, weights_digest
+from denoisplit.jobs.results import JOB, ZARR, Results, publish, stored_record, work_folder
+from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import Sampling, sample_names
 from denoisplit.prediction.tiles import Tiling, tile_side
 from denoisplit.run import Run
 
-JOB = "job.json"
-SUFFIX, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
+
+@dataclass(frozen=True)
+class Plan:
+    """How all images of one call are split.
+
+    Attributes
+    ----------
+    run : Run
+        Its network is in the form below.
+    sampling : Sampling
+    tile : int or None
+        px; by default that of the interrupted job, perhaps of another machine, or as memory allows.
+    halo : int
+        px, see `denoisplit.prediction.tiles.Tiling`.
+    form : Form
+        How workers, which load the network again, run it.
+    resume : bool
+        Whether to continue jobs that exist.
+    processes : int
+        How many share the memory of this machine.
+    """
+
+    run: Run
+    sampling: Sampling
+    tile: int | None
+    halo: int
+    form: Form
+    resume: bool
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """An image of one channel that was checked, and the files that it is split into."""
+
+    path: Path
+    digest: str  # of its pixels
+    results: Results
+    pixels: int  # number of them
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all results exist."""
+        return all(path.exists() for path in self.results.values())
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to split; everything that a worker has to know, and small enough to be sent.
+    """One image to split: everything that a worker needs, and small enough to be sent.
 
     Attributes
     ----------
     run, source, work : str
-        Run folder, image, and the folder that the result is made in; for every worker the same.
+        Run folder, image, and folder in which the results are made; as every worker sees them.
     weights : str
-        SHA-256 of the weights: those that the job was begun with.
+        SHA-256 of the weights with which the job was started.
     sampling : Sampling
     tile, halo : int
         px, see `denoisplit.prediction.tiles.Tiling`.
@@ -65,240 +104,169 @@ class Job:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is written, in this order: a tile is done when the last, the split, is there."""
+        """Results in writing order: a piece is done when the last, the split, is written."""
         return self.sampling.results[::-1]
 
     def path(self, kind: str) -> Path:
-        """Where a result is made."""
-        return Path(self.work) / f"{kind}{SUFFIX}"
+        """Return the Zarr in which a result is made."""
+        return Path(self.work) / f"{kind}{ZARR}"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One chunk of the result: a tile of a plane, all of it for a network with context."""
+    """One chunk of the results: a tile of a plane, or all of it for a network with context."""
 
-    index: tuple[tuple[str, int], ...]  # outer dimension and place
+    index: tuple[tuple[str, int], ...]  # t and z of the plane
     core: Tile
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A job whose results are being made, and its pieces; ``new`` if nothing was there before."""
+class StartedJob:
+    """A job whose results are being made, and its pieces; ``new`` if it was not resumed."""
 
     run: Run
     job: Job
-    results: dict[str, Path]
+    results: Results
     pieces: list[Piece]
     new: bool
 
 
-def begin(
-    run: Run,
-    source: Path,
-    results: dict[str, Path],
-    sampling: Sampling,
-    *,
-    mark: str,
-    tile: int | None,
-    halo: int,
-    resume: bool,
-    form: Form,
-    processes: int = 1,
-) -> Begun | None:
-    """Make the empty results of an image, or find those of the same job, interrupted or done.
+def start_jobs(plan: Plan, images: Sequence[PlannedImage]) -> list[StartedJob | None]:
+    """Start or resume the job of each image; if one is refused, none of the new ones is left."""
+    started: list[StartedJob | None] = []
+    try:
+        for image in images:
+            started.append(start_job(plan, image))
+    except BaseException:
+        for begun in started:
+            if begun is not None and begun.new:
+                _discard(begun)
+        raise
+    return started
 
-    Parameters
-    ----------
-    run : Run
-        Its network in the form that it is run in.
-    source : Path
-        An image of one channel.
-    results : dict
-        "split", "std" and "samples" to the paths of the results, OME-TIFF or OME-Zarr.
-    sampling : Sampling
-    mark : str
-        Of the pixels of the image; see `denoisplit.jobs.identity.Mark`.
-    tile : int, optional
-        As the interrupted job has it, perhaps of another machine, or else as memory allows.
-    halo : int
-    resume : bool
-        Whether to go on with a job that is there.
-    form : Form
-        What workers on other machines make of the network.
-    processes : int
-        How many share the memory of this machine.
+
+def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
+    """Create the empty results of an image, or reopen those of an interrupted job.
 
     Returns
     -------
-    Begun or None
-        None if all is done: the results are those of this job.
+    StartedJob or None
+        None if the results are complete, made with the same options.
 
     Raises
     ------
     InputError
-        If the image cannot be read, some results are there already, a job was left unfinished
-        that is not to be resumed, another process is at it, or what is there is of another job.
+        If the image cannot be read, only some results exist, an unfinished job must not be resumed
+        or is in use by another process, or what exists was made with other options.
     """
-    work, image = _work(results), open_image(source)
-    with at_it(work):
-        there = [path for path in results.values() if path.exists()]
-        done = len(there) == len(results)
-        if there and not done and not (work / JOB).is_file():
+    run, results, source = plan.run, image.results, open_image(image.path)
+    work = work_folder(results)
+    with job_lock(work):
+        existing, done = [path for path in results.values() if path.exists()], image.is_done
+        if existing and not done and not (work / JOB).is_file():
             raise InputError(
-                where=there[0],
-                found="an existing result, and others that lack",
-                expected="all results, or none",
+                "this result exists, but others of the same image are missing",
+                where=existing[0],
                 remedy="move it, or choose another output",
             )
-        stored = _stored(results)
-        if stored is not None and not resume:
+        stored = stored_record(results)
+        if stored is not None and not plan.resume:
             raise InputError(
+                "an unfinished job lies here",
                 where=work,
-                found="an unfinished job",
-                expected="a new output",
-                remedy="say --resume to go on, or remove it",
+                remedy="continue it with `resume`, or remove it",
             )
+        tile = plan.tile
         if tile is None and stored is not None and isinstance(stored.get("tile"), int):
             tile = stored["tile"]
-        tile = tile or tile_side(run.model, halo, processes=processes)
         job = Job(
-            str(run.path.resolve()),
-            str(source.resolve()),
-            str(work.resolve()),
-            weights_of(run),
-            sampling,
-            tile,
-            halo,
-            form,
+            run=str(run.path.resolve()),
+            source=str(image.path.resolve()),
+            work=str(work.resolve()),
+            weights=weights_digest(run),
+            sampling=plan.sampling,
+            tile=tile or tile_side(run.model, plan.halo, processes=plan.processes),
+            halo=plan.halo,
+            form=plan.form,
         )
-        told = {
+        record = {
             "weights": job.weights,
             "calibration": run.factors.ravel().tolist(),
-            "image": mark,
-            "shape": list(image.array.shape),
-            "sampling": asdict(sampling),
-            "tile": tile,
-            "halo": halo,
-            "precision": form.precision,
+            "image": image.digest,
+            "shape": list(source.array.shape),
+            "sampling": asdict(job.sampling),
+            "tile": job.tile,
+            "halo": job.halo,
+            "precision": job.form.precision,
         }
         if stored is not None:
-            check_same(
-                there[0] if done else work,
-                stored,
-                told,
-                "a result" if done else "an unfinished job",
-            )
-        if done:  # what an interruption after the last step has left is removed
+            kind = "result" if done else "unfinished job"
+            check_same_record(existing[0] if done else work, stored, record, kind)
+        if done:  # the folder may be left if the last step was interrupted
             (work / JOB).unlink(missing_ok=True)
             return None
-        pieces = _pieces(run, image, job)
+        pieces = _pieces(run, source, job)
         if stored is None:
             try:
-                _create(job, run, image, pieces[0].core, told)
+                _create(job, run, source, pieces[0].core, record)
             except BaseException:
                 _remove(work)
                 raise
-        for part in work.rglob("*.partial"):  # of chunks, by a process that was killed
+        for part in work.rglob("*.partial"):  # chunks of a killed process
             part.unlink(missing_ok=True)
-        return Begun(run, job, results, pieces, new=stored is None)
+        return StartedJob(run, job, results, pieces, new=stored is None)
 
 
-def at_it(work: Path) -> AbstractContextManager[None]:
-    """The folder of a job for this process alone; it goes afterwards if there is no job in it.
+def job_lock(work: Path) -> AbstractContextManager[None]:
+    """Lock the folder of a job for this process; it is removed afterwards if it holds no job.
 
     Raises
     ------
     InputError
-        If another process is at the job.
+        If the job is in use by another process.
     """
     return held(work, keep=JOB)
 
 
-def is_begun(begun: Begun) -> bool:
-    """Whether a job is still to be done: another process may have, since it was begun.
+def is_unfinished(started: StartedJob) -> bool:
+    """Return whether a job still has to be done; another process may have done it meanwhile.
 
     Raises
     ------
     InputError
-        If its folder is gone, and its results are not there.
+        If neither its folder nor its results exist.
     """
-    work = Path(begun.job.work)
+    work = Path(started.job.work)
     if (work / JOB).is_file():
         return True
-    if not all(path.exists() for path in begun.results.values()):
-        raise InputError(
-            where=work,
-            found="a job that was removed",
-            expected="one that stays",
-            remedy="begin anew",
-        )
+    if not all(path.exists() for path in started.results.values()):
+        raise InputError("this job has been removed", where=work, remedy="start over")
     return False
 
 
-def stored_precision(results: dict[str, Path]) -> Precision | None:
-    """That of the job that was begun, or done, with these results."""
-    return (_stored(results) or {}).get("precision")
+def finish(started: StartedJob) -> None:
+    """Give the complete results their final names, and remove the folder of the job."""
+    for kind in started.job.kinds:
+        made = started.job.path(kind)
+        if made.exists():  # not yet published by a call that was interrupted here
+            publish(made, started.results[kind])
+    (Path(started.job.work) / JOB).unlink()  # the folder follows when its lock is released
 
 
-def _stored(results: dict[str, Path]) -> dict[str, Any] | None:
-    """What the unfinished job, or the last of the results, tells of how it is made."""
-    work, split = _work(results), results["split"]
-    if (work / JOB).is_file():
-        return read_json(work / JOB)
-    if not split.exists():
-        return None
-    if split.is_dir():
-        return about_zarr(split)
-    try:
-        found = json.loads(description_of(split))
-    except ValueError:
-        return {}
-    return dict(found) if isinstance(found, dict) else {}
+def missing_pieces(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces whose split is not written yet."""
+    dims, height, width = result_dims(image), pieces[0].core.height, pieces[0].core.width
+
+    def is_missing(piece: Piece) -> bool:
+        y, x = piece.core.y // height, piece.core.x // width
+        chunk = {**dict(piece.index), "c": 0, "y": y, "x": x}
+        return not chunk_file(job.path("split"), [chunk[dim] for dim in dims]).is_file()
+
+    return [piece for piece in pieces if is_missing(piece)]
 
 
-def finish(begun: Begun) -> None:
-    """Give the results, which are complete, their names; the folder of the job is removed."""
-    for kind in begun.job.kinds:
-        made, result = begun.job.path(kind), begun.results[kind]
-        if made.exists():  # not moved by a call that was interrupted here
-            _name(made, result)
-    (Path(begun.job.work) / JOB).unlink()  # by which the folder goes with the hold on it
-
-
-def _name(made: Path, result: Path) -> None:
-    if result.name.endswith(SUFFIX):
-        show_all(made)
-        made.rename(result)
-        return
-    drop_drafts(result)
-    about = json.dumps(about_zarr(made))
-    write_ome_tiff(result, open_zarr(made), overwrite=True, about=about)
-    # set aside in one step: one that is removed by half could not be read again
-    shutil.rmtree(made.rename(made.with_suffix(UNFINISHED)))
-
-
-def discard(begun: Begun) -> None:
-    """Remove an empty job, unless another process is at it."""
-    work = Path(begun.job.work)
-    with suppress(InputError), at_it(work):
-        _remove(work)
-
-
-def _remove(work: Path) -> None:
-    """Remove a folder to which zarr, when one of its writes failed, may still write in a thread."""
-    for _ in range(2):
-        shutil.rmtree(work, ignore_errors=True)
-        time.sleep(0.1)
-
-
-def _work(results: dict[str, Path]) -> Path:
-    """The folder that results are made in."""
-    split = results["split"]
-    return split.with_name(split.name.removesuffix(SUFFIX).removesuffix(TIFF) + UNFINISHED)
-
-
-def dims_of(image: LazyImage) -> tuple[str, ...]:
-    """Of the result, in its order."""
+def result_dims(image: LazyImage) -> tuple[str, ...]:
+    """Return the dimensions of the results of an image, in order."""
     return tuple(dim for dim in ("t", "c", "z", "y", "x") if dim == "c" or dim in image.dims)
 
 
@@ -307,7 +275,7 @@ def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
     outer = [dim for dim in ("t", "z") if dim in sizes]
     plane = image.plane({})
     cores = [Tile(0, 0, *plane.shape)]
-    if not isinstance(run.model, ContextVSE):
+    if run.model.supports_tiling:
         cores = Tiling(run.model, plane, tile=job.tile, halo=job.halo).cores
     return [
         Piece(tuple(zip(outer, places, strict=True)), core)
@@ -316,37 +284,35 @@ def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
     ]
 
 
-def _create(job: Job, run: Run, image: LazyImage, first: Tile, told: dict[str, Any]) -> None:
-    """The empty results."""
+def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str, Any]) -> None:
+    """Create the empty results, with chunks of the size of the first tile."""
     work = Path(job.work)
-    for left in work.glob(f"*{SUFFIX}"):  # not even begun
-        shutil.rmtree(left)
+    for path in work.glob(f"*{ZARR}"):  # of a start that was interrupted
+        shutil.rmtree(path)
     names = list(run.names)
     channels = {"split": names, "std": names, "samples": sample_names(names, job.sampling.keep)}
     for kind in job.kinds:
-        sizes = {dim: image.sizes.get(dim, 0) for dim in dims_of(image)}
+        sizes = {dim: image.sizes.get(dim, 0) for dim in result_dims(image)}
         create_ome_zarr(
             job.path(kind),
             sizes | {"c": len(channels[kind])},
             channels=channels[kind],
             chunk=(first.height, first.width),
             pixel_size_um=image.pixel_size_um,
-            about=told,
+            about=record,
         )
-    write_json(work / JOB, told)
+    write_json(work / JOB, record)
 
 
-def not_done(job: Job, image: LazyImage, pieces: Sequence[Piece]) -> list[Piece]:
-    """Those whose last result is not there."""
-    dims, height, width = dims_of(image), pieces[0].core.height, pieces[0].core.width
-    missing = []
-    for piece in pieces:
-        places = {
-            **dict(piece.index),
-            "c": 0,
-            "y": piece.core.y // height,
-            "x": piece.core.x // width,
-        }
-        if not chunk_file(job.path("split"), [places[dim] for dim in dims]).is_file():
-            missing.append(piece)
-    return missing
+def _discard(started: StartedJob) -> None:
+    """Remove an empty job, unless another process is using it."""
+    work = Path(started.job.work)
+    with suppress(InputError), job_lock(work):
+        _remove(work)
+
+
+def _remove(work: Path) -> None:
+    """Remove a folder into which a thread of zarr may still write after a failed write."""
+    for _ in range(2):
+        shutil.rmtree(work, ignore_errors=True)
+        time.sleep(0.1)

@@ -1,7 +1,7 @@
-"""Images split piece by piece, by one or many: of any size, interrupted and continued.
+"""Images of any size, split piece by piece, here or by the workers of a cluster.
 
-Every piece is computed alone, so memory does not grow with the image, and pieces may come from
-other machines. Noise is addressed by position: the result does not depend on who computes what.
+Each piece is computed independently, so memory does not grow with the image. Noise is addressed by
+position: the result does not depend on which machine computes which piece.
 """
 
 from __future__ import annotations
@@ -18,94 +18,102 @@ from denoisplit.images import LazyImage, open_image
 from denoisplit.images.lazy import Plane
 from denoisplit.images.tiling import Tile
 from denoisplit.images.zarr import to_fill
-from denoisplit.jobs.identity import weights_of
-from denoisplit.jobs.job import Begun, Job, Piece, at_it, dims_of, finish, is_begun, not_done
+from denoisplit.jobs.identity import weights_digest
+from denoisplit.jobs.job import (
+    Job,
+    Piece,
+    StartedJob,
+    finish,
+    is_unfinished,
+    job_lock,
+    missing_pieces,
+    result_dims,
+)
 from denoisplit.machine.dask_cluster import on_cluster
 from denoisplit.machine.memory import keep_freed_memory
-from denoisplit.network import ContextVSE
 from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import Prediction, predict_frame, predict_tile
 from denoisplit.prediction.tiles import Tiling
 from denoisplit.run import Run, load
 
-PAUSES = (1, 2, 4, 8, 16, 32)  # s
+PAUSES = (1, 2, 4, 8, 16, 32)  # s, while a network drive shows the files of others late
+
+OnProgress = Callable[[float], None]  # called with the fraction done
 
 
-def split_pieces(begun: Begun, on_share: Callable[[float], None], cluster: Any = None) -> None:
-    """Compute the pieces that are not there; the results get their names when all are.
+def split_pieces(started: StartedJob, on_progress: OnProgress, cluster: Any = None) -> None:
+    """Compute the missing pieces of a job; with all written, the results get their final names.
 
     Parameters
     ----------
-    begun : Begun
-    on_share : callable
-        Called with the share of the work done.
+    started : StartedJob
+    on_progress : callable
+        Called with the fraction of the work done.
     cluster : dask.distributed.Client, optional
-        Who computes; this process by default.
+        Whose workers compute; this process by default.
 
     Raises
     ------
     InputError
-        If something cannot be read or written.
+        If something cannot be read or written, or the job is in use by another process.
     """
-    with at_it(Path(begun.job.work)):
-        if is_begun(begun):
-            _split_all(begun, on_share, cluster)
+    with job_lock(Path(started.job.work)):
+        if is_unfinished(started):
+            _split_all(started, on_progress, cluster)
 
 
-def _split_all(begun: Begun, on_share: Callable[[float], None], cluster: Any) -> None:
-    job, pieces = begun.job, begun.pieces
-    todo = not_done(job, _source(job), pieces)
-    before = len(pieces) - len(todo)
-    on_share(before / len(pieces))
-    done = (
-        on_cluster(cluster, split_piece, [(job, piece) for piece in todo])
-        if cluster
-        else _here(begun.run, job, todo, lambda share: on_share((before + share) / len(pieces)))
-    )
-    for number, _ in enumerate(done, start=before + 1):
-        on_share(number / len(pieces))
-    left = not_done(job, _source(job), pieces)
-    for pause in PAUSES if cluster else ():  # a network drive shows files of others late
-        if left:
-            time.sleep(pause)
-            left = not_done(job, _source(job), pieces)
-    if left:
-        raise InputError(
-            where=job.work,
-            found=f"{len(left)} of {len(pieces)} pieces that were not written",
-            expected="all of them",
-            remedy="look whether something else writes there",
+def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> None:
+    job, pieces = started.job, started.pieces
+    missing = missing_pieces(job, _source(job), pieces)
+    before = len(pieces) - len(missing)
+    on_progress(before / len(pieces))
+    if cluster:
+        done = on_cluster(cluster, split_piece, [(job, piece) for piece in missing])
+    else:
+        done = _split_here(
+            started.run, job, missing, lambda count: on_progress((before + count) / len(pieces))
         )
-    finish(begun)
+    for number, _ in enumerate(done, start=before + 1):
+        on_progress(number / len(pieces))
+    missing = missing_pieces(job, _source(job), pieces)
+    for pause in PAUSES if cluster else ():
+        if missing:
+            time.sleep(pause)
+            missing = missing_pieces(job, _source(job), pieces)
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(pieces)} pieces were not written",
+            where=job.work,
+            remedy="check whether another program writes there",
+        )
+    finish(started)
+
+
+def _split_here(
+    run: Run, job: Job, pieces: Sequence[Piece], on_progress: OnProgress
+) -> Iterator[None]:
+    """Compute pieces in this process; ``on_progress`` is called with the number done."""
+    for done, piece in enumerate(pieces):
+
+        def on_piece(fraction: float, done: int = done) -> None:
+            on_progress(done + fraction)
+
+        split_piece(job, piece, run, on_piece)
+        yield
 
 
 @lru_cache(maxsize=1)
 def _run(path: str, weights: str, form: Form) -> Run:
-    """The run of a worker, loaded once; a run that was trained anew is another one."""
+    """Load the run of a worker once, and again if its weights have changed."""
     keep_freed_memory()
     run = load(path)
-    if weights_of(run) != weights:
+    if weights_digest(run) != weights:
         raise InputError(
+            "the weights of this run have changed since the job was started",
             where=path,
-            found="other weights than those that the job was begun with",
-            expected="the same run",
-            remedy="begin anew in another output folder",
+            remedy="start over in another output folder",
         )
     return replace(run, model=form.of(run.model))
-
-
-def _here(
-    run: Run, job: Job, pieces: Sequence[Piece], on_share: Callable[[float], None]
-) -> Iterator[None]:
-    done = 0
-
-    def of_piece(share: float) -> None:
-        on_share(done + share)
-
-    for piece in pieces:
-        split_piece(job, piece, run, of_piece)
-        done += 1
-        yield
 
 
 def _source(job: Job) -> LazyImage:
@@ -113,39 +121,38 @@ def _source(job: Job) -> LazyImage:
 
 
 @lru_cache(maxsize=1)
-def _image(source: str, _stamp: int) -> LazyImage:
-    """An image, opened once; one that was written anew is another one."""
+def _image(source: str, _modified: int) -> LazyImage:
+    """Open an image once, and again if it was modified."""
     return open_image(source)
 
 
 def split_piece(
-    job: Job, piece: Piece, run: Run | None = None, on_share: Callable[[float], None] | None = None
+    job: Job, piece: Piece, run: Run | None = None, on_progress: OnProgress | None = None
 ) -> None:
-    """Compute one chunk and write it; a worker, which is given no run, loads its own."""
+    """Compute one piece and write it; without a run, as in a worker, it is loaded."""
     run = run or _run(job.run, job.weights, job.form)
-    image = _source(job)
-    found = _predict(run, job, image.plane(dict(piece.index)), piece.core, on_share)
-    values = {"split": found.mean, "samples": found.samples.reshape(-1, *found.mean.shape[1:])}
-    if found.std is not None:
-        values["std"] = found.std * run.factors
+    image, outer = _source(job), dict(piece.index)
+    prediction = _predict(run, job, image.plane(outer), piece.core, on_progress)
+    samples = prediction.samples.reshape(-1, *prediction.mean.shape[1:])
+    values = {"split": prediction.mean, "samples": samples}
+    if prediction.std is not None:
+        values["std"] = prediction.std * run.factors
     y, x, height, width = piece.core
-    outer = dict(piece.index)
+    spans = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
+    key = tuple(outer.get(dim, spans.get(dim)) for dim in result_dims(image))
     for kind in job.kinds:
-        array = to_fill(job.path(kind))
-        places = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
-        key = tuple(outer.get(dim, places.get(dim)) for dim in dims_of(image))
-        # chunks hold all channels of one plane: (c) y x, whatever lies between
-        array[key] = values[kind]
+        # a chunk holds all channels of one plane: (c) y x, whatever lies between
+        to_fill(job.path(kind))[key] = values[kind]
 
 
 def _predict(
-    run: Run, job: Job, plane: Plane, core: Tile, on_share: Callable[[float], None] | None
+    run: Run, job: Job, plane: Plane, core: Tile, on_progress: OnProgress | None
 ) -> Prediction:
-    if isinstance(run.model, ContextVSE):  # context, and a denoiser, take the whole plane
+    if not run.model.supports_tiling:  # context, and a denoiser, take the whole plane
 
         def on_tile(done: int, tiles: int) -> None:
-            if on_share is not None:
-                on_share(done / tiles)
+            if on_progress is not None:
+                on_progress(done / tiles)
 
         return predict_frame(run.model, plane[:, :], job.sampling, on_tile=on_tile)
     tiling = Tiling(run.model, plane, tile=job.tile, halo=job.halo)

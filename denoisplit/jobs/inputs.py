@@ -1,0 +1,85 @@
+"""Look at the images of a prediction before the first one is split."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+
+from denoisplit.errors import InputError
+from denoisplit.images import LazyImage, open_image
+from denoisplit.images.zarr import is_zarr
+from denoisplit.jobs.identity import add_pixels, compared_parts
+from denoisplit.jobs.job import PlannedImage
+from denoisplit.jobs.results import Results
+from denoisplit.progress import logger
+from denoisplit.run import Run
+
+# by how much the mean of an image may differ from those of the training inputs: the larger of
+MEAN_TOLERANCE_STD = 4.0  # standard deviations between training frames
+MEAN_TOLERANCE = 0.35  # fraction of the training mean
+MIDDLE = 1024  # px, side of the part of a Zarr image that is looked at
+
+
+def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
+    """Check an image and compute its digest; warn if it is unlike the images of the training.
+
+    All planes are read, but of a Zarr image, which may be larger than the memory, the middle of the
+    middle plane, and the parts by which such images are compared.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not a superposed image.
+    """
+    image = open_image(path)
+    channels = image.sizes.get("c", 1)
+    if channels > 1:
+        raise InputError(
+            where=path,
+            found=f"{channels} channels",
+            expected="one channel, the superposed image",
+            remedy="save that channel as a separate file",
+        )
+    digest, is_whole = hashlib.sha256(), not is_zarr(path)
+    low, high, total, count = math.inf, -math.inf, 0.0, 0
+    planes = (plane[:, :] for plane in image.planes())
+    for part in planes if is_whole else [image.middle(MIDDLE)]:
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        total, count = total + float(part.sum(dtype=np.float64)), count + part.size
+        if is_whole:
+            add_pixels(digest, part)
+    for part in () if is_whole else compared_parts(image):
+        add_pixels(digest, part)
+    if not math.isfinite(total):  # of a Zarr; a plane of any other image says where
+        raise InputError(
+            "the middle of this image has NaN or infinite pixels",
+            where=path,
+            remedy="crop or fill those pixels",
+        )
+    pixels = math.prod(image.sizes.values())
+    if low < high:
+        _warn_of_brightness(run, image, total / count)
+    elif count == pixels:  # only the middle of a large image may be empty
+        raise InputError(
+            f"this is a constant image: every pixel is {low:g}",
+            where=path,
+            remedy="check the recording",
+        )
+    return PlannedImage(path, digest.hexdigest(), results, pixels)
+
+
+def _warn_of_brightness(run: Run, image: LazyImage, mean: float) -> None:
+    usual, spread = run.config.facts.input_frame_mean
+    if abs(mean - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual)):
+        logger.warning(
+            "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
+            "structures, recorded with the same exposure and offset?",
+            image.source,
+            mean,
+            usual,
+            run.config.settings.data.superposition,
+            len(run.names),
+        )

@@ -1,0 +1,126 @@
+"""Result files of a prediction: their names, and the record of how they were made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from denoisplit.errors import InputError
+from denoisplit.files.atomic import drop_drafts
+from denoisplit.files.json_file import read_json
+from denoisplit.images import write_ome_tiff
+from denoisplit.images.tiff import description_of
+from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, show_all
+from denoisplit.prediction.autotune import Precision
+from denoisplit.prediction.frame import Sampling
+
+JOB = "job.json"
+ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
+IMAGE_ENDINGS = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".mrc", ZARR, ".zarr")
+
+Results = dict[str, Path]  # "split", "std" and "samples" to their files
+
+
+def input_stem(path: Path) -> str:
+    """Return the name of an image without its endings."""
+    groups = [p for p in path.parents if p.suffix == ".zarr"]
+    if groups and path.suffix != ".zarr":  # one of several images in a Zarr group
+        return "_".join([input_stem(groups[-1]), *path.relative_to(groups[-1]).parts])
+    for ending in IMAGE_ENDINGS:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return path.stem
+
+
+def result_paths(output: Path, images: Sequence[Path], sampling: Sampling) -> list[Results]:
+    """Return the result files of each image: OME-Zarr of a Zarr image, OME-TIFF of any other.
+
+    Raises
+    ------
+    InputError
+        If two images would give results of one name.
+    """
+    first: dict[str, Path] = {}
+    results = []
+    for path in images:
+        stem = input_stem(path)
+        if stem in first:
+            raise InputError(
+                f"this image has the same name as {first[stem]}, and so would their results",
+                where=path,
+                remedy="rename one, or predict them separately",
+            )
+        first[stem] = path
+        ending = ZARR if is_zarr(path) else TIFF
+        results.append({kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results})
+    return results
+
+
+def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bool) -> None:
+    """Refuse an output folder that holds other files, and results that exist already."""
+    if output.exists() and not output.is_dir():
+        raise InputError(
+            where=output,
+            found="a file",
+            expected="a folder for the results",
+            remedy="choose another output",
+        )
+    if resume or not output.is_dir():
+        return
+    if not add and any(output.iterdir()):
+        raise InputError(
+            "this output folder is not empty",
+            where=output,
+            remedy="choose another one, add to it with `add`, "
+            "or continue an interrupted call with `resume`",
+        )
+    for path in results:
+        if path.exists():
+            raise InputError(
+                "this file exists already",
+                where=path,
+                remedy="move it, or choose another output",
+            )
+
+
+def work_folder(results: Results) -> Path:
+    """Return the folder in which results are made."""
+    split = results["split"]
+    return split.with_name(split.name.removesuffix(ZARR).removesuffix(TIFF) + UNFINISHED)
+
+
+def stored_record(results: Results) -> dict[str, Any] | None:
+    """Read how an unfinished job, or else its finished results, were made; None without either."""
+    work, split = work_folder(results), results["split"]
+    if (work / JOB).is_file():
+        return read_json(work / JOB)
+    if not split.exists():
+        return None
+    if split.is_dir():
+        return about_zarr(split)
+    try:
+        record = json.loads(description_of(split))
+    except ValueError:
+        return {}
+    return dict(record) if isinstance(record, dict) else {}
+
+
+def stored_precision(results: Results) -> Precision | None:
+    """Return the precision of the job that made, or is making, these results."""
+    return (stored_record(results) or {}).get("precision")
+
+
+def publish(made: Path, result: Path) -> None:
+    """Move a complete OME-Zarr to its final place, or write it there as OME-TIFF."""
+    if result.name.endswith(ZARR):
+        show_all(made)
+        made.rename(result)
+        return
+    drop_drafts(result)
+    about = json.dumps(about_zarr(made))
+    write_ome_tiff(result, open_zarr(made), overwrite=True, about=about)
+    # renamed before it is removed: one that is half removed could not be read again
+    shutil.rmtree(made.rename(made.with_suffix(UNFINISHED)))

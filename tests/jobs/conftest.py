@@ -1,0 +1,59 @@
+"""Images that are split piece by piece, and what came out; the run is that of the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.images.zarr import create_ome_zarr, to_fill
+
+from ..commands.conftest import _in_an_empty_folder as _in_an_empty_folder
+from ..commands.conftest import bench as bench
+from ..commands.conftest import call as call
+from ..commands.conftest import refused as refused
+from ..commands.conftest import run_folder as run_folder
+from ..commands.conftest import works as works
+
+OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
+KINDS = ("split", "std", "samples")
+
+
+@pytest.fixture(params=["zarr", "tif"])
+def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Two planes of 75 x 90 px."""
+    return made(tmp_path / f"mixed.ome.{request.param}")
+
+
+def made(path: Path, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32)
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".tif":
+        sizes = {"pixel_size_um": {"y": 0.1, "x": 0.1}}
+        write_ome_tiff(path, xr.DataArray(pixels, dims=("t", "y", "x"), attrs=sizes))
+        return path
+    create_ome_zarr(
+        path, {"t": 2, "c": 1, "y": 75, "x": 90}, channels=("mixed",), chunk=(64, 64),
+        pixel_size_um={"y": 0.1, "x": 0.1},
+    )  # fmt: skip
+    to_fill(path)[:] = pixels[:, None]
+    return path
+
+
+def results(folder: str) -> dict[str, np.ndarray]:
+    """The results of the one image, which are of its kind."""
+    paths = {kind: list(Path(folder).glob(f"mixed_{kind}.ome.*")) for kind in KINDS}
+    assert all(len(some) == 1 for some in paths.values()), paths
+    return {kind: read_image(path).values for kind, (path,) in paths.items()}
+
+
+def named(image: Path, *kinds: str) -> list[str]:
+    return sorted(f"mixed_{kind}.ome{image.suffix}" for kind in kinds)
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    for kind in KINDS:
+        np.testing.assert_array_equal(a[kind], b[kind])

@@ -1,0 +1,107 @@
+"""Result files: their names, and what is left if a call is interrupted while they get them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr
+
+from denoisplit.files.atomic import draft_of
+from denoisplit.images import read_image
+from denoisplit.jobs import job
+
+from .conftest import KINDS, OPTIONS, made, named, results, same
+
+Call = Callable[..., Any]
+
+
+def test_a_preview_has_one_result(works: Call, run_folder: Path, image: Path) -> None:
+    works("predict", run_folder, image, "-o", "out", "--samples", "0")
+    assert os.listdir("out") == named(image, "split")
+
+
+def test_an_image_in_a_group_of_several_is_named_by_both(
+    works: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    image = made(tmp_path / "mixed.ome.zarr")
+    group = tmp_path / "plate.zarr"
+    group.mkdir()
+    (group / ".zgroup").write_text('{"zarr_format": 2}')
+    shutil.copytree(image, group / "0")
+    works("predict", run_folder, group / "0", "-o", "out", "--samples", "0")
+    assert os.listdir("out") == ["plate_0_split.ome.zarr"]
+
+
+def test_viewers_begin_with_the_range_of_the_result(
+    works: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    works("predict", run_folder, made(tmp_path / "mixed.ome.zarr"), "-o", "out", *OPTIONS)
+    for kind in KINDS:
+        path = f"out/mixed_{kind}.ome.zarr"
+        shown = zarr.open_group(path, mode="r").attrs["omero"]["channels"]
+        values = read_image(path).isel(t=1)  # the middle of two
+        for channel, own in zip(shown, values, strict=True):
+            window = channel["window"]
+            assert window["start"] == pytest.approx(float(own.min()))
+            assert window["end"] == pytest.approx(float(own.max()))
+
+
+def test_a_call_interrupted_between_its_last_steps_is_completed(
+    works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First some results have their names, then all, while the folder still exists."""
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    name = job.publish
+
+    def halted(made: Path, result: Path) -> None:
+        if made.name == "std.ome.zarr":
+            raise KeyboardInterrupt
+        name(made, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "publish", halted)
+        with suppress(AssertionError):
+            works("predict", run_folder, image, "-o", "out", *OPTIONS)
+    assert sorted(os.listdir("out")) == sorted([*named(image, "samples"), "mixed_split.unfinished"])
+    with monkeypatch.context() as patch:
+        patch.setattr(job.shutil, "rmtree", lambda *_, **__: None)
+        works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    assert len(os.listdir("out")) == 4
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+    same(results("out"), results("whole"))
+    assert sorted(os.listdir("out")) == named(image, *KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiff_that_was_just_put_together_is_kept(
+    kind: str, works: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted before it has its name, and before and after its pieces are set aside."""
+    image, rename = made(tmp_path / "mixed.ome.tif"), Path.rename
+    works("predict", run_folder, image, "-o", "whole", *OPTIONS)
+    for out in ("unnamed", "named", "set aside"):
+
+        def halted(path: Path, target: Path, out: str = out) -> Path:
+            if path.name == f"{kind}.ome.zarr":
+                if out == "set aside":
+                    rename(path, target)
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        with monkeypatch.context() as patch, suppress(AssertionError):
+            patch.setattr(Path, "rename", halted)
+            works("predict", run_folder, image, "-o", out, *OPTIONS)
+        assert f"mixed_{kind}.ome.tif" in os.listdir(out)
+        assert "mixed_split.unfinished" in os.listdir(out)
+        if out == "unnamed":  # as a kill a step earlier leaves it
+            result = Path(out, f"mixed_{kind}.ome.tif")
+            result.rename(draft_of(result))
+        works("predict", run_folder, image, "-o", out, *OPTIONS, "--resume")
+        same(results(out), results("whole"))
+        assert sorted(os.listdir(out)) == named(image, *KINDS)
