@@ -11,14 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.commands.train_several import Training, train_each
+from denoisplit.config.groups import DenoiserSettings, NetworkSettings, TrainingSettings
 from denoisplit.config.presets import merged
-from denoisplit.config.settings import (
-    DenoiserSettings,
-    NetworkSettings,
-    Settings,
-    TrainingSettings,
-    settings_from,
-)
+from denoisplit.config.settings import Settings, settings_from
 from denoisplit.config.systems import SPLITTING, SYSTEMS
 from denoisplit.config.training_options import settings_values
 from denoisplit.errors import InputError

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy.typing as npt
 
+from denoisplit.config.groups import Preset
 from denoisplit.config.seeds import check_seed
-from denoisplit.config.settings import Preset, Settings, settings_from
+from denoisplit.config.settings import Settings, settings_from
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written, write_new
 from denoisplit.images import Files, each_of, read_frames
-from denoisplit.images.repeats import read_scenes
+from denoisplit.images.repeats import read_repeats
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.from_noisy import check_noisy, pairs_of_noisy
 from denoisplit.noise_models.goodness_of_fit import Quality, fit_pairs
@@ -130,12 +131,12 @@ def fit_noise_model(
     settings = _settings(seed, preset, components, noise_model_fit, n2v)
     page, checkpoint = _beside(path)
     images = {
-        kind: read_scenes(files) if kind == "repeats" else read_frames(files).images
+        kind: read_repeats(files) if kind == "repeats" else read_frames(files).images
         for kind, files in given.items()
     }
     with _naming(given):
         if noisy:
-            check_noisy(images["noisy"], settings.n2v)
+            check_noisy(images["noisy"])
             _make_folder(path)
             with bar("denoiser", 100) as progress, _resumable(checkpoint):
                 pairs = pairs_of_noisy(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config.settings import MIXED, Settings, StructureSettings
+from denoisplit.config.groups import StructureSettings
+from denoisplit.config.settings import MIXED, Settings
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.splits import Group, Splits
 from denoisplit.data.statistics import Statistics

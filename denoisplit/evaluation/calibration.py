@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from denoisplit.config.settings import CalibrationForm
+from denoisplit.config.groups import CalibrationForm
 
 Pixels = NDArray[Any] | Sequence[NDArray[Any]]
 Flat = NDArray[np.float64]

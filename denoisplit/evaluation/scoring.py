@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config.settings import CalibrationForm
+from denoisplit.config.groups import CalibrationForm
 from denoisplit.evaluation.calibration import (
     calibrate,
     calibration_curve,

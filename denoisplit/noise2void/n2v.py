@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from denoisplit.config.settings import N2VSettings
+from denoisplit.config.groups import N2VSettings
 from denoisplit.data.patches import RandomCrops
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes

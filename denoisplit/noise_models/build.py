@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from denoisplit.config.settings import NoiseModelSettings, Settings, StructureSettings
+from denoisplit.config.groups import NoiseModelSettings, StructureSettings
+from denoisplit.config.settings import Settings
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
 from denoisplit.data.synthetic_noise import SyntheticNoise

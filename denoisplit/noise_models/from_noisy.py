@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config.settings import N2VSettings
+from denoisplit.config.groups import N2VSettings
 from denoisplit.noise2void import train_n2v
 from denoisplit.noise2void.frames import check_frames, moments, patch_side
 from denoisplit.noise_models.fit import OnStep

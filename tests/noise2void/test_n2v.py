@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from denoisplit.config.settings import N2VSettings, settings_from
+from denoisplit.config.groups import N2VSettings
+from denoisplit.config.settings import settings_from
 from denoisplit.data.patches import RandomCrops
 from denoisplit.data.simulation import camera, simulate
 from denoisplit.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from denoisplit.config.settings import N2VSettings
+from denoisplit.config.groups import N2VSettings
 from denoisplit.data.simulation import camera, simulate
 from denoisplit.noise_models.from_noisy import flat_correlation, pairs_of_noisy, unlimited
 from denoisplit.noise_models.validity import correlation_warning
