@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,8 @@ SYSTEMS = {
     ),
 }
 SPLITTING = tuple(name for name, system in SYSTEMS.items() if system.structures is None)
+
+
+def options_for(system: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of `denoisplit.train` without those that a system does not take."""
+    return {k: v for k, v in options.items() if k != "denoiser" or SYSTEMS[system].denoised}

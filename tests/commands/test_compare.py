@@ -1,4 +1,4 @@
-"""Systems compared: equal effort, one table, one page, kept and continued."""
+"""Systems compared: equal budgets, one table, one page, finished runs kept."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from denoisplit.commands import compare as module
 from denoisplit.commands import train_several as trainings
 from denoisplit.commands.compare import compare
 from denoisplit.config.settings import settings_from
-from denoisplit.config.systems import SPLITTING
+from denoisplit.config.systems import SPLITTING, options_for
 from denoisplit.config.training_options import settings_values
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
+from denoisplit.report import comparison_page
 from denoisplit.run import load_config
+from denoisplit.training.equal_budget import Effort, efforts_of, equal_budgets
 from denoisplit.training.schedule import schedule
 
 TINY: dict[str, Any] = {
@@ -83,7 +85,9 @@ def test_two_systems_one_table_one_page(
 
     drawn = []
     monkeypatch.setattr(
-        module, "comparison_figure", lambda rows, names: drawn.append((rows, names)) or figure(rows)
+        comparison_page,
+        "comparison_figure",
+        lambda rows, names: drawn.append((rows, names)) or figure(rows),
     )
     figure = lambda rows: original(rows, ("ER", "MT"))  # noqa: E731
     from denoisplit.report.comparison import comparison_figure as original
@@ -103,16 +107,16 @@ def test_two_systems_one_table_one_page(
 
 def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
     options = {"training": {"max_steps": 2, "batch": 8}}
-    found = module._efforts(images, ("denoisplit", "musplit"), options)
-    assert found == {  # patches of 128 and 64 px
+    budgets = equal_budgets(images, ("denoisplit", "musplit"), options)
+    assert budgets == {  # patches of 128 and 64 px
         "denoisplit": ((1, 2, 2), None), "musplit": ((1, 2, 8), None),
     }  # fmt: skip
     for systems in (SPLITTING[::-1], ("musplit", "denoisplit"), ("musplit", "hdn_musplit")):
-        for name, efforts in module._efforts(images, systems, options).items():
-            assert efforts == module._efforts(images, SPLITTING, options)[name]
+        for name, budget in equal_budgets(images, systems, options).items():
+            assert budget == equal_budgets(images, SPLITTING, options)[name]
     chain = {**options, "denoiser": {"network": {"patch": 64, "levels": 4}}}
-    found = module._efforts(images, ("denoisplit", "hdn_musplit"), chain)
-    assert found["hdn_musplit"] == ((1, 2, 8), (1, 2, 8))
+    budgets = equal_budgets(images, ("denoisplit", "hdn_musplit"), chain)
+    assert budgets["hdn_musplit"] == ((1, 2, 8), (1, 2, 8))
 
 
 @pytest.mark.parametrize("crops", [1, 2156, 9900])
@@ -128,9 +132,9 @@ def test_every_network_makes_the_same_steps(
     images: dict[str, list[Path]], options: dict[str, Any], steps: int, crops: int
 ) -> None:
     """Whatever the images give to an epoch, and however early a system would end otherwise."""
-    efforts = module._efforts(images, SPLITTING, options)
+    budgets = equal_budgets(images, SPLITTING, options)
     for name in SPLITTING:
-        given = module._with_efforts(module.options_of(name, options), efforts[name])
+        given = budgets[name].added_to(options_for(name, options))
         values = settings_values(images, None, None, None, {**given, "system": name})
         settings = settings_from(values)
         plan = schedule(settings, crops)
@@ -146,8 +150,8 @@ def test_every_network_makes_the_same_steps(
         assert (plan.epochs, plan.steps_per_epoch) == (16, 100)
 
 
-def test_what_was_not_equal_is_told() -> None:
-    few, many = module.Done(90, 64), module.Done(100, 64)
+def test_unequal_efforts_are_named() -> None:
+    few, many = Effort(90, 64), Effort(100, 64)
     note = module.Comparison({}, {"denoisplit": [many], "hdn_musplit": [few, many] * 2}).note
     assert note == (
         "denoiSplit was trained 100 steps of 64 pixels. HDN(+)muSplit was trained 90 steps of 64 "
@@ -162,7 +166,7 @@ def test_done_is_what_the_histories_say(tmp_path: Path, images: dict[str, list[P
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "history.csv").write_text(f"epoch,step\n1,5\n2,{last}\n")
     run: Any = SimpleNamespace(path=tmp_path, config=SimpleNamespace(settings=settings))
-    assert module._done(run) == [(n, 8 * 64 * 64) for n in (30, 20, 10)]
+    assert efforts_of(run) == [(n, 8 * 64 * 64) for n in (30, 20, 10)]
 
 
 def test_a_chain_is_compared_by_each_of_its_networks(
@@ -189,7 +193,7 @@ def test_a_chain_is_compared_by_each_of_its_networks(
     same = {"max_steps": 2, "steps_per_epoch": 2, "max_epochs": 1, "early_stop_patience": 1}
     assert chain["training"] == given["denoisplit"]["training"] == {**same, "batch": 2}
     assert chain["denoiser"] == {**denoiser, "training": {**same, "batch": 8}}
-    done = {"denoisplit": [module.Done(2, 64)], "hdn_musplit": [module.Done(2, 64)] * 4}
+    done = {"denoisplit": [Effort(2, 64)], "hdn_musplit": [Effort(2, 64)] * 4}
     assert module.Comparison({}, done).note == (
         "Every network was trained 2 steps of 64 pixels. HDN(+)muSplit has 4 networks."
     )
@@ -202,7 +206,7 @@ def test_refusals(images: dict[str, list[Path]], tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=says):
             compare(images, tmp_path / "out", systems=systems, **TINY)
-    with pytest.raises(InputError, match="--max-steps"):
+    with pytest.raises(InputError, match="`max_steps`"):
         compare(images, tmp_path / "out", synthetic_gaussian=1.0)
     for options, says in (
         ({"training": {"max_epochs": 3}}, r"training\.max_epochs"),

@@ -115,7 +115,7 @@ def test_no_noise_is_no_noise(works: Call, run_folder: Path, bench: Any) -> None
 
 def test_images_of_the_training_are_warned_of(works: Call, run_folder: Path, bench: Any) -> None:
     answer = works("evaluate", "-q", run_folder, *bench.structures("ER", "MT"), "--samples", "1")
-    assert "ER.tif was given to the training" in answer.err
+    assert "ER.tif was used to train this run" in answer.err
     assert "PSNR (dB)" in answer.out
 
 
@@ -156,8 +156,8 @@ def test_recorded_images_are_compared_with_long_exposures(works: Call, recorded:
     answer = works("evaluate", recorded / "run", *given("--structure", "low", recorded),
                    *given("--truth", "long", recorded), "--samples", "2", "--json")  # fmt: skip
     found = json.loads(answer.out)
-    assert "no noise added: the images have that of their recording\n" in answer.err
-    assert re.search(r"truth of ER: times 0.1[67]\d*, correlation .* 0\.\d\d", answer.err)
+    assert "no noise added: the images are taken as recorded\n" in answer.err
+    assert re.search(r"truth of ER: gain 0.1[67]\d*, correlation .* 0\.\d\d", answer.err)
     assert found["reference"] == "separate images, fitted by gain and offset to the structures"
     low = [tifffile.imread(recorded / f"{name}_low.tif") for name in ("ER", "MT")]
     for name, scores in found["structures"].items():
@@ -204,7 +204,10 @@ def test_a_run_of_synthetic_noise_splits_recorded_images_as_they_are(
     answer = works("evaluate", run_folder, *given("--structure", "low", recorded),
                    *given("--truth", "high", recorded), "--samples", "1")  # fmt: skip
     assert "no noise added" in answer.err
-    assert "the training had synthetic noise, Poisson factor 2 and Gaussian sigma" in answer.err
+    assert (
+        "the run was trained with synthetic noise, Poisson factor 2 and Gaussian sigma"
+        in answer.err
+    )
     assert "noise added: Poisson" not in answer.err
     assert answer.out.endswith(
         "compared with: separate images, fitted by gain and offset to the structures\n"
@@ -248,12 +251,12 @@ def test_options_that_exclude_or_need_each_other(refused: Call, recorded: Path, 
     start = ["evaluate", recorded / "run"]
     low, truth = given("--structure", "low", recorded), given("--truth", "high", recorded)
     mixed = ["--mixed", bench.image("mixed")]
-    refused(*start, *low, *mixed, *truth, says=("--mixed", "beside --structure", "leave one out"))
-    refused(*start, *mixed, says=("--mixed", "no --truth", "denoisplit predict"))
+    refused(*start, *low, *mixed, *truth, says=("--structure and --mixed cannot both be given",))
+    refused(*start, *mixed, says=("--mixed needs images", "provide --truth", "denoisplit predict"))
     refused(*start, *truth, says=("--structure NAME FILES or --mixed FILES",))
     for noise in (("--synthetic-poisson", "1"), ("--synthetic-gaussian", "0")):
         refused(*start, *low, *truth, *noise, says=("--truth", "synthetic noise", noise[0]))
-    with pytest.raises(denoisplit.InputError, match="--mixed FILES"):
+    with pytest.raises(denoisplit.InputError, match="`structures` or `mixed`"):
         denoisplit.evaluate(recorded / "run")
 
 

@@ -1,0 +1,201 @@
+"""Read images whose structures are known, to judge a run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from denoisplit.data.splits import Group, Image, check_registered
+from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.errors import InputError
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.separate_truth import (
+    RecordedFrames,
+    frames_from_mixed,
+    frames_from_structures,
+)
+from denoisplit.images import Files, Frames, fingerprint, read_frames
+from denoisplit.progress import logger
+from denoisplit.run import Run
+
+LOW_CORRELATION = 0.2  # between recorded images and the truth that should explain them
+
+
+def read_known_frames(
+    run: Run,
+    structures: Mapping[str, Files] | None,
+    *,
+    truth: Mapping[str, Files] | None = None,
+    mixed: Files | None = None,
+    synthetic_poisson: float | None = None,
+    synthetic_gaussian: float | None = None,
+    seed: int = 0,
+) -> EvaluationFrames:
+    """Read images whose structures are known, ready to be split; see `denoisplit.evaluate`.
+
+    Raises
+    ------
+    InputError
+        If options exclude or need each other, or images do not belong to the run or to each other.
+    """
+    has_noise = synthetic_poisson is not None or synthetic_gaussian is not None
+    _check_combination(structures, truth, mixed, has_noise=has_noise)
+    if truth is not None:
+        return _recorded_frames(run, structures, truth, mixed)
+    data, facts = run.config.settings.data, run.config.facts
+    factor = data.synthetic_poisson if synthetic_poisson is None else synthetic_poisson
+    sigma = facts.gaussian_sigma
+    if synthetic_gaussian is not None:
+        sigma = synthetic_gaussian * facts.pooled_std
+    return _noisy_frames(run, structures or {}, SyntheticNoise(factor, sigma, facts.clip), seed)
+
+
+def _check_combination(
+    structures: object, truth: object, mixed: object, *, has_noise: bool
+) -> None:
+    """Refuse options that exclude or need each other."""
+    if structures and mixed:
+        raise InputError(
+            "`structures` and `mixed` cannot both be given", remedy="leave one of them out"
+        )
+    if not (structures or mixed):
+        raise InputError(
+            "there are no images to evaluate on", remedy="provide `structures` or `mixed`"
+        )
+    if mixed and not truth:
+        raise InputError(
+            "`mixed` needs images of each structure to compare with",
+            remedy="provide `truth`, or split without comparing with `denoisplit predict`",
+        )
+    if truth and has_noise:
+        raise InputError(
+            "no synthetic noise is added to images that are compared with `truth`",
+            remedy="leave `synthetic_poisson` and `synthetic_gaussian` out",
+        )
+
+
+def _noisy_frames(
+    run: Run, structures: Mapping[str, Files], noise: SyntheticNoise, seed: int
+) -> EvaluationFrames:
+    """Add synthetic noise to the structures, which are their own truth."""
+    recorded = _read(run, structures, "structures")
+    images = _images(recorded)
+    check_registered(images, run.names)
+    frames = EvaluationFrames(images, noise, run.superposition, seed=seed, part="evaluation")
+    _warn_of_training_images(run, recorded)
+    logger.info(
+        "noise added: Poisson factor %g, Gaussian sigma %g (level %g)",
+        noise.poisson_factor,
+        noise.gaussian_sigma,
+        noise.gaussian_sigma / run.config.facts.pooled_std,
+    )
+    return frames
+
+
+def _recorded_frames(
+    run: Run,
+    structures: Mapping[str, Files] | None,
+    truth: Mapping[str, Files],
+    mixed: Files | None,
+) -> RecordedFrames:
+    """Take images with their own noise, and a truth that was recorded separately."""
+    clean = _read(run, truth, "truth")
+    truths = _images(clean)
+    if mixed is None:
+        recorded = _read(run, structures or {}, "structures")
+        images = _images(recorded)
+        check_registered(images, run.names)
+        for name, frames, expected in zip(run.names, truths, images, strict=True):
+            _check_sizes(name, frames, expected, f"structure {name}")
+        known = frames_from_structures(
+            images, truths, run.superposition, clip=run.config.facts.clip
+        )
+        _check_gains(run, known)
+        _warn_of_training_images(run, recorded)
+    else:
+        superposed = read_frames(mixed).images
+        for name, frames in zip(run.names, truths, strict=True):
+            _check_sizes(name, frames, superposed, "`mixed`")
+        known = frames_from_mixed(superposed, truths, run.superposition)
+        _check_gains(run, known)
+    _warn_of_training_images(run, clean)
+    for name, fit in zip(run.names, known.fits, strict=True):
+        logger.info(
+            "truth of %s: gain %.4g, correlation with the recorded images %.2f",
+            name,
+            fit.gains[0],
+            fit.correlation,
+        )
+        if fit.correlation < LOW_CORRELATION:
+            logger.warning(
+                "the truth of %s hardly agrees with the recorded images (correlation %.2f): "
+                "does it show the same fields?",
+                name,
+                fit.correlation,
+            )
+    poisson, sigma = run.config.settings.data.synthetic_poisson, run.config.facts.gaussian_sigma
+    logger.info(
+        "no noise added: the images are taken as recorded%s",
+        f"; the run was trained with synthetic noise, Poisson factor {poisson:g} and "
+        f"Gaussian sigma {sigma:g}"
+        if SyntheticNoise(poisson, sigma)
+        else "",
+    )
+    return known
+
+
+def _check_gains(run: Run, frames: RecordedFrames) -> None:
+    for name, fit in zip(run.names, frames.fits, strict=True):
+        if fit.gains[0] <= 0:
+            raise InputError(
+                "these frames are dark where the recorded images are bright",
+                where=f"truth {name}",
+                remedy="check that the files show the same fields, in the same order",
+            )
+
+
+def _check_sizes(name: str, truth: Sequence[Image], images: Sequence[Image], other: str) -> None:
+    """Refuse a truth whose frames do not agree in number and size with the images it is of."""
+    remedy = "provide the same fields of view, in the same order"
+    if len(truth) != len(images):
+        raise InputError(
+            where=f"truth {name}",
+            found=f"{len(truth)} frames",
+            expected=f"{len(images)} as in {other}",
+            remedy=remedy,
+        )
+    for j, (frame, image) in enumerate(zip(truth, images, strict=True)):
+        if frame.shape != image.shape:
+            raise InputError(
+                where=f"truth {name}, frame {j}",
+                found=f"{frame.shape[0]} x {frame.shape[1]} px",
+                expected=f"{image.shape[0]} x {image.shape[1]} px as in {other}",
+                remedy=remedy,
+            )
+
+
+def _read(run: Run, files: Mapping[str, Files], argument: str) -> list[Frames]:
+    """Read the frames of every structure of the run, in its channel order."""
+    if set(files) != set(run.names):
+        raise InputError(
+            where=argument,
+            found=f"the structures {', '.join(files)}",
+            expected=f"those of the run: {', '.join(run.names)}",
+            remedy="provide images of each of them",
+        )
+    return [read_frames(files[name]) for name in run.names]
+
+
+def _images(frames: Sequence[Frames]) -> Group:
+    return tuple(f.images for f in frames)
+
+
+def _warn_of_training_images(run: Run, frames: Sequence[Frames]) -> None:
+    for name, given in zip(run.names, frames, strict=True):
+        trained = {entry["sha256"] for entry in run.config.facts.fingerprints[name]}
+        for entry in fingerprint(given.files):
+            if entry["sha256"] in trained:
+                logger.warning(
+                    "%s was used to train this run: most of its frames are no independent test",
+                    entry["name"],
+                )
+                break

@@ -1,0 +1,85 @@
+"""Page of `denoisplit compare`: the metrics of every system, and one frame as each splits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.config.systems import SYSTEMS
+from denoisplit.evaluation.held_out import held_out_frames
+from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.network.inference import inference_form
+from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.report.comparison import Row, comparison_figure
+from denoisplit.report.example import CROP, busiest_crop
+from denoisplit.report.html import document, figure, section, small
+from denoisplit.report.tables import html_table
+from denoisplit.run import Run
+
+SHOWN_SAMPLES = 16  # whose mean is shown
+
+
+def comparison_page(
+    runs: Mapping[str, Run], columns: Mapping[str, dict[str, Any]], *, frames: int, note: str
+) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    runs : mapping of system to Run
+        All of the same images; the test frames of the first are shown.
+    columns : mapping of title to metrics
+        Columns of the table.
+    frames : int
+        Number of test frames.
+    note : str
+        How the networks were trained.
+    """
+    names = next(iter(runs.values())).names
+    return document(
+        "Systems compared",
+        f"<h1>{escape(' and '.join(names))}: systems compared</h1>",
+        section(
+            "Numbers",
+            html_table(columns)
+            + small(
+                f"Means over structures, of {frames} test frames; the same frames with the same "
+                f"noise for all. {escape(note)}"
+            ),
+        ),
+        section(
+            "One test frame",
+            figure(
+                comparison_figure(_panels(runs), names),
+                "Predictions of every system",
+                "Means of posterior samples, in the grey scale of the truth; "
+                "the input has its own.",
+            ),
+        ),
+    )
+
+
+def _panels(runs: Mapping[str, Run]) -> list[Row]:
+    """Return the input, predictions and truth of the first test frame, or of its busiest part."""
+    first = next(iter(runs.values()))
+    frames, seed = held_out_frames(first), first.config.settings.seed
+    truth, image = frames.truth[0], frames.inputs[0]
+    y, x = busiest_crop(truth)
+    crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
+
+    def panel(title: str, images: npt.NDArray[np.float32]) -> Row:
+        psnr = [range_invariant_psnr(t, p) for t, p in zip(truth, images, strict=True)]
+        return Row(title, images[crop], [f"{v:.1f} dB" if np.isfinite(v) else "" for v in psnr])
+
+    panels = [panel("noisy input", np.broadcast_to(image, truth.shape))]
+    for name, run in runs.items():
+        sampling = Sampling(SHOWN_SAMPLES, seed, run.config.settings.prediction.antithetic)
+        model = inference_form(run.model)
+        mean = predict_frame(model, image, sampling, tile=run.tile, halo=run.halo).mean
+        panels.append(panel(SYSTEMS[name].title, mean))
+    title = "truth" if frames.has_truth else "recorded, noisy"
+    return [*panels, Row(title, truth[crop], [""] * len(truth))]
