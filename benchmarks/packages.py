@@ -28,7 +28,7 @@ import tifffile
 import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.checking.bioimageio_program import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 
 from denoisplit.network.addressed_noise import (
     channel_keys,
@@ -43,7 +43,7 @@ from denoisplit.run import Run, load
 def predicted(folder: Path, blocks: bool) -> tuple[float, float]:
     """Seconds and peak memory in GB of one prediction, in a process of its own."""
     start = time.perf_counter()
-    code, said = bioimageio(
+    code, said = run_bioimageio(
         folder, "predict", "package.zip", f"--inputs={json.dumps([['image.tif']])}",
         f"--outputs=blocks_{blocks}.tif", f"--blockwise={blocks}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Turns a run folder of ``denoisplit`` into a bioimage.io resource."""
+"""Model packages for bioimage.io: export, check and import of trained runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The package file: a zip archive of named contents, equal bytes for equal contents.
+"""The package file: a zip archive, with equal bytes for equal contents.
 
-Reading one executes nothing that lies in it.
+Reading a package executes nothing in it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import yaml
 from denoisplit.errors import InputError
 
 DESCRIPTION = "rdf.yaml"
-PACKED = (".npy", ".tif", ".yaml", ".md", ".json", ".py")  # the others are compressed already
+DEFLATED = (".npy", ".tif", ".yaml", ".md", ".json", ".py")  # the others are compressed already
+EXPORT_AGAIN = "provide a package written by `denoisplit export`"
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The archive of all files, the description first."""
+    """Return a zip archive of the files, the description first."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name in sorted(files, key=lambda name: (name != DESCRIPTION, name)):
             entry = zipfile.ZipInfo(name)  # dated 1980
-            packed = name.endswith(PACKED)
-            entry.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+            deflated = name.endswith(DEFLATED)
+            entry.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, files[name])
     return stream.getvalue()
@@ -37,7 +38,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies in a package: files by their names, and the description among them."""
+    """Files of a package by name, and its parsed description."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -45,25 +46,24 @@ class Contents:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What only this project reads."""
-        found = self.description["config"]["denoisplit"]
-        assert isinstance(found, Mapping)  # looked at when it was read
-        return found
+        """The section ``config.denoisplit``, which only this project reads."""
+        facts = self.description["config"]["denoisplit"]
+        assert isinstance(facts, Mapping)  # checked by read_package
+        return facts
 
-    def named(self) -> Iterator[tuple[str, str | None]]:
-        """Files that the description names, each with the hash that it gives, if it does."""
+    def references(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the files that the description refers to, each with its SHA-256 or None."""
         for value in (self.description.get("documentation"), *self.description.get("covers", ())):
             if isinstance(value, str):
                 yield value, None
-        without_facts = {k: v for k, v in self.description.items() if k != "config"}
-        yield from _sources(without_facts)
+        yield from _sources({k: v for k, v in self.description.items() if k != "config"})
 
     @cached_property
     def changed(self) -> list[str]:
-        """Files that are not those which the description was written for."""
+        """Files whose SHA-256 differs from the one in the description."""
         return [
             name
-            for name, expected in self.named()
+            for name, expected in self.references()
             if expected is not None
             and name in self.files
             and hashlib.sha256(self.files[name]).hexdigest() != expected
@@ -76,72 +76,56 @@ def read_package(path: str | Path) -> Contents:
     Raises
     ------
     InputError
-        If the file is missing, damaged, no archive, or of something else.
+        If the file is missing, damaged, not a zip archive, or a package of another program.
     """
     path = Path(path)
-    remedy = "give a package that `denoisplit export` wrote"
     try:
         with zipfile.ZipFile(path) as archive:
             files = {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
     except OSError as error:
         raise InputError(
+            f"this package cannot be read ({error.strerror})",
             where=path,
-            found=f"no readable file ({error.strerror})",
-            expected="a package",
-            remedy="check name and rights",
+            remedy="check the file name and the permissions",
         ) from None
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except Exception as error:  # zipfile, zlib and struct raise many types
         raise InputError(
-            where=path, found=f"no zip archive ({error})", expected="a package", remedy=remedy
-        ) from None
-    except Exception as error:  # zlib and struct have errors of their own
-        raise InputError(
-            where=path, found=f"a damaged archive ({error})", expected="a package", remedy=remedy
+            f"this is not an intact zip archive ({error})", where=path, remedy=EXPORT_AGAIN
         ) from None
     if DESCRIPTION not in files:
-        raise InputError(
-            where=path,
-            found=f"an archive without {DESCRIPTION}",
-            expected="a package",
-            remedy=remedy,
-        )
+        raise InputError(f"this archive contains no {DESCRIPTION}", where=path, remedy=EXPORT_AGAIN)
     try:
-        values = yaml.safe_load(files[DESCRIPTION])
-        facts = values["config"]["denoisplit"]
-        if not isinstance(facts, dict):
+        description = yaml.safe_load(files[DESCRIPTION])
+        if not isinstance(description["config"]["denoisplit"], dict):
             raise TypeError
     except yaml.YAMLError as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
+            f"the description is not valid YAML ({str(error).splitlines()[0]})",
             where=f"{path}, {DESCRIPTION}",
-            found=f"no YAML ({reason})",
-            expected="a description",
-            remedy=remedy,
+            remedy=EXPORT_AGAIN,
         ) from None
     except (TypeError, KeyError):
         raise InputError(
-            where=path,
-            found="a package of something else",
-            expected="one of denoisplit, which says so in its config",
-            remedy=remedy,
+            "this package was not made by denoisplit", where=path, remedy=EXPORT_AGAIN
         ) from None
-    return Contents(path, files, values)
+    return Contents(path, files, description)
 
 
 def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield every ``source`` of nested mappings and lists, with its SHA-256."""
     if isinstance(value, dict):
         if isinstance(value.get("source"), str):
             yield value["source"], value.get("sha256")
         value = list(value.values())
     if isinstance(value, list):
-        for inner in value:
-            yield from _sources(inner)
+        for item in value:
+            yield from _sources(item)
 
 
 def offline(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description without what the format's library looks up on the internet.
+    """Return a description without the entries that bioimageio.spec looks up on the internet.
 
-    Without a connection it stops at a GitHub account, with an error that is none of the package.
+    Without a connection the library stops at a GitHub account, although the package is valid.
     """
     kept = {k: v for k, v in description.items() if k not in ("maintainers", "git_repo")}
     if isinstance(kept.get("authors"), list):
@@ -155,17 +139,23 @@ def offline(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validate(archive: bytes, where: str | Path) -> None:
-    """Let the format's own library check the description and the files, without network.
+    """Check description and files of a package with bioimageio.spec, without network access.
+
+    Parameters
+    ----------
+    archive : bytes
+        The package.
+    where : str or Path
+        The file that the error message names.
 
     Raises
     ------
     InputError
-        With the first complaint.
+        With the first error that the library reports.
     """
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
 
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        values = offline(yaml.safe_load(opened.read(DESCRIPTION)))
         context = ValidationContext(
             root=opened,
             file_name=DESCRIPTION,
@@ -173,13 +163,13 @@ def validate(archive: bytes, where: str | Path) -> None:
             log_warnings=False,
             progressbar=False,
         )
-        found = build_description(values, context=context)
-    if isinstance(found, InvalidDescr):
-        error = next(e for detail in found.validation_summary.details for e in detail.errors)
+        values = offline(yaml.safe_load(opened.read(DESCRIPTION)))
+        description = build_description(values, context=context)
+    if isinstance(description, InvalidDescr):
+        error = next(e for detail in description.validation_summary.details for e in detail.errors)
         place = ".".join(str(part) for part in error.loc)
         raise InputError(
+            f"bioimageio.spec rejects {place}: {error.msg}",
             where=where,
-            found=f"{place}: {error.msg}",
-            expected="a description that bioimage.io takes",
-            remedy="correct it",
+            remedy="correct this entry",
         )

@@ -1,4 +1,4 @@
-"""``denoisplit demo``: the whole way, from images to a package that the zoo's own tool runs."""
+"""``denoisplit demo``: the whole workflow, from images to a tested package for bioimage.io."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
 from denoisplit.report.tables import metrics_table
 from denoisplit.run import METRICS, Run
-from denoisplit_zoo.checking.bioimageio_program import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from denoisplit_zoo.exporting.about import read_about
 
 PathLike = str | Path
 
-KINDS = ("filaments", "puncta")
-FRAMES, SIDE, NEW_SIDE = 24, 256, 384  # simulated frames to train with, and a new one to split; px
-PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # that the simulated images claim
+SIMULATED = ("filaments", "puncta")
+TRAINING_FRAMES, TRAINING_SIDE, NEW_SIDE = 24, 256, 384  # simulated images; sides in px
+PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # of the simulated images
 MAX_STEPS = 600
 POISSON, GAUSSIAN = 4.0, 1.0
 PACKAGE_SAMPLES, PACKAGE_TILE = 16, 256
-WHOLE = 1024  # px; larger images go through bioimageio block by block
+WHOLE_SIDE = 1024  # px; bioimageio predicts larger images in blocks
 
-SIMULATED_NOTE = "The images are simulated: nothing here says how well real ones are split."
-CLEAN_NOTE = "The images are taken as clean, and noise is added to them."
+SIMULATED_NOTE = "The images are simulated; the results do not show how well real images are split."
+CLEAN_NOTE = "The images are assumed to be free of noise, and noise is added to them."
 
 
 @dataclass(frozen=True)
-class Demo:
-    """What a demo has made.
+class DemoResult:
+    """Result of a demo.
 
     Attributes
     ----------
     text : str
-        The table of metrics, whether bioimageio's test passed, and where everything is.
+        Table of metrics, result of bioimageio's test, and paths of the files.
     passed : bool
         Whether bioimageio's test passed.
     """
@@ -67,10 +67,10 @@ def demo(
     synthetic_gaussian: float = GAUSSIAN,
     seed: int = 0,
     about: PathLike | None = None,
-) -> Demo:
-    """Train, calibrate, predict, export, and let bioimageio test and run the package.
+) -> DemoResult:
+    """Train, calibrate, predict and export, then test and run the package with bioimageio.
 
-    What is there already is kept, so an interrupted demo goes on where it stopped.
+    Existing results are kept, so an interrupted demo continues where it stopped.
 
     Parameters
     ----------
@@ -93,16 +93,14 @@ def demo(
     Raises
     ------
     InputError
-        For images or settings that do not fit, also to those that the demo was begun with.
+        For invalid images or settings, or settings that differ from those of the existing results.
     """
     if samples < 2:
         raise InputError(
-            where="--samples",
-            found=str(samples),
-            expected="2 or more",
-            remedy="one sample has no spread",
+            "the number must be 2 or more, since one sample has no standard deviation",
+            where="samples",
         )
-    said = read_about(about)  # a mistake in it shows now, not after the training
+    metadata = read_about(about)  # reports a mistake now rather than after the training
     output = Path(output)
     images = output / "images"
     try:
@@ -111,39 +109,44 @@ def demo(
         raise not_written(output, error) from error
     note = CLEAN_NOTE if structures else SIMULATED_NOTE
     logger.info(note)
-    files = structures or _simulated(images, "", frames=FRAMES, side=SIDE, seed=seed)
+    files = structures or _simulated(
+        images, "", frames=TRAINING_FRAMES, side=TRAINING_SIDE, seed=seed
+    )
     noise: dict[str, Any] = {
         "synthetic_poisson": synthetic_poisson,
         "synthetic_gaussian": synthetic_gaussian,
     }
 
-    _stage("train and calibrate", output / "run" / REPORT)
-    run = _trained(
+    _is_due("train and calibrate", output / "run" / REPORT)
+    resume = (output / "run").exists()
+    run = train(
+        # a run knows the paths of its simulated images
+        None if resume and structures is None else files,
         output / "run",
-        files,
-        own=structures is not None,
+        preset="small",
+        resume=resume,
         max_steps=max_steps,
         seed=seed,
         prediction={"calibration_samples": samples},
         **noise,
     )
     mixed = images / f"{'' if structures else 'simulated_'}mixed.ome.tif"
-    if _stage("superpose images that training never saw", mixed):
+    if _is_due("superpose images that were not used for training", mixed):
         if structures:
-            new = _test_frames(run, images)
+            unseen = _test_frames(run, images)
         else:
-            new = _simulated(images, "_new", frames=1, side=NEW_SIDE, seed=seed + 1)
-        superpose(new, mixed, run=run, seed=seed, **noise)
+            unseen = _simulated(images, "_new", frames=1, side=NEW_SIDE, seed=seed + 1)
+        superpose(unseen, mixed, run=run, seed=seed, **noise)
     split = output / "split" / mixed.name.replace(".ome", "_split.ome")
-    if _stage("split them", split):
+    if _is_due("split them", split):
         predict(run, [mixed], split.parent, samples=samples, seed=seed, keep_samples=2, add=True)
     package = output / "package.zip"
-    if _stage("export for bioimage.io", package):
+    if _is_due("export for bioimage.io", package):
         from denoisplit_zoo import export
 
         data = note if structures else f"Images simulated by `denoisplit demo`. {SIMULATED_NOTE}"
-        if "training_data" in said.missing:
-            said = said.model_copy(update={"training_data": data})
+        if "training_data" in metadata.missing:
+            metadata = metadata.model_copy(update={"training_data": data})
         export(
             run,
             package,
@@ -151,15 +154,15 @@ def demo(
             samples=PACKAGE_SAMPLES,
             tile=PACKAGE_TILE,
             seed=seed,
-            about=said,
+            about=metadata,
         )
     test = output / "bioimageio_test.json"
-    if _stage("bioimageio test", test if _passed(test, package) else None):
+    if _is_due("bioimageio test", test if _passed(test, package) else None):
         _bioimageio(output, "test", package.name, f"--summary={test.name}", log="bioimageio_test")
     passed = _passed(test, package)
-    theirs = output / "bioimageio_predict" / split.name.replace(".ome", "")
-    if passed and _stage("bioimageio predict", theirs):
-        _bioimageio_predict(output, package, mixed, theirs)
+    by_bioimageio = output / "bioimageio_predict" / split.name.replace(".ome", "")
+    if passed and _is_due("bioimageio predict", by_bioimageio):
+        _bioimageio_predict(output, package, mixed, by_bioimageio)
 
     lines = [
         note,
@@ -170,27 +173,27 @@ def demo(
         f"package:         {package}",
         f"images:          {mixed} -> {split}",
     ]
-    if theirs.exists():
-        lines.append(f"                 {mixed} -> {theirs} (by bioimageio predict)")
-    return Demo("\n".join(lines) + "\n", passed)
+    if by_bioimageio.exists():
+        lines.append(f"                 {mixed} -> {by_bioimageio} (by bioimageio predict)")
+    return DemoResult("\n".join(lines) + "\n", passed)
 
 
-def _stage(name: str, result: Path | None) -> bool:
-    """Say what comes; whether it is still to be done."""
-    there = result is not None and result.exists()
-    logger.info("demo: %s%s", name, " (done before)" if there else "")
-    return not there
+def _is_due(stage: str, result: Path | None) -> bool:
+    """Log a stage, and return whether its result is still to be made."""
+    exists = result is not None and result.exists()
+    logger.info("demo: %s%s", stage, " (already done)" if exists else "")
+    return not exists
 
 
 def _simulated(
-    folder: Path, ending: str, *, frames: int, side: int, seed: int
+    folder: Path, suffix: str, *, frames: int, side: int, seed: int
 ) -> dict[str, list[Path]]:
-    """Simulated images of every kind, made unless they are there; their names say what they are."""
+    """Simulate images of each structure, unless they exist; their file names say so."""
     files = {}
-    for kind in KINDS:
+    for kind in SIMULATED:
         name = f"simulated_{kind}"
-        path = folder / f"{name}{ending}.ome.tif"
-        if _stage(f"{path.name}, {frames} frames of {side} px", path):
+        path = folder / f"{name}{suffix}.ome.tif"
+        if _is_due(f"{path.name}, {frames} frames of {side} px", path):
             stack = simulate(kind, frames=frames, size=side, seed=seed)
             image = xr.DataArray(stack, dims=("t", "y", "x"))
             write_ome_tiff(path, image.assign_attrs(pixel_size_um=PIXEL_SIZE_UM))
@@ -198,18 +201,8 @@ def _simulated(
     return files
 
 
-def _trained(
-    run: Path, files: Mapping[str, Sequence[PathLike]], *, own: bool, **options: Any
-) -> Run:
-    """The trained run: a new one, or the one that was begun."""
-    resume = run.exists()
-    # of simulated images the run knows best where they lie
-    given = files if own or not resume else None
-    return train(given, run, preset="small", resume=resume, **options)
-
-
 def _test_frames(run: Run, folder: Path) -> dict[str, list[Path]]:
-    """The first test frame of every structure of the user's images."""
+    """Write the first test frame of each structure of the user's images."""
     settings = run.config.settings
     data = prepare([read_frames(s.files).images for s in settings.structures], settings)
     files = {}
@@ -223,13 +216,13 @@ def _test_frames(run: Run, folder: Path) -> dict[str, list[Path]]:
 
 
 def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) -> None:
-    """Split an image with bioimageio's own command; the result appears when it is whole."""
-    side = [read_image(mixed).sizes[axis] for axis in ("y", "x")]
-    if min(side) < PACKAGE_TILE:
+    """Split an image with ``bioimageio predict``; the result appears when it is complete."""
+    sides = [read_image(mixed).sizes[axis] for axis in ("y", "x")]
+    if min(sides) < PACKAGE_TILE:
         logger.warning(
-            "%s: %d x %d px, too small for the package, which takes %d px and more",
+            "%s: %d x %d px are too small for the package, which needs at least %d px",
             mixed,
-            *side,
+            *sides,
             PACKAGE_TILE,
         )
         return
@@ -243,7 +236,7 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
         package.name,
         f"--inputs={inputs}",
         f"--outputs={draft.relative_to(output).as_posix()}",
-        f"--blockwise={max(side) > WHOLE}",
+        f"--blockwise={max(sides) > WHOLE_SIDE}",
         log="bioimageio_predict",
     )
     if code or not draft.exists():
@@ -253,14 +246,14 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
 
 
 def _bioimageio(output: Path, *arguments: str, log: str) -> int:
-    """Run bioimageio's command in the demo's folder, its cache included; returns the exit code."""
-    code, said = bioimageio(output, *arguments)
-    write_text(output / f"{log}.log", said)
+    """Run ``bioimageio`` in the demo's folder, write its output to a log, return its exit code."""
+    code, text = run_bioimageio(output, *arguments)
+    write_text(output / f"{log}.log", text)
     return code
 
 
 def _passed(summary: Path, package: Path) -> bool:
-    """Whether bioimageio's own summary of its test says so, of this very package."""
+    """Return whether bioimageio's test of this package passed, according to its summary."""
     if not summary.exists() or summary.stat().st_mtime < package.stat().st_mtime:
         return False
     return read_json(summary).get("status") == "passed"

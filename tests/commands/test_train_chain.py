@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from denoisplit_zoo.exporting.example_image import held_out_example
+from denoisplit_zoo.exporting.example_image import held_out_example_image
 
 import denoisplit
 from denoisplit.config.settings import Settings, settings_from
@@ -27,11 +27,11 @@ from denoisplit.images import read_frames, read_image
 from denoisplit.images.zarr import create_ome_zarr, to_fill
 from denoisplit.network import VSE, ContextVSE, DenoisedVSE
 from denoisplit.network.inference import inference_form
-from denoisplit.prediction.frame import Sampling, denoised, predict_frame
+from denoisplit.prediction.frame import Sampling, denoise_frame, predict_frame
 from denoisplit.progress import Stages
 from denoisplit.run import Run, load, load_weights
 from denoisplit.training import chain as train_chain
-from denoisplit.training.chain import splitting_data
+from denoisplit.training.chain import splitter_data
 
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
 SMALL = {"filters": 8, "latents": 4, "levels": 2, "patch": 32}
@@ -119,7 +119,7 @@ def test_a_denoiser_is_judged_on_frames_of_its_own_kind(
     held = held_out_frames(own)
     np.testing.assert_array_equal(held.inputs, part.data.test[0])
     side = 64
-    image = held_out_example(own, side).image
+    image = held_out_example_image(own, side).image
     windows = [
         np.lib.stride_tricks.sliding_window_view(frame, (side, side)) for frame in held.inputs
     ]
@@ -128,7 +128,7 @@ def test_a_denoiser_is_judged_on_frames_of_its_own_kind(
 
 def test_a_mixed_denoiser_alone_knows_no_held_out_frames(run: Run, tmp_path: Path) -> None:
     alone = shutil.copytree(run.path / "denoisers" / "mixed", tmp_path / "alone")
-    with pytest.raises(InputError, match=r"taken out of its HDN\(\+\)muSplit"):
+    with pytest.raises(InputError, match=r"moved out of its HDN\(\+\)muSplit"):
         held_out_frames(load(alone))
 
 
@@ -158,7 +158,7 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
         }
         for k, name in enumerate(NAMES, start=1)
     }
-    made = splitting_data(data, frames)
+    made = splitter_data(data, frames)
     assert not made.noise
     stacks = made.training_images
     assert len(stacks) == 3 and stacks[2][0] is frames["mixed"]["training"][0]
@@ -198,7 +198,7 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
     frame = tifffile.imread(bench.folder / "mixed.tif")[0]
     sampling = Sampling(2, seed=3, keep=2)
     whole = predict_frame(run.model, frame, sampling)
-    between = denoised(run.model, frame, sampling)
+    between = denoise_frame(run.model, frame, sampling)
     own = load(run.path / "denoisers" / "mixed")
     np.testing.assert_array_equal(
         between, predict_frame(own.model, frame, Sampling(2, 3), halo=own.halo, tile=512).mean[0]
@@ -218,7 +218,7 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
     predict_frame(run.model, frame, Sampling(2), on_tile=lambda *done: told.append(done))
     shares = [done / tiles for done, tiles in told]
     assert shares == sorted(shares) and shares[-1] == 1
-    with pytest.raises(ValueError, match="denoised images"):
+    with pytest.raises(ValueError, match="the splitter has no denoiser"):
         predict_frame(DenoisedVSE(2, **settings.network.arguments), frame, sampling)
 
 
@@ -249,7 +249,7 @@ def test_refusals(run: Run, refused: Call, bench: Any, tmp_path: Path) -> None:
     denoiser.mkdir(parents=True)
     for folder, source in ((unfinished, run.path), (denoiser, run.path / "denoisers/ER")):
         (folder / "config.yaml").write_text((source / "config.yaml").read_text())
-    refused("train", "--resume", "-o", denoiser, says=("a part of HDN", unfinished))
+    refused("train", "--resume", "-o", denoiser, says=("part of HDN(+)muSplit", unfinished))
     (tmp_path / "lost").mkdir()
     for name in ("config.yaml", "model.safetensors", "calibration.json"):
         (tmp_path / "lost" / name).write_bytes((run.path / name).read_bytes())
@@ -292,7 +292,7 @@ def test_it_goes_on_at_any_stage(
 ) -> None:
     """Killed again and again, it ends with the files of the uninterrupted one."""
     again = tmp_path / "again"
-    begin, write = Stages.stage, train_chain._write
+    begin, write = Stages.stage, train_chain._write_frame
     written: list[Path] = []
 
     def killed_at(stage: str) -> None:
@@ -312,7 +312,7 @@ def test_it_goes_on_at_any_stage(
     for number, stage in enumerate(("ER: denoiser", "frames", "mixed: noise model", "splitter",
                                     "evaluation")):  # fmt: skip
         killed_at(stage)
-        monkeypatch.setattr(train_chain, "_write", killed_in_frames if stage == "frames" else write)
+        monkeypatch.setattr(train_chain, "_write_frame", killed_in_frames if stage == "frames" else write)
         with pytest.raises(KeyboardInterrupt):
             denoisplit.train(files(bench), again, resume=number > 0, **CHAIN)
         with pytest.raises(InputError, match="--resume"):
@@ -331,7 +331,8 @@ def test_it_goes_on_at_any_stage(
 
 
 def test_parts_and_splitter_are_different_networks(run: Run) -> None:
-    assert isinstance(run.model, DenoisedVSE) and type(run.model.denoiser) is VSE
-    assert run.model.structures == 2 and run.model.denoiser.structures == 1
-    assert next(run.model.denoiser.parameters()).device == run.model.input_mean.device
-    assert not run.model.denoiser.training
+    assert isinstance(run.model, DenoisedVSE) and run.model.denoiser is not None
+    denoiser = run.model.denoiser.network
+    assert type(denoiser) is VSE and run.model.structures == 2 and denoiser.structures == 1
+    assert next(denoiser.parameters()).device == run.model.input_mean.device
+    assert not denoiser.training

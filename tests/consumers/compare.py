@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tifffile
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.checking.bioimageio_program import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 
 from denoisplit.commands.predict import predict
 from denoisplit.images import read_image
@@ -45,18 +45,18 @@ class Row(NamedTuple):
     allowed: float
 
 
-def run_bioimageio(folder: Path, *arguments: str) -> str:
-    """What bioimageio says; it must succeed."""
-    code, said = bioimageio(folder, *arguments)
+def succeed(folder: Path, *arguments: str) -> str:
+    """Run bioimageio, which must succeed, and return its output."""
+    code, output = run_bioimageio(folder, *arguments)
     if code:
-        raise RuntimeError(said)
-    return said
+        raise RuntimeError(output)
+    return output
 
 
 def predicted(package: Path, image: Path, weights: str, *, blocks: bool, folder: Path) -> Array:
     """What ``bioimageio predict`` makes of an image, (channels, Y, X)."""
     output = f"{image.stem}-{weights}-{blocks}.tif"
-    run_bioimageio(
+    succeed(
         folder, "predict", str(package), f"--inputs={json.dumps([[str(image)]])}",
         f"--outputs={output}", f"--weight-format={weights}", f"--blockwise={blocks}",
     )  # fmt: skip
@@ -129,7 +129,7 @@ def main() -> int:
         folder = Path(name)
         package = export(given.run, folder / "package.zip", samples=given.samples)
         for weights in FORMATS:
-            said = run_bioimageio(folder, "test", package.name, f"--weight-format={weights}")
+            said = succeed(folder, "test", package.name, f"--weight-format={weights}")
             passed = "passed" in said and "❌" not in said
             bad += not passed
             print(f"bioimageio test, {weights}: {'passed' if passed else said}", flush=True)

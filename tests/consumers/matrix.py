@@ -31,7 +31,7 @@ import tifffile
 import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
-from denoisplit_zoo.checking.bioimageio_program import bioimageio
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from small_runs import small_runs
 
 import denoisplit
@@ -182,7 +182,9 @@ def answered(place: Path, package: Path, ask: Any) -> dict[str, str]:
 
 def tested(programs: Path, folder: Path, package: Path) -> dict[str, str]:
     """What bioimageio's own test says of each weight format."""
-    code, said = bioimageio(folder, "test", str(package), "--summary=test.json", programs=programs)
+    code, said = run_bioimageio(
+        folder, "test", str(package), "--summary=test.json", programs=programs
+    )
     if not (folder / "test.json").exists():
         return dict.fromkeys(FORMATS, said)
     summary = json.loads((folder / "test.json").read_text())
@@ -202,7 +204,7 @@ def blocks(programs: Path, folder: Path, package: Path) -> dict[str, str]:
     tifffile.imwrite(folder / "image.tif", image)
     results: list[Any] = []
     for blockwise in (False, True):
-        code, said = bioimageio(
+        code, said = run_bioimageio(
             folder, "predict", str(package), "--inputs", '[["image.tif"]]',
             "--outputs", f"{blockwise}.tif", "--blockwise", str(blockwise), programs=programs,
         )  # fmt: skip

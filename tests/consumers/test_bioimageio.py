@@ -118,10 +118,10 @@ def test_check_runs_a_package_in_bioimageio(package: Path, tmp_path: Path) -> No
     def by_somebody(_: dict[str, bytes], described: dict[str, Any]) -> None:
         described["authors"] = [{"name": "Ada L."}]
 
-    found = check(changed(package, tmp_path / "package.zip", by_somebody)).found
-    assert found["core"] == found["ilastik"] == found["deepImageJ"] == []
-    (missing,) = found["zoo"]
-    assert missing.startswith("not given: maintainers, git_repo, training_data")
+    problems = check(changed(package, tmp_path / "package.zip", by_somebody)).problems
+    assert problems["core"] == problems["ilastik"] == problems["deepImageJ"] == []
+    (missing,) = problems["zoo"]
+    assert missing.startswith("missing metadata: maintainers, git_repo, training_data (")
 
 
 def test_check_names_what_bioimageio_finds(package: Path, tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_check_names_what_bioimageio_finds(package: Path, tmp_path: Path) -> Non
         del described["weights"]["pytorch_state_dict"], described["weights"]["onnx"]
         described["weights"]["torchscript"].pop("parent")
 
-    found = check(changed(package, tmp_path / "bad.zip", brighter)).found
-    assert any("bioimageio test of torchscript" in reason for reason in found["deepImageJ"])
-    assert any("no pytorch_state_dict weights" in reason for reason in found["ilastik"])
+    problems = check(changed(package, tmp_path / "bad.zip", brighter)).problems
+    assert any("bioimageio test of torchscript failed: " in p for p in problems["deepImageJ"])
+    assert "the pytorch_state_dict weights are missing" in problems["ilastik"]
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ QUICK = {"max_steps": 2, "samples": 3}
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Small images and networks; stand-ins for export and bioimageio that say when they run."""
     called: list[str] = []
-    monkeypatch.setattr(module, "FRAMES", 4)
-    monkeypatch.setattr(module, "SIDE", 64)
+    monkeypatch.setattr(module, "TRAINING_FRAMES", 4)
+    monkeypatch.setattr(module, "TRAINING_SIDE", 64)
     monkeypatch.setattr(module, "NEW_SIDE", 64)
     monkeypatch.setattr(module, "PACKAGE_TILE", 64)
 
@@ -79,7 +79,7 @@ def test_all_stages_and_none_twice(
     output = tmp_path / "demo"
     made = demo(output, **QUICK)
     assert made.passed and calls == ["train", "export", "test", "predict"]
-    names = [f"simulated_{kind}" for kind in module.KINDS]
+    names = [f"simulated_{kind}" for kind in module.SIMULATED]
     images = {f"images/{name}{new}.ome.tif" for name in names for new in ("", "_new")}
     split = {f"split/simulated_mixed_{kind}.ome.tif" for kind in ("split", "std", "samples")}
     assert images | split | {
@@ -98,15 +98,18 @@ def test_all_stages_and_none_twice(
     assert again == made and calls == ["resume"]
     assert {path: (output / path).stat().st_mtime_ns for path in files(output)} == before
     stages = [message for message in caplog.messages if message.startswith("demo: ")]
-    assert len(stages) == 8 and all(stage.endswith("(done before)") for stage in stages)
+    assert len(stages) == 8 and all(stage.endswith("(already done)") for stage in stages)
 
 
 def test_what_it_tells(calls: list[str], tmp_path: Path) -> None:
     text = demo(tmp_path / "demo", **QUICK).text
     lines = text.splitlines()
-    assert lines[0] == "The images are simulated: nothing here says how well real ones are split."
+    assert (
+        lines[0]
+        == "The images are simulated; the results do not show how well real images are split."
+    )
     assert lines[2] == "1 frames, 3 samples"
-    assert lines[3].split() == [*(f"simulated_{kind}" for kind in module.KINDS), "mean"]
+    assert lines[3].split() == [*(f"simulated_{kind}" for kind in module.SIMULATED), "mean"]
     for row in ("PSNR (dB)", "of a single sample", "of the noisy input", "calibration error"):
         (line,) = [line for line in lines if re.match(rf"\s*{re.escape(row)}  ", line)]
         assert len(re.findall(r"\d+\.\d+", line)) == 3
@@ -187,7 +190,9 @@ def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> No
     output = tmp_path / "out"
     options = ["--max-steps", "2", "--samples", "2", "--synthetic-gaussian", "0.5"]
     assert main(["demo", "-q", "-o", str(output), *given, *options]) == 0
-    assert capsys.readouterr().out.startswith("The images are taken as clean, and noise is added")
+    assert capsys.readouterr().out.startswith(
+        "The images are assumed to be free of noise, and noise is added"
+    )
     assert "simulated" not in " ".join(files(output))
     (number,) = load(output / "run").config.facts.held_out["ER"]["test"]
     frame = tifffile.imread(tmp_path / "ER.tif")[number]
@@ -210,13 +215,13 @@ def test_a_frame_too_small_for_the_package_is_left_out(
     monkeypatch.setattr(module, "NEW_SIDE", 48)
     made = demo(tmp_path, **QUICK)
     assert made.passed and "predict" not in calls
-    assert "too small for the package" in caplog.text
+    assert "are too small for the package" in caplog.text
 
 
 @pytest.mark.slow
 def test_the_real_thing(tmp_path: Path, monkeypatch: Any) -> None:
     """With bioimageio's own commands, on images large enough for its tiles."""
-    monkeypatch.setattr(module, "FRAMES", 4)
+    monkeypatch.setattr(module, "TRAINING_FRAMES", 4)
     monkeypatch.setattr(module, "NEW_SIDE", 256)
     monkeypatch.setattr(module, "PACKAGE_SAMPLES", 2)
     monkeypatch.setattr(module, "train", partial(train, noise_model_fit={"steps": 50}))

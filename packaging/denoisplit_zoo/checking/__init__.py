@@ -1,1 +1,1 @@
-"""Checks of a package against each of its consumers."""
+"""Checks of a package for each of its consumers."""

@@ -1,4 +1,4 @@
-"""bioimageio's own program, as users run it."""
+"""The command-line program of bioimageio.core, as users run it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from denoisplit.errors import InputError
 
 
-def bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
-    """Run bioimageio's command in a folder, its cache included.
+def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
+    """Run ``bioimageio`` in a folder, which also holds its cache.
 
     Parameters
     ----------
@@ -24,20 +24,18 @@ def bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> t
     Returns
     -------
     tuple of int and str
-        Exit code, and all that was said.
+        Exit code, and standard output and error together.
 
     Raises
     ------
     InputError
-        If it is not installed.
+        If bioimageio.core is not installed.
     """
     program = shutil.which("bioimageio", path=str(programs or Path(sys.executable).parent))
     if program is None:
         raise InputError(
-            where="bioimageio",
-            found="no such program beside this Python",
-            expected="bioimageio.core, installed",
-            remedy="pip install bioimageio.core",
+            "the program bioimageio is not installed beside this Python",
+            remedy="install it with `pip install bioimageio.core`",
         )
     done = subprocess.run(
         [program, *arguments],

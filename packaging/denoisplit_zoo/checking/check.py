@@ -1,4 +1,4 @@
-"""``denoisplit check``: whether a package is accepted, by each of the programs that it is for."""
+"""``denoisplit check``: test a package for each of the programs that it is made for."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from denoisplit.files.atomic import write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.progress import logger
 from denoisplit_zoo.archive import DESCRIPTION, Contents, offline, pack, read_package
-from denoisplit_zoo.checking.bioimageio_program import bioimageio
-from denoisplit_zoo.checking.github import looked_up
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
+from denoisplit_zoo.checking.github import look_up_accounts
 from denoisplit_zoo.checking.rules import (
     CONSUMERS,
     CORE,
     DEEPIMAGEJ,
-    FORMATS,
     ILASTIK,
+    WEIGHT_FORMATS,
     ZOO,
     Finding,
     at,
@@ -37,43 +37,43 @@ from denoisplit_zoo.exporting.source_file import architecture_source
 
 Array = npt.NDArray[np.float32]
 
-BORDER = 64  # px within reach of what whole images and blocks see beyond the border
-SAME = 1e-2  # share of the data range that blocks may differ from the whole image
+MARGIN = 64  # px at the border, where whole images and blocks are padded differently
+BLOCK_DIFFERENCE = 1e-2  # largest difference of blocks from the whole image, of the data range
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found, for each consumer.
+class CheckResult:
+    """Result of a check, for each consumer.
 
     Attributes
     ----------
-    found : dict
-        Consumer to what is wrong for it; nothing for those that accept the package.
+    problems : dict
+        Consumer to its list of problems, which is empty if it accepts the package.
     notes : list of str
-        What was not looked at, and why.
+        Steps that were left out, and why.
     """
 
-    found: dict[str, list[str]]
+    problems: dict[str, list[str]]
     notes: list[str]
 
     @property
     def passed(self) -> bool:
         """Whether every consumer accepts the package."""
-        return not any(self.found.values())
+        return not any(self.problems.values())
 
     @property
     def text(self) -> str:
-        """One line per consumer."""
-        width = max(map(len, self.found))
+        """One line per consumer, then the notes."""
+        width = max(map(len, self.problems))
         lines = [
-            f"{name:{width}}  {'fails: ' + '; '.join(reasons) if reasons else 'pass'}"
-            for name, reasons in self.found.items()
+            f"{name:{width}}  {'fails: ' + '; '.join(texts) if texts else 'pass'}"
+            for name, texts in self.problems.items()
         ]
         return "\n".join([*lines, *self.notes]) + "\n"
 
 
-def check(package: str | Path, *, run_code: bool = False) -> Checked:
-    """Look at the files of a package, and run it in bioimageio's own program.
+def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
+    """Check a package against the rules of its consumers, and run it with bioimageio.core.
 
     Parameters
     ----------
@@ -85,129 +85,121 @@ def check(package: str | Path, *, run_code: bool = False) -> Checked:
     Raises
     ------
     InputError
-        If the file is no package of this project.
+        If the file is not a package of this project.
     """
     contents = read_package(package)
-    found: dict[str, list[str]] = {name: [] for name in CONSUMERS}
+    problems: dict[str, list[str]] = {name: [] for name in CONSUMERS}
     notes: list[str] = []
-    logger.info("looking at the files of %s", package)
-    problems = list(findings(contents))
+    logger.info("checking the files of %s", package)
+    reports = list(findings(contents))
     if contents.changed:
-        notes.append("not run: its files are not those that the description was written for")
+        notes.append("the model was not run, because files were changed after the export")
     else:
-        missing, unknown = looked_up(contents.description)
-        problems += [Finding((CORE, ILASTIK, ZOO), text) for text in missing]
-        notes += unknown
-        formats = [name for name in FORMATS if name in contents.description.get("weights", {})]
-        source = _architecture(contents)
-        if FORMATS[0] in formats and not run_code and source != architecture_source().encode():
-            formats.remove(FORMATS[0])
+        missing, notes = look_up_accounts(contents.description)
+        reports += [Finding((CORE, ILASTIK, ZOO), text) for text in missing]
+        weights = contents.description.get("weights", {})
+        formats = [name for name in WEIGHT_FORMATS if name in weights]
+        source = at(weights, WEIGHT_FORMATS[0], "architecture", "source")
+        code = contents.files.get(str(source))
+        if WEIGHT_FORMATS[0] in formats and not run_code and code != architecture_source().encode():
+            formats.remove(WEIGHT_FORMATS[0])
             notes.append(
-                "state dict not run: its architecture.py is of another release; --run-code runs it"
+                "the state dict was not run, because its architecture.py comes from another "
+                "release; if you trust the package, allow it with `run_code`"
             )
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
-            problems += _runs(contents, Path(folder), formats)
-    for problem in problems:
-        for name in problem.consumers:
-            found[name].append(problem.text)
-    return Checked(found, notes)
-
-
-def _architecture(contents: Contents) -> bytes | None:
-    source = at(contents.description, "weights", FORMATS[0], "architecture", "source")
-    return contents.files.get(str(source))
+            reports += _runs(contents, Path(folder), formats)
+    for finding in reports:
+        for name in finding.consumers:
+            problems[name].append(finding.text)
+    return CheckResult(problems, notes)
 
 
 def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
-    """All runs of bioimageio, two at a time: half of each is spent on one core."""
+    """Run bioimageio two at a time, since half of each run uses only one core."""
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(_tested, contents, folder / name, name) for name in formats]
+        runs = [pool.submit(_test, contents, folder / name, name) for name in formats]
         if formats:
-            runs.insert(0, pool.submit(_predicted, contents, folder / "predict", formats))
+            runs.insert(0, pool.submit(_compare_blocks, contents, folder / "predict", formats[-1]))
         for run in runs:
             yield from run.result()
 
 
-def _copied(contents: Contents, folder: Path) -> None:
-    """The package, without what bioimageio would look up on the internet."""
+def _write_offline(contents: Contents, folder: Path) -> None:
+    """Write the package without the entries that bioimageio looks up on the internet."""
     folder.mkdir()
     text = yaml.safe_dump(offline(contents.description), sort_keys=False, allow_unicode=True)
     write_bytes(folder / "package.zip", pack({**contents.files, DESCRIPTION: text.encode()}))
 
 
-def _tested(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
-    """What bioimageio's own test says of one format."""
+def _test(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
+    """Run ``bioimageio test`` on one weight format."""
     logger.info("bioimageio test, %s", weight_format)
-    _copied(contents, folder)
+    _write_offline(contents, folder)
     summary = folder / f"{weight_format}.json"
-    code, said = bioimageio(
-        folder,
-        "test",
-        "package.zip",
-        f"--weight-format={weight_format}",
-        f"--summary={summary.name}",
-    )
-    if code == 0 and summary.exists() and read_json(summary).get("status") == "passed":
+    options = (f"--weight-format={weight_format}", f"--summary={summary.name}")
+    code, output = run_bioimageio(folder, "test", "package.zip", *options)
+    values: dict[str, Any] = read_json(summary) if summary.exists() else {}
+    if code == 0 and values.get("status") == "passed":
         return []
-    reasons = _errors(summary) or [said.strip().splitlines()[-1] if said.strip() else "no answer"]
+    errors = [
+        f"{detail.get('name')}: {str(error.get('msg')).splitlines()[0]}"
+        for detail in values.get("details", [])
+        for error in detail.get("errors", [])
+    ]
     consumers = {
         "pytorch_state_dict": (CORE, ZOO),
         "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
         "onnx": (CORE, DEEPIMAGEJ, ZOO),
     }[weight_format]
-    return [Finding(consumers, f"bioimageio test of {weight_format}: {reasons[0]}")]
+    reason = errors[0] if errors else _last_line(output)
+    return [Finding(consumers, f"bioimageio test of {weight_format} failed: {reason}")]
 
 
-def _errors(summary: Path) -> list[str]:
-    if not summary.exists():
-        return []
-    details: list[dict[str, Any]] = read_json(summary).get("details", [])
-    return [
-        f"{detail.get('name')}: {str(error.get('msg')).splitlines()[0]}"
-        for detail in details
-        for error in detail.get("errors", [])
-    ]
+def _last_line(output: str) -> str:
+    return output.strip().splitlines()[-1] if output.strip() else "no output"
 
 
-def _predicted(contents: Contents, folder: Path, formats: list[str]) -> list[Finding]:
-    """Whole against blocks, of the test image, reflected to a size that blocks are aligned in."""
+def _compare_blocks(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
+    """Compare whole and blockwise prediction of the test image.
+
+    The image is extended by reflection to a size at which all blocks lie on the network's grid.
+    """
     logger.info("bioimageio predict, whole and in blocks")
-    _copied(contents, folder)
+    _write_offline(contents, folder)
     try:
         (tensor_in,), (tensor_out,) = (contents.description[key] for key in ("inputs", "outputs"))
         file = contents.files[tensor_in["test_tensor"]["source"]]
         image = np.load(io.BytesIO(file), allow_pickle=False)[0, 0]
         halo = max(axis.get("halo", 0) for axis in tensor_out["axes"])
-        more = image.shape[0] - 2 * halo
+        extension = image.shape[0] - 2 * halo
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        text = f"bioimageio predict was not tried: no usable test image ({error})"
+        text = f"bioimageio predict was not run, because the test image is not usable ({error})"
         return [Finding((CORE,), text)]
-    tifffile.imwrite(folder / "image.tif", np.pad(image, (0, more), mode="reflect"))
+    tifffile.imwrite(folder / "image.tif", np.pad(image, (0, extension), mode="reflect"))
     results: list[Array] = []
-    for blocks in (False, True):
-        name = f"blocks_{blocks}.tif"
-        _, said = bioimageio(
+    for blockwise in (False, True):
+        name = f"blocks_{blockwise}.tif"
+        _, output = run_bioimageio(
             folder,
             "predict",
             "package.zip",
             f"--inputs={json.dumps([['image.tif']])}",
             f"--outputs={name}",
-            f"--blockwise={blocks}",
-            f"--weight-format={formats[-1]}",
+            f"--blockwise={blockwise}",
+            f"--weight-format={weight_format}",
         )
         if not (folder / name).exists():
-            reason = said.strip().splitlines()[-1] if said.strip() else "no answer"
-            return [Finding((CORE,), f"bioimageio predict: {reason}")]
-        found = tifffile.imread(folder / name)
-        results.append(found.reshape(-1, *found.shape[-2:]))
-    whole, blockwise = results
-    inside = np.s_[..., BORDER:-BORDER, BORDER:-BORDER]
-    difference = float(np.abs(whole - blockwise)[inside].max() / np.ptp(image))
+            return [Finding((CORE,), f"bioimageio predict failed: {_last_line(output)}")]
+        channels = tifffile.imread(folder / name)
+        results.append(channels.reshape(-1, *channels.shape[-2:]))
+    inside = np.s_[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    difference = float(np.abs(results[0] - results[1])[inside].max() / np.ptp(image))
     logger.info("blocks differ from the whole image by %.2g of the data range", difference)
-    if difference > SAME:
+    if difference > BLOCK_DIFFERENCE:
         text = (
-            f"blocks differ from the whole image by {difference:.2g} of the data range, at most "
-            f"{SAME:g}: export with a larger --halo"
+            f"blocks differ from the whole image by {difference:.2g} of the data range, more than "
+            f"{BLOCK_DIFFERENCE:g} (export again with a larger `halo`)"
         )
         return [Finding((CORE, ILASTIK, DEEPIMAGEJ), text)]
     return []

@@ -1,4 +1,4 @@
-"""Accounts that a description names: looked up apart from everything that needs no network."""
+"""GitHub accounts of authors and maintainers, the only part of a check that needs the network."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from typing import Any
 HOST, TIMEOUT = "api.github.com", 5.0  # seconds
 
 
-def accounts(description: Mapping[str, Any]) -> list[str]:
-    """GitHub names of authors and maintainers."""
-    found = []
-    for key in ("authors", "maintainers"):
-        people = description.get(key)
-        for person in people if isinstance(people, list) else ():
-            if isinstance(person, dict) and person.get("github_user"):
-                found.append(str(person["github_user"]))
-    return list(dict.fromkeys(found))
+def account_names(description: Mapping[str, Any]) -> list[str]:
+    """Return the GitHub names of authors and maintainers, each once."""
+    people = [
+        person
+        for key in ("authors", "maintainers")
+        if isinstance(description.get(key), list)
+        for person in description[key]
+    ]
+    names = [p["github_user"] for p in people if isinstance(p, dict) and p.get("github_user")]
+    return list(dict.fromkeys(map(str, names)))
 
 
-def looked_up(description: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Ask GitHub for the accounts that a description names.
+def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Ask GitHub whether the accounts in a description exist.
 
     Returns
     -------
     tuple of list of str
-        What is wrong; what could not be asked for.
+        Messages on accounts that do not exist, and on those that could not be looked up.
     """
-    wrong, unasked = [], []
-    for name in accounts(description):
+    missing, unknown = [], []
+    for name in account_names(description):
         status = _status(name)
         if status == http.client.NOT_FOUND:
-            wrong.append(f"GitHub has no account {name}")
+            missing.append(f"GitHub has no account named {name}")
         elif status != http.client.OK:
-            unasked.append(f"not looked up: the GitHub account {name} (no answer from {HOST})")
-    return wrong, unasked
+            unknown.append(f"the GitHub account {name} was not looked up: no answer from {HOST}")
+    return missing, unknown
 
 
 def _status(name: str) -> int | None:
-    """What GitHub answers on an account; None without a connection."""
+    """Return the HTTP status of an account, None without a connection."""
     if not name.replace("-", "").isalnum():
-        return http.client.NOT_FOUND  # no such name can be
+        return http.client.NOT_FOUND  # GitHub allows no such names
     connection = http.client.HTTPSConnection(HOST, timeout=TIMEOUT)
     try:
         connection.request("GET", f"/users/{name}", headers={"User-Agent": "denoisplit"})

@@ -1,4 +1,4 @@
-"""What consumers of a package ask for, looked up in its files; nothing in them is executed.
+"""Requirements of the consumers of a package, checked in its files without executing any of them.
 
 Each rule was found by running the consumers' own software on packages that break it.
 """
@@ -23,8 +23,9 @@ CORE, ILASTIK, DEEPIMAGEJ, ZOO = "core", "ilastik", "deepImageJ", "zoo"
 CONSUMERS = (CORE, ILASTIK, DEEPIMAGEJ, ZOO)
 
 FORMAT = "0.5.9"
-FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
-IR_VERSION = 8  # the newest of ONNX files that onnxruntime 1.12 reads
+WEIGHT_FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
+IR_VERSION = 8  # the newest version of ONNX files that onnxruntime 1.12 reads
+AXES = ["batch", "channel", "space", "space"]
 HEADINGS = (
     "Description",
     "Intended Use",
@@ -34,9 +35,9 @@ HEADINGS = (
     "Training data",
     "Citation",
 )
-COVER_BYTES = 500_000
-RATIOS = (1.0, 2.0)  # of the cover
-ASKED_FOR = (
+COVER_KB = 500
+COVER_RATIOS = (1.0, 2.0)
+REQUIRED_METADATA = (
     "name",
     "description",
     "authors",
@@ -49,166 +50,165 @@ ASKED_FOR = (
     "git_repo",
     "timestamp",
 )
-LEAST = 1e-4  # of some value of a test tensor
-CEILINGS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
-RANDOM = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
+LARGEST_VALUE = 1e-4  # that a test tensor must reach, so that a comparison means something
+TOLERANCE_LIMITS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
+RANDOM_OPERATORS = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
 
 
 class Finding(NamedTuple):
-    """What is wrong, and for whom."""
+    """One problem, and the consumers that it affects."""
 
     consumers: tuple[str, ...]
     text: str
 
 
 def findings(package: Contents) -> Iterator[Finding]:
-    """Everything that is wrong with a package, as far as its files tell."""
+    """Yield every problem that the files of a package show."""
     for check in CHECKS:
         yield from check(package)
 
 
 def _files(package: Contents) -> Iterator[Finding]:
-    named = {name for name, _ in package.named()}
-    for name in sorted(named - set(package.files)):
-        yield Finding(CONSUMERS, f"{name} is named in {DESCRIPTION} and not there")
+    referenced = {name for name, _ in package.references()}
+    for name in sorted(referenced - set(package.files)):
+        yield Finding(CONSUMERS, f"{DESCRIPTION} refers to {name}, which is missing")
     for name in package.changed:
-        yield Finding(CONSUMERS, f"{name} was changed: its SHA-256 is not that of {DESCRIPTION}")
-    for name in sorted(set(package.files) - named - {DESCRIPTION}):
-        yield Finding((ZOO,), f"{name} is named nowhere in {DESCRIPTION}: leave it out")
+        yield Finding(CONSUMERS, f"{name} was changed after the export (another SHA-256)")
+    for name in sorted(set(package.files) - referenced - {DESCRIPTION}):
+        yield Finding((ZOO,), f"{DESCRIPTION} does not refer to {name}, remove this file")
 
 
 def _format(package: Contents) -> Iterator[Finding]:
-    described = package.description
-    if described.get("format_version") != FORMAT:
-        yield Finding(
-            (DEEPIMAGEJ, ILASTIK, ZOO),
-            f"format_version is {described.get('format_version')}, expected {FORMAT}",
-        )
+    description = package.description
+    version = description.get("format_version")
+    if version != FORMAT:
+        yield Finding((DEEPIMAGEJ, ILASTIK, ZOO), f"format_version must be {FORMAT}, not {version}")
     for key, values in (
-        ("documentation", [described.get("documentation")]),
-        ("covers", described.get("covers")),
+        ("documentation", [description.get("documentation")]),
+        ("covers", description.get("covers")),
     ):
         if not all(isinstance(value, str) for value in values or [None]):
-            yield Finding((DEEPIMAGEJ, ILASTIK, ZOO), f"{key} has to be given as plain file names")
+            yield Finding((DEEPIMAGEJ, ILASTIK, ZOO), f"{key} must be given as plain file names")
     try:
-        if not package.changed:  # it would say the same at length
+        if not package.changed:  # otherwise the library repeats that at length
             validate(package.path.read_bytes(), package.path)
     except InputError as error:
-        yield Finding(
-            (CORE, ILASTIK, ZOO), f"the format's own check says: {error.problem or error.found}"
-        )
-    nickname = at(described, "config", "bioimageio", "nickname")
-    if not isinstance(nickname, str):
-        yield Finding((DEEPIMAGEJ,), "config.bioimageio.nickname lacks")
+        yield Finding((CORE, ILASTIK, ZOO), error.problem)
+    if not isinstance(at(description, "config", "bioimageio", "nickname"), str):
+        yield Finding((DEEPIMAGEJ,), "config.bioimageio.nickname is missing")
 
 
 def _tensors(package: Contents) -> Iterator[Finding]:
-    inputs, outputs = (_list(package.description.get(key)) for key in ("inputs", "outputs"))
-    for what, tensors in (("input", inputs), ("output", outputs)):
+    inputs, outputs = (_mappings(package.description.get(key)) for key in ("inputs", "outputs"))
+    for name, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
-            yield Finding(
-                (ILASTIK, DEEPIMAGEJ, ZOO), f"{len(tensors)} {what} tensors, expected one"
-            )
+            text = f"there must be one {name} tensor, not {len(tensors)}"
+            yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), text)
         for tensor in tensors:
             for key in ("preprocessing", "postprocessing"):
                 if tensor.get(key):
-                    yield Finding((DEEPIMAGEJ,), f"{what} has {key}, expected it in the graph")
-            kinds = [axis.get("type") for axis in _list(tensor.get("axes"))]
-            if kinds != ["batch", "channel", "space", "space"]:
-                yield Finding(
-                    (ILASTIK, DEEPIMAGEJ),
-                    f"{what} has the axes {', '.join(map(str, kinds))}, expected batch, channel, "
-                    "y, x",
-                )
+                    text = f"{key} of the {name} must be part of the graph, not of {DESCRIPTION}"
+                    yield Finding((DEEPIMAGEJ,), text)
+            axes = [axis.get("type") for axis in _mappings(tensor.get("axes"))]
+            if axes != AXES:
+                given = ", ".join(map(str, axes))
+                text = f"the axes of the {name} must be batch, channel, y, x, not {given}"
+                yield Finding((ILASTIK, DEEPIMAGEJ), text)
     if len(inputs) == len(outputs) == 1:
         yield from _sizes(package, inputs[0], outputs[0])
 
 
-def _sizes(package: Contents, given: dict[str, Any], returned: dict[str, Any]) -> Iterator[Finding]:
+def _sizes(
+    package: Contents, tensor_in: dict[str, Any], tensor_out: dict[str, Any]
+) -> Iterator[Finding]:
     levels = at(
         package.description, "weights", "pytorch_state_dict", "architecture", "kwargs", "levels"
     )
     stride = 2**levels if isinstance(levels, int) else 16
-    space = [axis for axis in _list(given.get("axes")) if axis.get("type") == "space"]
-    sizes = [axis.get("size") for axis in space]
+    axes_in, axes_out = (
+        [axis for axis in _mappings(tensor.get("axes")) if axis.get("type") == "space"]
+        for tensor in (tensor_in, tensor_out)
+    )
+    sizes = [axis.get("size") for axis in axes_in]
     tiles = [size for size in sizes if isinstance(size, int) and size % stride == 0]
     if len(tiles) < len(sizes) or not tiles:
-        yield Finding(
-            (CORE, ILASTIK),
-            f"the input size is {sizes}, expected a fixed one, a multiple of the stride {stride}",
-        )
+        text = f"the input size must be fixed and a multiple of the stride {stride}, not {sizes}"
+        yield Finding((CORE, ILASTIK), text)
         return
-    for axis in _list(returned.get("axes")):
-        if axis.get("type") != "space":
-            continue
+    for axis in axes_out:
         halo = axis.get("halo", 0)
         if not (isinstance(halo, int) and halo % stride == 0 and 0 < 2 * halo < min(tiles)):
-            yield Finding(
-                (CORE, ILASTIK, DEEPIMAGEJ),
-                f"the halo of {axis.get('id')} is {halo} px, expected a multiple of {stride} px, "
-                f"less than half of the tile of {min(tiles)} px",
+            text = (
+                f"the halo of {axis.get('id')} must be a multiple of {stride} px, and less than "
+                f"half of the tile of {min(tiles)} px, not {halo} px"
             )
+            yield Finding((CORE, ILASTIK, DEEPIMAGEJ), text)
 
 
 def _images(package: Contents) -> Iterator[Finding]:
-    """The zoo's check of deepImageJ compares its run on the sample with the output of the test."""
+    """Compare test and sample tensors.
+
+    The zoo's deepImageJ check runs the sample input and expects the test output.
+    """
     import numpy as np
     import tifffile
 
-    for key, what in (("inputs", "input"), ("outputs", "output")):
-        for tensor in _list(package.description.get(key)):
-            named = [at(tensor, f"{name}_tensor", "source") for name in ("test", "sample")]
-            if None in named:
-                lacking = ("test", "sample")[named.index(None)]
-                yield Finding((CORE, DEEPIMAGEJ, ZOO), f"{what} has no {lacking} tensor")
-            if not all(isinstance(name, str) and name in package.files for name in named):
-                continue  # said already
-            test, sample = (package.files[name] for name in named)
+    for key, name in (("inputs", "input"), ("outputs", "output")):
+        for tensor in _mappings(package.description.get(key)):
+            sources = {kind: at(tensor, f"{kind}_tensor", "source") for kind in ("test", "sample")}
+            for kind, source in sources.items():
+                if source is None:
+                    yield Finding((CORE, DEEPIMAGEJ, ZOO), f"the {name} has no {kind} tensor")
+            if not all(isinstance(s, str) and s in package.files for s in sources.values()):
+                continue  # reported above, or by _files
+            test, sample = (package.files[source] for source in sources.values())
             try:
                 tested = np.load(io.BytesIO(test), allow_pickle=False).astype(np.float32)
                 shown = tifffile.imread(io.BytesIO(sample))
             except (ValueError, OSError, EOFError, tifffile.TiffFileError) as error:
-                yield Finding(CONSUMERS, f"a test or sample tensor of {what} is no image ({error})")
+                text = f"the test or sample tensor of the {name} cannot be read ({error})"
+                yield Finding(CONSUMERS, text)
                 continue
             if not np.array_equal(tested.ravel(), shown.ravel()):
-                yield Finding((DEEPIMAGEJ, ZOO), f"test and sample tensor of {what} differ")
-            if not np.abs(tested).max(initial=0) >= LEAST:
-                yield Finding((ZOO,), f"the test tensor of {what} is empty")
+                text = f"the test and the sample tensor of the {name} differ"
+                yield Finding((DEEPIMAGEJ, ZOO), text)
+            if not np.abs(tested).max(initial=0) >= LARGEST_VALUE:
+                yield Finding((ZOO,), f"the test tensor of the {name} is empty")
 
 
 def _tolerance(package: Contents) -> Iterator[Finding]:
     entries = at(package.description, "config", "bioimageio", "reproducibility_tolerance")
-    for entry in _list(entries):
-        for key, most in CEILINGS.items():
+    for entry in _mappings(entries):
+        for key, limit in TOLERANCE_LIMITS.items():
             value = entry.get(key, 0)
-            if not (isinstance(value, int | float) and value <= most):
-                yield Finding((CORE, ZOO), f"the {key} is {value}, the format allows {most:g}")
+            if not (isinstance(value, int | float) and value <= limit):
+                yield Finding((CORE, ZOO), f"{key} must be at most {limit:g}, not {value}")
 
 
 def _weights(package: Contents) -> Iterator[Finding]:
     entries = package.description.get("weights")
     entries = entries if isinstance(entries, dict) else {}
-    users = {FORMATS[0]: (CORE, ILASTIK), FORMATS[1]: (ILASTIK, DEEPIMAGEJ), FORMATS[2]: (ZOO,)}
-    for name in FORMATS:
+    users = ((CORE, ILASTIK), (ILASTIK, DEEPIMAGEJ), (ZOO,))
+    checks = (_state_dict, _torchscript, _onnx)
+    for name, consumers, check in zip(WEIGHT_FORMATS, users, checks, strict=True):
         if name not in entries:
-            yield Finding(users[name], f"no {name} weights")
-        elif name != FORMATS[0] and not entries[name].get("parent"):
-            yield Finding((CORE, ZOO), f"the {name} weights name no parent")
-    content = {name: package.files.get(str(e.get("source"))) for name, e in entries.items()}
-    for name, look in ((FORMATS[0], _state_dict), (FORMATS[1], _torchscript), (FORMATS[2], _onnx)):
-        data = content.get(name)
+            yield Finding(consumers, f"the {name} weights are missing")
+            continue
+        if name != WEIGHT_FORMATS[0] and not entries[name].get("parent"):
+            yield Finding((CORE, ZOO), f"the {name} weights do not name their parent")
+        data = package.files.get(str(entries[name].get("source")))
         if data is not None:
-            yield from look(data)
+            yield from check(data)
 
 
 def _state_dict(data: bytes) -> Iterator[Finding]:
     try:
         values = read_tensors(data)
-        plain = isinstance(values, dict) and all(torch.is_tensor(v) for v in values.values())
+        valid = isinstance(values, dict) and all(torch.is_tensor(v) for v in values.values())
     except ValueError:
-        plain = False
-    if not plain:
-        yield Finding((CORE, ILASTIK, ZOO), "the state dict is no plain one of tensors")
+        valid = False
+    if not valid:
+        yield Finding((CORE, ILASTIK, ZOO), "the state dict must contain tensors only")
 
 
 def _torchscript(data: bytes) -> Iterator[Finding]:
@@ -218,10 +218,10 @@ def _torchscript(data: bytes) -> Iterator[Finding]:
                 archive.read(name) for name in archive.namelist() if name.endswith(".py")
             )
     except (zipfile.BadZipFile, OSError):
-        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), "the TorchScript file is no archive")
+        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), "the TorchScript file is not a zip archive")
         return
     if re.search(rb'torch\.device\("', code):
-        yield Finding((ILASTIK, DEEPIMAGEJ), "the TorchScript code names a device")
+        yield Finding((ILASTIK, DEEPIMAGEJ), "the TorchScript code is bound to one device")
     if re.search(rb"torch\.(rand|normal|bernoulli)", code):
         yield Finding((CORE, ZOO), "the TorchScript code draws random numbers")
 
@@ -231,36 +231,36 @@ def _onnx(data: bytes) -> Iterator[Finding]:
 
     try:
         model = onnx.load_from_string(data)
-    except Exception:  # of protobuf, which has no types
-        yield Finding((DEEPIMAGEJ, CORE, ZOO), "the ONNX file is none")
+    except Exception:  # protobuf raises types that it does not export
+        yield Finding((DEEPIMAGEJ, CORE, ZOO), "the ONNX file cannot be read")
         return
-    if model.ir_version > IR_VERSION:
-        yield Finding(
-            (DEEPIMAGEJ,), f"the ONNX file has IR version {model.ir_version}, at most {IR_VERSION}"
-        )
     opset = max((o.version for o in model.opset_import), default=0)
-    if opset > OPSET:
-        yield Finding((DEEPIMAGEJ,), f"the ONNX file has opset {opset}, at most {OPSET}")
-    if any(RANDOM.search(node.op_type.encode()) for node in model.graph.node):
+    for name, version, limit in (
+        ("IR version", model.ir_version, IR_VERSION),
+        ("opset", opset, OPSET),
+    ):
+        if version > limit:
+            text = f"the {name} of the ONNX file must be at most {limit}, not {version}"
+            yield Finding((DEEPIMAGEJ,), text)
+    if any(RANDOM_OPERATORS.search(node.op_type.encode()) for node in model.graph.node):
         yield Finding((CORE, DEEPIMAGEJ, ZOO), "the ONNX graph draws random numbers")
 
 
 def _metadata(package: Contents) -> Iterator[Finding]:
-    described = package.description
-    lacking = [key for key in ASKED_FOR if not described.get(key)]
-    if any(str(a.get("name")) == ANONYMOUS for a in _list(described.get("authors"))):
-        lacking.append("authors")
-    card = package.files.get(str(described.get("documentation")), b"").decode(errors="replace")
+    description = package.description
+    missing = [key for key in REQUIRED_METADATA if not description.get(key)]
+    if any(str(a.get("name")) == ANONYMOUS for a in _mappings(description.get("authors"))):
+        missing.append("authors")
+    card = package.files.get(str(description.get("documentation")), b"").decode(errors="replace")
     if UNDESCRIBED in card:
-        lacking.append("training_data")
-    if lacking:
-        yield Finding(
-            (ZOO,), f"not given: {', '.join(dict.fromkeys(lacking))}; say it with export --about"
-        )
+        missing.append("training_data")
+    if missing:
+        keys = ", ".join(dict.fromkeys(missing))
+        yield Finding((ZOO,), f"missing metadata: {keys} (export again with `about`)")
     headings = re.findall(r"^##? (.*?)\s*$", card, re.MULTILINE)
     missing = [heading for heading in HEADINGS if heading not in headings]
     if missing:
-        yield Finding((ZOO,), f"the README lacks the headings {', '.join(missing)}")
+        yield Finding((ZOO,), f"missing sections of the README: {', '.join(missing)}")
 
 
 def _cover(package: Contents) -> Iterator[Finding]:
@@ -270,28 +270,28 @@ def _cover(package: Contents) -> Iterator[Finding]:
         data = package.files.get(name) if isinstance(name, str) else None
         if data is None:
             continue
-        if len(data) >= COVER_BYTES:
-            yield Finding(
-                (ZOO,), f"{name} has {len(data) // 1000} KB, expected under {COVER_BYTES // 1000}"
-            )
+        if len(data) >= COVER_KB * 1000:
+            text = f"{name} must be smaller than {COVER_KB} KB, not {len(data) // 1000} KB"
+            yield Finding((ZOO,), text)
         try:
             with Image.open(io.BytesIO(data)) as picture:
                 ratio = picture.width / picture.height
         except (UnidentifiedImageError, OSError):
-            yield Finding((ZOO,), f"{name} is no picture")
+            yield Finding((ZOO,), f"{name} is not an image")
             continue
-        if ratio not in RATIOS:
-            yield Finding((ZOO,), f"{name} has the ratio {ratio:.2g}:1, expected 2:1 or 1:1")
+        if ratio not in COVER_RATIOS:
+            text = f"the aspect ratio of {name} must be 2:1 or 1:1, not {ratio:.2g}:1"
+            yield Finding((ZOO,), text)
 
 
 def at(value: Any, *keys: str) -> Any:
-    """A value inside nested mappings; None where there is none."""
+    """Return a value inside nested mappings, None if a key is missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
-def _list(value: Any) -> list[dict[str, Any]]:
+def _mappings(value: Any) -> list[dict[str, Any]]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 

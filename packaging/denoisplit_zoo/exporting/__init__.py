@@ -1,1 +1,1 @@
-"""From a run folder to a bioimage.io package."""
+"""Export of a run folder as a bioimage.io package."""

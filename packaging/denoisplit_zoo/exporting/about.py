@@ -1,4 +1,4 @@
-"""What a run cannot know of its package: people, licence, words on the data."""
+"""Metadata of a package that only its authors know: people, licence, training data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from denoisplit.config.yaml_file import read_yaml
 from denoisplit.errors import InputError
 
-# what reviewers ask for; left out, the package says so or takes the default
-ASKED_FOR = ("authors", "license", "training_data")
+ASKED_BY_REVIEWERS = ("authors", "license", "training_data")
 
-
-# what stands where nothing was said
+# placeholders for metadata that was not given
 ANONYMOUS = "Anonymous"
 UNDESCRIBED = "Not described by the authors."
 
@@ -23,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class Person(_Frozen):
-    """An author. A GitHub name is looked up by everybody who validates the package."""
+    """An author. Whoever validates the package looks up the GitHub name."""
 
     name: str
     affiliation: str | None = None
@@ -33,7 +31,7 @@ class Person(_Frozen):
 
 
 class Maintainer(_Frozen):
-    """Who answers questions on GitHub."""
+    """Somebody who answers questions on GitHub."""
 
     github_user: str
     name: str | None = None
@@ -43,7 +41,7 @@ class Maintainer(_Frozen):
 
 
 class About(_Frozen):
-    """The user's part of a description; every field may be left out."""
+    """Metadata given by the authors; every field is optional."""
 
     description: str | None = None
     authors: tuple[Person, ...] = (Person(name=ANONYMOUS),)
@@ -56,39 +54,29 @@ class About(_Frozen):
 
     @property
     def missing(self) -> list[str]:
-        """What reviewers ask for and was not given."""
-        return [name for name in ASKED_FOR if name not in self.model_fields_set]
+        """Fields that reviewers ask for and that were not given."""
+        return [name for name in ASKED_BY_REVIEWERS if name not in self.model_fields_set]
 
 
 def read_about(source: About | str | Path | None) -> About:
-    """The user's part, from a YAML file if there is one.
+    """Read the authors' metadata from a YAML file, if there is one.
 
     Raises
     ------
     InputError
-        For an unknown key or a value that does not fit.
+        For an unknown key or an invalid value.
     """
     if source is None:
         return About()
     if isinstance(source, About):
         return source
-    values = read_yaml(source)
     try:
-        return About.model_validate(values)
+        return About.model_validate(read_yaml(source))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(About.model_fields)
         if first["type"] == "extra_forbidden":
-            raise InputError(
-                where=source,
-                found=f"unknown key {key}",
-                expected=f"some of {known}",
-                remedy="correct or remove it",
-            ) from None
-        raise InputError(
-            where=source,
-            found=f"{key} = {first['input']!r}",
-            expected=first["msg"],
-            remedy="correct or remove it",
-        ) from None
+            problem = f"unknown key {key}, expected one of {', '.join(About.model_fields)}"
+        else:
+            problem = f"the value {first['input']!r} of {key} is invalid: {first['msg']}"
+        raise InputError(problem, where=source, remedy="correct or remove it") from None

@@ -1,4 +1,4 @@
-"""The cover picture: the input beside its split, 2:1."""
+"""The cover image of a package: the input beside its split, 2:1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from denoisplit.report.pictures import composite
 from denoisplit.report.style import display_limits, light, new_figure, png, scale_bar
 
-SIDE = 4.0  # inches of one panel
+PANEL_INCHES = 4.0
 
 
 def cover(
@@ -19,10 +19,10 @@ def cover(
     names: Sequence[str],
     pixel_size_um: float | None,
 ) -> bytes:
-    """PNG of the input (N, N) and of the structures (C, N, N) in colours, with a scale bar."""
+    """Draw the input (N, N) and its structures (C, N, N) in colours, with a scale bar, as PNG."""
     from matplotlib import patheffects
 
-    figure = new_figure(SIDE, 2 * SIDE)
+    figure = new_figure(PANEL_INCHES, 2 * PANEL_INCHES)
     left = figure.add_axes((0, 0, 0.5, 1))
     right = figure.add_axes((0.5, 0, 0.5, 1))
     low, high = display_limits(image)

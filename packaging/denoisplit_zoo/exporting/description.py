@@ -1,4 +1,4 @@
-"""The description and the model card of a package, filled in from the templates."""
+"""Description (``rdf.yaml``) and model card of a package, filled in from the templates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -18,14 +19,15 @@ import numpy.typing as npt
 import torch
 import yaml
 
+from denoisplit.config.systems import SYSTEMS
 from denoisplit.files.json_file import read_json
 from denoisplit.report.tables import metrics_columns, table_rows
-from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run, noise_model_path
+from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run
 from denoisplit.version import __version__
 from denoisplit_zoo.exporting.about import About
-from denoisplit_zoo.exporting.example_image import Example
-from denoisplit_zoo.exporting.kinds import KINDS
-from denoisplit_zoo.exporting.phrases import CITATIONS, words
+from denoisplit_zoo.exporting.example_image import ExampleImage
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
+from denoisplit_zoo.exporting.phrases import CITATIONS, package_texts
 from denoisplit_zoo.exporting.weights import OPSET
 
 TAGS = (
@@ -44,14 +46,15 @@ TAGS = (
     "variational-autoencoder",
     "uncertainty",
 )
-PACKAGE_VERSION = 1  # of what config.denoisplit and the attachments hold
-# of the largest test value: above what reduced precision does, half of what the format allows
+PACKAGE_VERSION = 1  # of config.denoisplit and the attachments
+# share of the largest test value: more than the errors of reduced precision, half of the format's
+# limit
 ABSOLUTE_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
 class Package:
-    """What is described."""
+    """Facts about a package that its description and card state."""
 
     run: Run
     name: str
@@ -59,33 +62,49 @@ class Package:
     kind: str
     callable: str  # class of the graph
     arguments: Mapping[str, Any]  # of the graph
-    channels: Sequence[str]  # of the output
-    tile: int
-    halo: int
-    example: Example
-    output: npt.NDArray[np.float32]  # (1, channels, N, N) of the example
+    channels: Sequence[str]  # names of the output channels
+    tile: int  # px
+    halo: int  # px
+    example: ExampleImage
+    output: npt.NDArray[np.float32]  # (1, channels, N, N), of the example
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """Texts that depend on system, structures and kind, by their names in the templates."""
+        settings = self.run.config.settings
+        kind = PACKAGE_KINDS[self.kind]
+        return package_texts(self.run.names, settings.data.superposition, settings.system, kind)
 
 
 def description(package: Package, contents: Mapping[str, bytes], attached: Sequence[str]) -> str:
-    """rdf.yaml of the other contents."""
+    """Return the text of ``rdf.yaml``.
+
+    Parameters
+    ----------
+    package : Package
+    contents : mapping of str to bytes
+        All other files of the package.
+    attached : sequence of str
+        Names of the attachments among them.
+    """
     run, about = package.run, package.about
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     trained = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
-    said = _words(package)
-    more = CITATIONS.get(run.config.settings.system)
+    texts = package.texts
+    citation = CITATIONS.get(run.config.settings.system)
     limit = ABSOLUTE_TOLERANCE * float(package.output.max())
     values = {
         "name": package.name,
-        "description": about.description or said["summary"],
+        "description": about.description or texts["summary"],
         "authors": _people(about.authors),
         "maintainers": _people(about.maintainers),
         "license": about.license,
         "version": about.version,
         "timestamp": trained.isoformat(timespec="seconds"),
-        "tags": list(dict.fromkeys((*TAGS, *said["tag"].split(), *about.tags))),
-        "input_description": said["input_description"],
-        "input_channel": said["input_channel"],
-        "output_description": KINDS[package.kind].output,
+        "tags": list(dict.fromkeys((*TAGS, *texts["tag"].split(), *about.tags))),
+        "input_description": texts["input_description"],
+        "input_channel": texts["input_channel"],
+        "output_description": PACKAGE_KINDS[package.kind].output,
         "tile": package.tile,
         "halo": package.halo,
         "channels": list(package.channels),
@@ -96,47 +115,48 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "nickname": re.sub(r"[^a-z0-9]+", "-", package.name.lower()).strip("-") or "denoisplit",
         "absolute_tolerance": float(f"{limit:.1e}"),
     }
-    named = {f"sha_{re.sub(r'[^a-z0-9]', '_', name)}": digest for name, digest in hashes.items()}
+    digests = {f"sha_{re.sub(r'[^a-z0-9]', '_', name)}": value for name, value in hashes.items()}
     entries = [{"source": name, "sha256": hashes[name]} for name in attached]
     return _template("model.yaml").substitute(
         {key: _flow(value) for key, value in values.items()},
-        **named,
+        **digests,
         git_repo=f"git_repo: {_flow(about.git_repo)}" if about.git_repo else "",
-        more_citations=_block([more._asdict()], indent=0) if more else "",
+        more_citations=_block([citation._asdict()], indent=0) if citation else "",
         attachments=_block(entries, indent=0),
         facts=_block(_facts(package), indent=4),
     )
 
 
 def card(package: Package) -> str:
-    """README.md."""
+    """Return the text of the model card, ``README.md``."""
     run, settings, facts = package.run, package.run.config.settings, package.run.config.facts
     counts = ", ".join(f"{count} {part}" for part, count in facts.frames.items())
     steps = _steps(run)
     training = f"{steps} steps" if steps else "an unknown number of steps"
-    kind, said = KINDS[package.kind], _words(package)
-    more = CITATIONS.get(settings.system)
-    meaning = Template(kind.channels).substitute(
-        structures=len(run.names), samples=package.arguments["samples"]
-    )
+    kind, texts = PACKAGE_KINDS[package.kind], package.texts
+    samples = package.arguments["samples"]
+    citation = CITATIONS.get(settings.system)
+    meaning = Template(kind.channels).substitute(structures=len(run.names), samples=samples)
     return _template("card.md").substitute(
         name=package.name,
-        description=package.about.description or said["summary"],
+        description=package.about.description or texts["summary"],
         task=_wrapped(
-            f"{said['task']} For every image there are many plausible answers; this package draws "
-            f"{package.arguments['samples']} of them and {kind.returns}."
+            f"{texts['task']} Many results are compatible with a noisy image. This package draws "
+            f"{samples} posterior samples and {kind.returns}."
         ),
-        use=_wrapped(said["use"]),
-        picture=said["picture"],
-        validate=_wrapped(said["validate"]),
-        trained_for=said["trained_for"],
-        untold=_wrapped(said["untold"], indent="  ").lstrip(),
-        more_citations=f"\n{_wrapped(f'{more.text}, doi {more.doi}.')}\n" if more else "",
+        use=_wrapped(texts["use"]),
+        picture=texts["picture"],
+        validate=_wrapped(texts["validate"]),
+        trained_for=texts["trained_for"],
+        limits=_wrapped(texts["limits"], indent="  ").lstrip(),
+        more_citations=(
+            f"\n{_wrapped(f'{citation.text}, doi {citation.doi}.')}\n" if citation else ""
+        ),
         seed=package.arguments["seed"],
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
         channel_meaning=_wrapped(meaning, indent="  "),
-        deviations=_deviations(package),
+        calibration=_calibration(package),
         names=" and ".join(run.names),
         tile=package.tile,
         halo=package.halo,
@@ -150,47 +170,40 @@ def card(package: Package) -> str:
     )
 
 
-def _deviations(package: Package) -> str:
-    """The calibration, where there is something that it applies to."""
+def _calibration(package: Package) -> str:
+    """Describe the calibration, if the package returns standard deviations."""
     if package.kind != "mmse":
         return ""
     factors = ", ".join(f"{name} {a:.3g}" for name, a in package.run.calibration.items())
     return (
-        f"Standard deviations are multiplied by these calibration factors: {factors}. They were "
-        "calibrated on average: single pixels, and images unlike those of the training, may have "
-        "larger errors than they say.\n"
+        f"The standard deviations are multiplied by these calibration factors: {factors}. They are "
+        "right on average. The error of single pixels, and of images that differ from the training "
+        "images, can be larger.\n"
     )
 
 
 def _halo_error(package: Package) -> str:
-    """What the halo of a package was measured to cost."""
+    """Return the measured difference between tiles and the whole image."""
     error = package.run.halo_errors.get(package.halo)
     if error is None:
         return "not measured for this halo"
-    return f"by {error:.1g} of the data range at most, on validation images"
-
-
-def _words(package: Package) -> Mapping[str, str]:
-    settings = package.run.config.settings
-    return words(
-        package.run.names, settings.data.superposition, settings.system, KINDS[package.kind]
-    )
+    return f"at most {error:.1g} of the data range on validation images"
 
 
 def _facts(package: Package) -> dict[str, Any]:
-    """What only this project reads, under config.denoisplit."""
+    """Return the section ``config.denoisplit``, which only this project reads."""
     run, settings, facts = package.run, package.run.config.settings, package.run.config.facts
-    noise = {}
-    for name in run.names:
-        if noise_model_path(run.path, name).is_file():
-            model = next(m for n, m in zip(run.names, run.noise_models(), strict=True) if n == name)
-            noise[name] = {
-                **model.about,
-                "min_signal": float(model.min_signal),
-                "max_signal": float(model.max_signal),
-                "min_variance": float(model.min_variance),
-                "components": model.weight.shape[0] // 3,
-            }
+    models = run.noise_models() if SYSTEMS[settings.system].noise_models else []
+    noise = {
+        name: {
+            **model.about,
+            "min_signal": float(model.min_signal),
+            "max_signal": float(model.max_signal),
+            "min_variance": float(model.min_variance),
+            "components": model.weight.shape[0] // 3,
+        }
+        for name, model in zip(run.names, models, strict=bool(models))
+    }
     return {
         "format_version": PACKAGE_VERSION,
         "denoisplit": __version__,
@@ -221,13 +234,13 @@ def _facts(package: Package) -> dict[str, Any]:
 
 
 def _validation(run: Run) -> str:
-    """The metrics of the run on its test frames, as a table."""
+    """Return the metrics on the run's test frames as a table."""
     if not (run.path / METRICS).is_file():
         return "This run was not evaluated."
     metrics = read_json(run.path / METRICS)
     columns = metrics_columns(metrics)
     lines = [
-        f"Measured on {metrics['frames']} test frames that the training did not see, with "
+        f"Measured on {metrics['frames']} test frames that were not used for training, with "
         f"{metrics['samples']} posterior samples, against {metrics.get('reference', 'known')} "
         "references (mean and standard error over frames):",
         "",
@@ -240,7 +253,7 @@ def _validation(run: Run) -> str:
 
 
 def _steps(run: Run) -> int | None:
-    """Training steps, as the history of the run tells."""
+    """Return the number of training steps from the history of the run."""
     if not (run.path / HISTORY).is_file():
         return None
     with (run.path / HISTORY).open(newline="", encoding="utf-8") as stream:
@@ -261,7 +274,7 @@ def _template(name: str) -> Template:
 
 
 def _flow(value: Any) -> str:
-    """A value as YAML on one line."""
+    """Return a value as YAML on one line."""
     text = yaml.safe_dump(
         [value], default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
     )
@@ -269,6 +282,6 @@ def _flow(value: Any) -> str:
 
 
 def _block(value: Any, *, indent: int) -> str:
-    """A value as YAML on many lines."""
+    """Return a value as YAML on several lines."""
     text = yaml.safe_dump(value, width=100, allow_unicode=True, sort_keys=False)
     return textwrap.indent(text.rstrip(), " " * indent)

@@ -1,4 +1,4 @@
-"""``denoisplit export``: a run folder -> one file that bioimage.io and its consumers take."""
+"""``denoisplit export``: write a run as a package for bioimage.io and its consumers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from denoisplit.config.seeds import check_seed
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written, write_bytes
-from denoisplit.network import ContextVSE
-from denoisplit.prediction.halo import CLOSE, chosen
+from denoisplit.prediction.halo import PACKAGE_TOLERANCE, sufficient_halo
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
 from denoisplit_zoo.archive import DESCRIPTION, pack, validate
 from denoisplit_zoo.exporting.about import About, read_about
 from denoisplit_zoo.exporting.cover import cover
 from denoisplit_zoo.exporting.description import Package, card, description
-from denoisplit_zoo.exporting.example_image import given_example, held_out_example
-from denoisplit_zoo.exporting.kinds import channel_names, kind_of
+from denoisplit_zoo.exporting.example_image import held_out_example_image, read_example_image
+from denoisplit_zoo.exporting.kinds import channel_names, package_kind
 from denoisplit_zoo.exporting.source_file import architecture_source
 from denoisplit_zoo.exporting.weights import (
     build_graph,
@@ -39,7 +38,7 @@ from denoisplit_zoo.exporting.weights import (
 
 PathLike = str | Path
 
-TILE = 256  # px
+SMALLEST_TILE = 256  # px, by default
 
 
 def export(
@@ -71,8 +70,8 @@ def export(
         N, side of the images and tiles that the package is made for, px; by default 256, or twice
         that as often as the halo calls for.
     halo : int, optional
-        What a tile sees around what is kept of it, px; by default what the trained network was
-        found to need (`denoisplit.prediction.halo.CLOSE`). Tile and halo are multiples of the total
+        Context margin around each tile, px; by default as measured on the trained network, see
+        `denoisplit.prediction.halo.PACKAGE_TOLERANCE`. Tile and halo are multiples of the total
         stride, and the tile is larger than twice the halo.
     seed : int
         Another seed is another package with other samples of the same posterior.
@@ -92,30 +91,32 @@ def export(
     Raises
     ------
     InputError
-        For a run that is not finished, numbers or names that the format does not take, or an
-        output that exists; nothing is left half-written.
+        If the run is not finished, an option is invalid, the format does not allow the name, or the
+        output exists; no partial file is left.
     """
     output = Path(output)
     _check_output(output)
     samples = _checked_samples(kind, samples, seed)
-    about_given, about = about, read_about(about)
+    about_file, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
-    if isinstance(run.model, ContextVSE):
+    if not run.model.supports_tiling:
         raise InputError(
+            "a network with lateral context cannot be exported: it needs the whole frame, and the "
+            "consumers of packages pass tiles",
             where=run.path,
-            found="a network that sees context around its patch, cut from the whole frame",
-            expected="a network that sees what it is given: consumers of packages "
-            "give tiles, no frames",
-            remedy="train --system denoisplit or altered_musplit",
+            remedy="train a run of the system denoisplit or altered_musplit",
         )
+    halo = run.config.settings.prediction.halo if halo is None else halo
     if halo is None:
-        halo = chosen(run.config.settings.prediction.halo, run.halo_errors, CLOSE)
+        halo = sufficient_halo(run.halo_errors, PACKAGE_TOLERANCE)
     if tile is None:
         tile = tile_for(halo)
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(kind, run.names, samples)
-    example = given_example(test_image, tile) if test_image else held_out_example(run, tile)
+    example = (
+        read_example_image(test_image, tile) if test_image else held_out_example_image(run, tile)
+    )
     _make_parent(output)
 
     arguments = graph_arguments(run, samples=samples, seed=seed, kind=kind)
@@ -156,12 +157,12 @@ def export(
     contents |= attached
     contents[DESCRIPTION] = description(package, contents, list(attached)).encode()
     archive = pack(contents)
-    validate(archive, about_given if isinstance(about_given, str | Path) else output)
+    validate(archive, about_file if isinstance(about_file, str | Path) else output)
     write_bytes(output, archive)
     if about.missing:
         logger.warning(
-            "%s: %s not given (it says: authors %s, license %s); say them in a YAML file with "
-            "--about before you publish it",
+            "%s: missing metadata: %s; the package names the authors %s and the license %s. "
+            "Provide a YAML file with `about` before you publish it",
             output,
             ", ".join(about.missing),
             ", ".join(a.name for a in about.authors),
@@ -172,18 +173,10 @@ def export(
 
 def _check_output(output: Path) -> None:
     if output.suffix.lower() != ".zip":
-        raise InputError(
-            where=output,
-            found="another ending",
-            expected="a file name that ends with .zip",
-            remedy="add it",
-        )
+        raise InputError("the name of a package must end with .zip", where=output)
     if output.exists() or output.is_symlink():
         raise InputError(
-            where=output,
-            found="an existing file",
-            expected="a new name",
-            remedy="move it, or choose another",
+            "this file exists already", where=output, remedy="move it or choose another name"
         )
 
 
@@ -195,24 +188,22 @@ def _make_parent(output: Path) -> None:
 
 
 def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
-    """Number of samples, that of the kind where none is given."""
-    known = kind_of(kind)
+    """Return the number of samples, by default that of the kind."""
+    known = package_kind(kind)
     samples = known.samples if samples is None else samples
-    if samples < known.least:
-        reason = ": one sample has no standard deviation" if samples == 1 else ""
+    if samples < known.min_samples:
+        reason = ", since one sample has no standard deviation" if samples == 1 else ""
         raise InputError(
-            where="--samples",
-            found=str(samples),
-            expected=f"{known.least} or more{reason}",
-            remedy="give a larger number",
+            f"the number must be {known.min_samples} or more, not {samples}{reason}",
+            where="samples",
         )
     check_seed(seed)
     return samples
 
 
 def tile_for(halo: int) -> int:
-    """The smallest tile, doubled from 256 px, of whose side a quarter at least is kept."""
-    tile = TILE
+    """Return the smallest tile, doubled from 256 px, that keeps at least a quarter of its side."""
+    tile = SMALLEST_TILE
     while tile - 2 * halo < tile // 4:
         tile *= 2
     return tile
@@ -220,55 +211,49 @@ def tile_for(halo: int) -> int:
 
 def _check_tiling(run: Run, tile: int, halo: int) -> None:
     stride = run.model.stride
+    multiple = f"a multiple of the network's total stride, {stride} px"
     if halo < stride or halo % stride:
-        raise InputError(
-            where="--halo",
-            found=f"{halo} px",
-            expected=f"a multiple of the network's total stride, {stride} px",
-            remedy="give another",
-        )
+        raise InputError(f"the halo must be {multiple}, not {halo} px", where="halo")
     if tile % stride or tile <= 2 * halo:
         raise InputError(
-            where="--tile",
-            found=f"{tile} px",
-            expected=f"a multiple of the network's total stride, {stride} px, larger than twice "
-            f"the halo of {halo} px",
-            remedy="give another",
+            f"the tile must be {multiple}, and larger than twice the halo of {halo} px, "
+            f"not {tile} px",
+            where="tile",
         )
 
 
 def _checked_name(run: Run, given: str | None) -> str:
+    """Return the name of the package, by default system and structures."""
     title = SYSTEMS[run.config.settings.system].title
     name = f"{title} {' + '.join(run.names)}" if given is None else given
-    bad = sorted(set(re.sub(r"[A-Za-z0-9_+\- ()]", "", name)))
-    if bad or not 5 <= len(name) <= 128:
+    if not re.fullmatch(r"[A-Za-z0-9_+\- ()]{5,128}", name):
         raise InputError(
-            where="package name",
-            found=repr(name),
-            expected="5 to 128 letters, digits, blanks and _+-()",
-            remedy="give another with --name",
+            f"the package cannot be named {name!r}: the format allows 5 to 128 letters, digits, "
+            "blanks and _+-()",
+            where="name",
+            remedy="choose another name",
         )
     return name
 
 
 def _attachments(run: Run) -> dict[str, bytes]:
-    """Configuration without the folders of the images, calibration, metrics, noise models."""
+    """Return configuration (without folders of images), calibration, metrics and noise models."""
     values: dict[str, Any] = run.config.model_dump(mode="json")
     for structure in values["settings"]["structures"]:
         structure["files"] = [PurePath(file).name for file in structure["files"]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = PurePath(structure["noise_model"]).name
-    found = {
+    attached = {
         CONFIG: yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(),
         CALIBRATION: (run.path / CALIBRATION).read_bytes(),
     }
     if (run.path / METRICS).is_file():
-        found[METRICS] = (run.path / METRICS).read_bytes()
+        attached[METRICS] = (run.path / METRICS).read_bytes()
     if SYSTEMS[run.config.settings.system].noise_models:
-        run.noise_models()  # each is there and readable
+        run.noise_models()  # raises if one is missing or unreadable
         for name in run.names:
-            found[f"noise_model_{name}.npz"] = noise_model_path(run.path, name).read_bytes()
-    return found
+            attached[f"noise_model_{name}.npz"] = noise_model_path(run.path, name).read_bytes()
+    return attached
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:
@@ -278,7 +263,7 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 
 def _tiff(image: npt.NDArray[np.float32], pixel_size_um: Mapping[str, float]) -> bytes:
-    """(Y, X) or (C, Y, X) as ImageJ reads it."""
+    """Encode an image (Y, X) or (C, Y, X) as an ImageJ TIFF."""
     stream = io.BytesIO()
     metadata: dict[str, Any] = {"axes": "CYX"[-image.ndim :]}
     resolution = None

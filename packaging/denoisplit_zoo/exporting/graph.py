@@ -1,7 +1,7 @@
-"""What a package computes: raw superposed counts in, raw intensities of the structures out.
+"""Graphs of a package: raw superposed intensities in, raw intensities of the structures out.
 
-A torch module without random numbers, to be traced: eps is addressed by image content, seed and
-number of samples are fixed when it is built.
+Torch modules that can be traced. They draw no random numbers: eps is addressed by image content,
+and the seed and the number of samples are fixed at construction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from denoisplit.prediction.moments import RunningMoments
 
 
 class Moments(RunningMoments):
-    """`RunningMoments` that start from a given zero, so that a traced graph makes none itself."""
+    """`RunningMoments` that start from a given zero, so that a traced graph creates no tensor."""
 
     def __init__(self, zero: Tensor) -> None:
         self.count = 0
@@ -31,25 +31,25 @@ class Moments(RunningMoments):
 
 
 class Sampler(nn.Module):
-    """Posterior samples with content-addressed noise; the image is encoded once.
+    """Sampler of the posterior with content-addressed noise, which encodes the image once.
 
     Parameters
     ----------
     samples : int
         K, number of posterior samples.
     seed : int
-        Another seed gives other samples of the same posterior.
+        Seed of the samples; another seed gives other samples of the same posterior.
     antithetic : bool
-        Draw in pairs eps, -eps.
+        Draw samples in pairs eps, -eps.
     quantum : float
-        Step of the quantised raw intensities that the noise is addressed by.
+        Step to which raw intensities are quantised before they are hashed.
     **network
-        See `VSE`.
+        Arguments of `VSE`.
     """
 
     zero: Tensor  # ()
-    table: Tensor  # (65536,) normal quantiles, stored with the weights: equal on every machine
-    channels: Tensor  # (draws, L, Z) keys of the latent channels, from the seed
+    table: Tensor  # (65536,) normal quantiles, stored with the weights to be equal everywhere
+    channels: Tensor  # (draws, L, Z) keys of the latent channels, derived from the seed
 
     def __init__(
         self, *, samples: int, seed: int, antithetic: bool, quantum: float, **network: Any
@@ -69,13 +69,13 @@ class Sampler(nn.Module):
         self.register_buffer("table", normal_table().clone())
 
     def pad(self, raw: Tensor) -> Tensor:
-        """Reflect right and bottom up to multiples of the total stride, (B, 1, Y, X)."""
+        """Reflect (B, 1, Y, X) at the right and the bottom up to multiples of the total stride."""
         height, width = raw.shape[-2:]
         beyond = (0, -width % self.network.stride, 0, -height % self.network.stride)
         return nn.functional.pad(raw, beyond, mode="reflect")
 
     def draw(self, raw: Tensor) -> Iterator[Tensor]:
-        """The samples one after another, (B, C, Y, X), of a padded image (B, 1, Y, X)."""
+        """Yield the samples (B, C, Y, X) of a padded image (B, 1, Y, X)."""
         features = self.network.encoder(self.network.normalise(raw))
         keys = self.content_keys(raw[:, 0])
         eps: list[Tensor] = []
@@ -88,7 +88,7 @@ class Sampler(nn.Module):
             yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
 
     def moments(self, raw: Tensor) -> Moments:
-        """Mean and spread of the samples of an image (B, 1, Y, X), at its padded size."""
+        """Return the moments of the samples of an image (B, 1, Y, X), at its padded size."""
         moments = Moments(self.zero)
         for sample in self.draw(self.pad(raw)):
             moments.add(sample)
@@ -101,9 +101,9 @@ class MeanAndStd(Sampler):
     Parameters
     ----------
     calibration : sequence of float
-        Per structure the factor of its standard deviation.
+        Factor of the standard deviation, for each structure.
     **sampling
-        See `Sampler`; two samples or more.
+        Arguments of `Sampler`, with at least two samples.
     """
 
     calibration: Tensor  # (C, 1, 1)
@@ -115,7 +115,7 @@ class MeanAndStd(Sampler):
         )
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Means of the structures, then their standard deviations, in channel order."""
+        """Return the means of the structures, then their standard deviations, in channel order."""
         height, width = raw.shape[-2:]
         moments = self.moments(raw)
         std = moments.std(antithetic=self.antithetic) * self.calibration
@@ -123,10 +123,10 @@ class MeanAndStd(Sampler):
 
 
 class Split(Sampler):
-    """Posterior mean of every structure, (B, 1, Y, X) -> (B, C, Y, X), raw units."""
+    """Posterior mean of each structure, (B, 1, Y, X) -> (B, C, Y, X), raw units."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Means of the structures, in channel order."""
+        """Return the means of the structures, in channel order."""
         height, width = raw.shape[-2:]
         return self.moments(raw).mean[..., :height, :width]
 
@@ -135,6 +135,6 @@ class Samples(Sampler):
     """Posterior samples, (B, 1, Y, X) -> (B, K C, Y, X), raw units."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """All structures of the first sample, then those of the second, and so on."""
+        """Return all structures of the first sample, then of the second, and so on."""
         height, width = raw.shape[-2:]
         return torch.cat(list(self.draw(self.pad(raw))), dim=1)[..., :height, :width]

@@ -1,4 +1,4 @@
-"""The resources that one run gives: the same weights, another arrangement of the same graph."""
+"""Kinds of packages: the same weights, with different output channels."""
 
 from __future__ import annotations
 
@@ -12,73 +12,74 @@ from denoisplit_zoo.exporting.graph import MeanAndStd, Sampler, Samples, Split
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a resource returns."""
+class PackageKind:
+    """Graph, number of samples and texts of one kind of package."""
 
     graph: type[Sampler]
     samples: int  # K by default
-    least: int  # smallest K
-    gives: str  # end of the sentence on the model
-    output: str  # of the description
-    returns: str  # of the card: what it does with its samples
-    uncertainty: str  # of the card: what to look at where the result may be wrong
-    channels: str  # of the card: what the channels are
+    min_samples: int
+    summary: str  # end of the one-sentence summary of the model
+    output: str  # description of the output tensor
+    returns: str  # in the card: what is computed from the samples
+    uncertainty: str  # in the card: how to see where the result may be wrong
+    channels: str  # in the card: meaning of the output channels
 
 
-KINDS = {
-    "mmse": Kind(
+PACKAGE_KINDS = {
+    "mmse": PackageKind(
         MeanAndStd,
         16,
         2,
-        "free of noise, with a calibrated standard deviation for every pixel",
-        "mean of the posterior samples per structure, then calibrated standard deviations",
-        "returns their mean and their spread",
+        ", with a calibrated standard deviation for every pixel",
+        "posterior mean of each structure, then the calibrated standard deviation of each",
+        "returns their mean and their calibrated standard deviation",
         "look at the standard deviation",
         "The first $structures are the structures (mean of $samples posterior samples), the others "
-        "are their standard deviations, calibrated on images that the training did not see. A "
-        "calibrated standard deviation is about as large as the typical error of the mean there.",
+        "are their standard deviations, calibrated on images that were not used for training. A "
+        "calibrated standard deviation is about as large as the typical error of the mean at that "
+        "pixel.",
     ),
-    "samples": Kind(
+    "samples": PackageKind(
         Samples,
         8,
         1,
-        "free of noise, as several plausible answers",
-        "posterior samples, one after another, each with all structures",
-        "returns each of them, to be looked at",
+        ", as a set of posterior samples",
+        "posterior samples one after another, each with all structures",
+        "returns each of them",
         "compare the samples",
-        "Each $structures of them, in this order, are one posterior sample: one plausible answer, "
-        "with all structures. Where samples differ, the image does not tell: do not trust details "
-        "there. The mean of the samples is closer to the truth than any of them.",
+        "Each group of $structures, in this order, is one posterior sample with all structures. "
+        "Where the samples differ, the image does not determine the structures: do not trust "
+        "details there. The mean of the samples is closer to the truth than any single sample.",
     ),
-    "split": Kind(
+    "split": PackageKind(
         Split,
         16,
         1,
-        "free of noise",
-        "mean of the posterior samples per structure",
+        "",
+        "posterior mean of each structure",
         "returns their mean",
-        "look at its samples or standard deviation, which other packages return",
-        "Each is a structure (mean of $samples posterior samples).",
+        "look at its samples or its standard deviation, which the other kinds of packages return",
+        "Each channel is one structure (mean of $samples posterior samples).",
     ),
 }
 
 
-def kind_of(name: str) -> Kind:
-    """A kind by its name."""
-    if name not in KINDS:
+def package_kind(name: str) -> PackageKind:
+    """Return a kind of package by its name."""
+    if name not in PACKAGE_KINDS:
         raise InputError(
-            where="--kind", found=name, expected=f"one of {', '.join(KINDS)}", remedy="choose one"
+            f"unknown kind {name!r}, expected one of {', '.join(PACKAGE_KINDS)}", where="kind"
         )
-    return KINDS[name]
+    return PACKAGE_KINDS[name]
 
 
 def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[str]:
-    """Output channels of a kind, as identifiers.
+    """Return the names of the output channels, as identifiers.
 
     Raises
     ------
     InputError
-        If two channels would have one name.
+        If two channels would have the same name.
     """
     plain = [re.sub(r"\W+", "_", name).strip("_") for name in structures]
     plain = [f"s_{name}" if not name[:1].isalpha() else name for name in plain]
@@ -89,9 +90,7 @@ def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[st
     }[kind]
     if len(set(names)) < len(names):
         raise InputError(
-            where="channel names",
-            found=f"the structures {', '.join(structures)}",
-            expected="names that differ in letters or digits",
-            remedy="train with other names",
+            f"the structures {', '.join(structures)} lead to output channels of the same name",
+            remedy="train with names that differ in letters or digits",
         )
     return names

@@ -1,4 +1,4 @@
-"""What is said of a package that splits, and of one that only removes noise."""
+"""Texts of a package that depend on the system: of models that split, and of denoisers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from string import Template
 from typing import NamedTuple
 
 from denoisplit.config.systems import SYSTEMS
-from denoisplit_zoo.exporting.kinds import Kind
+from denoisplit_zoo.exporting.kinds import PackageKind
 
 
 class Citation(NamedTuple):
-    """One more publication, beside that of the method."""
+    """A publication to cite in addition to the method's paper."""
 
     text: str
     doi: str
@@ -26,54 +26,58 @@ CITATIONS = {
 }
 
 SPLITTING = {
-    "summary": "Splits a noisy fluorescence image that is the $superposition of $names into these "
-    "structures, $gives.",
+    "summary": "Splits a noisy fluorescence image that is the $superposition of $names into "
+    "denoised images of these structures$summary.",
     "task": "The model is a variational splitting encoder-decoder ($reference). It was trained on "
-    "images of each structure alone and splits their $superposition, recorded as one noisy image "
-    "with one fluorophore, into the structures, free of noise.",
-    "use": "Splitting images of the same kind of sample, microscope, exposure and noise as in "
-    "training: $names recorded together in one channel. It is not meant for other structures, "
-    "other magnifications or intensities on another scale, and its output is no proof that a "
-    "structure is present: $uncertainty, and validate on images of your own where the structures "
-    "are known.",
-    "picture": "The mixed image of the test, and its split",
-    "validate": "To validate the model on your own data, record or superpose images whose "
-    "structures are known, split them, and compare.",
-    "trained_for": "one superposition ($superposition), one level of noise and one intensity scale",
-    "untold": "What the structures have in common, or what is far below the noise, cannot be told "
-    "apart; there samples differ and the standard deviation is large.",
+    "images of each structure alone. It takes one noisy image of their $superposition, recorded in "
+    "one channel, and returns a denoised image of each structure.",
+    "use": "Use the model for images that show $names together in one channel and that match the "
+    "training images in sample, microscope, exposure and noise. It is not meant for other "
+    "structures, other magnifications or intensities on another scale. Its output does not prove "
+    "that a structure is present: $uncertainty, and validate the model on your own images of known "
+    "structures.",
+    "picture": "Mixed test image, and its split",
+    "validate": "To validate the model on your own data, record or superpose images of known "
+    "structures, split them and compare.",
+    "trained_for": "one kind of superposition ($superposition), one noise level and one intensity "
+    "scale",
+    "limits": "Structures cannot be separated where they look alike or where their signal is far "
+    "below the noise. There the samples differ and the standard deviation is large.",
     "input_description": "raw intensities of the superposed structures, one channel",
     "input_channel": "mixed",
     "tag": "image-splitting",
 }
 DENOISING = {
-    "summary": "Gives images of $names, recorded with noise, back $gives.",
+    "summary": "Denoises fluorescence images of $names$summary.",
     "task": "The model is a hierarchical variational autoencoder ($reference). It was trained on "
-    "noisy images of $names and removes their noise.",
-    "use": "Removing the noise of images of the same kind of sample, microscope, exposure and "
-    "noise as in training: $names. It is not meant for other structures, other magnifications or "
-    "intensities on another scale, and its output is no proof that a detail is present: "
-    "$uncertainty, and validate on images of your own with long exposures beside the short ones.",
-    "picture": "The noisy image of the test, and what the model makes of it",
-    "validate": "To validate the model on your own data, record fields of view with a long "
-    "exposure too, remove the noise of the short one, and compare.",
-    "trained_for": "one level of noise and one intensity scale",
-    "untold": "What is far below the noise cannot be told; there samples differ and the standard "
-    "deviation is large.",
+    "noisy images of $names alone and removes their noise.",
+    "use": "Use the model for images of $names that match the training images in sample, "
+    "microscope, exposure and noise. It is not meant for other structures, other magnifications or "
+    "intensities on another scale. Its output does not prove that a detail is present: "
+    "$uncertainty, and validate the model on fields of view that you recorded with a short and a "
+    "long exposure.",
+    "picture": "Noisy test image, and its denoised version",
+    "validate": "To validate the model on your own data, record fields of view with a short and a "
+    "long exposure, denoise the short one and compare.",
+    "trained_for": "one noise level and one intensity scale",
+    "limits": "Signal far below the noise cannot be recovered. There the samples differ and the "
+    "standard deviation is large.",
     "input_description": "raw intensities, one channel",
     "input_channel": "noisy",
     "tag": "",
 }
 
 
-def words(names: tuple[str, ...], superposition: str, system: str, kind: Kind) -> Mapping[str, str]:
-    """The phrases of description and model card, by their names in the templates."""
-    phrases = SPLITTING if len(names) > 1 else DENOISING
+def package_texts(
+    names: tuple[str, ...], superposition: str, system: str, kind: PackageKind
+) -> Mapping[str, str]:
+    """Return the texts of description and model card by their names in the templates."""
+    texts = SPLITTING if len(names) > 1 else DENOISING
     values = {
         "names": " and ".join(names),
         "superposition": superposition,
         "reference": SYSTEMS[system].reference,
-        "gives": kind.gives,
+        "summary": kind.summary,
         "uncertainty": kind.uncertainty,
     }
-    return {key: Template(text).substitute(values) for key, text in phrases.items()}
+    return {key: Template(text).substitute(values) for key, text in texts.items()}

@@ -1,4 +1,4 @@
-"""The graph of a run, and its weights in three formats."""
+"""Graph of a run, and its weights in three formats."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.run import Run
 from denoisplit_zoo.exporting.graph import MeanAndStd, Sampler
-from denoisplit_zoo.exporting.kinds import KINDS
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 
-OPSET = 17  # the newest that onnxruntime 1.12 reads, with version 8 of the file format
+OPSET = 17  # the newest that onnxruntime 1.12 reads
 
 
 def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") -> dict[str, Any]:
-    """Plain keyword arguments of the graph of a run."""
+    """Return the keyword arguments of the graph of a run, as plain values."""
     settings = run.config.settings
     calibration = [run.calibration[name] for name in run.names]
     return {
@@ -29,7 +29,7 @@ def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") ->
         "seed": seed,
         "antithetic": settings.prediction.antithetic,
         "quantum": run.config.facts.content_quantum,
-        **({"calibration": calibration} if KINDS[kind].graph is MeanAndStd else {}),
+        **({"calibration": calibration} if PACKAGE_KINDS[kind].graph is MeanAndStd else {}),
         "structures": len(run.names),
         "log_variance": not SYSTEMS[settings.system].noise_models,
         **settings.network.arguments,
@@ -37,48 +37,48 @@ def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") ->
 
 
 def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Sampler:
-    """The graph with the weights of a run, on the CPU, ready to predict."""
-    graph = KINDS[kind].graph(**arguments)
+    """Build the graph with the weights of a run, on the CPU and in evaluation mode."""
+    graph = PACKAGE_KINDS[kind].graph(**arguments)
     graph.network.load_state_dict(run.model.state_dict())
     return graph.eval().requires_grad_(False)
 
 
 def state_dict(graph: Sampler) -> bytes:
-    """Weights as tensors, to be read with ``torch.load(..., weights_only=True)``."""
+    """Return the state dict as a file for ``torch.load(..., weights_only=True)``."""
     stream = io.BytesIO()
     torch.save({key: value.contiguous() for key, value in graph.state_dict().items()}, stream)
     return stream.getvalue()
 
 
 def torchscript(graph: Sampler) -> bytes:
-    """The traced graph, for images of any size."""
+    """Trace the graph as TorchScript, for images of any size."""
     stream = io.BytesIO()
-    with _old_ways():
+    with _tracing():
         traced = torch.jit.trace(graph, _trace_input(graph), check_trace=False)
         torch.jit.save(traced, stream)
     return _without_debug_records(stream.getvalue())
 
 
 def onnx(graph: Sampler) -> bytes:
-    """The graph as ONNX with free batch, y and x."""
+    """Convert the graph to ONNX, with dynamic batch, y and x."""
     stream = io.BytesIO()
-    free = {0: "batch", 2: "y", 3: "x"}
-    with _old_ways():
+    dynamic = {0: "batch", 2: "y", 3: "x"}
+    with _tracing():
         torch.onnx.export(
             graph,
             (_trace_input(graph),),
-            stream,  # type: ignore[arg-type]  # takes streams, although not typed so
-            dynamo=False,  # the newer exporter writes a file format that older runtimes refuse
+            stream,  # type: ignore[arg-type]  # streams are allowed, but not typed
+            dynamo=False,  # older runtimes reject the file format of the newer exporter
             opset_version=OPSET,
             input_names=["input"],
             output_names=["output"],
-            dynamic_axes={"input": free, "output": free},
+            dynamic_axes={"input": dynamic, "output": dynamic},
         )
     return stream.getvalue()
 
 
 def _trace_input(graph: Sampler) -> Tensor:
-    """An image off the network's grid, so that padding and cropping are in the trace."""
+    """Return an image whose size is no multiple of the stride, so that padding is traced."""
     stride = graph.network.stride
     return torch.linspace(0, 1, (3 * stride + 5) * (4 * stride + 11)).reshape(
         1, 1, 3 * stride + 5, 4 * stride + 11
@@ -86,8 +86,8 @@ def _trace_input(graph: Sampler) -> Tensor:
 
 
 @contextmanager
-def _old_ways() -> Iterator[None]:
-    """Tracing is deprecated; it is what every consumer reads."""
+def _tracing() -> Iterator[None]:
+    """Silence the warning that tracing is deprecated: consumers read nothing newer."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
@@ -95,10 +95,7 @@ def _old_ways() -> Iterator[None]:
 
 
 def _without_debug_records(archive: bytes) -> bytes:
-    """A TorchScript file without the records that name source files of the machine it was made on.
-
-    Loading does not need them.
-    """
+    """Remove the records that contain paths of source files; loading does not need them."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(stream, "w") as new:
         for entry in old.infolist():

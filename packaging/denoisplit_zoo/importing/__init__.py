@@ -1,1 +1,1 @@
-"""From a package, or the weights of another library, back to a run."""
+"""Import of packages as runs, and of weights from other implementations."""

@@ -1,4 +1,4 @@
-"""``denoisplit import``: a package of ours back to a run folder that predicts the same."""
+"""``denoisplit import``: turn a package back into a run folder that predicts the same."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from denoisplit.run import (
     noise_model_path,
     save_weights,
 )
-from denoisplit_zoo.archive import Contents, read_package
+from denoisplit_zoo.archive import EXPORT_AGAIN, Contents, read_package
 
 PathLike = str | Path
-NETWORK = "network."  # what names of the network's weights begin with in the graph
+NETWORK = "network."  # prefix of the network's weights in the state dict of a graph
 
 
 def import_package(package: PathLike, output: PathLike) -> Run:
-    """Make a run folder of a package, of any kind, that `denoisplit_zoo.export` wrote.
+    """Make a run folder from a package that `denoisplit_zoo.export` wrote.
 
-    Nothing that lies in the package is executed.
+    Nothing in the package is executed.
 
     Parameters
     ----------
@@ -49,36 +49,32 @@ def import_package(package: PathLike, output: PathLike) -> Run:
     Returns
     -------
     Run
-        Predicts what the package predicts. Its images and the course of its training stay behind.
+        A run that predicts what the package predicts. It has no training images and no history.
 
     Raises
     ------
     InputError
-        If the file is no package of this project, one of its files was changed, or its parts do
-        not fit together; nothing is left half-written.
+        If the file is not a package of this project, one of its files was changed, or its parts are
+        inconsistent; no partial folder is left.
     """
     output = Path(output)
     if output.exists() or output.is_symlink():
         raise InputError(
-            where=output,
-            found="an existing folder or file",
-            expected="a new run folder",
-            remedy="move it, or choose another",
+            "this file or folder exists already", where=output, remedy="move it or choose another"
         )
     contents = read_package(package)
     for name in contents.changed:
         raise InputError(
+            "this file was changed after the export (another SHA-256)",
             where=f"{package}, {name}",
-            found="a changed file (its SHA-256 is another)",
-            expected="the one that the description was written for",
-            remedy="get the package again",
+            remedy="obtain the package again",
         )
-    with new_folder(output) as draft, _naming(contents.path, draft):
+    with new_folder(output) as draft, _errors_name(contents.path, draft):
         for name in (CONFIG, CALIBRATION, METRICS):
             if name in contents.files:
                 write_bytes(draft / name, contents.files[name])
             elif name != METRICS:
-                raise _lacking(contents, name)
+                raise _missing(contents, name)
         if (draft / METRICS).exists():
             read_json(draft / METRICS)
         config = load_config(draft)
@@ -89,16 +85,16 @@ def import_package(package: PathLike, output: PathLike) -> Run:
                 write_bytes(noise_model_path(draft, name), contents.files[file])
                 GaussianMixture.load(noise_model_path(draft, name))
             elif SYSTEMS[config.settings.system].noise_models:
-                raise _lacking(contents, file)
+                raise _missing(contents, file)
         save_weights(_network(contents, config), draft / WEIGHTS)
-        run = load(draft)  # whatever does not fit is found before the folder appears
+        run = load(draft)  # raises if parts are inconsistent, before the folder appears
     logger.info("run: %s", output)
     return replace(run, path=output)
 
 
 @contextmanager
-def _naming(package: Path, draft: Path) -> Iterator[None]:
-    """Name the file in the package, not where it was unpacked to."""
+def _errors_name(package: Path, draft: Path) -> Iterator[None]:
+    """Name the package in errors, in place of the folder that it is unpacked to."""
     try:
         yield
     except InputError as error:
@@ -107,20 +103,17 @@ def _naming(package: Path, draft: Path) -> Iterator[None]:
 
 
 def _network(contents: Contents, config: RunConfig) -> VSE:
-    """With the network's part of the state dict."""
+    """Return the network with its weights, which are a part of the graph's state dict."""
     source = contents.description["weights"]["pytorch_state_dict"]["source"]
     where = f"{contents.path}, {source}"
     if source not in contents.files:
-        raise _lacking(contents, source)
+        raise _missing(contents, source)
     try:
         stored = read_tensors(contents.files[source])
         state = {key.removeprefix(NETWORK): v for key, v in stored.items() if NETWORK in key}
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            where=where,
-            found=f"no plain state dict ({error})",
-            expected="tensors by their names",
-            remedy="export it again",
+            f"this file is not a plain state dict ({error})", where=where, remedy=EXPORT_AGAIN
         ) from None
     model = build_network(config.settings)
     try:
@@ -128,18 +121,16 @@ def _network(contents: Contents, config: RunConfig) -> VSE:
     except RuntimeError as error:
         detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
         raise InputError(
+            f"the weights do not belong to the network of {CONFIG} ({detail})",
             where=where,
-            found=f"the weights of another network ({detail})",
-            expected=f"those of {CONFIG}",
-            remedy="export it again",
+            remedy=EXPORT_AGAIN,
         ) from None
     return model
 
 
-def _lacking(contents: Contents, name: str) -> InputError:
+def _missing(contents: Contents, name: str) -> InputError:
     return InputError(
+        f"{name} is missing from this package",
         where=contents.path,
-        found=f"a package without {name}",
-        expected="one that `denoisplit export` wrote",
-        remedy="get the package again",
+        remedy="obtain the package again",
     )

@@ -1,8 +1,8 @@
-"""Weights of other implementations of the same network, by the names that these give them.
+"""Import of weights that other implementations of the same network have trained.
 
-CAREamics' ``LadderVAE`` (tested against its own output) and the published denoiSplit, whose names
-are the same but for the output layer and what surrounds the network (tested on names only: no file
-of theirs was at hand).
+These are CAREamics' ``LadderVAE`` (tested against its own output) and the published denoiSplit,
+which differs in the names of the output layer and of the modules around the network (tested with
+renamed weights, as no published file was available).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_tensors
 from denoisplit.network import VSE
 
-MOST_LEVELS = 4  # deeper ladders of theirs divide the posterior by a number of the level
-# what wraps the network, in a checkpoint of a whole training
-PREFIX = re.compile(
+MOST_LEVELS = 4  # deeper networks there scale the posterior depending on the level
+# names of the modules around the network, in a checkpoint of a whole training
+WRAPPERS = re.compile(
     r"^(\w+\.)*?(?=(first_bottom_up|bottom_up_layers|top_down_layers|final_top_down|output_layer"
     r"|likelihood|parameter_net|lowres_)\w*\.)"
 )
 
-# their names -> ours; {up} is what stands for a level of the decoder
-NAMES = (
+# names there -> here; {up N} stands for level N of the decoder
+LAYER_NAMES = (
     (r"first_bottom_up\.0\.", "encoder.first.0."),
     (r"first_bottom_up\.2\.res\.block\.", "encoder.first.2.body."),
     (r"bottom_up_layers\.(\d+)\.net_downsized\.0\.pre_conv\.", r"encoder.levels.\1.0.0."),
@@ -48,8 +48,10 @@ NAMES = (
     (r"final_top_down\.(\d+)\.res\.block\.", r"final.\1.body."),
     (r"(output_layer|likelihood\.parameter_net)\.", "output."),
 )
-# the same weights once more, statistics of the data, noise models: not of the network
-BESIDE = re.compile(r"(parameter_net|likelihoodNM|noiseModel|likelihood\.noise|data_mean|data_std)")
+# not part of the network: the same weights a second time, statistics of the data, noise models
+IGNORED = re.compile(
+    r"(parameter_net|likelihoodNM|noiseModel|likelihood\.noise|data_mean|data_std)"
+)
 
 
 def import_weights(
@@ -60,23 +62,24 @@ def import_weights(
     target_mean: Sequence[float] | None = None,
     target_std: Sequence[float] | None = None,
 ) -> VSE:
-    """A network of this package with weights that another one has trained.
+    """Build a network from the weights of another implementation.
 
     Parameters
     ----------
     weights : path or mapping
-        A state dict, or a checkpoint with one under ``state_dict``, of CAREamics' LVAE (0.3.5) or
-        of the published denoiSplit, without lateral context and with at most four levels. Files are
+        State dict, or checkpoint with one under ``state_dict``, of CAREamics' LVAE (0.3.5) or of
+        the published denoiSplit, without lateral context and with at most four levels. Files are
         read as tensors; nothing in them is executed.
     input_mean, input_std : float
-        What the other program normalised its input with, raw intensity.
+        Raw intensities by which the input was normalised in training.
     target_mean, target_std : sequence of float, optional
-        Of each structure; by default 0 and 1, which leaves predictions in normalised units.
+        The same for each structure. By default 0 and 1, so that predictions are in normalised
+        units.
 
     Returns
     -------
     VSE
-        In evaluation mode, on the CPU; sizes are read off the weights. To be used with
+        In evaluation mode, on the CPU. Its sizes are read from the weights. Use it with
         `denoisplit.prediction.frame.predict_frame`.
 
     Raises
@@ -84,113 +87,105 @@ def import_weights(
     InputError
         If the file is unreadable or holds the weights of another network.
     """
-    where = weights if isinstance(weights, str | Path) else "state dict"
-    theirs = _state_dict(weights, where)
-    levels = 1 + max(int(match[1]) for name in theirs if (match := _LEVEL.match(name)))
+    where = weights if isinstance(weights, str | Path) else "weights"
+    source = _read_state_dict(weights, where)
+    levels = 1 + max(int(match[1]) for name in source if (match := _LEVEL.match(name)))
     if levels > MOST_LEVELS:
         raise InputError(
+            f"this network has {levels} levels, and at most {MOST_LEVELS} can be imported",
             where=where,
-            found=f"{levels} levels",
-            expected=f"at most {MOST_LEVELS}",
-            remedy="give a network with fewer levels",
         )
-    ours = _renamed(theirs, levels, where)
+    state = _renamed(source, levels, where)
     try:
-        filters = ours["encoder.first.0.weight"].shape[0]
-        planes = ours["output.weight"].shape[0]
-        prior = ours["decoder.top.prior_parameters"]
+        prior = state["decoder.top.prior_parameters"]
+        planes = state["output.weight"].shape[0]
         structures = planes if target_mean is None else len(target_mean)
         if planes not in (structures, 2 * structures):
             raise InputError(
+                f"a network with {planes} output planes is not one of {structures} structures",
                 where=where,
-                found=f"{planes} output planes",
-                expected=f"{structures} or {2 * structures} for {structures} structures",
-                remedy="give the mean and std of each structure",
+                remedy="give `target_mean` and `target_std` one value per structure",
             )
         model = VSE(
             structures,
             log_variance=planes > structures,
-            filters=filters,
+            filters=state["encoder.first.0.weight"].shape[0],
             latents=prior.shape[1] // 2,
             levels=levels,
             patch=prior.shape[-1] * 2**levels,
-            final_blocks=len({name.split(".")[1] for name in ours if name.startswith("final.")}),
+            final_blocks=len({name.split(".")[1] for name in state if name.startswith("final.")}),
         )
-        missing = model.load_state_dict(ours, strict=False)
+        keys = model.load_state_dict(state, strict=False)
     except (KeyError, RuntimeError) as error:
         reason = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
-        raise _other(where, reason) from None
+        raise _other_network(where, reason) from None
     buffers = {"input_mean", "input_std", "target_mean", "target_std"}
-    lacking = sorted(set(missing.missing_keys) - buffers)
-    if lacking or missing.unexpected_keys:
-        raise _other(where, f"without {lacking[0]}" if lacking else missing.unexpected_keys[0])
+    missing = sorted(set(keys.missing_keys) - buffers)
+    if missing or keys.unexpected_keys:
+        reason = f"{missing[0]} is missing" if missing else keys.unexpected_keys[0]
+        raise _other_network(where, reason)
     model.input_mean.fill_(input_mean)
     model.input_std.fill_(input_std)
-    for buffer, given in ((model.target_mean, target_mean), (model.target_std, target_std)):
-        if given is not None:
-            if len(given) != structures:
-                raise InputError(
-                    where="target_mean and target_std",
-                    found=f"{len(given)} values",
-                    expected=f"one for each of the {structures} structures",
-                    remedy="give as many",
-                )
-            buffer.copy_(torch.tensor(given))
+    for name, values in (("target_mean", target_mean), ("target_std", target_std)):
+        if values is None:
+            continue
+        if len(values) != structures:
+            raise InputError(
+                f"there are {len(values)} values for {structures} structures", where=name
+            )
+        getattr(model, name).copy_(torch.tensor(values))
     return model.eval()
 
 
 _LEVEL = re.compile(r"top_down_layers\.(\d+)\.")
 
 
-def _state_dict(weights: str | Path | Mapping[str, Any], where: str | Path) -> dict[str, Tensor]:
-    """Tensors by their names, without what stands before and beside the network."""
+def _read_state_dict(
+    weights: str | Path | Mapping[str, Any], where: str | Path
+) -> dict[str, Tensor]:
+    """Return tensors by name, without the names of wrapping modules."""
     values: Any = weights
     if isinstance(weights, str | Path):
         try:
             values = read_tensors(Path(weights).read_bytes())
         except OSError as error:
             raise InputError(
+                f"this file cannot be read ({error.strerror})",
                 where=where,
-                found=f"no readable file ({error.strerror})",
-                expected="weights",
-                remedy="check name and rights",
+                remedy="check the file name and the permissions",
             ) from None
         except ValueError as error:
             raise InputError(
+                f"this file is not a plain state dict ({error})",
                 where=where,
-                found=f"no plain state dict ({error})",
-                expected="tensors by their names",
-                remedy="save the state dict alone: torch.save(model.state_dict(), ...)",
+                remedy="save the state dict only: torch.save(model.state_dict(), ...)",
             ) from None
     if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
         values = values["state_dict"]
     if not isinstance(values, Mapping):
-        raise _other(where, f"a {type(values).__name__}")
-    found = {}
-    for name, value in values.items():
-        if torch.is_tensor(value):
-            found[PREFIX.sub("", str(name))] = value
-    if not any(_LEVEL.match(name) for name in found):
-        raise _other(where, "no top_down_layers")
-    return found
+        raise _other_network(where, f"a {type(values).__name__}")
+    tensors = {WRAPPERS.sub("", str(k)): v for k, v in values.items() if torch.is_tensor(v)}
+    if not any(_LEVEL.match(name) for name in tensors):
+        raise _other_network(where, "no top_down_layers")
+    return tensors
 
 
-def _renamed(theirs: Mapping[str, Tensor], levels: int, where: str | Path) -> dict[str, Tensor]:
-    ours: dict[str, Tensor] = {}
-    for name, value in theirs.items():
-        for pattern, ours_is in NAMES:
+def _renamed(source: Mapping[str, Tensor], levels: int, where: str | Path) -> dict[str, Tensor]:
+    """Rename the layers; raise for one that this network does not have."""
+    state: dict[str, Tensor] = {}
+    for name, value in source.items():
+        for pattern, replacement in LAYER_NAMES:
             if match := re.match(pattern, name):
-                renamed = match.expand(ours_is) + name[match.end() :]
-                ours[_level(renamed, levels)] = value
+                state[_level(match.expand(replacement) + name[match.end() :], levels)] = value
                 break
         else:
-            if not BESIDE.search(name):
-                raise _other(where, name)
-    return ours
+            if not IGNORED.search(name):
+                raise _other_network(where, name)
+    return state
 
 
 def _level(name: str, levels: int) -> str:
-    """The top lies beside the other levels here, and last among them there."""
+    """Fill in the level; the coarsest is the last there, and stands apart here."""
     return re.sub(
         r"\{up (\d+)\}",
         lambda m: "decoder.top" if int(m[1]) == levels - 1 else f"decoder.levels.{m[1]}",
@@ -198,10 +193,9 @@ def _level(name: str, levels: int) -> str:
     )
 
 
-def _other(where: str | Path, found: str) -> InputError:
+def _other_network(where: str | Path, reason: str) -> InputError:
     return InputError(
+        f"these are not the weights of CAREamics' LadderVAE or of denoiSplit ({reason})",
         where=where,
-        found=f"weights of another network ({found})",
-        expected="those of CAREamics' LadderVAE or of denoiSplit, without lateral context",
-        remedy="give the state dict of such a network",
+        remedy="networks with lateral context and other networks cannot be imported",
     )

@@ -176,7 +176,7 @@ def test_noise_is_equal_bit_for_bit_in_every_runtime(content: str) -> None:
     }[content]
     tensor, probe, stream = torch.from_numpy(image), Probe(), io.BytesIO()
     names = [f"{kind}{i}" for kind in ("key", "eps") for i in range(4)]
-    with weights._old_ways():
+    with weights._tracing():
         traced = torch.jit.trace(probe, torch.zeros(1, 48, 32), check_trace=False)
         torch.onnx.export(
             probe, (torch.zeros(1, 48, 32),), stream, dynamo=False, opset_version=weights.OPSET,
@@ -250,10 +250,13 @@ def module_of(tmp_path: Path, name: str, source: str) -> types.ModuleType:
     [
         ('"""B."""\ndef f(): ...\n', "f is defined in"),
         ('"""B."""\nlimit: int = 2\n', "limit is defined in"),
-        ('"""B."""\nimport denoisplit.network.addressed_noise\n', "cannot stand in a joined file"),
+        (
+            '"""B."""\nimport denoisplit.network.addressed_noise\n',
+            "cannot be part of a joined file",
+        ),
         (
             '"""B."""\nfrom denoisplit.network.addressed_noise import mix as m\n',
-            "cannot stand in a joined file",
+            "cannot be part of a joined file",
         ),
     ],
 )

@@ -93,11 +93,11 @@ def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (other_network, "weights.pt: found the weights of another network"),
-        (no_tensors, "weights.pt: found no plain state dict"),
+        (other_network, "weights.pt: the weights do not belong to the network of config.yaml ("),
+        (no_tensors, "weights.pt: this file is not a plain state dict ("),
         (other_calibration, "calibration.json: found scalars of other structures"),
         (newer, "config.yaml: found format version 99"),
-        (no_noise_model, "a package without noise_model_ER.npz"),
+        (no_noise_model, "noise_model_ER.npz is missing from this package"),
         (damaged_noise_model, "noise_models/ER.npz"),
     ],
 )
@@ -113,12 +113,14 @@ def test_a_changed_file_is_refused(package: Path, tmp_path: Path) -> None:
         files["weights.onnx"] += b" "
 
     bad = spoiled(package, tmp_path / "bad.zip", changed, hashed=False)
-    _refused(bad, tmp_path, "weights.onnx: found a changed file (its SHA-256 is another)")
+    _refused(
+        bad, tmp_path, "weights.onnx: this file was changed after the export (another SHA-256)"
+    )
 
 
 def test_a_run_that_is_there_stays(package: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with pytest.raises(InputError, match="an existing folder"):
+    with pytest.raises(InputError, match="this file or folder exists already"):
         import_package(package, tmp_path / "run")
 
 

@@ -127,20 +127,26 @@ def test_weights_of_something_else_are_refused_in_one_line(ladder: Any, tmp_path
     first = "first_bottom_up.0.weight"
     contextual = state | {"lowres_first_bottom_ups.0.0.weight": torch.zeros(3)}
     cases: list[tuple[Any, str]] = [
-        (tmp_path / "none.ckpt", "no readable file"),
+        (tmp_path / "none.ckpt", "this file cannot be read"),
         (VSE(filters=8, latents=4).state_dict(), "no top_down_layers"),
         (contextual, "lowres_first_bottom_ups.0.0.weight"),
         ({k: v for k, v in state.items() if k != first}, "encoder.first.0.weight"),
-        (state | {first: torch.zeros(16, 1, 5, 5)}, "weights of another network"),
-        (theirs(ladder, levels=5).state_dict(), "5 levels"),
+        (
+            state | {first: torch.zeros(16, 1, 5, 5)},
+            "these are not the weights of CAREamics' LadderVAE or of denoiSplit",
+        ),
+        (
+            theirs(ladder, levels=5).state_dict(),
+            "this network has 5 levels, and at most 4 can be imported",
+        ),
         ({"state_dict": 3}, "no top_down_layers"),
     ]
     (tmp_path / "text.ckpt").write_bytes(b"no weights")
-    cases.append((tmp_path / "text.ckpt", "no plain state dict"))
+    cases.append((tmp_path / "text.ckpt", "this file is not a plain state dict"))
     for weights, words in cases:
         with pytest.raises(InputError) as caught:
             import_weights(weights)
         text = str(caught.value)
         assert words in text and "\n" not in text, text
-    with pytest.raises(InputError, match="2 output planes"):
+    with pytest.raises(InputError, match="2 output planes is not one of 3 structures"):
         import_weights(state, target_mean=[1.0, 2.0, 3.0])
