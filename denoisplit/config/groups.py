@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from denoisplit.config.yaml_file import as_written
+from denoisplit.network.stride import total_stride
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
 Preset = Literal["default", "small", "paper", "original"]
@@ -105,9 +106,7 @@ class NetworkSettings(Frozen):
     @property
     def stride(self) -> int:
         """Total stride: sides of patches are multiples of it, px."""
-        if self.planes == 1 or self.context == "lean":
-            return 1 << self.levels
-        return max(4, 1 << (self.levels + 1 - self.planes))
+        return total_stride(self.levels, self.planes, self.context)
 
     @property
     def arguments(self) -> dict[str, Any]:

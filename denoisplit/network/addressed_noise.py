@@ -1,9 +1,9 @@
-"""Posterior samples: addressed standard normal noise and running moments.
+"""Addressed standard normal noise: each value of eps is a pure function of its address.
 
-A value of eps is a pure function of its address (key of the latent pixel, level, channel, draw,
-seed). The key is the pixel's place in the frame, or a hash of the raw image content around it (for
-packages, where nobody tells the graph where a tile lies). Only integer products below 2^62, modulo,
-floor division and one table look-up are used, so that values are identical in every runtime.
+The address is the key of the latent pixel, the level, channel, draw and seed. The key comes from
+the pixel's place in the frame, or from the raw image content around it (for packages, whose graph
+does not know where a tile lies). Only integer products below 2^62, modulo, floor division and one
+table look-up are used, so that values are identical in every runtime.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ NEIGHBOUR = (
     (100_663_319, 1_000_000_007, 50_331_653),
     (998_244_353, 754_974_721, 167_772_161),
 )
-CACHED = 2**17  # values drawn at a time, so that they stay in the cache of a CPU
+CACHED = 2**17  # values drawn at a time, few enough for the cache of a CPU
 ORIGIN = 2**20  # keeps places above and left of the frame (reflected halos) positive
 
 
 @lru_cache(maxsize=1)
 def normal_table() -> Tensor:
-    """65 536 normal quantiles at the centres of equal shares, mean 0 and std 1; float32."""
+    """Return 65 536 normal quantiles of equal probability, mean 0 and std 1, float32."""
     n = 2**TABLE_BITS
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse((i + 0.5) / n) for i in range(n // 2, n)])
@@ -40,15 +40,15 @@ def normal_table() -> Tensor:
 
 
 def _round(h: Tensor, multiplier: int) -> Tensor:
-    """One mixing round on [0, PRIME): folding the high bits down makes it non-linear."""
+    """Mix [0, PRIME) once; adding the high bits to the low ones makes it non-linear."""
     return ((h + torch.div(h, 2**15, rounding_mode="floor")) * multiplier) % PRIME
 
 
 def mix(h: Tensor, value: Tensor | int) -> Tensor:
     """Absorb a value in [0, 2^31) into hashes in [0, PRIME).
 
-    The fifth power permutes the residues of this prime (5 does not divide PRIME - 1) and leaves no
-    trace of the order of neighbouring values, which rounds alone do.
+    The fifth power permutes the residues of this prime (5 does not divide PRIME - 1) and removes
+    the order of neighbouring values, which rounds alone would leave.
     """
     h = _round((h + value) % PRIME, ROUND_A)
     square = h * h % PRIME
@@ -56,7 +56,7 @@ def mix(h: Tensor, value: Tensor | int) -> Tensor:
 
 
 def channel_keys(seed: int, draw: int, level: int, channels: int) -> Tensor:
-    """One key per latent channel, (Z,) int64 in [1, PRIME): seed, draw, level, channel."""
+    """Return one key per latent channel from seed, draw and level, (Z,) int64 in [1, PRIME)."""
     h = torch.zeros(1, dtype=torch.int64)
     for value in (seed, draw, level):
         h = mix(h, value)
@@ -64,7 +64,7 @@ def channel_keys(seed: int, draw: int, level: int, channels: int) -> Tensor:
 
 
 def position_keys(level: int, y: int, x: int, height: int, width: int) -> Tensor:
-    """Keys (h, w) of latent pixels by their place in the frame; (y, x) is the first one's."""
+    """Return keys (h, w) of latent pixels by place in the frame; (y, x) is that of the first."""
     start = mix(torch.zeros(1, dtype=torch.int64), level)
     rows = mix(start, torch.arange(y + ORIGIN, y + ORIGIN + height))
     columns = torch.arange(x + ORIGIN, x + ORIGIN + width)
@@ -74,19 +74,19 @@ def position_keys(level: int, y: int, x: int, height: int, width: int) -> Tensor
 class ContentKeys(nn.Module):
     """Keys of latent pixels by image content.
 
-    Quantised intensities of each cell of the total stride are hashed, a cell's hash is joined with
-    those of its eight neighbours, and the place inside the cell is added: flat or saturated cells
-    differ as long as something within 1.5 strides does.
+    The quantised intensities of each cell, a square as wide as the total stride, are hashed. The
+    hash is joined with those of the eight neighbours and with the place inside the cell: flat or
+    saturated cells differ as long as something within 1.5 strides does.
 
-    Its constants are buffers, so that no device is written into a traced graph. Cells are summed
-    modulo PRIME, which changes no key: onnxruntime sums int64 in float64, exact below 2^53 only.
+    Constants are buffers, so that a traced graph names no device. Cells are summed modulo PRIME,
+    which changes no key: onnxruntime sums int64 in float64, which is exact below 2^53 only.
 
     Parameters
     ----------
     levels : int
         L; the total stride is ``2 ** levels``.
     quantum : float
-        A power of two well below the noise's standard deviation, raw units.
+        Step of quantisation, raw units: a power of two well below the std of the noise.
     """
 
     weights: Tensor  # (S, 1, S) of the pixels of a cell; S is the total stride
@@ -106,7 +106,7 @@ class ContentKeys(nn.Module):
             self.register_buffer(f"place_{level}", place.reshape(n, 1, n), persistent=False)
 
     def forward(self, raw: Tensor) -> list[Tensor]:
-        """(B, Y, X) raw, sides multiples of the stride -> (B, h_i, w_i) of every level."""
+        """Map raw images (B, Y, X), sides multiples of the stride, to keys (B, h_i, w_i)."""
         batch, height, width = raw.shape
         rows, columns = height // self.stride, width // self.stride
         q = torch.floor(raw / self.quantum).to(torch.int64) % PRIME
@@ -128,20 +128,20 @@ class ContentKeys(nn.Module):
 
 
 def content_keys(raw: Tensor, *, levels: int, quantum: float) -> list[Tensor]:
-    """Keys of latent pixels by content, (B, Y, X) -> (B, h_i, w_i); see `ContentKeys`."""
+    """Return keys of latent pixels by content, (B, Y, X) -> (B, h_i, w_i); see `ContentKeys`."""
     keys: list[Tensor] = ContentKeys(levels, quantum).to(raw.device)(raw)
     return keys
 
 
 def standard_normal(keys: Tensor, channels: Tensor, table: Tensor) -> Tensor:
-    """eps (..., Z, h, w) float32 from pixel keys (..., h, w) and channel keys (Z,)."""
+    """Return eps (..., Z, h, w), float32, from pixel keys (..., h, w) and channel keys (Z,)."""
     h = (keys[..., None, :, :] * channels[:, None, None]) % PRIME
     h = _round(h, ROUND_C)
     return table[torch.div(h, 2 ** (31 - TABLE_BITS), rounding_mode="floor")]
 
 
 def _drawn(keys: Tensor, channels: Tensor, table: Tensor) -> Tensor:
-    """`standard_normal` of (h, w) keys as (h, w, Z), by operations that a graph may not have."""
+    """Return `standard_normal` of (h, w) keys as (h, w, Z), in place: not for traced graphs."""
     eps = torch.empty(*keys.shape, len(channels), device=keys.device)
     rows = keys.shape[0] if keys.is_cuda else max(1, CACHED // (keys.shape[1] * len(channels)))
     for part, into in zip(keys.split(rows), eps.split(rows), strict=True):
@@ -164,7 +164,7 @@ def addressed_noise(
     antithetic: bool,
     table: Tensor,
 ) -> list[Tensor]:
-    """eps of some posterior samples at every level, (K, Z, h_i, w_i) channels-last, level 0 first.
+    """Return eps of K posterior samples at every level, (K, Z, h_i, w_i), level 0 first.
 
     Parameters
     ----------
@@ -172,6 +172,11 @@ def addressed_noise(
         Keys of the latent pixels, level 0 first.
     samples : sequence of int
         Numbers of the samples. Antithetic samples 2j and 2j + 1 are eps and -eps of draw j.
+
+    Returns
+    -------
+    list of Tensor
+        In channels-last memory format.
     """
     draws = [s // 2 if antithetic else s for s in samples]
     signs = [-1.0 if antithetic and s % 2 else 1.0 for s in samples]

@@ -1,9 +1,21 @@
-"""The blocks of the network: gate, residual block, down, up, merge (paper, supplement)."""
+"""Blocks of the network: gate, residual block, down, up, merge (paper, supplement)."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+
+class Sizes(NamedTuple):
+    """Sizes that encoder and decoder share."""
+
+    filters: int  # F, feature channels of every level
+    latents: int  # Z, latent channels of every level
+    levels: int  # L
+    blocks: int  # residual blocks of a level
+    dropout: float  # probability of the channel dropout in every residual block
 
 
 class Gate(nn.Module):
@@ -19,9 +31,9 @@ class Gate(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block, twice [BatchNorm, ELU, 3x3 conv, Dropout2d], gate at the end.
+    """Pre-activation residual block, (B, F, Y, X) -> same.
 
-    Maps (B, F, Y, X) to the same shape.
+    Twice [BatchNorm, ELU, 3x3 convolution, Dropout2d], then a gate.
     """
 
     def __init__(self, filters: int, dropout: float, *, gated: bool = True) -> None:
@@ -44,7 +56,7 @@ class ResBlock(nn.Module):
 
 
 class Down(nn.Sequential):
-    """Halve the side, (B, F, Y, X) -> (B, F, Y/2, X/2), then a gated residual block."""
+    """Strided convolution and gated residual block, (B, F, Y, X) -> (B, F, Y/2, X/2)."""
 
     def __init__(self, filters: int, dropout: float) -> None:
         super().__init__(
@@ -53,7 +65,7 @@ class Down(nn.Sequential):
 
 
 class Up(nn.Sequential):
-    """Double the side, (B, F, Y, X) -> (B, F, 2Y, 2X), then a gated residual block."""
+    """Transposed convolution and gated residual block, (B, F, Y, X) -> (B, F, 2Y, 2X)."""
 
     def __init__(self, filters: int, dropout: float) -> None:
         super().__init__(
@@ -63,7 +75,7 @@ class Up(nn.Sequential):
 
 
 class Merge(nn.Module):
-    """Join two feature maps of one shape: concatenate, 1x1 conv 2F -> F, gated residual block."""
+    """Concatenation of two feature maps, 1x1 convolution 2F -> F, gated residual block."""
 
     def __init__(self, filters: int, dropout: float) -> None:
         super().__init__()

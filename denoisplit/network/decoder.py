@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from denoisplit.network.blocks import Merge, ResBlock, Up
+from denoisplit.network.blocks import Merge, ResBlock, Sizes, Up
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian: mean and variance, float32, each (B, Z, h, w) or broadcastable to it."""
+    """Diagonal Gaussian: mean and variance, float32, each broadcastable to (B, Z, h, w)."""
 
     mean: Tensor
     var: Tensor
 
 
 class Latent(NamedTuple):
-    """What the objective needs of one level: posterior, prior, the draw and its noise."""
+    """Posterior, prior, draw and noise of one level, for the objective."""
 
     posterior: Gaussian
     prior: Gaussian
@@ -28,19 +28,19 @@ class Latent(NamedTuple):
 
 
 def soft_exp(x: Tensor) -> Tensor:
-    """``exp(x)`` below 0, ``1 + x`` above: positive, continuous, with continuous slope."""
+    """Return ``exp(x)`` below 0 and ``1 + x`` above: positive, with a continuous slope."""
     return torch.where(x > 0, 1 + x, torch.exp(x.clamp(max=0)))
 
 
 class ToGaussian(nn.Module):
-    """Read a feature map as mean and variance of a diagonal Gaussian.
+    """Mean and variance of a diagonal Gaussian from a feature map.
 
     Parameters
     ----------
     variance : {"soft_exp", "exp"}
         ``soft_exp(l) + 1e-6`` (denoiSplit, muSplit) or ``exp(l)`` (HDN).
     log_variance_max : float or None
-        The raw log-variance is clipped from above here (no gradient beyond), None for no clip.
+        Upper clip of the raw log-variance, beyond which the gradient is 0; None for no clip.
     """
 
     def __init__(self, variance: str, log_variance_max: float | None) -> None:
@@ -60,104 +60,97 @@ class ToGaussian(nn.Module):
 
 
 class TopLevel(nn.Module):
-    """The coarsest level: no level above, a learned prior of the training patch's size."""
+    """Coarsest level: no level above, a learned prior of the training patch's size."""
 
-    def __init__(
-        self, filters: int, latents: int, blocks: int, dropout: float, gauss: ToGaussian, side: int
-    ) -> None:
+    def __init__(self, sizes: Sizes, gauss: ToGaussian, side: int) -> None:
         super().__init__()
+        filters, latents = sizes.filters, sizes.latents
         self.gauss = gauss
         self.prior_parameters = nn.Parameter(torch.zeros(1, 2 * latents, side, side))
         self.posterior_conv = nn.Conv2d(filters, 2 * latents, 3, padding=1)
         self.latent_out = nn.Conv2d(latents, filters, 3, padding=1)
-        self.up = _up(filters, blocks, dropout)
+        self.up = _up(sizes)
 
     def prior(self) -> Gaussian:
-        """p(z) of the top, (1, Z, P/2^L, P/2^L): it exists at the training size only."""
+        """Return p(z), (1, Z, P/2^L, P/2^L): it exists for the training patch only."""
         prior: Gaussian = self.gauss(self.prior_parameters)
         return prior
 
     def posterior(self, features: Tensor) -> Gaussian:
-        """q(z | x), (B, Z, h, w)."""
+        """Return q(z | x), (B, Z, h, w)."""
         posterior: Gaussian = self.gauss(self.posterior_conv(features))
         return posterior
 
     def descend(self, z: Tensor) -> Tensor:
-        """(B, Z, h, w) -> (B, F, 2h, 2w)."""
+        """Map latents (B, Z, h, w) to (B, F, 2h, 2w)."""
         t: Tensor = self.up(self.latent_out(z))
         return t
 
 
 class Level(nn.Module):
-    """A level below the top. ``t`` is the output of the level above, (B, F, h, w)."""
+    """Level below the top; ``t`` is the output of the level above, (B, F, h, w)."""
 
-    def __init__(
-        self, filters: int, latents: int, blocks: int, dropout: float, gauss: ToGaussian
-    ) -> None:
+    def __init__(self, sizes: Sizes, gauss: ToGaussian) -> None:
         super().__init__()
+        filters, latents, dropout = sizes.filters, sizes.latents, sizes.dropout
         self.gauss = gauss
         self.prior_conv = nn.Conv2d(filters, 2 * latents, 3, padding=1)
         self.posterior_merge = Merge(filters, dropout)
         self.posterior_conv = nn.Conv2d(filters, 2 * latents, 3, padding=1)
         self.latent_out = nn.Conv2d(latents, filters, 3, padding=1)
         self.skip_merge = Merge(filters, dropout)
-        self.up = _up(filters, blocks, dropout)
+        self.up = _up(sizes)
 
     def prior(self, t: Tensor) -> Gaussian:
-        """p(z | levels above), (B, Z, h, w)."""
+        """Return p(z | levels above), (B, Z, h, w)."""
         prior: Gaussian = self.gauss(self.prior_conv(t))
         return prior
 
     def posterior(self, features: Tensor, t: Tensor) -> Gaussian:
-        """q(z | x, levels above), (B, Z, h, w)."""
+        """Return q(z | x, levels above), (B, Z, h, w)."""
         posterior: Gaussian = self.gauss(self.posterior_conv(self.posterior_merge(features, t)))
         return posterior
 
     def descend(self, z: Tensor, t: Tensor) -> Tensor:
-        """(B, Z, h, w) and (B, F, h, w) -> (B, F, 2h, 2w)."""
+        """Map latents (B, Z, h, w) and ``t`` (B, F, h, w) to (B, F, 2h, 2w)."""
         out: Tensor = self.up(self.skip_merge(self.latent_out(z), t))
         return out
 
 
-def _up(filters: int, blocks: int, dropout: float) -> nn.Sequential:
-    """The first block of a level resamples, the others are plain."""
+def _up(sizes: Sizes) -> nn.Sequential:
+    """Return the blocks of a level, the first of which doubles the side."""
+    filters, dropout = sizes.filters, sizes.dropout
     return nn.Sequential(
-        Up(filters, dropout), *(ResBlock(filters, dropout) for _ in range(blocks - 1))
+        Up(filters, dropout), *(ResBlock(filters, dropout) for _ in range(sizes.blocks - 1))
     )
 
 
 def draw(posterior: Gaussian, eps: Tensor) -> Tensor:
-    """The reparametrised draw ``mean + sqrt(var) * eps``, in training and prediction alike."""
+    """Return the reparametrised draw ``mean + sqrt(var) * eps``."""
     return posterior.mean + torch.sqrt(posterior.var) * eps
 
 
 class Decoder(nn.Module):
-    """Top-down pass of the ladder; the prior is computed only where the objective asks for it.
+    """Top-down pass of the ladder; the prior is computed only where the objective needs it.
 
-    Each level lies in a list with level 0 (the finest) first, as the encoder's features do.
+    Parameters
+    ----------
+    levels : iterable of Level
+        Levels below the top; level 0 (the finest) first, as in the encoder's features.
+    top : TopLevel
     """
 
-    def __init__(
-        self,
-        filters: int,
-        latents: int,
-        levels: int,
-        blocks_per_level: int,
-        dropout: float,
-        gauss: ToGaussian,
-        top_side: int,
-    ) -> None:
+    def __init__(self, levels: Iterable[Level], top: TopLevel) -> None:
         super().__init__()
-        sizes = (filters, latents, blocks_per_level, dropout)
-        self.levels = nn.ModuleList(Level(*sizes, gauss) for _ in range(levels - 1))
-        self.top = TopLevel(*sizes, gauss, top_side)
+        self.levels = nn.ModuleList(levels)
+        self.top = top
 
     def _descending(self) -> list[tuple[int, Level]]:
-        """The levels below the top with their index, coarsest first."""
+        """Return the levels below the top with their index, coarsest first."""
         return list(enumerate(cast("list[Level]", list(self.levels))))[::-1]
 
     def forward(self, features: Sequence[Tensor], eps: Sequence[Tensor]) -> Tensor:
-        """Features and eps of every level, level 0 first -> (B, F, Y, X)."""
+        """Map features and eps of every level, level 0 first, to (B, F, Y, X)."""
         t: Tensor = self.top.descend(draw(self.top.posterior(features[-1]), eps[-1]))
         for i, level in self._descending():
             t = level.descend(draw(level.posterior(features[i], t), eps[i]), t)
@@ -166,7 +159,7 @@ class Decoder(nn.Module):
     def with_latents(
         self, features: Sequence[Tensor], eps: Sequence[Tensor]
     ) -> tuple[Tensor, list[Latent]]:
-        """As ``forward``, and what the KL needs of every level, level 0 first."""
+        """Return the output of ``forward``, and the latents of every level, level 0 first."""
         posterior = self.top.posterior(features[-1])
         z = draw(posterior, eps[-1])
         latents = [Latent(posterior, self.top.prior(), z, eps[-1])]

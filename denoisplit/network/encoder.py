@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from denoisplit.network.blocks import Down, ResBlock
+from denoisplit.network.blocks import Down, ResBlock, Sizes
 
 
 def first_block(filters: int, dropout: float, kernel: int) -> nn.Sequential:
-    """(B, 1, Y, X) -> (B, F, Y, X): a convolution ``kernel`` px wide, then an ungated block."""
+    """Return a convolution and an ungated block, (B, 1, Y, X) -> (B, F, Y, X)."""
     return nn.Sequential(
         nn.Conv2d(1, filters, kernel, padding=kernel // 2),
         nn.ELU(inplace=True),
@@ -22,26 +22,20 @@ class Encoder(nn.Module):
     ``first`` works at full size; every level then halves the side. Level 0 is the finest.
     """
 
-    def __init__(
-        self,
-        filters: int,
-        levels: int,
-        blocks_per_level: int,
-        dropout: float,
-        first_kernel: int = 3,
-    ) -> None:
+    def __init__(self, sizes: Sizes, first_kernel: int = 3) -> None:
         super().__init__()
+        filters, dropout = sizes.filters, sizes.dropout
         self.first = first_block(filters, dropout, first_kernel)
         self.levels = nn.ModuleList(
             nn.Sequential(
                 Down(filters, dropout),
-                *(ResBlock(filters, dropout) for _ in range(blocks_per_level - 1)),
+                *(ResBlock(filters, dropout) for _ in range(sizes.blocks - 1)),
             )
-            for _ in range(levels)
+            for _ in range(sizes.levels)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 1, Y, X) normalised -> features [(B, F, Y/2, X/2), ..., (B, F, Y/2^L, X/2^L)]."""
+        """Map images (B, 1, Y, X) to features [(B, F, Y/2, X/2), ..., (B, F, Y/2^L, X/2^L)]."""
         h = self.first(x)
         features = []
         for level in self.levels:

@@ -1,10 +1,9 @@
-"""The network as prediction runs it: the same function with less arithmetic and memory traffic.
+"""Form of the network for prediction: the same function with less arithmetic and memory traffic.
 
-A copy whose blocks are replaced, so that it is used like the network it was made of: BatchNorm is
-folded, what does not depend on the noise is computed once per tile, and linear maps that follow one
-another are one. In float32 it differs from the network by rounding. In bfloat16 the convolutions
-take half the time or less where the processor has instructions for it; posteriors and draws stay in
-float32.
+A copy with other blocks, used like the network itself: BatchNorm is folded into the convolutions,
+what does not depend on the noise is computed once per tile, and consecutive linear maps are one.
+In float32 it differs from the network by rounding. In bfloat16 the convolutions take half the time
+or less where the processor has instructions for it; posteriors and draws stay in float32.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from denoisplit.network import VSE, DenoisedVSE, Gaussian
 from denoisplit.network.blocks import Gate, Merge, ResBlock
 from denoisplit.network.context import centre_crop
-from denoisplit.network.decoder import Level, ToGaussian, TopLevel
+from denoisplit.network.decoder import Gaussian, Level, ToGaussian, TopLevel
+from denoisplit.network.vse import VSE
 
 
 def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
-    """A copy of a trained network that is only good for prediction, on the same device.
+    """Return a copy of a trained network for prediction alone, on the same device.
 
-    Its ``encode`` gives other features than those of ``model``; its own ``decode`` takes them.
+    The features of its ``encode`` are not those of ``model`` and fit its own ``decode`` only.
 
     Parameters
     ----------
     model : VSE
-        In evaluation mode; with context or without. Not changed. One in this form already is
-        returned as it is.
+        In evaluation mode; it is not changed. A network that has this form already is returned.
     dtype : torch.dtype
-        float32 or bfloat16. Images, eps and output are float32 in either.
+        float32 or bfloat16. Images, eps and output are float32 with both.
     """
     if isinstance(model.decoder.top, _Top):
         return model
@@ -49,16 +47,16 @@ def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
     for part in parts:
         _fold(part)
         part.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if isinstance(fast, DenoisedVSE) and fast.denoiser is not None:
-        fast.denoiser = inference_form(fast.denoiser, dtype)
+    if fast.denoiser is not None:
+        fast.denoiser.network = inference_form(fast.denoiser.network, dtype)
     return fast
 
 
 def compile_blocks(model: VSE) -> None:
-    """Compile what lies between the convolutions, in place; the work is done at the first call.
+    """Compile the blocks of a network in place; the work is done at the first call.
 
-    Every block has the same code, compiled once for all sizes: seconds, where the whole decoder
-    takes a minute and more, and as fast within a tenth.
+    All blocks have the same code, which is compiled once for all sizes. That takes seconds, where
+    the whole decoder takes a minute and more, and is as fast within a tenth.
     """
     for module in model.modules():
         if isinstance(module, ResBlock | _Block | ToGaussian):
@@ -68,8 +66,8 @@ def compile_blocks(model: VSE) -> None:
 class _Block(nn.Module):
     """`ResBlock` in evaluation mode, (B, F, Y, X) -> same.
 
-    The second BatchNorm stands between a convolution and an activation and is folded into the
-    convolution. The first one stands before an activation and beside the skip: a multiply-add.
+    The second BatchNorm follows a convolution and is folded into it. The first one precedes an
+    activation, beside the skip connection, and becomes a multiply-add.
     """
 
     scale: Tensor  # (F, 1, 1)
@@ -98,23 +96,23 @@ class _Block(nn.Module):
 
 
 class _Merge(nn.Module):
-    """`Merge` of a part that is given as its share of the 1x1 convolution already, and of ``t``."""
+    """`Merge` of ``t`` and a map that has passed its half of the 1x1 convolution already."""
 
     def __init__(self, merge: Merge) -> None:
         super().__init__()
         self.conv = _half(merge.conv, 1)
         self.block = merge.block
 
-    def forward(self, part: Tensor, t: Tensor) -> Tensor:
-        out: Tensor = self.block(self.conv(t) + part)
+    def forward(self, share: Tensor, t: Tensor) -> Tensor:
+        out: Tensor = self.block(self.conv(t) + share)
         return out
 
 
 class _Encoder(nn.Module):
-    """Bottom-up half, and what of the posteriors depends on the image alone.
+    """Bottom-up half, and the parts of the posteriors that depend on the image alone.
 
-    (B, n, Y, X) float32 -> of every level below the top the features' share of the posterior's
-    merge, (B, F, h, w); of the top the parameters of its posterior, (B, 2Z, h, w).
+    Maps (B, n, Y, X) float32 to the features' share of the posterior's merge, (B, F, h, w), for
+    every level below the top, and to the parameters of the posterior, (B, 2Z, h, w), for the top.
     """
 
     def __init__(
@@ -123,13 +121,8 @@ class _Encoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.shares = nn.ModuleList(_half(level.posterior_merge.conv, 0) for level in levels)
-        self.shares.append(_scaled(top.posterior_conv, inside=getattr(top, "factor", 1.0)))
+        self.shares.append(_scaled(top.posterior_conv, getattr(top, "factor", 1.0)))
         self.dtype = dtype
-
-    @property
-    def levels(self) -> nn.ModuleList:
-        """Those of the encoder, as it has them itself."""
-        return cast(nn.ModuleList, self.encoder.levels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = self.encoder(x.to(self.dtype))
@@ -137,7 +130,7 @@ class _Encoder(nn.Module):
 
 
 class _Top(nn.Module):
-    """The coarsest level, of which the encoder has made the posterior's parameters."""
+    """Coarsest level, whose posterior's parameters come from the encoder."""
 
     def __init__(self, top: TopLevel, dtype: torch.dtype) -> None:
         super().__init__()
@@ -148,25 +141,25 @@ class _Top(nn.Module):
         self.dtype = dtype
 
     def posterior(self, parameters: Tensor) -> Gaussian:
-        """q(z | x), float32."""
+        """Return q(z | x), float32."""
         posterior: Gaussian = self.gauss(parameters)
         return posterior
 
     def descend(self, z: Tensor) -> Tensor:
-        """(B, Z, h, w) float32 -> (B, F, 2h, 2w), of the middle where one is retained."""
+        """Map latents (B, Z, h, w), float32, to (B, F, 2h, 2w) of the retained middle, if any."""
         v = self.latent_out(_as_images(z, self.dtype))
         t: Tensor = self.up(v if self.retained is None else centre_crop(v, self.retained))
         return t
 
 
 class _Level(nn.Module):
-    """A level below the top, whose features have gone through their half of the merge."""
+    """Level below the top, whose features have passed their half of the merge."""
 
     def __init__(self, level: Level, dtype: torch.dtype) -> None:
         super().__init__()
         self.gauss = level.gauss
         self.posterior_merge = _Merge(level.posterior_merge)
-        self.posterior_conv = _scaled(level.posterior_conv, inside=getattr(level, "factor", 1.0))
+        self.posterior_conv = _scaled(level.posterior_conv, getattr(level, "factor", 1.0))
         # nothing stands between the convolution of z and its share of the 1x1 convolution
         self.latent_out = _after(level.latent_out, _half(level.skip_merge.conv, 0))
         self.skip_merge = _Merge(level.skip_merge)
@@ -175,12 +168,12 @@ class _Level(nn.Module):
         self.dtype = dtype
 
     def posterior(self, share: Tensor, t: Tensor) -> Gaussian:
-        """q(z | x, levels above), float32."""
+        """Return q(z | x, levels above), float32."""
         posterior: Gaussian = self.gauss(self.posterior_conv(self.posterior_merge(share, t)))
         return posterior
 
     def descend(self, z: Tensor, t: Tensor) -> Tensor:
-        """(B, Z, h, w) float32 and (B, F, h, w) -> (B, F, 2h, 2w), of the retained middle."""
+        """Map latents (B, Z, h, w), float32, and ``t`` to (B, F, 2h, 2w), as `_Top` does."""
         v = self.skip_merge(self.latent_out(_as_images(z, self.dtype)), t)
         out: Tensor = self.up(v if self.retained is None else centre_crop(v, self.retained))
         return out
@@ -191,7 +184,7 @@ def _as_images(z: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _fold(module: nn.Module) -> None:
-    """Replace every residual block inside."""
+    """Replace every residual block of a module, in place."""
     for name, child in module.named_children():
         if isinstance(child, ResBlock):
             setattr(module, name, _Block(child))
@@ -200,7 +193,10 @@ def _fold(module: nn.Module) -> None:
 
 
 def _half(conv: nn.Conv2d, which: int) -> nn.Conv2d:
-    """The 1x1 convolution of one of two concatenated maps; the first has the bias."""
+    """Return the part of a 1x1 convolution that one of two concatenated maps passes.
+
+    The bias goes with the first map.
+    """
     half, filters = copy.deepcopy(conv), conv.out_channels
     half.in_channels = filters
     part = conv.weight[:, which * filters : (which + 1) * filters]
@@ -210,15 +206,15 @@ def _half(conv: nn.Conv2d, which: int) -> nn.Conv2d:
     return half
 
 
-def _scaled(conv: nn.Conv2d, *, inside: float) -> nn.Conv2d:
-    """The convolution of its input times a number."""
+def _scaled(conv: nn.Conv2d, factor: float) -> nn.Conv2d:
+    """Return a convolution whose input is scaled by a factor."""
     scaled = copy.deepcopy(conv)
-    scaled.weight.mul_(inside)
+    scaled.weight.mul_(factor)
     return scaled
 
 
 def _after(conv: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Conv2d:
-    """A convolution and a 1x1 convolution of its result, as one; in float64, rounded once."""
+    """Return a convolution and a 1x1 convolution of its result as one, computed in float64."""
     joined = copy.deepcopy(conv)
     joined.out_channels = pointwise.out_channels
     mix = pointwise.weight[:, :, 0, 0].double()

@@ -8,20 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoisplit.network.blocks import ResBlock
-from denoisplit.network.decoder import Decoder, Latent, ToGaussian
+from denoisplit.network.blocks import ResBlock, Sizes
+from denoisplit.network.decoder import Decoder, Latent, Level, ToGaussian, TopLevel
 from denoisplit.network.encoder import Encoder
+from denoisplit.network.stride import halvings, total_stride
 
 
 class Decoded(NamedTuple):
-    """A training pass: output planes (B, planes, Y, X), normalised, and the latents per level."""
+    """Result of a training pass: normalised planes (B, planes, Y, X), latents of every level."""
 
     output: Tensor
     latents: list[Latent]
 
 
 class VSE(nn.Module):
-    """A ladder VAE whose output is not its input: one superposed image in, its structures out.
+    """Ladder VAE whose output is not its input: one superposed image in, its structures out.
 
     denoiSplit, Altered muSplit and (with one structure) HDN are this network with other settings
     (paper, section 3 and supplement). Randomness is an argument: one eps per level.
@@ -41,12 +42,21 @@ class VSE(nn.Module):
     dropout : float
         Probability of the channel dropout in every residual block.
     patch : int
-        Side of the training patch in px. It sizes the learned top prior, so the KL exists at this
-        size only; prediction works at every multiple of the total stride.
+        Side of the training patch, px. The learned top prior has its size, so the KL exists at
+        this size only; prediction works at every multiple of the total stride.
     variance, log_variance_max
         See `ToGaussian`.
     first_kernel : int
         Side of the first convolution, px; odd. The original HDN has 5.
+
+    Attributes
+    ----------
+    stride : int
+        Total stride, px: the sides of an input are multiples of it.
+    input_planes : int
+        Planes of an input: the patch, and more for the frame around it.
+    denoiser : Denoiser or None
+        Network that whole frames pass first; see ``needs_denoised_input``.
     """
 
     # statistics of the training data, raw intensity units, stored with the weights
@@ -54,6 +64,11 @@ class VSE(nn.Module):
     input_std: Tensor  # ()
     target_mean: Tensor  # (C,)
     target_std: Tensor  # (C,)
+
+    input_planes = 1
+    context: str | None = None  # use of further planes
+    supports_content_noise = True  # whether noise can be addressed by image content
+    needs_denoised_input = False
 
     def __init__(
         self,
@@ -74,36 +89,52 @@ class VSE(nn.Module):
         super().__init__()
         self.structures = structures
         self.latents = latents
-        self.stride = self._total_stride(levels)
         self.patch = patch
+        self.halvings = halvings(levels, self.input_planes, self.context)
+        self.stride = total_stride(levels, self.input_planes, self.context)
         if patch % self.stride:
             raise ValueError(
                 f"patch is {patch} px, expected a multiple of the total stride {self.stride}"
             )
-        planes = 2 * structures if log_variance else structures
-        gauss = ToGaussian(variance, log_variance_max)
-        self.encoder = Encoder(filters, levels, blocks_per_level, dropout, first_kernel)
-        self.decoder = Decoder(
-            filters, latents, levels, blocks_per_level, dropout, gauss, patch >> levels
-        )
+        self.denoiser: Denoiser | None = None
+        sizes = Sizes(filters, latents, levels, blocks_per_level, dropout)
+        self.encoder = self._encoder(sizes, first_kernel)
+        self.decoder = self._decoder(sizes, ToGaussian(variance, log_variance_max))
         self.final = nn.Sequential(*(ResBlock(filters, dropout) for _ in range(final_blocks)))
-        self.output = nn.Conv2d(filters, planes, 3, padding=1)
+        self.output = nn.Conv2d(filters, structures * (2 if log_variance else 1), 3, padding=1)
         self.register_buffer("input_mean", torch.zeros(()))
         self.register_buffer("input_std", torch.ones(()))
         self.register_buffer("target_mean", torch.zeros(structures))
         self.register_buffer("target_std", torch.ones(structures))
 
-    def _total_stride(self, levels: int) -> int:
-        """What the sides of an image have to be multiples of, px."""
-        return 1 << levels
+    def _encoder(self, sizes: Sizes, first_kernel: int) -> Encoder:
+        return Encoder(sizes, first_kernel)
+
+    def _decoder(self, sizes: Sizes, gauss: ToGaussian) -> Decoder:
+        levels = [Level(sizes, gauss) for _ in range(sizes.levels - 1)]
+        return Decoder(levels, TopLevel(sizes, gauss, self.patch >> self.halvings[-1]))
+
+    @property
+    def fixed_patch(self) -> int | None:
+        """Side of the only patch that the network takes, px; None if it takes any size."""
+        return None
+
+    @property
+    def supports_tiling(self) -> bool:
+        """Whether a tile with a halo gives what the whole frame gives."""
+        return self.fixed_patch is None
+
+    @property
+    def has_unused_parameters(self) -> bool:
+        """Whether a training pass leaves parameters without a gradient."""
+        return False
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        """(Z, h, w) of every level, level 0 first, for an input of ``height x width`` px."""
-        halvings = range(1, self.stride.bit_length())
-        return [(self.latents, height >> n, width >> n) for n in halvings]
+        """Return (Z, h, w) of every level, level 0 first, for an input of ``height x width`` px."""
+        return [(self.latents, height >> n, width >> n) for n in self.halvings]
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Normalised images (B, 1, Y, X) -> features of every level, (B, F, Y/2^(i+1), X/2^(i+1)).
+        """Map images (B, 1, Y, X) to features of every level, (B, F, Y/2^(i+1), X/2^(i+1)).
 
         Raises
         ------
@@ -119,31 +150,50 @@ class VSE(nn.Module):
         return features
 
     def decode(self, features: Sequence[Tensor], eps: Sequence[Tensor]) -> Tensor:
-        """One posterior sample: features and standard normal eps per level -> (B, planes, Y, X).
+        """Return a posterior sample (B, planes, Y, X) from features and eps of every level.
 
-        ``eps[i]`` is (B, Z, h_i, w_i) or broadcastable to it. The prior is not computed.
-        Normalised target units; the first C planes are the means.
+        ``eps[i]`` is standard normal noise, (B, Z, h_i, w_i) or broadcastable to it. The prior is
+        not computed. Normalised target units; the first C planes are the means.
         """
         out: Tensor = self.output(self.final(self.decoder(features, eps)))
         return out
 
     def forward(self, x: Tensor, eps: Sequence[Tensor]) -> Decoded:
-        """A training pass, with posteriors and priors for the KL; x is (B, 1, P, P), normalised."""
+        """Return output, posteriors and priors of normalised patches (B, 1, P, P)."""
         t, latents = self.decoder.with_latents(self.encode(x), eps)
         return Decoded(self.output(self.final(t)), latents)
 
     def means(self, output: Tensor) -> Tensor:
-        """The C mean planes of an output, (B, planes, Y, X) -> (B, C, Y, X)."""
+        """Return the C mean planes of an output, (B, planes, Y, X) -> (B, C, Y, X)."""
         return output[:, : self.structures]
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Raw superposed intensities -> network input."""
+        """Map raw superposed intensities to the network's input."""
         return (raw - self.input_mean) / self.input_std
 
     def normalise_targets(self, raw: Tensor) -> Tensor:
-        """Raw structures (B, C, Y, X) -> normalised target units."""
+        """Map raw structures (B, C, Y, X) to normalised target units."""
         return (raw - self.target_mean[:, None, None]) / self.target_std[:, None, None]
 
     def to_raw(self, means: Tensor) -> Tensor:
-        """Mean planes (B, C, Y, X) in normalised target units -> raw intensities, float32."""
+        """Map mean planes (B, C, Y, X) in normalised target units to raw intensities, float32."""
         return means.float() * self.target_std[:, None, None] + self.target_mean[:, None, None]
+
+
+class Denoiser(nn.Module):
+    """Network that whole frames pass before they are split: its posterior mean is what is split.
+
+    Parameters
+    ----------
+    network : VSE
+        One structure: the superposed input; raw intensities in and out.
+    samples : int
+        Posterior samples per mean.
+    tile, halo : int
+        Side of a tile's core and context margin around it, px.
+    """
+
+    def __init__(self, network: VSE, *, samples: int, tile: int, halo: int) -> None:
+        super().__init__()
+        self.network = network
+        self.samples, self.tile, self.halo = samples, tile, halo

@@ -1,4 +1,4 @@
-"""Whole frames of any size: tiles with halo, posterior samples by addressed noise."""
+"""Splitting of whole frames by tiles with a halo and posterior samples with addressed noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from denoisplit.images.tiling import Frame
-from denoisplit.network import VSE, DenoisedVSE
+from denoisplit.network import VSE
 from denoisplit.network.addressed_noise import (
     addressed_noise,
     content_keys,
@@ -26,32 +26,32 @@ from denoisplit.prediction.tiles import Patch, Tiling, pixels_that_fit
 Array = npt.NDArray[np.float32]
 NoiseAddress = Literal["position", "content"]
 
-FEWEST_DRAWS = 4  # before a standard error is believed
-# pixels decoded at once: beyond this a batch of samples is slower (CPU caches) or gains nothing
+MIN_DRAWS = 4  # before the standard error of a mean is used
+# pixels decoded at once; larger batches are slower (CPU caches) or no faster (GPU)
 BATCH_PIXELS = {"cpu": 256**2, "cuda": 32 * 384**2}
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a posterior is sampled.
+    """Options of posterior sampling.
 
     Parameters
     ----------
     samples : int
         S, number of posterior samples; 0 for a preview, the decoded means of the latents.
     seed : int
-        Sample k of one seed is one image, whatever the tiling.
+        Random seed; sample k of a seed is the same image with every tiling.
     antithetic : bool
         Draw in pairs eps, -eps.
     address : {"position", "content"}
-        What eps is addressed by: the place in the frame, or the image content around it.
+        Address of eps: the place in the frame, or the image content around it.
     quantum : float
         For content addresses: the step of the quantised raw intensities.
     keep : int
-        How many samples to return beside mean and std.
+        Number of samples to return, beside mean and std.
     tolerance : float
-        A tile draws no more samples when the standard error of its mean (root mean square over its
-        pixels, of every structure) is at most this, raw intensity; 0 draws them all.
+        Raw intensity. A tile draws no more samples when the standard error of its mean (root mean
+        square over the pixels, every structure) is at most this; 0 draws all samples.
     """
 
     samples: int = 50
@@ -64,10 +64,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep <= self.samples:
-            raise ValueError(
-                f"samples = {self.samples}, keep = {self.keep}: "
-                "expected none or more, and to keep no more than are drawn"
-            )
+            raise ValueError(f"keep is {self.keep}, expected 0 to samples ({self.samples})")
         if not 0 <= self.tolerance < math.inf:
             raise ValueError(f"tolerance is {self.tolerance}, expected 0 or more")
         if self.address not in ("position", "content"):
@@ -75,18 +72,18 @@ class Sampling:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """What there is to write: "split", "std" of two samples or more, "samples" if kept."""
-        wanted = {"split": True, "std": self.samples > 1, "samples": self.keep > 0}
-        return tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
+        """Kinds of result: "split", "std" (two samples or more), "samples" (if some are kept)."""
+        kinds = {"split": True, "std": self.samples > 1, "samples": self.keep > 0}
+        return tuple(kind for kind, exists in kinds.items() if exists)
 
 
 def sample_names(structures: Sequence[str], samples: int) -> list[str]:
-    """Names of samples that lie one after another, each with all structures: A_1, B_1, A_2, ..."""
+    """Return the channel names of consecutive samples of all structures: A_1, B_1, A_2, ..."""
     return [f"{name}_{k}" for k in range(1, samples + 1) for name in structures]
 
 
 class Prediction(NamedTuple):
-    """Of one frame, raw intensity units, float32."""
+    """Split of one frame, raw intensity units, float32."""
 
     mean: Array  # (C, Y, X) posterior mean (MMSE estimate)
     std: Array | None  # (C, Y, X) of the posterior samples, not calibrated; None for S < 2
@@ -102,7 +99,7 @@ def predict_frame(
     halo: int = 64,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """Split one frame.
+    """Split one frame, after the network's denoiser if it needs denoised input.
 
     Parameters
     ----------
@@ -113,20 +110,19 @@ def predict_frame(
         often as needed, for `denoisplit.prediction.tiles.BORDER` px (at most the halo).
     sampling : Sampling
     tile, halo : int
-        Side of a tile's core to aim at, and what is seen around it, px; the halo is a multiple of
-        the total stride. With four levels of one block a halo of 240 makes tiles exact. A network
-        with context has but one way, whatever is said here: patches of its own side, of which the
-        middle half is kept. Behind a denoiser it splits what `denoised` returns.
+        Approximate side of a tile's core, and context margin around each tile, px; the halo is a
+        multiple of the total stride. With four levels of one block a halo of 240 makes tiles
+        exact. A network of fixed patch takes neither: see `denoisplit.prediction.tiles.Tiling`.
     on_tile : callable, optional
         Called with (tiles done, tiles in all).
 
     Raises
     ------
     ValueError
-        If the frame is no plane, or the halo is off the stride.
+        If the frame is not 2-D, the halo no multiple of the stride, or a denoiser missing.
     """
-    if isinstance(model, DenoisedVSE):
-        frame = denoised(model, frame, sampling, on_tile=_half(on_tile, 0))
+    if model.needs_denoised_input:
+        frame = denoise_frame(model, frame, sampling, on_tile=_half(on_tile, 0))
         on_tile = _half(on_tile, 1)
     tiling = Tiling(model, frame, tile=tile, halo=halo)
     shape = (model.structures, *frame.shape)
@@ -134,96 +130,98 @@ def predict_frame(
     std = np.empty(shape, dtype=np.float32) if sampling.samples > 1 else None
     kept = np.empty((sampling.keep, *shape), dtype=np.float32)
     for done, core in enumerate(tiling.cores, start=1):
-        found = predict_tile(model, tiling.patch(core), sampling)
-        to = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
-        mean[to], kept[to] = found.mean, found.samples
+        part = predict_tile(model, tiling.patch(core), sampling)
+        pixels = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
+        mean[pixels], kept[pixels] = part.mean, part.samples
         if std is not None:
-            std[to] = found.std
+            std[pixels] = part.std
         if on_tile is not None:
             on_tile(done, len(tiling.cores))
     return Prediction(mean, std, kept)
 
 
-def denoised(
-    model: DenoisedVSE,
+def denoise_frame(
+    model: VSE,
     frame: Frame,
     sampling: Sampling,
     *,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Array:
-    """What a network behind a denoiser splits: the mean of the denoiser's own samples, (Y, X).
+    """Denoise one frame before it is split: the posterior mean of the network's denoiser, (Y, X).
 
-    Their seed is that of the samples to come, so one seed is one result; a preview (no samples) is
-    one of the denoiser too. The spread of the denoiser's samples is not passed on.
+    Its samples have the seed of the splitter's, so one seed gives one result; a preview (no
+    samples) is one of the denoiser too. The std of the denoiser's samples is not used.
 
     Raises
     ------
     ValueError
-        If the denoiser was left out.
+        If the network has no denoiser.
     """
-    if model.denoiser is None:
-        raise ValueError("the splitter alone: it takes denoised images, see `denoisplit.load`")
-    samples = model.denoiser_samples if sampling.samples else 0
-    found = predict_frame(
-        model.denoiser,
+    denoiser = model.denoiser
+    if denoiser is None:
+        raise ValueError("the splitter has no denoiser: load the whole run with `denoisplit.load`")
+    samples = denoiser.samples if sampling.samples else 0
+    denoised = predict_frame(
+        denoiser.network,
         frame,
         Sampling(samples, sampling.seed, sampling.antithetic),
-        tile=model.denoiser_tile,
-        halo=model.denoiser_halo,
+        tile=denoiser.tile,
+        halo=denoiser.halo,
         on_tile=on_tile,
     )
-    mean: Array = found.mean[0]
+    mean: Array = denoised.mean[0]
     return mean
 
 
 def _half(
     on_tile: Callable[[int, int], None] | None, number: int
 ) -> Callable[[int, int], None] | None:
-    """Progress of the first (0) or second (1) of two passes over a frame."""
+    """Return the callback for the first (0) or second (1) of two passes over a frame."""
     if on_tile is None:
         return None
     return lambda done, tiles: on_tile(number * tiles + done, 2 * tiles)
 
 
 def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:
-    """Split what one tile sees; the result is that of its core."""
+    """Split one tile with its halo; the result is that of its core."""
     core = patch.core
     rows, columns = core.y - patch.y, core.x - patch.x
     inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
     kept = np.empty((sampling.keep, model.structures, core.height, core.width), dtype=np.float32)
-    moments, enough = RunningMoments(), _Enough(sampling)
+    moments, convergence = RunningMoments(), _Convergence(sampling)
     samples = sample_patch(model, patch.pixels, sampling, y=patch.y, x=patch.x)
     for k, sample in enumerate(samples):
         value = sample[inside]
         moments.add(value)
         if k < sampling.keep:
             kept[k] = value.cpu().numpy()
-        if enough(value):
+        if convergence.reached(value):
             break
     std = moments.std(antithetic=sampling.antithetic) if sampling.samples > 1 else None
     return Prediction(moments.mean.cpu().numpy(), None if std is None else std.cpu().numpy(), kept)
 
 
-class _Enough:
-    """Whether the mean of a tile is known well enough; asked after every sample."""
+class _Convergence:
+    """Standard error of a tile's mean, compared to the tolerance after every sample."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
-        # the two of an antithetic pair are one draw: their mean varies less than that of any two
-        self.of_draw = 2 if sampling.antithetic else 1
+        # an antithetic pair is one draw: its mean varies less than that of two independent samples
+        self.samples_per_draw = 2 if sampling.antithetic else 1
         self.draws = RunningMoments()
-        self.drawn: list[Tensor] = []
+        self.pending: list[Tensor] = []
         self.count = 0
 
-    def __call__(self, sample: Tensor) -> bool:
+    def reached(self, sample: Tensor) -> bool:
+        """Take in a sample, and return whether the mean is known within the tolerance."""
         if not self.sampling.tolerance:
             return False
         self.count += 1
-        self.drawn.append(sample)
-        if len(self.drawn) == self.of_draw:
-            self.draws.add(torch.stack(self.drawn).mean(dim=0))
-            self.drawn = []
-        if self.drawn or self.draws.count < FEWEST_DRAWS or self.count < self.sampling.keep:
+        self.pending.append(sample)
+        if len(self.pending) == self.samples_per_draw:
+            self.draws.add(torch.stack(self.pending).mean(dim=0))
+            self.pending = []
+        if self.pending or self.draws.count < MIN_DRAWS or self.count < self.sampling.keep:
             return False
         error = self.draws.std(antithetic=False) / math.sqrt(self.draws.count)
         worst = error.square().mean(dim=(-2, -1)).max().sqrt()
@@ -234,14 +232,14 @@ class _Enough:
 def sample_patch(
     model: VSE, patch: npt.NDArray[np.float32], sampling: Sampling, *, y: int, x: int
 ) -> Iterator[Tensor]:
-    """Posterior samples of one patch, one after another; the patch is encoded once.
+    """Yield posterior samples of one patch, which is encoded once.
 
     Parameters
     ----------
-    patch : array (Y, X), or (n, P, P) of a network with context
+    patch : array (Y, X), or (n, P, P) with context
         Raw intensities; sides are multiples of the total stride.
     y, x : int
-        Place of its first pixel in the frame, multiples of the total stride; may be negative.
+        Position of its first pixel in the frame, multiples of the total stride; may be negative.
 
     Yields
     ------
@@ -259,12 +257,12 @@ def sample_patch(
         zero = [torch.zeros(1, *shape, device=device) for shape in shapes]
         yield from model.to_raw(model.means(model.decode([*features, top], zero)))
         return
-    # the two of an antithetic pair share their noise
-    fewest = 2 if sampling.antithetic else 1
+    # an antithetic pair shares its noise, so it is decoded together
+    group = 2 if sampling.antithetic else 1
     pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
     if device.type == "cuda":
         pixels = min(pixels, pixels_that_fit(model))
-    batch = max(1, pixels // (fewest * patch.shape[-2] * patch.shape[-1])) * fewest
+    batch = max(1, pixels // (group * patch.shape[-2] * patch.shape[-1])) * group
     for start in range(0, sampling.samples, batch):
         chosen = range(start, min(start + batch, sampling.samples))
         eps = addressed_noise(
@@ -275,18 +273,18 @@ def sample_patch(
             antithetic=sampling.antithetic,
             table=table,
         )
-        # the posterior of the top level does not depend on eps: its features stay one
+        # the posterior of the top level does not depend on eps: its features are not repeated
         shared = [f.expand(len(chosen), -1, -1, -1) for f in features]
         yield from model.to_raw(model.means(model.decode([*shared, top], eps)))
 
 
 def _keys(model: VSE, raw: Tensor, sampling: Sampling, y: int, x: int) -> list[Tensor]:
-    """Keys of the latent pixels of a patch, (h_i, w_i), level 0 first."""
+    """Return the keys of a patch's latent pixels, (h_i, w_i), level 0 first."""
     shapes = model.latent_shapes(*raw.shape[-2:])
     if sampling.address == "content":
         keys = content_keys(raw[None], levels=len(shapes), quantum=sampling.quantum)
         return [key[0] for key in keys]
-    # latents lie around the centre of their patch; with context they reach beyond it
+    # latents are centred on their patch; with context they reach beyond it
     centre = y + raw.shape[-2] // 2, x + raw.shape[-1] // 2
     return [
         position_keys(i, (centre[0] >> (i + 1)) - h // 2, (centre[1] >> (i + 1)) - w // 2, h, w).to(

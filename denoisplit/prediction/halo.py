@@ -1,9 +1,9 @@
-"""How far a trained network sees: the halo that a tile needs, measured and not guessed.
+"""Halo that the tiles of a trained network need, by measurement.
 
 The theoretical receptive radius is just under 15 total strides (239 px at four levels) with one
-block per level, 39 with the five of HDN's six levels, but a network gives little weight to most of
-it. How little differs from one training to the next, so a part of a few images is split as in one
-pass and as a tile with a halo, for growing halos.
+block per level and 39 with the five blocks of HDN's six levels, but a network gives little weight
+to most of it. How little differs between trainings, so parts of a few images are split both in one
+pass and as tiles, with growing halos.
 """
 
 from __future__ import annotations
@@ -13,84 +13,79 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Sampling, sample_patch
 
 Array = npt.NDArray[np.float32]
 
-EXACT = 15  # total strides, the most tried; with one block per level nothing beyond is seen
-LEAST = 3  # total strides; 48 px, the published margin
-CORE = 8  # total strides, side of what is compared
-IMAGES = 4
+# total strides
+EXACT = 15  # largest halo that is tried; exact with one block per level
+SMALLEST = 3  # smallest halo that is tried: 48 px at four levels, the published margin
+CORE = 8  # side of the compared square
+IMAGES = 4  # that are measured on, at most
 
-# shares of the data range that a tile may differ from the whole
-SAME = 2e-5  # predictions: below what anyone can see or measure
-CLOSE = 2e-3  # packages, whose tiles are small
+# tolerated difference between tiles and one pass, as a share of the data range
+PREDICTION_TOLERANCE = 2e-5  # below what can be seen or measured
+PACKAGE_TOLERANCE = 2e-3  # packages have small tiles
 
 
 def halo_errors(
     model: VSE, images: Sequence[npt.NDArray[np.floating]], *, seed: int
 ) -> dict[int, float]:
-    """Measure what tiles with a halo differ by from one pass, in posterior samples.
+    """Measure how much posterior samples of tiles differ from those of one pass, for growing halos.
 
     Parameters
     ----------
     model : VSE
         In evaluation mode, on its device.
     images : sequence of array (Y, X)
-        Raw superposed intensities, of any size; up to four of them are looked at.
+        Raw superposed intensities, of any size; up to four of them are used.
     seed : int
-        Of the two samples.
+        Random seed of the two samples.
 
     Returns
     -------
     dict
-        Halo in px (multiples of the total stride, growing) to the largest difference, as a share
-        of the range of the images; of the std of the training's inputs if each image has one value.
-        Ends with the first halo that differs by less than `SAME`. Empty for a network with context,
-        whose tiles are its own patches.
+        Halo in px (multiples of the total stride, growing) -> largest difference, as a share of the
+        range of the images, or of the std of the training inputs if every image is constant. Ends
+        with the first halo below `PREDICTION_TOLERANCE`. Empty for a network of fixed patch.
     """
-    if isinstance(model, ContextVSE):
+    if not model.supports_tiling:
         return {}
     model = inference_form(model)
     stride = model.stride
     cut, side = (EXACT + 1) * stride, (EXACT + 1 + CORE) * stride
-    chosen = [
+    squares = [
         _square(images[i], side)
         for i in np.unique(np.linspace(0, len(images) - 1, IMAGES).round().astype(int))
     ]
-    # images of one value have no range, but those to come will, and need a halo
-    span = max(float(np.ptp(image)) for image in chosen) or model.input_std.item()
-    whole = [_samples(model, image, seed, at=0)[..., cut:, cut:] for image in chosen]
-    found: dict[int, float] = {}
-    for halo in range(LEAST * stride, EXACT * stride + 1, stride):
+    # constant images have no range, but later ones will, and need a halo
+    span = max(float(np.ptp(image)) for image in squares) or model.input_std.item()
+    whole = [_samples(model, image, seed, at=0)[..., cut:, cut:] for image in squares]
+    errors: dict[int, float] = {}
+    for halo in range(SMALLEST * stride, EXACT * stride + 1, stride):
         start = cut - halo
-        tiles = (_samples(model, image[start:, start:], seed, at=start) for image in chosen)
+        tiles = (_samples(model, image[start:, start:], seed, at=start) for image in squares)
         worst = max(
             float(np.abs(tile[..., halo:, halo:] - one).max())
             for tile, one in zip(tiles, whole, strict=True)
         )
-        found[halo] = worst / span
-        if found[halo] < SAME:
+        errors[halo] = worst / span
+        if errors[halo] < PREDICTION_TOLERANCE:
             break
-    return found
+    return errors
 
 
-def enough(errors: Mapping[int, float], tolerance: float) -> int:
-    """The smallest halo whose difference is below a share of the data range, else the largest."""
+def sufficient_halo(errors: Mapping[int, float], tolerance: float) -> int:
+    """Return the smallest halo whose difference is below the tolerance, else the largest halo."""
     return next(
         (halo for halo, error in errors.items() if error < tolerance), max(errors, default=0)
     )
 
 
-def chosen(given: int | None, errors: Mapping[int, float], tolerance: float) -> int:
-    """The halo that was set, or else the smallest that is good enough."""
-    return enough(errors, tolerance) if given is None else given
-
-
 def _square(image: npt.NDArray[np.floating], side: int) -> Array:
-    """A square from the middle of an image, which is reflected where it is smaller."""
+    """Return a square from the middle of an image, reflected where the image is smaller."""
     missing = [max(0, side - n) for n in image.shape]
     padded = np.pad(
         image.astype(np.float32), [(n // 2, n - n // 2) for n in missing], mode="reflect"
@@ -100,6 +95,6 @@ def _square(image: npt.NDArray[np.floating], side: int) -> Array:
 
 
 def _samples(model: VSE, patch: Array, seed: int, *, at: int) -> Array:
-    """Two posterior samples, (2, C, Y, X), of a patch that lies ``at`` px along the diagonal."""
+    """Return two posterior samples (2, C, Y, X) of a patch ``at`` px along the frame's diagonal."""
     samples = sample_patch(model, patch, Sampling(2, seed), y=at, x=at)
     return np.stack([sample.cpu().numpy() for sample in samples])

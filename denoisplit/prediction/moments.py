@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class RunningMoments:
-    """Mean and standard deviation of a stream of tensors of one shape, by Welford's update."""
+    """Running mean and standard deviation of tensors of one shape, by Welford's update."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -15,17 +15,17 @@ class RunningMoments:
         self._squares = torch.zeros(())
 
     def add(self, value: Tensor) -> None:
-        """Take in one posterior sample, float32."""
+        """Add one posterior sample, float32."""
         self.count += 1
         delta = value - self.mean
         self.mean = self.mean + delta / self.count
         self._squares = self._squares + delta * (value - self.mean)
 
     def std(self, *, antithetic: bool) -> Tensor:
-        """Standard deviation of the posterior; needs two samples.
+        """Return the standard deviation of the posterior; it needs two samples.
 
-        Independent samples have the divisor S - 1. The mean of an antithetic pair hardly varies,
-        so S antithetic samples have S (less 1 / S if one is without its partner).
+        The divisor is S - 1 for independent samples. The mean of an antithetic pair hardly varies,
+        so it is S for antithetic samples (less 1 / S if one is without its partner).
         """
         if self.count < 2:
             raise ValueError(f"{self.count} samples have no standard deviation, expected 2 or more")

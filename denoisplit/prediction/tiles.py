@@ -1,4 +1,4 @@
-"""Cutting frames of any size: cores that cover every pixel once, and what each has to see."""
+"""Tiles of frames of any size: cores that cover every pixel once, and the patches around them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from denoisplit.data.pyramid import Pyramid
 from denoisplit.images.tiling import Frame, Tile, cut, tile_frame
 from denoisplit.machine.memory import memory_at_most
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE
 
 Array = npt.NDArray[np.float32]
 
-BORDER = 32  # px of reflected surroundings of a frame, rounded up to the total stride
+BORDER = 32  # px that a frame is reflected by, rounded up to the total stride
 
 SIDES = (256, 384, 512)  # px, of a tile's core
-SIDES_OF_GPU = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower by pixel
+GPU_SIDES = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower per pixel
 PER_PIXEL = 48  # bytes for each filter and sample, float32; measured on a CPU
 
 
 class Patch(NamedTuple):
-    """What a tile sees: its core, the place of its first pixel in the frame, raw intensities."""
+    """Input of a tile: its core, the position of its first pixel in the frame, raw intensities."""
 
     core: Tile
     y: int
@@ -38,16 +38,16 @@ class Tiling:
     Parameters
     ----------
     model : VSE
-        A network with context has but one tiling, whatever is said here: patches of its own side,
-        of which the middle half is kept.
+        A network of fixed patch has one tiling, whatever ``tile`` and ``halo`` are: the middle
+        half of each patch is kept.
     frame : Frame
     tile, halo : int
-        Side of a core to aim at, and what is seen around it, px.
+        Approximate side of a core, and context margin around it, px.
 
     Raises
     ------
     ValueError
-        If the frame is no plane, or the halo is off the stride.
+        If the frame is not 2-D, or the halo no multiple of the total stride.
     """
 
     def __init__(self, model: VSE, frame: Frame, *, tile: int, halo: int) -> None:
@@ -57,17 +57,16 @@ class Tiling:
         self.stride = model.stride
         self.pyramid = None
         self.tile, self.halo = tile, halo
-        if isinstance(model, ContextVSE):
-            self.tile, self.halo = model.patch // 2, model.patch // 4
-            self.pyramid = Pyramid(
-                np.asarray(frame[:, :]), planes=model.planes, patch=model.patch, margin=model.patch
-            )
+        if (side := model.fixed_patch) is not None:
+            self.tile, self.halo = side // 2, side // 4
+            whole = np.asarray(frame[:, :])
+            self.pyramid = Pyramid(whole, planes=model.input_planes, patch=side, margin=side)
         elif halo % self.stride:
             raise ValueError(f"halo is {halo} px, expected a multiple of {self.stride}")
 
     @cached_property
     def cores(self) -> list[Tile]:
-        """What the tiles write; they cover every pixel of the frame once."""
+        """Cores of the tiles, which cover every pixel of the frame once."""
         height, width = self.frame.shape
         side = self.tile
         if self.pyramid is None:
@@ -79,7 +78,7 @@ class Tiling:
         ]
 
     def patch(self, core: Tile) -> Patch:
-        """Core and halo, as far as the reflected border goes; starts stay on the stride."""
+        """Return a core with its halo, clipped at the reflected border; it starts on the stride."""
         stride, halo = self.stride, self.halo
         if self.pyramid is not None:
             y, x = core.y - halo, core.x - halo
@@ -94,10 +93,10 @@ class Tiling:
 
 
 def pixels_that_fit(model: VSE) -> int:
-    """Pixels times samples that this machine decodes at once without being short of memory.
+    """Return how many pixels times samples this machine has the memory to decode at once.
 
-    Feature maps take at most a sixth of the memory, on a GPU a quarter of its own. Memory is that
-    of the machine or container, not what is free just now: the same work is cut the same way again.
+    Feature maps take at most a sixth of the machine's or container's memory, or a quarter of the
+    GPU's. What is free at the moment does not count, so repeated work has the same tiles.
     """
     device = model.input_mean.device
     allowed = memory_at_most() // 6
@@ -107,18 +106,20 @@ def pixels_that_fit(model: VSE) -> int:
 
 
 def tile_side(model: VSE, halo: int, *, processes: int = 1) -> int:
-    """Side of a tile's core (px) that suits this machine: the larger, the less halo is computed.
+    """Return the largest side of a tile's core (px) that suits this machine.
+
+    The larger the core, the smaller the share of the halo in the computation.
 
     Parameters
     ----------
     model : VSE
         On its device.
     halo : int
-        What a tile sees around its core, px.
+        Context margin around each tile, px.
     processes : int
-        How many share the memory.
+        Number of processes that share the memory.
     """
-    sides = SIDES_OF_GPU if model.input_mean.device.type == "cuda" else SIDES
+    sides = GPU_SIDES if model.input_mean.device.type == "cuda" else SIDES
     pixels = pixels_that_fit(model) // processes
-    # the two of an antithetic pair are decoded together
+    # an antithetic pair is decoded together
     return max((side for side in sides if 2 * (side + 2 * halo) ** 2 <= pixels), default=sides[0])

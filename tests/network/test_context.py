@@ -83,7 +83,7 @@ def test_sides_of_the_variants(settings: dict[str, Any], stride: int, sides: lis
     model = small(patch=64, **settings)
     assert model.stride == stride
     assert model.latent_shapes(64, 64) == [(3, side, side) for side in sides]
-    x = torch.randn(1, model.planes, 64, 64)
+    x = torch.randn(1, model.input_planes, 64, 64)
     with torch.no_grad():
         decoded = model(x, noise(model))
     assert decoded.output.shape == (1, 2, 64, 64)

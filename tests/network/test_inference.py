@@ -60,8 +60,8 @@ def network(request: pytest.FixtureRequest) -> VSE:
 def sampled(model: VSE, seed: int = 0) -> Tensor:
     """Two samples of one image, as prediction draws them."""
     generator = torch.Generator().manual_seed(seed)
-    planes, side = (model.planes, 32) if isinstance(model, ContextVSE) else (1, 64)
-    x = torch.randn(1, planes, side, side, generator=generator)
+    side = model.fixed_patch or 64
+    x = torch.randn(1, model.input_planes, side, side, generator=generator)
     eps = [torch.randn(2, *s, generator=generator) for s in model.latent_shapes(side, side)]
     *features, top = model.encode(x)
     return model.decode([*(f.expand(2, -1, -1, -1) for f in features), top], eps)

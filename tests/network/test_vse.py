@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from denoisplit.network import VSE
-from denoisplit.network.blocks import Down, Gate, Merge, ResBlock, Up
+from denoisplit.network.blocks import Down, Gate, Merge, ResBlock, Sizes, Up
 from denoisplit.network.decoder import Level, ToGaussian, TopLevel, soft_exp
 
 HDN = dict(
@@ -130,8 +130,8 @@ def test_parameter_counts_of_the_blocks(block: Any, expected: int) -> None:
 
 def test_parameter_counts_of_the_latent_convolutions() -> None:
     gauss = ToGaussian("soft_exp", 20.0)
-    level = Level(64, 128, 1, 0.1, gauss)
-    top = TopLevel(64, 128, 1, 0.1, gauss, 8)
+    sizes = Sizes(filters=64, latents=128, levels=2, blocks=1, dropout=0.1)
+    level, top = Level(sizes, gauss), TopLevel(sizes, gauss, 8)
     for conv in (level.prior_conv, level.posterior_conv, top.posterior_conv):
         assert parameters(conv) == 147_712
     for conv in (level.latent_out, top.latent_out):
@@ -172,7 +172,7 @@ def test_merge_takes_its_first_argument_first() -> None:
 
 def test_levels_merge_features_and_latents_before_the_level_above() -> None:
     torch.manual_seed(0)
-    level = Level(4, 3, 1, 0.1, ToGaussian("soft_exp", 20.0)).eval()
+    level = Level(Sizes(4, 3, 2, 1, 0.1), ToGaussian("soft_exp", 20.0)).eval()
     features, t, z = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8), torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         for merge in (level.posterior_merge, level.skip_merge):

@@ -31,6 +31,8 @@ class Stub:
     levels = 2
     stride = 4
     latents = 3
+    fixed_patch = None
+    needs_denoised_input = False
 
     def __init__(self, noise: float = 0.0) -> None:
         self.noise = noise

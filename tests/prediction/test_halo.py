@@ -9,7 +9,12 @@ from torch import nn
 
 from denoisplit.network import VSE
 from denoisplit.prediction.frame import Sampling, predict_frame
-from denoisplit.prediction.halo import CLOSE, SAME, enough, halo_errors
+from denoisplit.prediction.halo import (
+    PACKAGE_TOLERANCE,
+    PREDICTION_TOLERANCE,
+    halo_errors,
+    sufficient_halo,
+)
 
 from .test_frame import frame_of, network
 
@@ -29,14 +34,14 @@ def test_tiles_with_the_measured_halo_equal_the_whole(factor: float) -> None:
     """On other pixels than those that it was measured on, by about the same share of the range."""
     model = far_sighted(factor)
     errors = halo_errors(model, [frame_of(300, 260)], seed=1)
-    halo = enough(errors, SAME)
-    assert errors[halo] < SAME
+    halo = sufficient_halo(errors, PREDICTION_TOLERANCE)
+    assert errors[halo] < PREDICTION_TOLERANCE
     assert halo < 240
     frame = frame_of(45, 700)
     sampling = Sampling(samples=2, seed=2, keep=2)
     whole = predict_frame(model, frame, sampling, tile=1000, halo=halo)
     tiled = predict_frame(model, frame, sampling, tile=64, halo=halo)
-    assert np.abs(tiled.samples - whole.samples).max() < 10 * SAME * np.ptp(frame)
+    assert np.abs(tiled.samples - whole.samples).max() < 10 * PREDICTION_TOLERANCE * np.ptp(frame)
     assert np.abs(tiled.samples - whole.samples).max() > 0
 
 
@@ -49,14 +54,18 @@ def test_images_of_one_value_have_a_halo_too() -> None:
     for unit in (1, 10):  # the network is shown the same
         model.input_std.fill_(100 * unit)
         found[unit] = halo_errors(model, [unit * image for image in dark], seed=1)
-        assert found[unit][enough(found[unit], SAME)] < SAME
+        assert (
+            found[unit][sufficient_halo(found[unit], PREDICTION_TOLERANCE)] < PREDICTION_TOLERANCE
+        )
     for halo in set(found[1]) & set(found[10]):
-        assert found[10][halo] == pytest.approx(found[1][halo] / 10, rel=0.01, abs=SAME / 10)
+        assert found[10][halo] == pytest.approx(
+            found[1][halo] / 10, rel=0.01, abs=PREDICTION_TOLERANCE / 10
+        )
 
 
 def test_a_network_that_sees_further_needs_a_larger_halo() -> None:
     near, far = (halo_errors(far_sighted(f), [frame_of(300, 300)], seed=1) for f in (1, 1.5))
-    assert enough(far, SAME) > enough(near, SAME)
+    assert sufficient_halo(far, PREDICTION_TOLERANCE) > sufficient_halo(near, PREDICTION_TOLERANCE)
     shared = sorted(set(near) & set(far))
     assert all(far[halo] > near[halo] for halo in shared)
     assert min(shared) == 48
@@ -66,7 +75,7 @@ def test_the_exact_halo_is_the_last_that_is_tried() -> None:
     """Weights that magnify: whatever reaches the core at all is seen, and at 240 px nothing is."""
     errors = halo_errors(far_sighted(2), [frame_of(64, 64), frame_of(20, 90)], seed=1)
     assert list(errors) == list(range(48, 241, 16))[: len(errors)]
-    assert min(errors.values()) == errors[max(errors)] < SAME
+    assert min(errors.values()) == errors[max(errors)] < PREDICTION_TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,6 @@ def test_the_halo_that_the_guide_calls_exact(sizes: dict[str, int], exact: int) 
 
 def test_the_smallest_halo_that_is_good_enough() -> None:
     errors = {48: 1e-2, 64: 1e-3, 80: 1e-5}
-    assert enough(errors, CLOSE) == 64
-    assert enough(errors, SAME) == 80
-    assert enough({48: 1.0, 64: 0.5}, SAME) == 64  # none is: the largest
+    assert sufficient_halo(errors, PACKAGE_TOLERANCE) == 64
+    assert sufficient_halo(errors, PREDICTION_TOLERANCE) == 80
+    assert sufficient_halo({48: 1.0, 64: 0.5}, PREDICTION_TOLERANCE) == 64  # none is: the largest
