@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine in words, times side by side, the peer's network."""
+"""Shared by the benchmarks: description of the machine, times side by side, the peer's network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def machine() -> str:
-    """Processor, threads and versions, in one line."""
+    """Return processor, threads and versions in one line."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     flags = ""
@@ -45,10 +45,10 @@ def machine() -> str:
 def side_by_side(
     works: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu"
 ) -> dict[str, float]:
-    """Median seconds of each, one after the other in every round, after a round that warms up.
+    """Return the median time of each, s, measured in turn in every round after a warm-up round.
 
-    What else the machine does in the meantime meets all of them alike. With one thread they are
-    seconds of the processor, which other programs hardly change. A GPU is waited for.
+    Other load on the machine thus affects all of them alike. With one thread, times are processor
+    times, which other programs hardly change. GPU work is synchronised.
     """
     gpu = torch.device(device).type == "cuda"
     one = torch.get_num_threads() == 1 and not gpu
@@ -67,16 +67,17 @@ def side_by_side(
 
 
 def operations(work: Callable[[], Any]) -> float:
-    """Floating-point operations of the convolutions and matrix products of one call."""
+    """Count the floating-point operations of the convolutions and matrix products of one call."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
 
 
 def best_rate(dtype: torch.dtype, device: str = "cpu", rounds: int = 3) -> float:
-    """Floating-point operations a second where nothing but arithmetic counts: the limit here.
+    """Measure the highest rate of arithmetic on this machine, floating-point operations per second.
 
-    The better of a product of large matrices and a convolution of many channels.
+    It is that of a product of large matrices or a convolution of many channels, whichever is
+    higher.
     """
     gpu = torch.device(device).type == "cuda"
     side, channels, pixels = (8192, 512, 256) if gpu else (2048, 256, 128)
@@ -92,17 +93,17 @@ def best_rate(dtype: torch.dtype, device: str = "cpu", rounds: int = 3) -> float
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Markdown."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
 @cache
 def careamics() -> Any:
-    """CAREamics' LVAE, its likelihood and its losses, without what its packages import on top."""
+    """Import CAREamics' LVAE, likelihood and losses without the other imports of its packages."""
     spec = importlib.util.find_spec("careamics")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("careamics is not installed: make env")
+        raise SystemExit("careamics is not installed; run `make env`")
     root = Path(spec.submodule_search_locations[0])
     for name in ("careamics", "careamics.models", "careamics.config", "careamics.losses",
                  "careamics.losses.lvae", "careamics.config.noise_model"):  # fmt: skip
@@ -116,7 +117,7 @@ def careamics() -> Any:
     settings.GaussianLikelihoodConfig = settings.NMLikelihoodConfig = object  # type: ignore[attr-defined]
     sys.modules[settings.__name__] = settings
     for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-        sys.modules[name] = types.ModuleType(name)  # crops odd sizes, which there are none of here
+        sys.modules[name] = types.ModuleType(name)  # only used to crop odd sizes
     sys.modules["torchvision.transforms"].functional = sys.modules[  # type: ignore[attr-defined]
         "torchvision.transforms.functional"
     ]
@@ -130,7 +131,7 @@ def careamics() -> Any:
 
 
 def peer(patch: int, *, structures: int = 2, filters: int = 64, latents: int = 128) -> Any:
-    """CAREamics' network of the sizes of ours."""
+    """Return CAREamics' network with the sizes of ours."""
     return careamics().LadderVAE(
         (patch, patch), structures, 1, [latents] * 4, filters, filters, [2, 2], [2, 2], 0.1, 0.1,
         "ELU", None, False,

@@ -1,10 +1,10 @@
-"""How many antithetic draws have the quality of many independent ones, on trained runs.
+"""Number of antithetic samples with the quality of many independent ones, on trained runs.
 
     python benchmarks/equal_quality.py RUN ER=er.tif actin=actin.tif [--independent 50] [--frames 4]
 
-Splits superpositions of the given images (the frames that the run has set aside as test) and
-compares the PSNR of the mean of 2, 4, 6, ... antithetic draws with that of the mean of independent
-ones, averaged over several groups of either; then the mean in bfloat16 with that in float32.
+Splits superpositions of the given images (the run's test frames) and compares the PSNR of the mean
+of 2, 4, 6, ... antithetic samples with that of independent ones, averaged over several groups of
+each; then the mean in bfloat16 with that in float32.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("structures", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--independent", type=int, default=50)
-    parser.add_argument("--antithetic", type=int, default=16, help="most draws that are looked at")
-    parser.add_argument("--groups", type=int, default=2, help="of independent draws, and of pairs")
+    parser.add_argument("--antithetic", type=int, default=16, help="largest number of samples")
+    parser.add_argument(
+        "--groups", type=int, default=2, help="groups of independent and of antithetic samples"
+    )
     parser.add_argument("--frames", type=int, default=4)
     given = parser.parse_args()
     keep_freed_memory()
@@ -48,42 +50,44 @@ def main() -> None:
         held = facts.held_out.get(name, {}).get("test") or range(len(frames))
         truth.append([frames[j] for j in held][: given.frames])
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    scenes = EvaluationFrames(truth, noise, run.superposition, seed=settings.seed, part="test")
+    test_frames = EvaluationFrames(truth, noise, run.superposition, seed=settings.seed, part="test")
     tiling = {"tile": run.tile, "halo": run.halo}
 
     def psnr(means: list[np.ndarray]) -> float:
         return float(np.mean([
             range_invariant_psnr(t, m)
-            for truth, mean in zip(scenes.truth, means, strict=True)
+            for truth, mean in zip(test_frames.truth, means, strict=True)
             for t, m in zip(truth, mean, strict=True)
         ]))  # fmt: skip
 
     model = inference_form(run.model)
     counts = list(range(2, given.antithetic + 1, 2))
     drawn: dict[int, list[float]] = {count: [] for count in counts}
-    independent, latent_means = [], []
+    independent = []
     for group in range(given.groups):
         sampling = Sampling(given.independent, 100 + group, antithetic=False)
         independent.append(psnr([
-            predict_frame(model, x, sampling, **tiling).mean for x in scenes.inputs
+            predict_frame(model, x, sampling, **tiling).mean for x in test_frames.inputs
         ]))  # fmt: skip
         most = max(counts)
         kept = [
             predict_frame(model, x, Sampling(most, 200 + group, keep=most), **tiling).samples
-            for x in scenes.inputs
+            for x in test_frames.inputs
         ]
-        for count in counts:  # every stretch of so many draws is one try
+        for count in counts:  # disjoint groups of this many samples
             for start in range(0, most - count + 1, count):
                 drawn[count].append(psnr([k[start : start + count].mean(axis=0) for k in kept]))
     latent_means = psnr(
-        [predict_frame(model, x, Sampling(0), **tiling).mean for x in scenes.inputs]
+        [predict_frame(model, x, Sampling(0), **tiling).mean for x in test_frames.inputs]
     )
     target = float(np.mean(independent))
     rows = [
         [count, f"{np.mean(values):.3f}", f"{np.mean(values) - target:+.3f}"]
         for count, values in drawn.items()
     ]
-    print(f"{machine()}\n\n{given.run}: {len(scenes)} frames of {scenes.inputs[0].shape}\n")
+    print(
+        f"{machine()}\n\n{given.run}: {len(test_frames)} frames of {test_frames.inputs[0].shape}\n"
+    )
     print(f"{given.independent} independent draws: {target:.3f} dB "
           f"({', '.join(f'{v:.3f}' for v in independent)}); means of the latents "
           f"{latent_means:.3f} dB\n")  # fmt: skip
@@ -91,13 +95,13 @@ def main() -> None:
     enough = next((n for n in counts if np.mean(drawn[n]) >= target - CLOSE), None)
     print(f"equal within {CLOSE} dB: {enough} draws")
     sampling = Sampling(given.antithetic, 0)
-    low = Form("bf16").of(run.model)
+    low = Form("bf16").apply(run.model)
     values = [
-        psnr([predict_frame(m, x, sampling, **tiling).mean for x in scenes.inputs])
+        psnr([predict_frame(m, x, sampling, **tiling).mean for x in test_frames.inputs])
         for m in (model, low)
     ]
     print(f"mean of {given.antithetic} draws: float32 {values[0]:.4f} dB, bfloat16 "
-          f"{values[1]:.4f} dB ({values[1] - values[0]:+.4f}; asked: {BF16_CLOSE})")  # fmt: skip
+          f"{values[1]:.4f} dB ({values[1] - values[0]:+.4f}; required: {BF16_CLOSE})")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Images that do not fit: Zarr to OME-Zarr, or TIFF stacks; peak memory and time.
+"""Images larger than memory: Zarr to OME-Zarr, or TIFF stacks; peak memory and time.
 
     python benchmarks/large.py RUN [--sides 8192x8192 8192x16384] [--samples 2] [--precision 32]
     python benchmarks/large.py RUN --sides 4x1024x1024 24x1024x1024 --samples 0
 
-The image is noise about the mean of the run's training frames. `denoisplit predict` splits each in
-a process of its own, whose peak resident memory is counted.
+The image is noise around the mean of the run's training frames. `denoisplit predict` splits each in
+a new process, whose peak resident memory is measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common import machine, table
 from denoisplit.images import open_image
 from denoisplit.run import load_config
 
-# prints the peak of the process on the last line
+# prints the peak memory of the process on the last line
 PROGRAM = (
     "import resource, sys; from denoisplit.cli.main import main; code = main(sys.argv[1:]); "
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
@@ -33,7 +33,7 @@ CHUNK = 1024
 
 
 def image(path: Path, height: int, width: int, mean: float, std: float) -> None:
-    """A Zarr array of noise, written chunk by chunk."""
+    """Write a Zarr array of noise, chunk by chunk."""
     array = zarr.create_array(
         path,
         shape=(height, width),
@@ -49,7 +49,7 @@ def image(path: Path, height: int, width: int, mean: float, std: float) -> None:
 
 
 def stack(path: Path, planes: int, height: int, width: int, mean: float, std: float) -> None:
-    """A TIFF stack of noise, written plane by plane."""
+    """Write a TIFF stack of noise, plane by plane."""
     rng = np.random.default_rng(0)
     drawn = (rng.normal(mean, std, (height, width)) for _ in range(planes))
     tifffile.imwrite(
@@ -76,7 +76,7 @@ def main() -> None:
             make = stack if planes else image
             make(source, *planes, height, width, *facts.input_frame_mean)
             start = time.perf_counter()
-            said = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-c", PROGRAM, "predict", str(given.run), str(source),
                  "-o", f"{name}/out", "--samples", str(given.samples),
                  "--precision", given.precision, "--compile", given.compile],
@@ -87,9 +87,9 @@ def main() -> None:
             written = list(open_image(f"{name}/out/image_split.ome.{ending}").planes())[-1]
             assert written.shape == (height, width)
             assert np.isfinite(written[height - 64 :, width - 64 :]).all()
-        peak = int(said.stdout.split()[-1]) * 1024 / 1e9
+        peak = int(process.stdout.split()[-1]) * 1024 / 1e9
         form = next(
-            line for line in [*said.stderr.splitlines(), ""] if "network in" in line or not line
+            line for line in [*process.stderr.splitlines(), ""] if "network in" in line or not line
         )
         rows.append([side, f"{seconds:.0f}", f"{peak:.2f}", form.split(" (")[0]])
     print(f"{machine()}\n\n{given.samples} samples\n")

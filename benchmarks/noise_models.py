@@ -2,8 +2,8 @@
 
     python benchmarks/noise_models.py [DATA] [--denoiser]
 
-DATA is the folder of test images. With --denoiser also route C, noisy images alone, which trains
-two denoisers for minutes. Prints a table in Markdown; the numbers in README.md are from here.
+DATA is the folder of test images. With --denoiser, noise models are also fitted to noisy images
+alone (route C), which trains two denoisers for minutes. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ COLUMNS = ("noise", "pairs", "worst bin of variance, %", "gain", "KS", "nat abov
 
 
 def row(name: str, make: Callable[[], Pairs]) -> str:
-    """One line of the table."""
+    """Fit a noise model and return its line of the table."""
     pairs = make()
     start = time.perf_counter()
-    _, found = fit_pairs(
+    _, quality = fit_pairs(
         pairs, components=None, coefficients=4, steps=2000, seed=0, about=None
     )  # fmt: skip
     seconds = time.perf_counter() - start
     cells = (
-        name, f"{found.pairs + found.held_out:,}", f"{worst(found):.1f}", f"{found.gain:.2f}",
-        f"{found.ks:.4f}", f"{found.log_likelihood - found.gaussian:+.3f}",
-        f"{found.log_likelihood - found.histogram:+.3f}", f"{seconds:.1f}",
+        name, f"{quality.pairs + quality.held_out:,}", f"{worst(quality):.1f}",
+        f"{quality.gain:.2f}", f"{quality.ks:.4f}",
+        f"{quality.log_likelihood - quality.gaussian:+.3f}",
+        f"{quality.log_likelihood - quality.histogram:+.3f}", f"{seconds:.1f}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
-def worst(found: Quality) -> float:
-    """Greatest error of the variance among bins with many pairs, per cent."""
-    bins = found.bins
+def worst(quality: Quality) -> float:
+    """Return the largest error of the variance among bins with many pairs, per cent."""
+    bins = quality.bins
     judged = bins.count >= JUDGED
     return 100 * float(np.abs(bins.model[judged] / bins.measured[judged] - 1).max())
 
 
 def simulated(scale: float, offset: float, pixels: int) -> Pairs:
-    """Poisson and Gaussian noise of clean signals over a whole range."""
+    """Simulate Poisson and Gaussian noise of signals that are spread over a range."""
     signal = offset + scale * np.random.default_rng(0).random((1000, pixels // 1000))
     noise = SyntheticNoise(scale / 100, scale / 50)
     return from_clean(frames=[signal], noise=noise)
@@ -63,7 +64,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", default="../shared/data", type=Path)
-    parser.add_argument("--denoiser", action="store_true", help="route C too, minutes")
+    parser.add_argument(
+        "--denoiser", action="store_true", help="also fit to noisy images alone (minutes)"
+    )
     given = parser.parse_args()
     cells, nuclei = given.data / "hagen_actin_mito/60x", given.data / "fmd_nuclei_repeats"
     rows: dict[str, Callable[[], Pairs]] = {

@@ -1,11 +1,11 @@
-"""A package on a large image: whole against blocks, in bioimageio's own program.
+"""A package on a large image, as a whole and in blocks, with bioimageio's own program.
 
     python benchmarks/packages.py RUN [--side 2048] [--samples 4]
 
-Exports RUN twice, with the halo that was measured and with one beyond which nothing is seen, and
-predicts an image of SIDE px, made of the run's own test image by reflection, as a whole and in
-blocks. Looks whether the addressed noise of blocks is that of the whole, bit for bit. Prints a
-table in Markdown; the numbers in docs/packages.md are from here.
+Exports RUN twice, with the measured halo and with one as large as the receptive field, and predicts
+an image of SIDE px, the run's own test image extended by reflection, as a whole and in blocks.
+Compares the addressed noise of blocks with that of the whole image, bit for bit. Prints a table in
+Markdown, the source of the numbers in docs/packages.md.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from denoisplit.run import Run, load
 
 
 def predicted(folder: Path, blocks: bool) -> tuple[float, float]:
-    """Seconds and peak memory in GB of one prediction, in a process of its own."""
+    """Return time, s, and peak memory, GB, of one prediction; call it in a new process."""
     start = time.perf_counter()
-    code, said = run_bioimageio(
+    code, output = run_bioimageio(
         folder, "predict", "package.zip", f"--inputs={json.dumps([['image.tif']])}",
         f"--outputs=blocks_{blocks}.tif", f"--blockwise={blocks}",
     )  # fmt: skip
     if code:
-        raise SystemExit(said)
+        raise SystemExit(output)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return time.perf_counter() - start, peak * 1024 / 1e9
 
 
 def noise(run: Run, image: npt.NDArray[np.float32]) -> list[torch.Tensor]:
-    """eps (Z, h, w) of each level of the first sample of an image (Y, X)."""
+    """Return eps (Z, h, w) of each level, for the first sample of an image (Y, X)."""
     network = run.config.settings.network
     keys = content_keys(
         torch.from_numpy(np.ascontiguousarray(image))[None],
@@ -67,24 +67,27 @@ def noise(run: Run, image: npt.NDArray[np.float32]) -> list[torch.Tensor]:
 
 
 def same_noise(run: Run, image: npt.NDArray[np.float32], tile: int, halo: int) -> bool:
-    """Whether every block at a multiple of what is kept has the noise of the whole there."""
-    whole, kept = noise(run, image), tile - 2 * halo
-    starts = range(0, len(image) - tile + 1, kept)
+    """Return whether every block has the noise of the whole image at its place.
+
+    Blocks begin at multiples of their core, the side without halo.
+    """
+    whole, core = noise(run, image), tile - 2 * halo
+    starts = range(0, len(image) - tile + 1, core)
     for y in starts:
         for x in starts:
             block = noise(run, image[y : y + tile, x : x + tile])
             for level, (a, b) in enumerate(zip(whole, block, strict=True)):
                 step = 2 ** (level + 1)  # px of a latent pixel
-                around, side = halo // step, kept // step
-                top, left = y // step + around, x // step + around
-                inner = b[:, around : around + side, around : around + side]
+                margin, side = halo // step, core // step
+                top, left = y // step + margin, x // step + margin
+                inner = b[:, margin : margin + side, margin : margin + side]
                 if not torch.equal(a[:, top : top + side, left : left + side], inner):
                     return False
     return True
 
 
 def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) -> str:
-    """One line of the table: one package."""
+    """Export and run one package; return its line of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export(run, folder / "package.zip", samples=samples, tile=tile, halo=halo)
@@ -96,11 +99,11 @@ def row(run: Path, side: int, samples: int, tile: int | None, halo: int | None) 
         tifffile.imwrite(folder / "image.tif", large)
         measured, results = {}, {}
         for blocks in (False, True):
-            with get_context("spawn").Pool(1) as pool:  # memory is counted from the start
+            with get_context("spawn").Pool(1) as pool:  # a new process, for its peak memory
                 measured[blocks] = pool.apply(predicted, (folder, blocks))
-            found: Any = tifffile.imread(folder / f"blocks_{blocks}.tif")
-            results[blocks] = found.reshape(-1, side, side)
-        # outside the last blocks, which are moved inside the image, and what sees beyond the border
+            predictions: Any = tifffile.imread(folder / f"blocks_{blocks}.tif")
+            results[blocks] = predictions.reshape(-1, side, side)
+        # without the border, and without the last blocks, which are moved inside the image
         core = len(image) - 2 * used
         inside = np.s_[:, used : side - core - used, used : side - core - used]
         difference = np.abs(results[True] - results[False])[inside].max() / np.ptp(image)

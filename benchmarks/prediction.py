@@ -1,15 +1,15 @@
-"""Time of the posterior mean of one frame: the published protocol, CAREamics, ours.
+"""Time of the posterior mean of one frame: the published protocol, CAREamics and denoisplit.
 
     python benchmarks/prediction.py [--side 512] [--samples 50] [--preset paper] [--threads 1]
         [--device cuda]
 
-The weights are random: time does not depend on them. The published protocol (patches of 128 px of
-which 32 px are kept, the whole network for every sample) is measured on a batch of patches and
-scaled to the frame; CAREamics' forward on one patch of 256 px and scaled by pixels and samples;
-ours, the whole frame, on a few samples, of which all but the encoder is scaled.
-With ``--threads 1`` times are those of the processor. The limit is the arithmetic of the job done
-once, an encoder and a decoder per sample on the frame alone, at the rate of a large product of
-matrices or a convolution of many channels, whichever is faster.
+Weights are random, since the time does not depend on them. The published protocol (patches of
+128 px of which 32 px are kept, the whole network for every sample) is measured on a batch of
+patches and scaled to the frame; CAREamics' forward pass on one patch of 256 px, scaled by pixels
+and samples; ours on the whole frame with a few samples, of which all but the encoder is scaled.
+With ``--threads 1``, times are processor times. The limit is the arithmetic of one encoder pass and
+a decoder pass per sample on the frame alone, at the rate of a large product of matrices or a
+convolution of many channels, whichever is faster.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIZES: dict[str, dict[str, int]] = {"paper": {}, "small": {"filters": 32, "laten
 
 
 class Decoder(torch.nn.Module):
-    """The decoder with everything as arguments, for ONNX."""
+    """The decoder with all its inputs as arguments, for ONNX."""
 
     def __init__(self, model: VSE) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Decoder(torch.nn.Module):
 
 
 def onnx_decoder(model: VSE, side: int) -> Any:
-    """A call of ONNX Runtime for one posterior sample of a patch."""
+    """Return a function that computes one posterior sample of a patch with ONNX Runtime."""
     import io
     import warnings
 
@@ -65,12 +65,12 @@ def onnx_decoder(model: VSE, side: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(stream.getvalue(), options)
-    given = {f"i{n}": t.contiguous().numpy() for n, t in enumerate((*features, *eps))}
-    return lambda: session.run(None, given)
+    inputs = {f"i{n}": t.contiguous().numpy() for n, t in enumerate((*features, *eps))}
+    return lambda: session.run(None, inputs)
 
 
 def arithmetic(model: VSE, side: int, samples: int) -> float:
-    """Floating-point operations of a frame encoded once and decoded for every sample."""
+    """Count the floating-point operations to encode a frame once and decode it per sample."""
     x = torch.zeros(1, 1, side, side, device=model.input_mean.device)
     eps = [torch.zeros(1, *shape, device=x.device) for shape in model.latent_shapes(side, side)]
     with torch.no_grad():
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--preset", choices=tuple(SIZES), default="paper")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--drawn", type=int, default=4, help="samples of ours that are drawn")
+    parser.add_argument("--drawn", type=int, default=4, help="samples that are measured of ours")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
@@ -98,7 +98,7 @@ def main() -> None:
     model = VSE(2, **sizes).eval().to(device)
     frame = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
 
-    # how much of the job one call is
+    # pixels times samples, of the whole and of one call
     job = samples * side**2
     patches = torch.randn(BATCH, 1, PATCH, PATCH, device=device)
     patch_eps = [
@@ -107,7 +107,7 @@ def main() -> None:
     theirs = peer(PEER_SIDE, **sizes).eval().to(device)
     theirs_x = torch.randn(1, 1, PEER_SIDE, PEER_SIDE, device=device)
     forms = [Form(p, c) for c in (False, True) for p in ("32", "bf16")]
-    ours = {form: form.of(model) for form in forms}
+    ours = {form: form.apply(model) for form in forms}
     sampling = Sampling(min(given.drawn, samples))
     whole = {"tile": 2 * side, "halo": 64}
     works: dict[str, Any] = {
@@ -120,10 +120,10 @@ def main() -> None:
         share["ours, ONNX Runtime, decoder"] = PEER_SIDE**2
     for form, fast in ours.items():
         works[f"ours, {form}"] = lambda fast=fast: predict_frame(fast, frame, sampling, **whole)
-    # as programs of others run; ours keeps the memory that it has freed
-    found = side_by_side({n: works[n] for n in works if n in share}, given.rounds, device)
+    # the peers as they run by default; ours keeps the memory that it has freed
+    times = side_by_side({n: works[n] for n in works if n in share}, given.rounds, device)
     keep_freed_memory()
-    found |= side_by_side({n: works[n] for n in works if n not in share}, given.rounds, device)
+    times |= side_by_side({n: works[n] for n in works if n not in share}, given.rounds, device)
     first = next(iter(works))
     again = side_by_side({first: works[first]}, 1, device)[first]
 
@@ -141,10 +141,10 @@ def main() -> None:
     encoders = side_by_side(
         {f"ours, {f}": lambda m=m: m.encode(padded) for f, m in ours.items()}, given.rounds, device
     )
-    seconds = {name: value * job / share[name] for name, value in found.items() if name in share}
-    few = {}  # of `FEW` draws, which may be as good as all (equal_quality.py)
+    seconds = {name: value * job / share[name] for name, value in times.items() if name in share}
+    few = {}  # of `FEW` samples, which may be as good as all (equal_quality.py)
     for name, encoder in encoders.items():
-        sample = (found[name] - encoder) / sampling.samples
+        sample = (times[name] - encoder) / sampling.samples
         seconds[name] = encoder + sample * samples
         few[name] = encoder + sample * FEW
     published, theirs_s = seconds["published protocol"], seconds["CAREamics, forward"]
@@ -170,7 +170,7 @@ def main() -> None:
     print(f"{work / 2e12:.2f} T multiply-adds; the machine does " + ", ".join(
         f"{rate / 2e9:.0f} G a second in {precision}" for precision, rate in rates.items()
     ))  # fmt: skip
-    print(f"published protocol once more, memory kept: {again * job / (BATCH * KEPT**2):.1f} s")
+    print(f"published protocol again, freed memory kept: {again * job / (BATCH * KEPT**2):.1f} s")
     fastest = min(seconds[f"ours, {form}"] for form in forms)
     print(
         f"noise of a sample: {noise:.3f} s, {100 * noise * samples / fastest:.0f} % of the fastest"

@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [--largest 4096] [--tile 512]
 
-The `small` network with random weights. Times are of the processor with one thread, so that other
-programs on the machine hardly count; every line is a process of its own, as memory is counted.
+The `small` network with random weights. Times are processor times with one thread, which other
+programs on the machine hardly change. Every line is measured in a new process, for its peak memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZES = {"filters": 32, "latents": 8, "patch": 64}
 
 
 def measured(side: int, samples: int, structures: int, frames: int, tile: int) -> tuple[float, ...]:
-    """Seconds, and peak memory in GB."""
+    """Return the time, s, and the peak memory, GB."""
     from denoisplit.machine.memory import keep_freed_memory
     from denoisplit.network import VSE
     from denoisplit.network.inference import inference_form

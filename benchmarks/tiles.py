@@ -2,8 +2,8 @@
 
     python benchmarks/tiles.py RUN [--side 1024] [--samples 2]
 
-The image has structure at every scale, about the mean of the run's training frames. Differences are
-the largest of all samples, as a share of the data range of the image.
+The image has structure at every scale, around the mean of the run's training frames. Differences
+are the largest over all samples, as a share of the data range of the image.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ def main() -> None:
                 run, [folder / "image.zarr"], folder / label, samples=given.samples, tile=tile,
                 keep_samples=given.samples, halo=halo, dask=dask,
             )  # fmt: skip
-            found = zarr.open_array(folder / label / "image_samples.ome.zarr/0", mode="r")[:]
-            assert np.isfinite(found).all()  # every pixel was written
-            return found
+            array = zarr.open_array(folder / label / "image_samples.ome.zarr/0", mode="r")[:]
+            assert np.isfinite(array).all()  # every pixel was written
+            return array
 
         for halo in (EXACT, run.halo):
             whole = samples(f"whole{halo}", 4 * given.side, halo)
             for tile in (256, 384):
-                found = samples(f"{tile}_{halo}", tile, halo)
+                tiled = samples(f"{tile}_{halo}", tile, halo)
                 rows.append(
-                    [f"tiles of {tile} px", halo, f"{np.abs(found - whole).max() / span:.1e}"]
+                    [f"tiles of {tile} px", halo, f"{np.abs(tiled - whole).max() / span:.1e}"]
                 )
             for count in given.workers:
                 with local_cluster(count) as cluster:
-                    found = samples(f"{count}w_{halo}", 384, halo, cluster.scheduler_address)
-                what = f"tiles of 384 px, {count} workers"
-                rows.append([what, halo, f"{np.abs(found - whole).max() / span:.1e}"])
+                    tiled = samples(f"{count}w_{halo}", 384, halo, cluster.scheduler_address)
+                label = f"tiles of 384 px, {count} workers"
+                rows.append([label, halo, f"{np.abs(tiled - whole).max() / span:.1e}"])
     print(f"{machine()}\n\n{given.side} x {given.side} px, {given.samples} samples\n")
     print(table(["against the whole image at once", "halo, px", "largest difference"], rows))
 

@@ -1,4 +1,4 @@
-"""Time of one training step and of the noise model's likelihood: CAREamics and ours, side by side.
+"""Time of one training step and of the noise model's likelihood: CAREamics and denoisplit.
 
     python benchmarks/training_step.py [--preset paper] [--batch 4] [--rounds 5]
 
@@ -33,7 +33,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 def noise_model(seed: int) -> GaussianMixture:
-    """Some mixture of three Gaussians over signals of 0 to 1000."""
+    """Return a mixture of three Gaussians for signals of 0 to 1000."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(9, 4, generator=generator)
     weight[3:6] += 6
@@ -41,7 +41,7 @@ def noise_model(seed: int) -> GaussianMixture:
 
 
 def their_likelihood(models: list[GaussianMixture]) -> Any:
-    """CAREamics' noise models of the same weights, from exchange files."""
+    """Return CAREamics' likelihood with the same noise models, read from exchange files."""
     library = careamics()
     theirs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=tuple(SIZES), default="paper")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="1: seconds of the processor")
+    parser.add_argument("--threads", type=int, help="1: processor time")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -114,11 +114,11 @@ def main() -> None:
         getattr(model, name).fill_(value)
 
     def task(compiled: bool) -> Any:
-        own = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+        network = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
         if compiled:
-            compile_blocks(own)
+            compile_blocks(network)
         return SplittingTask(
-            own, models, Superposition("sum", (0.0, 0.0)), settings, Schedule(1, 1)
+            network, models, Superposition("sum", (0.0, 0.0)), settings, Schedule(1, 1)
         )
 
     def step(task: Any, precision: str) -> Any:
@@ -132,9 +132,9 @@ def main() -> None:
 
         return work
 
-    found = side_by_side({"CAREamics": their_step}, given.rounds)
+    times = side_by_side({"CAREamics": their_step}, given.rounds)
     keep_freed_memory()
-    found |= side_by_side(
+    times |= side_by_side(
         {
             f"ours, {precision}{', compiled' if compiled else ''}": step(task(compiled), precision)
             for compiled in (False, True)
@@ -144,7 +144,7 @@ def main() -> None:
         given.rounds,
     )
     print(f"{machine()}\n\nnetwork of `{given.preset}`, {given.batch} patches of {patch} px\n")
-    for title, values in (("training step", found), ("likelihood, forward and backward",
+    for title, values in (("training step", times), ("likelihood, forward and backward",
                                                      likelihood)):  # fmt: skip
         rows = [[n, f"{v:.3f}", f"{values['CAREamics'] / v:.2f}"] for n, v in values.items()]
         print(table([title, "s", "times CAREamics"], rows))
