@@ -1,4 +1,4 @@
-"""``denoisplit noise-model fit``: images -> a noise model, and a page that shows how it fits."""
+"""``denoisplit noise-model fit``: fit a noise model to images, and show how well it fits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from denoisplit.config.groups import Preset
 from denoisplit.config.seeds import check_seed
-from denoisplit.config.settings import Settings, settings_from
+from denoisplit.config.settings import Preset, Settings, settings_from
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import not_written, write_new
+from denoisplit.files.atomic import write_new
+from denoisplit.files.outputs import check_new, make_parent
 from denoisplit.images import Files, each_of, read_frames
 from denoisplit.images.repeats import read_repeats
 from denoisplit.noise_models import GaussianMixture
@@ -31,13 +31,13 @@ PathLike = str | Path
 OnStep = Callable[[int, int], None]
 Image = npt.NDArray[Any]
 
-ROUTES = ("repeats", "clean", "noisy")  # the other one has two kinds of images
+ONE_KIND = ("repeats", "clean", "noisy")  # the fourth kind of images is a pair
 DENOISER = 92  # per cent of the time of a fit to noisy images alone
 
 
 @dataclass(frozen=True)
 class NoiseModelFit:
-    """A noise model that was fitted, how well, and the two files that were written."""
+    """A fitted noise model, its quality, and the two files that were written."""
 
     model: GaussianMixture
     quality: Quality
@@ -45,7 +45,7 @@ class NoiseModelFit:
     page: Path
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values of all but the weights."""
+        """Return everything but the weights as plain values."""
         return {
             "model": str(self.path),
             "page": str(self.page),
@@ -71,7 +71,7 @@ def fit_noise_model(
     noise_model_fit: Mapping[str, Any] | None = None,
     n2v: Mapping[str, Any] | None = None,
 ) -> NoiseModelFit:
-    """Fit a noise model to images of one of four kinds; writes it, and a page about it.
+    """Fit a noise model to images of one of four kinds; write it, and a page that describes it.
 
     Parameters
     ----------
@@ -107,37 +107,46 @@ def fit_noise_model(
     Raises
     ------
     InputError
-        For images or settings that do not fit; nothing is left half-written.
+        If images or options cannot be used, or an output exists; nothing is left half-written.
     """
-    path = Path(output)
-    every = {
+    files = {
         "repeats": repeats,
         "clean": clean,
         "noisy": noisy,
         "signal": signal,
         "observed": observed,
     }
-    given = {kind: each_of(files) for kind, files in every.items() if files}
-    _check_route(tuple(given))
-    if not clean:
-        _refuse_without(
-            "--clean",
-            ("--synthetic-poisson", synthetic_poisson),
-            ("--synthetic-gaussian", synthetic_gaussian),
-        )
-    if not noisy:
-        _refuse_without("--noisy", ("--preset", preset), ("n2v", n2v))
+    files = {kind: each_of(some) for kind, some in files.items() if some}
+    _check_kinds(tuple(files))
+    for name, value, needed in (
+        ("synthetic_poisson", synthetic_poisson, "clean"),
+        ("synthetic_gaussian", synthetic_gaussian, "clean"),
+        ("preset", preset, "noisy"),
+        ("n2v", n2v, "noisy"),
+    ):
+        if value and needed not in files:
+            raise InputError(f"`{name}` is used with `{needed}` only", remedy="leave it out")
     check_seed(seed)
     settings = _settings(seed, preset, components, noise_model_fit, n2v)
-    page, checkpoint = _beside(path)
+    path = Path(output)
+    if path.suffix != ".npz":
+        raise InputError(
+            where=path,
+            found=f"file type {path.suffix!r}",
+            expected=".npz, the exchange format",
+            remedy="rename the output",
+        )
+    page, checkpoint = path.with_suffix(".html"), path.with_suffix(".n2v.ckpt")
+    check_new(path)
+    check_new(page)
     images = {
-        kind: read_repeats(files) if kind == "repeats" else read_frames(files).images
-        for kind, files in given.items()
+        kind: read_repeats(some) if kind == "repeats" else read_frames(some).images
+        for kind, some in files.items()
     }
-    with _naming(given):
+    with _files_named(files):
         if noisy:
             check_noisy(images["noisy"])
-            _make_folder(path)
+            make_parent(path)
             with bar("denoiser", 100) as progress, _resumable(checkpoint):
                 pairs = pairs_of_noisy(
                     images["noisy"],
@@ -155,38 +164,22 @@ def fit_noise_model(
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s", warning)
-    _make_folder(path)
+    make_parent(path)
     write_new({path: model.to_bytes(), page: noise_page(path.stem, model, quality, pairs).encode()})
     if noisy:
         checkpoint.unlink(missing_ok=True)
     return NoiseModelFit(model, quality, path, page)
 
 
-# ---------------------------------------------------------------- what was asked for
-
-
-def _check_route(kinds: tuple[str, ...]) -> None:
-    """Exactly one kind of images, or the two of a pair."""
-    if kinds == ("signal", "observed") or (len(kinds) == 1 and kinds[0] in ROUTES):
-        return
-    found = " and ".join(f"--{kind}" for kind in kinds) or "no images"
-    raise InputError(
-        where="noise-model fit",
-        found=found,
-        expected=f"one of {', '.join(f'--{kind}' for kind in ROUTES)}, or --signal with --observed",
-        remedy="give images of one kind",
-    )
-
-
-def _refuse_without(needed: str, *options: tuple[str, Any]) -> None:
-    for name, value in options:
-        if value:
-            raise InputError(
-                where=name,
-                found=f"{value} without {needed}",
-                expected=f"it beside {needed} only",
-                remedy="leave it out",
-            )
+def _check_kinds(kinds: tuple[str, ...]) -> None:
+    """Refuse anything but one kind of images, or the two of a pair."""
+    if kinds != ("signal", "observed") and (len(kinds) != 1 or kinds[0] not in ONE_KIND):
+        names = ", ".join(f"`{kind}`" for kind in ONE_KIND)
+        raise InputError(
+            found=" and ".join(f"`{kind}`" for kind in kinds) or "no images",
+            expected=f"one of {names}, or `signal` with `observed`",
+            remedy="provide images of one kind",
+        )
 
 
 def _settings(
@@ -196,7 +189,7 @@ def _settings(
     noise_model_fit: Mapping[str, Any] | None,
     n2v: Mapping[str, Any] | None,
 ) -> Settings:
-    """Those of a training with the preset, of which denoiser and fit are used."""
+    """Return the settings of a training, of which those of denoiser and fit are used."""
     fit = dict(noise_model_fit or {})
     if components is not None:
         fit["components"] = components
@@ -211,73 +204,23 @@ def _settings(
     )
 
 
-def _beside(path: Path) -> tuple[Path, Path]:
-    """The page and the checkpoint beside a model that can be written."""
-    if path.suffix != ".npz":
-        raise InputError(
-            where=path,
-            found=f"file type {path.suffix!r}",
-            expected=".npz, the exchange format",
-            remedy="rename the output",
-        )
-    page = path.with_suffix(".html")
-    for there in (path, page):
-        if there.exists() or there.is_symlink():
-            raise InputError(
-                where=there,
-                found="an existing file",
-                expected="a new name",
-                remedy="move it, or choose another",
-            )
-    return page, path.with_suffix(".n2v.ckpt")
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_written(path, error) from error
-
-
-# ---------------------------------------------------------------- images to pairs
-
-
 def _pairs(
     images: Mapping[str, Sequence[Image]], poisson_factor: float, level: float, seed: int
 ) -> tuple[Pairs, dict[str, str | float]]:
-    """Pairs, and the noise that was added, by the routes that need no denoiser."""
+    """Pair signals with observations, without a denoiser; return also the noise that was added."""
     if "repeats" in images:
         return from_repeats(stacks=images["repeats"], seed=seed), {}
     if "clean" in images:
         frames = tuple(images["clean"])
         noise = SyntheticNoise(poisson_factor, level * pooled_std((frames,)))
-        about = {"poisson_factor": noise.poisson_factor, "gaussian_sigma": noise.gaussian_sigma}
-        return from_clean(frames=frames, noise=noise, seed=seed), dict(about)
+        pairs = from_clean(frames=frames, noise=noise, seed=seed)
+        sigma = noise.gaussian_sigma
+        return pairs, {"poisson_factor": noise.poisson_factor, "gaussian_sigma": sigma}
     return from_exposures(signal=images["signal"], observed=images["observed"], seed=seed), {}
 
 
-@contextmanager
-def _resumable(checkpoint: Path) -> Iterator[None]:
-    """Keep the checkpoint where the same command can go on from it."""
-    if checkpoint.exists():
-        logger.info("%s: the training of the denoiser goes on from here", checkpoint)
-    try:
-        yield
-    except InputError as error:
-        if error.where != str(checkpoint):  # the images are at fault: there is nothing to go on to
-            checkpoint.unlink(missing_ok=True)
-        raise
-    except KeyboardInterrupt:
-        if checkpoint.exists():
-            logger.info("%s: the same command will go on from here", checkpoint)
-        raise
-
-
-# ---------------------------------------------------------------- pairs to a model
-
-
 def _fit(
-    pairs: Pairs, settings: Settings, about: dict[str, str | float], told: OnStep
+    pairs: Pairs, settings: Settings, about: dict[str, str | float], on_step: OnStep
 ) -> tuple[GaussianMixture, Quality]:
     fit = settings.noise_model_fit
     return fit_pairs(
@@ -287,26 +230,43 @@ def _fit(
         steps=fit.steps,
         seed=settings.seed,
         about=about,
-        on_step=told,
+        on_step=on_step,
     )
 
 
 def _part(progress: Bar, start: int, end: int, description: str = "noise model") -> OnStep:
-    """Steps of one stage as a part of the bar, in per cent."""
+    """Return a function that shows the steps of one stage as a part of the bar, in per cent."""
 
-    def told(done: int, total: int) -> None:
+    def on_step(done: int, total: int) -> None:
         progress.to(start + (end - start) * done // total, description)
 
-    return told
+    return on_step
 
 
 @contextmanager
-def _naming(given: Mapping[str, Sequence[PathLike]]) -> Iterator[None]:
-    """Name the files in what is said of their pixels."""
-    names = [str(file) for files in given.values() for file in files]
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Keep the checkpoint if the same command can resume from it."""
+    if checkpoint.exists():
+        logger.info("%s: resuming the training of the denoiser", checkpoint)
     try:
         yield
     except InputError as error:
-        where = f"{error.where} ({', '.join(names[:2])}{more})"
+        if error.where != str(checkpoint):  # the images are at fault: nothing can be resumed
+            checkpoint.unlink(missing_ok=True)
+        raise
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            logger.info("%s: the same command will resume from here", checkpoint)
+        raise
+
+
+@contextmanager
+def _files_named(files: Mapping[str, Sequence[PathLike]]) -> Iterator[None]:
+    """Name the files in errors about their pixels."""
+    names = [str(file) for some in files.values() for file in some]
+    shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    try:
+        yield
+    except InputError as error:
+        where = f"{error.where} ({shown})" if error.where else shown
         raise error.replace(where=where) from error

@@ -109,7 +109,7 @@ def predict(
     work = sum(image.pixels for image in images if not image.is_done) * max(1, samples)
     form = fastest(run.model, precision, compile, work, only=only)
     plan = Plan(
-        run=replace(run, model=form.of(run.model)),
+        run=replace(run, model=form.apply(run.model)),
         sampling=sampling,
         tile=tile or run.config.settings.prediction.tile,
         halo=halo_px,

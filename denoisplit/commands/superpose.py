@@ -1,23 +1,22 @@
-"""``denoisplit superpose``: mixed images for trials, from images of the structures."""
+"""``denoisplit superpose``: superposed images for trials, from images of the structures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from denoisplit.config.groups import SuperpositionKind
 from denoisplit.config.seeds import check_seed
+from denoisplit.config.settings import SuperpositionKind
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import not_written
+from denoisplit.files.outputs import check_new, make_parent
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
 
@@ -35,7 +34,7 @@ def superpose(
     synthetic_gaussian: float = 0.0,
     seed: int = 0,
 ) -> list[Path]:
-    """Superpose images of the structures, with noise if asked for.
+    """Superpose images of the structures, with synthetic noise if given.
 
     Parameters
     ----------
@@ -64,87 +63,80 @@ def superpose(
     Raises
     ------
     InputError
-        If frames do not pair, or an output exists.
+        If frames do not belong together or to the run, or an output exists.
     """
     check_seed(seed)
+    names = tuple(structures)
     if run is not None:
         run = run if isinstance(run, Run) else load(run)
-        if superposition not in (None, run.superposition.kind) or set(structures) != set(run.names):
-            raise InputError(
-                where=run.path,
-                found=f"a run with the {run.superposition.kind} of {', '.join(run.names)}",
-                expected=f"the {superposition or 'structures'} of {', '.join(structures)}",
-                remedy="leave --superposition out and give these structures",
-            )
-        if offsets:
-            raise InputError(
-                where="--offset",
-                found="offsets beside a run",
-                expected="those that the run stores",
-                remedy="leave it out",
-            )
+        _check_run(run, names, superposition, offsets)
+        names = run.names  # the noise of a structure depends on its place among them
     for name in offsets or {}:
         if name not in structures:
             raise InputError(
-                where=f"--offset {name}",
-                found="no structure of that name",
-                expected=f"one of {', '.join(structures)}",
-                remedy="correct the name",
+                "there is no structure of that name",
+                where=f"offsets {name}",
+                remedy=f"choose one of {', '.join(structures)}",
             )
-    # the noise of a structure depends on its place: that of the run where there is one
-    names = tuple(structures) if run is None else run.names
     frames = [read_frames(structures[name]) for name in names]
-    images = [f.images for f in frames]
+    images = tuple(f.images for f in frames)
     check_registered(images, names)
-    outputs = [Path(output)] if isinstance(output, str | Path) else [Path(o) for o in output]
-    count = len(images[0])
+    outputs = [Path(o) for o in ([output] if isinstance(output, str | Path) else output)]
+    _check_outputs(outputs, len(images[0]), {image.shape for image in images[0]})
+    if run is None:
+        given = tuple((offsets or {}).get(name, 0.0) for name in names)
+        superpose_frame = Superposition(superposition or "sum", given)
+        unit, clip = pooled_std(images), None
+    else:
+        superpose_frame = run.superposition
+        unit, clip = run.config.facts.pooled_std, run.config.facts.clip
+    noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit, clip)
+    noisy = observe(images, noise, seed=seed, part="evaluation")
+    superposed = [superpose_frame(frame) for frame in zip(*noisy, strict=True)]
+    if len(outputs) < len(superposed):
+        superposed = [np.stack(superposed)]
+    for path in outputs:
+        make_parent(path)
+    attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
+    arrays = [xr.DataArray(x, dims=("t", "y", "x")[-x.ndim :], attrs=attrs) for x in superposed]
+    return write_ome_tiffs(list(zip(outputs, arrays, strict=True)))
+
+
+def _check_run(
+    run: Run,
+    names: Sequence[str],
+    superposition: SuperpositionKind | None,
+    offsets: Mapping[str, float] | None,
+) -> None:
+    """Refuse structures and options that differ from those of the run."""
+    if superposition not in (None, run.superposition.kind) or set(names) != set(run.names):
+        raise InputError(
+            where=run.path,
+            found=f"a run with the {run.superposition.kind} of {', '.join(run.names)}",
+            expected=f"the {superposition or 'structures'} of {', '.join(names)}",
+            remedy="leave `superposition` out and provide the structures of the run",
+        )
+    if offsets:
+        raise InputError(
+            "the offsets are those of the run", where="offsets", remedy="leave them out"
+        )
+
+
+def _check_outputs(outputs: Sequence[Path], count: int, shapes: Iterable[tuple[int, ...]]) -> None:
+    """Refuse files that exist, are no TIFF, or do not suit the frames."""
     if len(outputs) not in (1, count):
         raise InputError(
-            where="-o",
+            where="output",
             found=f"{len(outputs)} files",
             expected=f"one file, or one for each of {count} frames",
             remedy="name one or all",
         )
-    for path in outputs:
-        if path.exists():
-            raise InputError(
-                where=path,
-                found="an existing file",
-                expected="a new name",
-                remedy="move it, or choose another",
-            )
-        check_tiff_name(path)
-    clip = None
-    if run is None:
-        given = tuple((offsets or {}).get(name, 0.0) for name in names)
-        mix = Superposition(superposition or "sum", given)
-        unit = pooled_std(tuple(images))
-    else:
-        mix, unit, clip = run.superposition, run.config.facts.pooled_std, run.config.facts.clip
-    noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit, clip)
-    noisy = observe(tuple(images), noise, seed=seed, part="evaluation")
-    mixed = [mix(frame) for frame in zip(*noisy, strict=True)]
-    attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
-    stacks = mixed if len(outputs) == count else [_stack(mixed)]
-    for path in outputs:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_written(path, error) from error
-    return write_ome_tiffs(
-        [
-            (path, xr.DataArray(pixels, dims=("t", "y", "x")[-pixels.ndim :], attrs=attrs))
-            for path, pixels in zip(outputs, stacks, strict=True)
-        ]
-    )
-
-
-def _stack(frames: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    if len({frame.shape for frame in frames}) > 1:
+    if len(outputs) < count and len(set(shapes)) > 1:
         raise InputError(
-            where="-o",
-            found="one file for frames of different sizes",
-            expected="one file per frame",
-            remedy="name an output for every frame",
+            "frames of different sizes cannot be written as one stack",
+            where="output",
+            remedy="name a file for every frame",
         )
-    return np.stack(frames)
+    for path in outputs:
+        check_new(path)
+        check_tiff_name(path)

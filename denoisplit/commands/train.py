@@ -9,8 +9,8 @@ from typing import Any
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
 from denoisplit.data.prepare import prepare
-from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
+from denoisplit.files.outputs import check_new
 from denoisplit.images import Files, fingerprint, read_frames
 from denoisplit.machine.distributed import team
 from denoisplit.progress import logger
@@ -70,12 +70,8 @@ def train(
     run = Path(output)
     if not team().leads:
         return join_run(run)
-    if not resume and (run.exists() or run.is_symlink()):
-        raise InputError(
-            "this file or folder exists already",
-            where=run,
-            remedy="choose another output, or continue the training in it with `resume`",
-        )
+    if not resume:
+        check_new(run, "choose another output, or continue the training in it with `resume`")
     stored = load_config(run) if resume else None
     if stored is not None and not (structures or noise_models or repeats or offsets or options):
         settings = stored.settings

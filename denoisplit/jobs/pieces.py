@@ -113,7 +113,7 @@ def _run(path: str, weights: str, form: Form) -> Run:
             where=path,
             remedy="start over in another output folder",
         )
-    return replace(run, model=form.of(run.model))
+    return replace(run, model=form.apply(run.model))
 
 
 def _source(job: Job) -> LazyImage:

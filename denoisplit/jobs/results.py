@@ -11,6 +11,7 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.json_file import read_json
+from denoisplit.files.outputs import check_new
 from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, show_all
@@ -78,12 +79,7 @@ def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bo
             "or continue an interrupted call with `resume`",
         )
     for path in results:
-        if path.exists():
-            raise InputError(
-                "this file exists already",
-                where=path,
-                remedy="move it, or choose another output",
-            )
+        check_new(path)
 
 
 def work_folder(results: Results) -> Path:

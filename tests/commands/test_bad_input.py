@@ -125,13 +125,13 @@ def test_outputs_that_exist(refused: Call, bench: Any, run_folder: Path, tmp_pat
     image, both = bench.image("ER"), bench.structures("ER", "MT")
     for there in (run_folder, image):
         refused("train", "--config", bench.yaml(tmp_path, **NOISE), *both, "-o", there,
-                says=(there, "an existing file or folder", "--resume"))  # fmt: skip
+                says=(there, "this output exists already", "--resume"))  # fmt: skip
     refused("predict", run_folder, image, "-o", run_folder, says=(run_folder, "--add"))
     refused("predict", run_folder, image, "-o", image, says=(image, "a folder"))
-    refused("superpose", *both, "-o", image, says=(image, "an existing file"))
+    refused("superpose", *both, "-o", image, says=(image, "this output exists already"))
     new = [f"{n}.tif" for n in range(3)]
-    refused("superpose", *both, "-o", *new, image, says=(image, "an existing file"))
-    refused("superpose", *both, "-o", *new, new[0], says=("0.tif", "an existing file"))
+    refused("superpose", *both, "-o", *new, image, says=(image, "this output exists already"))
+    refused("superpose", *both, "-o", *new, new[0], says=("0.tif", "this output exists already"))
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "superpose"])

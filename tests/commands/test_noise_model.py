@@ -1,4 +1,4 @@
-"""``denoisplit noise-model fit``: four kinds of images, what is written and said, refusals."""
+"""``denoisplit noise-model fit``: four kinds of images, output, messages, refusals."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fit(works: Call, tmp_path: Path) -> Call:
-    """The command with a quick fit, as JSON; what it says on standard output."""
+    """The command with a quick fit, as JSON; its output."""
 
     def run(*arguments: object, output: str = "model.npz", **values: Any) -> dict[str, Any]:
         values = {"noise_model_fit": QUICK} | values
@@ -103,21 +103,21 @@ def routes(images: Path) -> dict[str, list[object]]:
 
 @pytest.mark.parametrize("route", ["repeats", "clean", "exposures"])
 def test_noise_of_a_camera_is_found(route: str, fit: Call, images: Path) -> None:
-    told = fit(*routes(images)[route])
+    fitted = fit(*routes(images)[route])
     read = 0.0 if route == "clean" else READ
     for signal in (150, 300):
         expected = (GAIN * signal + read**2) ** 0.5
         assert std_at("model.npz", signal) == pytest.approx(expected, rel=0.05)
-    assert told["gain"] == pytest.approx(GAIN, rel=0.1)
-    assert told["components"] == 1 and told["held_out"] > 1000
+    assert fitted["gain"] == pytest.approx(GAIN, rel=0.1)
+    assert fitted["components"] == 1 and fitted["held_out"] > 1000
     assert {path.name for path in Path().iterdir()} == {"model.npz", "model.html"}
 
 
 def test_noisy_images_alone(fit: Call, images: Path) -> None:
-    told = fit(*routes(images)["noisy"], n2v=TINY, output="new/model.npz")
+    fitted = fit(*routes(images)["noisy"], n2v=TINY, output="new/model.npz")
     assert {path.name for path in Path("new").iterdir()} == {"model.npz", "model.html"}
-    assert (told["model"], told["page"]) == ("new/model.npz", "new/model.html")
-    assert GaussianMixture.load("new/model.npz").about["source"] == told["source"]
+    assert (fitted["model"], fitted["page"]) == ("new/model.npz", "new/model.html")
+    assert GaussianMixture.load("new/model.npz").about["source"] == fitted["source"]
 
 
 def test_one_path_is_a_list_of_one(images: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_shots_in_one_file_or_in_many(fit: Call, images: Path) -> None:
     both = fit("--repeats", images / "shots.tif", images / "shot0.tif", images / "shot1.tif",
                output="both.npz")  # fmt: skip
     alone = fit("--repeats", images / "shots.tif", output="alone.npz")
-    count = [told["pairs"] + told["held_out"] for told in (both, alone)]
+    count = [fitted["pairs"] + fitted["held_out"] for fitted in (both, alone)]
     assert count[0] - count[1] == 2 * 96 * 96
 
 
@@ -157,21 +157,21 @@ def test_other_seed_other_noise(fit: Call, images: Path) -> None:
 
 
 def test_number_of_gaussians(fit: Call, images: Path) -> None:
-    told = fit(*routes(images)["repeats"], "--components", "3", noise_model_fit={"steps": 50})
-    assert told["components"] == GaussianMixture.load("model.npz").components == 3
+    fitted = fit(*routes(images)["repeats"], "--components", "3", noise_model_fit={"steps": 50})
+    assert fitted["components"] == GaussianMixture.load("model.npz").components == 3
 
 
 def test_as_a_function(images: Path, fit: Call) -> None:
     found = denoisplit.fit_noise_model(
         "call.npz", repeats=[images / "shots.tif"], noise_model_fit=QUICK
     )
-    told = fit(*routes(images)["repeats"])
+    fitted = fit(*routes(images)["repeats"])
     assert Path("call.npz").read_bytes() == Path("model.npz").read_bytes()
     same = found.as_dict() | {"model": "model.npz", "page": "model.html"}
-    assert json.loads(json.dumps(same)) == told
+    assert json.loads(json.dumps(same)) == fitted
 
 
-# ---------------------------------------------------------------- what it says
+# ---------------------------------------------------------------- messages
 
 
 def test_verdict_and_files(works: Call, images: Path, tmp_path: Path) -> None:
@@ -204,15 +204,15 @@ class _Interrupted:
         self.after = after
 
     def __call__(self, *arguments: Any, on_step: Callable[[int, int], None], **more: Any) -> Any:
-        def told(done: int, total: int) -> None:
+        def interrupted(done: int, total: int) -> None:
             on_step(done, total)
             if done == self.after:
                 raise KeyboardInterrupt
 
-        return n2v.train_n2v(*arguments, on_step=told, **more)
+        return n2v.train_n2v(*arguments, on_step=interrupted, **more)
 
 
-def test_an_interrupted_training_goes_on(
+def test_an_interrupted_training_is_resumed(
     fit: Call, call: Call, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(*routes(images)["noisy"], n2v=TINY, output="whole.npz")
@@ -224,7 +224,7 @@ def test_an_interrupted_training_goes_on(
         answer = call(*line, "--config", options)
     assert answer.code == 130
     assert answer.err.endswith("denoisplit noise-model fit: interrupted\n")
-    assert "the same command will go on from here" in answer.err
+    assert "the same command will resume from here" in answer.err
     assert {path.name for path in Path().glob("model*")} == {"model.n2v.ckpt"}
     steps = []
     with monkeypatch.context() as watched:
@@ -237,7 +237,7 @@ def test_an_interrupted_training_goes_on(
     assert {path.name for path in Path().glob("model*")} == {"model.npz", "model.html"}
 
 
-def test_a_checkpoint_of_other_images_is_not_gone_on_from(
+def test_a_checkpoint_of_other_images_is_not_resumed(
     refused: Call, images: Path, tmp_path: Path
 ) -> None:
     """It is somebody's work, so it stays."""
@@ -245,8 +245,9 @@ def test_a_checkpoint_of_other_images_is_not_gone_on_from(
     settings = denoisplit.config.groups.N2VSettings(**TINY)
     n2v.train_n2v(list(frames), settings, seed=0, checkpoint=Path("model.n2v.ckpt"))
     options = put(tmp_path, noise_model_fit=QUICK, n2v=TINY)
-    refused("noise-model", "fit", "-q", "--config", options, *routes(images)["noisy"], "-o",
-            "model.npz", says=("model.n2v.ckpt", "belongs to a training with other", "remove it"))  # fmt: skip
+    refused("noise-model", "fit", "-q", "--config", options, *routes(images)["noisy"],
+            "-o", "model.npz",
+            says=("model.n2v.ckpt", "belongs to a training with other", "remove it"))  # fmt: skip
 
 
 def test_a_full_disk_leaves_neither_file(call: Call, images: Path, tmp_path: Path) -> None:
@@ -282,13 +283,13 @@ def test_a_full_disk_leaves_neither_file(call: Call, images: Path, tmp_path: Pat
         (["--repeats", "shot0.tif", "small.tif"], ("small.tif", "12 x 12 px", "shot0.tif")),
         (["--repeats", "shot0.tif", "shot0.tif"], ("shot0.tif", "named twice")),
         (["--repeats", "same.tif"], ("same.tif", "equal their signals", "noise")),
-        (["--repeats", "saturated.tif"], ("saturated.tif", "saturated", "expose shorter")),
+        (["--repeats", "saturated.tif"], ("saturated.tif", "saturated", "shorter exposures")),
         (["--noisy", "small.tif"], ("small.tif", "12 x 12 px", "at least 16 x 16 px")),
         (["--clean", "clean.tif"], ("clean.tif", "no noise to add", "--synthetic-poisson")),
         (["--clean", "clean.tif", "--synthetic-gaussian", "-1"], ("clean.tif", "Gaussian sigma")),
         (["--clean", "clean.tif", "--synthetic-poisson", "nan"], ("clean.tif", "factor of nan")),
-        (["--repeats", "shots.tif", "--synthetic-poisson", "1"], ("1.0 without --clean",)),
-        (["--repeats", "shots.tif", "--preset", "small"], ("--preset", "small without --noisy")),
+        (["--repeats", "shots.tif", "--synthetic-poisson", "1"], ("is used with --clean only",)),
+        (["--repeats", "shots.tif", "--preset", "small"], ("--preset is used with --noisy only",)),
         (["--signal", "noisy.tif", "--observed", "clean.tif"], ("noisy.tif", "swapped")),
         (["--signal", "clean.tif", "--observed", "shots.tif"], ("12 frames", "3", "shots.tif")),
         (["--repeats", "shots.tif", "--components", "0"], ("components = 0", "greater than 0")),
@@ -311,7 +312,7 @@ def test_outputs(refused: Call, images: Path) -> None:
     refused(*line, "-o", "model.tif", says=("'.tif'", ".npz"))
     for name in ("model.npz", "model.html"):
         Path(name).write_text("mine")
-        refused(*line, "-o", "model.npz", says=(name, "an existing file"))
+        refused(*line, "-o", "model.npz", says=(name, "this output exists already"))
         Path(name).unlink()
     inside = images / "clean.tif" / "model.npz"
     options = put(images, noise_model_fit=QUICK)

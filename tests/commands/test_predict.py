@@ -182,7 +182,7 @@ def test_results_can_be_added_to_a_folder_but_not_replaced(
     works("predict", run_folder, other, "-o", "out", "--samples", "1", "--add")
     assert len(list(Path("out").iterdir())) == 2
     refused("predict", run_folder, frame, "-o", "out", "--add", "--samples", "1",
-            says=("mixed_split.ome.tif", "an existing file"))  # fmt: skip
+            says=("mixed_split.ome.tif", "this output exists already"))  # fmt: skip
 
 
 def test_an_input_of_another_brightness_is_warned_of(
