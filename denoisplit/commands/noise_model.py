@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from denoisplit.config.groups import Preset
 from denoisplit.config.seeds import check_seed
-from denoisplit.config.settings import Preset, Settings, settings_from
+from denoisplit.config.settings import Settings, settings_from
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
@@ -109,14 +110,9 @@ def fit_noise_model(
     InputError
         If images or options cannot be used, or an output exists; nothing is left half-written.
     """
-    files = {
-        "repeats": repeats,
-        "clean": clean,
-        "noisy": noisy,
-        "signal": signal,
-        "observed": observed,
-    }
-    files = {kind: each_of(some) for kind, some in files.items() if some}
+    kinds = ("repeats", "clean", "noisy", "signal", "observed")
+    given = (repeats, clean, noisy, signal, observed)
+    files = {kind: each_of(some) for kind, some in zip(kinds, given, strict=True) if some}
     _check_kinds(tuple(files))
     for name, value, needed in (
         ("synthetic_poisson", synthetic_poisson, "clean"),

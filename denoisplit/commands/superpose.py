@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from denoisplit.config.groups import SuperpositionKind
 from denoisplit.config.seeds import check_seed
-from denoisplit.config.settings import SuperpositionKind
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
