@@ -1,1 +1,1 @@
-"""The commands: each is one plain function of the Python interface, the command line calls them."""
+"""Commands: each is one function of the Python interface, which the command line calls."""

@@ -1,4 +1,4 @@
-"""Several trainings for one result: each a run of its own, one after another or side by side."""
+"""Train several runs for one result, one after another or in parallel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from denoisplit.machine.process_pool import finished, workers_of
 
 
 class Training(NamedTuple):
-    """What `denoisplit.train` is called with; ``about`` is what is said of it."""
+    """Arguments of one call of `denoisplit.train`, and a description for progress and errors."""
 
     run: Path
     structures: Mapping[str, Files]
@@ -23,47 +23,47 @@ class Training(NamedTuple):
 
 
 def levels_of(given: Sequence[float], *, above_zero: bool = False) -> list[float]:
-    """Levels of Gaussian noise in their order, none twice.
+    """Return the distinct levels of Gaussian noise in ascending order.
 
     Raises
     ------
     InputError
-        If there is none, or one of no noise where there has to be some.
+        If there is none, or one of 0 that must be above 0.
     """
     levels = sorted({float(level) for level in given})
     if not levels or (above_zero and levels[0] <= 0):
         raise InputError(
-            where="--synthetic-gaussian",
+            where="synthetic_gaussian",
             found=f"the levels {levels}",
-            expected="one or more above 0" if above_zero else "one or more",
-            remedy="give such",
+            expected="one or more" + (", all above 0" if above_zero else ""),
+            remedy="choose others",
         )
     return levels
 
 
 def with_level(options: Mapping[str, Any], level: float, sigma: float | None) -> dict[str, Any]:
-    """Options of a training with a level of Gaussian noise.
+    """Return options of a training with a level of Gaussian noise.
 
-    ``sigma`` is the noise of level 1, raw intensity, where it is not to be that of the images.
+    ``sigma`` is the standard deviation at level 1, raw intensity; by default that of the images.
     """
-    known = {} if sigma is None else {"data": {"gaussian_sigma": level * sigma}}
-    return merged({**options, "synthetic_gaussian": level}, known)
+    fixed = {} if sigma is None else {"data": {"gaussian_sigma": level * sigma}}
+    return merged({**options, "synthetic_gaussian": level}, fixed)
 
 
 def train_each(trainings: Sequence[Training], workers: int | None = None) -> None:
-    """Train what is not there yet; an interrupted training goes on.
+    """Train the runs that do not exist yet, and resume those that were interrupted.
 
     Parameters
     ----------
     trainings : sequence of Training
     workers : int, optional
-        Trainings at a time, each in a process and, where there are GPUs, on one of its own; by
+        Trainings at a time, each in its own process and on its own GPU if there are several; by
         default as many as there are GPUs.
 
     Raises
     ------
     InputError
-        For images or settings that do not fit, also to those of the runs that are there.
+        If images or settings cannot be used, or an existing run was trained with others.
     """
     names = [f"{training.run}: {training.about}" for training in trainings]
     calls = [(training,) for training in trainings]
