@@ -5,86 +5,107 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from denoisplit.cli.parser import EXIT_BAD_INPUT, build_parser
+from denoisplit.cli.parser import EXIT_BAD_INPUT, parse
+from denoisplit.cli.translation import Formatter, Translation
+from denoisplit.config.options import Command
 from denoisplit.errors import InputError
 from denoisplit.machine.memory import keep_freed_memory
 
-EXIT_FAILED = 1  # a program that was called, and not the user
+EXIT_FAILED = 1  # a program that was called, not the user
 EXIT_INTERRUPTED = 130
-GO_ON = {
-    "train": "--resume goes on",
-    "predict": "the same call with --resume goes on",
-    **dict.fromkeys(("compare", "reproduce", "demo"), "the same call goes on"),
-}
-# with no other option than these, settings that do not fit are those of the YAML file
+# where these alone stand on the command line, invalid settings are those of the YAML file
 NO_SETTINGS = {"config", "structures", "output", "resume"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code, 2 for bad input told in one line."""
-    parser = build_parser()
-    given = vars(parser.parse_args(arguments))
-    name = given.pop("command")
-    _log(quiet=given.pop("quiet", False))
-    keep_freed_memory()
-    config, said = given.get("config"), {key for key, value in given.items() if value}
-    try:
-        return _COMMANDS[name](_with_config(given, name)) or 0
-    except InputError as error:
-        if config and error.where == "settings" and not said - NO_SETTINGS:
-            error = error.replace(where=config)
-        sys.stderr.write(f"denoisplit {name}: error: {error}\n")
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        output = given.get("output")
-        more = f"; {GO_ON[name]}" if name in GO_ON and output and Path(output).is_dir() else ""
-        sys.stderr.write(f"denoisplit {name}: interrupted{more}\n")
-        return EXIT_INTERRUPTED
+    """Run a command and return its exit code: 2 for bad input, which is reported in one line.
 
-
-def _log(*, quiet: bool) -> None:
-    """Messages go to standard error, one line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("denoisplit")
-    log.handlers = [handler]
-    log.propagate = False
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-
-
-def _with_config(given: dict[str, Any], name: str) -> dict[str, Any]:
-    """Options of the YAML file under those of the command line."""
-    path = given.pop("config", None)
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the program. Then the C library is also told to keep freed memory, for
+        the whole process (`denoisplit.machine.memory`); a call with arguments, as from Python,
+        leaves the process as it was.
+    """
+    command, given = parse(sys.argv[1:] if arguments is None else list(arguments))
+    if arguments is None:
+        keep_freed_memory()
+    translation = Translation(command)
+    config = given.pop("config", "")
     given = {key: value for key, value in given.items() if value not in (None, [])}
-    if path is None:
-        return given
-    from denoisplit.cli.yaml_options import from_yaml
+    options = dict(given)
+    with _logging(translation, quiet=options.pop("quiet", False)):
+        try:
+            if config:
+                from denoisplit.cli.yaml_options import from_yaml
 
-    function: Callable[..., Any] | None = None
-    if name == "export":
-        from denoisplit_zoo import export as function
-    return {**from_yaml(path, name, function), **given}
+                options = from_yaml(config, command) | options
+            _check_required(command, options)
+            return _COMMANDS[command.name](options) or 0
+        except InputError as error:
+            if config and error.where == "settings" and not given.keys() - NO_SETTINGS:
+                error = error.replace(where=config)
+            name = error.where.split(" ")[0]
+            from_file = config if name in options.keys() - given.keys() else ""
+            error = translation.error(error, set(_words(options)), from_file)
+            sys.stderr.write(f"denoisplit {command.name}: error: {error}\n")
+            return EXIT_BAD_INPUT
+        except KeyboardInterrupt:
+            output = options.get("output")
+            begun = command.interrupted and output and Path(output).is_dir()
+            more = f"; {command.interrupted}" if begun else ""
+            sys.stderr.write(f"denoisplit {command.name}: interrupted{more}\n")
+            return EXIT_INTERRUPTED
 
 
-def _need(options: dict[str, Any], command: str, **needed: str) -> None:
-    for key, flag in needed.items():
-        if key not in options:
-            raise InputError(
-                where=command,
-                found=f"no {flag}",
-                expected=f"{flag} on the command line or in the YAML file",
-                remedy="give it",
-            )
+@contextmanager
+def _logging(translation: Translation, *, quiet: bool) -> Iterator[None]:
+    """Print messages on standard error, one line each; afterwards the logger is as before."""
+    logger = logging.getLogger("denoisplit")
+    before = logger.handlers, logger.level, logger.propagate
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter(translation))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers, level, logger.propagate = before
+        logger.setLevel(level)
+
+
+def _check_required(command: Command, options: Mapping[str, Any]) -> None:
+    """Refuse a call without a required option, once those of the YAML file are known."""
+    by_name = {option.name: option for option in command.options}
+    missing = []
+    for option in command.options:
+        if option.required and not (options.get(option.name) or options.get(option.unless)):
+            other = by_name.get(option.unless)
+            alternative = f" (or {other.short_usage})" if other and other.type is not bool else ""
+            missing.append(option.short_usage + alternative)
+    if missing:
+        kind = "option" if missing[0].startswith("-") else "argument"
+        raise InputError(
+            f"missing required {kind}{'s' * (len(missing) > 1)} {', '.join(missing)}",
+            remedy=f"see `denoisplit {command.name} --help`",
+        )
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Return all texts in the values of options: the files and folders are among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _words(inner)
 
 
 def _train(options: dict[str, Any]) -> None:
-    _need(options, "train", output="-o RUN")
-    if not options.get("resume"):
-        _need(options, "train", structures="--structure NAME FILES")
     from denoisplit.commands.train import train
     from denoisplit.files.json_file import read_json
     from denoisplit.machine.distributed import team
@@ -92,14 +113,11 @@ def _train(options: dict[str, Any]) -> None:
     from denoisplit.run import METRICS
 
     run = train(**options)
-    if not team().leads:
-        return
-    sys.stdout.write(metrics_table(read_json(run.path / METRICS)))
-    sys.stdout.write(f"run: {run.path}\n")
+    if team().leads:
+        sys.stdout.write(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
 
 
 def _predict(options: dict[str, Any]) -> None:
-    _need(options, "predict", run="RUN", files="FILES", output="-o DIR")
     from denoisplit.commands.predict import predict
 
     for path in predict(**options):
@@ -107,20 +125,16 @@ def _predict(options: dict[str, Any]) -> None:
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    _need(options, "evaluate", run="RUN")
-    if "mixed" not in options:
-        _need(options, "evaluate", structures="--structure NAME FILES or --mixed FILES")
     as_json = options.pop("json", False)
     from denoisplit.commands.evaluate import evaluate
     from denoisplit.report.tables import metrics_table
 
-    found = evaluate(**options)
-    text = f"{metrics_table(found)}compared with: {found['reference']}\n"
-    sys.stdout.write(json.dumps(found) + "\n" if as_json else text)
+    scores = evaluate(**options)
+    text = f"{metrics_table(scores)}compared with: {scores['reference']}\n"
+    sys.stdout.write(json.dumps(scores) + "\n" if as_json else text)
 
 
 def _superpose(options: dict[str, Any]) -> None:
-    _need(options, "superpose", structures="--structure NAME FILES", output="-o FILES")
     from denoisplit.commands.superpose import superpose
 
     for path in superpose(**options):
@@ -128,7 +142,6 @@ def _superpose(options: dict[str, Any]) -> None:
 
 
 def _fit_noise_model(options: dict[str, Any]) -> None:
-    _need(options, "noise-model fit", output="-o MODEL.npz")
     as_json = options.pop("json", False)
     from denoisplit.commands.noise_model import fit_noise_model
 
@@ -138,8 +151,6 @@ def _fit_noise_model(options: dict[str, Any]) -> None:
 
 
 def _reproduce(options: dict[str, Any]) -> None:
-    if not options.get("dry_run"):
-        _need(options, "reproduce", output="-o DIR")
     from denoisplit.reproduction.reproduce import reproduce
 
     output = options.setdefault("output", "")
@@ -155,7 +166,6 @@ def _check_data(options: dict[str, Any]) -> None:
 
 
 def _compare(options: dict[str, Any]) -> None:
-    _need(options, "compare", structures="--structure NAME FILES", output="-o DIR")
     from denoisplit.commands.compare import PAGE, compare
 
     text = compare(**options).text
@@ -163,7 +173,6 @@ def _compare(options: dict[str, Any]) -> None:
 
 
 def _figure(options: dict[str, Any]) -> None:
-    _need(options, "figure", output="-o FILE")
     from denoisplit.reproduction.figure import figure
 
     if "crop" in options:
@@ -172,14 +181,12 @@ def _figure(options: dict[str, Any]) -> None:
 
 
 def _export(options: dict[str, Any]) -> None:
-    _need(options, "export", run="RUN", output="-o PACKAGE.zip")
     from denoisplit_zoo import export
 
     sys.stdout.write(f"{export(**options)}\n")
 
 
 def _check(options: dict[str, Any]) -> int:
-    _need(options, "check", package="PACKAGE.zip")
     from denoisplit_zoo import check
 
     checked = check(**options)
@@ -188,7 +195,6 @@ def _check(options: dict[str, Any]) -> int:
 
 
 def _import(options: dict[str, Any]) -> None:
-    _need(options, "import", package="PACKAGE.zip", output="-o RUN")
     from denoisplit_zoo import import_package
 
     sys.stdout.write(f"{import_package(**options).path}\n")
@@ -197,9 +203,9 @@ def _import(options: dict[str, Any]) -> None:
 def _demo(options: dict[str, Any]) -> int:
     from denoisplit_zoo.demo import demo
 
-    made = demo(**options)
-    sys.stdout.write(made.text)
-    if made.passed:
+    result = demo(**options)
+    sys.stdout.write(result.text)
+    if result.passed:
         return 0
     sys.stderr.write("denoisplit demo: error: bioimageio's test of the package failed\n")
     return EXIT_FAILED

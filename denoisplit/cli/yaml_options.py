@@ -2,136 +2,76 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from denoisplit.config.migration import migrated
+from denoisplit.config.options import Command, Groups, Option, field_of, resolved
 from denoisplit.config.settings import Settings
-from denoisplit.config.yaml_file import as_written, read_yaml
+from denoisplit.config.yaml_file import as_written, parse_value, read_yaml, unknown_key
 from denoisplit.errors import InputError
 
-IMAGES = ("repeats", "clean", "noisy", "signal", "observed")  # of `noise-model fit`
 
-
-def from_yaml(
-    path: str | Path, command: str, function: Callable[..., Any] | None = None
-) -> dict[str, Any]:
-    """Options of ``command`` in a YAML file; the config.yaml of a run serves for ``train`` too.
-
-    Parameters
-    ----------
-    path : str or Path
-    command : str
-    function : callable, optional
-        What the command calls, where that is no function of `denoisplit.commands`.
+def from_yaml(path: str | Path, command: Command) -> dict[str, Any]:
+    """Read options of a command; `train` also takes the config.yaml of a run.
 
     Raises
     ------
     InputError
-        For an unknown key, naming it and those that there are.
+        For an unknown key, naming it and those that exist, or a value of another type.
     """
     values = read_yaml(path)
-    if command == "train" and "format_version" in values:
-        values = _from_run(values)
-    function = function or _function(command)
-    known = set(inspect.signature(function).parameters) - {"options"}
-    if command == "train":
-        from denoisplit.config.training_options import GROUP_OF
-
-        known |= set(GROUP_OF) | (set(Settings.model_fields) - {"structures"})
-    if command in ("evaluate", "noise-model fit"):
-        known.add("json")
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(
-            where=path,
-            found=f"unknown key {unknown[0]}",
-            expected=f"some of {', '.join(sorted(known))}",
-            remedy="correct or remove it",
-        )
-    structures = values.get("structures", {})
-    if not isinstance(structures, Mapping):
-        raise InputError(
-            where=path,
-            found=f"structures = {structures!r}",
-            expected="a mapping of names to lists of files",
-            remedy="write `structures:` and below it `NAME: [FILES]`",
-        )
-    if structures:
-        values["structures"] = {
-            str(name): [files] if isinstance(files, str) else files
-            for name, files in structures.items()
-        }
-    for key in ("files", *IMAGES):
-        if isinstance(values.get(key), str):
-            values[key] = [values[key]]
-    return _typed(path, function, values)
+    if command.name == "train" and "format_version" in values:
+        values = _options_of_run(migrated(values, path))
+    known = {o.name: o for o in command.options if o.name not in ("config", "quiet")}
+    for key in values:
+        if key not in known:
+            raise unknown_key(key, list(known), path)
+    checked = {key: _checked(path, resolved(known[key]), value) for key, value in values.items()}
+    return {key: value for key, value in checked.items() if value is not None}
 
 
-def _typed(
-    path: str | Path, function: Callable[..., Any], values: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Values of the types that the function asks for; settings of a training are checked there."""
-    hints = get_type_hints(function) | {"run": str, "json": bool}
-    hints.pop("options", None)
-    typed = dict(values)
-    for key in values.keys() & hints.keys():
-        value = values[key]
-        try:
-            typed[key] = TypeAdapter(hints[key]).validate_python(
-                as_written(value) if get_origin(hints[key]) is Literal else value
-            )
-        except ValidationError as error:
-            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+def _checked(path: str | Path, option: Option, value: Any) -> Any:
+    """Return a value of the type that the option declares; a file stands for a list of one."""
+    kind = option.type
+    if value is None and option.default is None:
+        return None
+    if kind == Groups:
+        if not isinstance(value, Mapping):
             raise InputError(
+                f"{option.name} = {value!r} is not a mapping of names to lists of files",
                 where=path,
-                found=f"{key} = {values[key]!r}",
-                expected=expected,
-                remedy="correct or remove it",
-            ) from None
-    return typed
+                remedy=f"write `{option.name}:` and below it lines `NAME: [FILES]`",
+            )
+        value = {str(n): [files] if isinstance(files, str) else files for n, files in value.items()}
+    elif get_origin(kind) is list and isinstance(value, str):
+        value = [value]
+    elif option.choices and kind is str:
+        kind, value = Literal[option.choices], as_written(value)
+    elif option.setting and kind != dict[str, Any]:
+        field = field_of(option)
+        kind = Annotated[(field.annotation, *field.metadata)]
+    return parse_value(kind, value, path, option.name)
 
 
-def _from_run(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from the config.yaml of a run."""
+def _options_of_run(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options from the content of a run's config.yaml."""
     settings = dict(values.get("settings", {}))
-    # what an earlier release did not know is what it did, not what the preset says now
-    with suppress(ValidationError):  # the values are looked at one by one later
+    # defaults fill what an earlier release did not know, before the preset can
+    with suppress(ValidationError):  # each value is checked later
         settings = Settings.model_validate(settings).model_dump(mode="json")
     entries = settings.pop("structures", [])
-    given = {
-        option: {e["name"]: e[key] for e in entries if e.get(key)}
-        for option, key in (("noise_models", "noise_model"), ("repeats", "repeats"))
+    per_structure = {
+        option: {entry["name"]: entry[key] for entry in entries if entry.get(key)}
+        for option, key in (
+            ("structures", "files"),
+            ("noise_models", "noise_model"),
+            ("repeats", "repeats"),
+            ("offsets", "offset"),
+        )
     }
-    return {
-        **settings,
-        "structures": {e["name"]: list(e["files"]) for e in entries},
-        "offsets": {e["name"]: e.get("offset", 0.0) for e in entries},
-        **{option: values for option, values in given.items() if values},
-    }
-
-
-def _function(command: str) -> Callable[..., Any]:
-    if command == "train":
-        from denoisplit.commands.train import train
-
-        return train
-    if command == "predict":
-        from denoisplit.commands.predict import predict
-
-        return predict
-    if command == "evaluate":
-        from denoisplit.commands.evaluate import evaluate
-
-        return evaluate
-    if command == "noise-model fit":
-        from denoisplit.commands.noise_model import fit_noise_model
-
-        return fit_noise_model
-    from denoisplit.commands.superpose import superpose
-
-    return superpose
+    return settings | {option: given for option, given in per_structure.items() if given}

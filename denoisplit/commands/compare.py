@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoisplit.commands.train_several import Training, train_each
+from denoisplit.config.commands import COMPARE
+from denoisplit.config.options import documented
 from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
@@ -57,6 +59,7 @@ class Comparison(NamedTuple):
         return " ".join(sentences)
 
 
+@documented(COMPARE)
 def compare(
     structures: Mapping[str, Files],
     output: PathLike,
@@ -74,17 +77,12 @@ def compare(
     Each system is a run in ``output``; finished ones are kept, and an interrupted one is resumed. A
     table and a page of pictures are written beside them.
 
+    ``options`` are those of `denoisplit.train`; ``max_steps``, or a preset that sets it, must be
+    among them, and nothing that ends a training otherwise.
+
     Parameters
     ----------
-    structures : mapping of name to files
-    output : path
-    systems : sequence of str
-        Two or more of `denoisplit.config.systems.SPLITTING`.
-    jobs : int, optional
-        Trainings at a time; by default as many as there are GPUs.
-    **options
-        As of `denoisplit.train`; ``max_steps`` or a preset that sets it has to be among them, and
-        nothing that ends a training otherwise.
+    {options}
 
     Returns
     -------

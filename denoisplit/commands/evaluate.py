@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.config.everyday import EVALUATE
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.evaluation.known_images import read_known_frames
@@ -18,6 +20,7 @@ from denoisplit.run import Run, load
 PathLike = str | Path
 
 
+@documented(EVALUATE)
 def evaluate(
     run: Run | PathLike,
     structures: Mapping[str, Files] | None = None,
@@ -39,23 +42,7 @@ def evaluate(
 
     Parameters
     ----------
-    run : Run or path
-    structures : mapping of name to files
-        The same fields of view of every structure of the run; raw intensities. Frames (Y, X).
-    truth : mapping of name to files, optional
-        The same fields once more, with little or no noise; any intensity unit. As many frames as
-        ``structures`` or ``mixed`` have, of the same sizes.
-    mixed : files, optional
-        Recorded superpositions in place of ``structures``; raw intensities. Needs ``truth``.
-    synthetic_poisson : float, optional
-        f, raw intensity per event; the run's own by default. Not beside ``truth``.
-    synthetic_gaussian : float, optional
-        Level in units of the pooled std that the run stores; the run's own by default. Not beside
-        ``truth``.
-    samples : int
-        Posterior samples per frame.
-    seed : int
-        Of the samples and of the synthetic noise.
+    {options}
 
     Returns
     -------

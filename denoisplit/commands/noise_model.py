@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from denoisplit.config.everyday import NOISE_MODEL_FIT
 from denoisplit.config.groups import Preset
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.config.settings import Settings, settings_from
 from denoisplit.data.statistics import pooled_std
@@ -56,6 +58,7 @@ class NoiseModelFit:
         }
 
 
+@documented(NOISE_MODEL_FIT)
 def fit_noise_model(
     output: PathLike,
     *,
@@ -74,32 +77,13 @@ def fit_noise_model(
 ) -> NoiseModelFit:
     """Fit a noise model to images of one of four kinds; write it, and a page that describes it.
 
+    With ``repeats``, a file of several planes is one scene, and all files of one plane together are
+    another. With ``noisy``, a checkpoint lies beside the model until it is written; the same call
+    continues from it after an interruption.
+
     Parameters
     ----------
-    output : path
-        The noise model (.npz) in the exchange format; the page is the .html file beside it.
-    repeats : path or sequence of path
-        Shots of static scenes. A file of several planes is one scene; all files of one plane
-        together are another.
-    clean : path or sequence of path
-        Clean images, to which the synthetic noise is added.
-    noisy : path or sequence of path
-        Noisy images alone: a Noise2Void denoiser is trained on them. Until the model is written,
-        a checkpoint lies beside it, from which the same call goes on after an interruption.
-    signal, observed : path or sequence of path
-        Long and short exposures of the same fields, in the same order.
-    synthetic_poisson : float
-        f, raw intensity per event; with ``clean``.
-    synthetic_gaussian : float
-        Level in units of the std of the clean images; with ``clean``.
-    preset : {"default", "small", "paper"}, optional
-        Of the denoiser, and in "paper" of the number of Gaussians, 6; with ``noisy``.
-    components : int, optional
-        Number of Gaussians; by default as many as held-out pairs call for.
-    seed : int
-        Of everything random.
-    noise_model_fit, n2v : mapping, optional
-        Single settings of the fit and of the denoiser, as those of `train`.
+    {options}
 
     Returns
     -------

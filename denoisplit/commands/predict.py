@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from denoisplit.config.everyday import PREDICT
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
@@ -26,6 +28,7 @@ from denoisplit.run import Run, load
 PathLike = str | Path
 
 
+@documented(PREDICT)
 def predict(
     run: Run | PathLike,
     files: Files,
@@ -46,39 +49,14 @@ def predict(
 ) -> list[Path]:
     """Split image files.
 
+    For each image, ``STEM_split`` (posterior mean), ``STEM_std`` (calibrated standard deviation,
+    for two samples or more) and ``STEM_samples`` (if kept) are written as ``.ome.tif``, or as
+    ``.ome.zarr`` for a Zarr image. Until an image is finished, its pieces are in a folder
+    ``STEM_split.unfinished`` (`denoisplit.jobs.pieces`).
+
     Parameters
     ----------
-    run : Run or path
-    files : sequence of path
-        Images, stacks or folders; one channel, raw superposed intensities.
-    output : path
-        Folder of the results: per input ``STEM_split.ome.tif``, ``STEM_std.ome.tif`` (none for
-        fewer than two samples) and ``STEM_samples.ome.tif`` (if kept), of a Zarr image
-        ``.ome.zarr``. They are made piece by piece (`denoisplit.jobs.pieces`), in a folder
-        ``STEM_split.unfinished``.
-    samples, seed, keep_samples
-        Number of posterior samples, their seed, how many of them to write. No samples: a preview,
-        the decoded means of the latents, in one pass.
-    noise_address : {"position", "content"}
-        What the samples' noise is addressed by; "content" is what exported packages do.
-    tile, halo : int, optional
-        Core side of a tile and what is seen around it, px.
-    tolerance : float
-        Draw fewer samples where the mean is known well enough: each tile stops when the standard
-        error of its mean is at most this, in intensity units. 0 draws all.
-    add : bool
-        Write into a folder that holds files already (never over one of the same name).
-    resume : bool
-        Go on with an interrupted call of the same arguments: what is there is kept.
-    dask : str, optional
-        Address of a Dask scheduler whose workers split the images, or "local" for one process
-        per CPU here. All of them need to see the same files.
-    precision : {"32", "bf16"}
-        "bf16" takes bfloat16 where a short measurement finds it faster; samples then differ by some
-        thousandths of the data range, their mean by less.
-    compile : {"auto", "on", "off"}
-        Whether the network is compiled: on, off, or where a measurement finds it faster and the
-        work takes minutes. Changes results by rounding only.
+    {options}
 
     Returns
     -------

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from denoisplit.config.everyday import SUPERPOSE
 from denoisplit.config.groups import SuperpositionKind
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
@@ -23,6 +25,7 @@ from denoisplit.run import Run, load
 PathLike = str | Path
 
 
+@documented(SUPERPOSE)
 def superpose(
     structures: Mapping[str, Files],
     output: Sequence[PathLike] | PathLike,
@@ -38,22 +41,7 @@ def superpose(
 
     Parameters
     ----------
-    structures : mapping of name to files
-        The same fields of view of every structure; raw intensities.
-    output : path or sequence of path
-        One file for all frames as a stack, or one per frame; float32 OME-TIFF.
-    run : Run or path, optional
-        Take superposition, offsets and the unit of the Gaussian level from this run.
-    superposition : {"sum", "mean"}, optional
-        Sum by default; with a run, that of the run.
-    offsets : mapping of name to raw intensity, optional
-        Camera offsets, counted once in a sum.
-    synthetic_poisson : float
-        f, raw intensity per event.
-    synthetic_gaussian : float
-        Level in units of the pooled std of the run's training frames; without a run, of these.
-    seed : int
-        Of the noise.
+    {options}
 
     Returns
     -------

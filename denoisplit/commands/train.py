@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.config.everyday import TRAIN
+from denoisplit.config.options import documented
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
 from denoisplit.data.prepare import prepare
@@ -23,6 +25,7 @@ from denoisplit.training.start import join_run, start_run, train_run
 PathLike = str | Path
 
 
+@documented(TRAIN)
 def train(
     structures: Mapping[str, Files] | None = None,
     output: PathLike = "run",
@@ -35,27 +38,14 @@ def train(
 ) -> Run:
     """Train, calibrate and evaluate a network; everything is written to the folder ``output``.
 
+    Noise models that are not given are fitted: to ``repeats``; where noise is added, to the clean
+    images and this noise; else to the noisy images and the output of a denoiser that is trained on
+    them. Frames of ``repeats`` are grouped by `denoisplit.images.read_repeats`. ``options`` are
+    single settings or whole groups of settings as mappings.
+
     Parameters
     ----------
-    structures : mapping of name to files
-        Images, stacks or folders of each structure, in channel order. May be left out to resume.
-    output : path
-        The run folder; must not exist, unless ``resume``.
-    noise_models : mapping of name to .npz, optional
-        Noise models at hand. The others are fitted: where noise is added, to the clean images and
-        this noise; else to what a denoiser that is trained on the noisy images makes of them.
-    repeats : mapping of name to files, optional
-        Shots of static scenes, recorded as the structure was; its noise model is fitted to them.
-        See `denoisplit.images.read_repeats`.
-    offsets : mapping of name to raw intensity, optional
-        Camera offsets, counted once in a sum of structures.
-    resume : bool
-        Continue an interrupted training; the result is that of the uninterrupted one.
-    **options
-        ``system``, ``preset``, ``seed``, ``superposition``, ``pairing``, ``synthetic_poisson``,
-        ``synthetic_gaussian``, ``max_steps``, ``beta``, or whole groups of settings as mappings:
-        ``network``, ``objective``, ``data``, ``training``, ``noise_model_fit``, ``prediction``,
-        ``denoiser`` (of system "hdn_musplit").
+    {options}
 
     Returns
     -------

@@ -46,7 +46,7 @@ class StructureSettings(Frozen):
 
     name: str = Field(description="Name of the structure; also part of file names.")
     files: tuple[str, ...] = Field(min_length=1, description="Images, stacks or folders.")
-    noise_model: str | None = setting(None, "Noise model file (.npz); fitted if absent.")
+    noise_model: str | None = setting(None, "Noise model file (.npz); fitted if unset.")
     repeats: tuple[str, ...] = setting(
         (), "Repeated recordings of static fields, to which the noise model is fitted (route A)."
     )
@@ -79,7 +79,7 @@ class NetworkSettings(Frozen):
         "Variance as a function of the network's output: exp, or linear above 0 (soft_exp).",
     )
     log_variance_max: float | None = setting(
-        20.0, "Upper limit of raw log-variances; null: no limit."
+        20.0, "Upper limit of raw log-variances; no limit if unset."
     )
     planes: Positive = setting(
         1, "Input planes: the patch, and coarser views of its surroundings (muSplit)."
@@ -169,7 +169,7 @@ class DataSettings(Frozen):
         "raw intensity",
     )
     clip_quantile: Annotated[float, Field(gt=0, le=1)] | None = setting(
-        None, "Quantile of intensities above which training images are clipped; null: no clipping."
+        None, "Quantile of intensities at which training images are clipped; no clipping if unset."
     )
     split: Literal["auto", "rounded", "spread", "truncated", "threes"] = setting(
         "auto", "Rule for setting frames aside; see `denoisplit.data.splits.rule_for`."
@@ -193,8 +193,8 @@ class TrainingSettings(Frozen):
     batch: Positive = setting(32, "Crops per step.")
     virtual_batch: Positive | None = setting(
         None,
-        "Crops that pass the network together, over which BatchNorm takes its moments; null: "
-        "the whole batch.",
+        "Crops that pass the network together, over which BatchNorm takes its moments; the "
+        "whole batch if unset.",
     )
     learning_rate: AboveZero = setting(1e-3, "Learning rate of Adamax, at the start.")
     schedule: Literal["plateau", "cosine"] = setting(
@@ -207,13 +207,15 @@ class TrainingSettings(Frozen):
         200, "Epochs without improvement before training stops.", "epochs"
     )
     max_epochs: Positive = setting(400, "Most epochs to train for.", "epochs")
-    max_steps: Positive | None = setting(None, "Most steps to train for; null: no limit.", "steps")
+    max_steps: Positive | None = setting(
+        None, "Most steps to train for; no limit if unset.", "steps"
+    )
     min_steps_per_epoch: Positive = setting(1, "Fewest steps per epoch.", "steps")
     steps_per_epoch: Positive | None = setting(
-        None, "Steps per epoch; null: as many as the training frames fill with crops.", "steps"
+        None, "Steps per epoch; if unset, as many as the training frames fill with crops.", "steps"
     )
     gradient_clip: AboveZero | None = setting(
-        0.5, "Norm to which gradients are clipped; null: no clipping."
+        0.5, "Norm to which gradients are clipped; no clipping if unset."
     )
     weight_averaging: Share = setting(
         0.0, "Decay of the running mean of the weights, which is kept; 0: no averaging."
@@ -253,7 +255,7 @@ class NoiseModelSettings(Frozen):
         "that the images allow.",
     )
     components: Positive | None = setting(
-        None, "Number of Gaussians; null: as few as held-out pairs require."
+        None, "Number of Gaussians; if unset, as few as held-out pairs require."
     )
     coefficients: Positive = setting(4, "Polynomial coefficients per parameter of a Gaussian.")
     steps: Positive = setting(2000, "Steps of the fit.", "steps")
@@ -273,7 +275,7 @@ class N2VSettings(Frozen):
     max_steps_per_epoch: Positive = setting(400, "Most steps per epoch.", "steps")
     max_steps: Positive | None = setting(
         None,
-        "Steps of a training with a cosine schedule; null: epochs, and halving on a plateau.",
+        "Steps with a cosine schedule; if unset, epochs with halving on a plateau.",
         "steps",
     )
 
@@ -289,10 +291,10 @@ class PredictionSettings(Frozen):
         "auto", "Estimator of the scalars; see `denoisplit.evaluation.calibration.calibrate`."
     )
     tile: Positive | None = setting(
-        None, "Side of a tile's core; null: as large as memory allows.", "px"
+        None, "Side of a tile's core; if unset, as large as memory allows.", "px"
     )
     halo: Annotated[int, Field(ge=0)] | None = setting(
-        None, "Context margin around each tile; null: as measured on the trained network.", "px"
+        None, "Context margin around each tile; if unset, as measured on the trained network.", "px"
     )
     judged_cell: Positive = setting(
         1,

@@ -1,4 +1,4 @@
-"""Options of a training, as `denoisplit.train` takes them, and the settings that they stand for."""
+"""Turn the arguments of `denoisplit.train` into settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.config.presets import merged
 from denoisplit.config.settings import Settings
 from denoisplit.errors import InputError
 from denoisplit.images import Files, each_of
@@ -30,39 +31,33 @@ def settings_values(
     offsets: Mapping[str, float] | None,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Plain values of Settings from the arguments of `train`."""
+    """Return plain values of Settings from the arguments of `train`."""
     entries: list[dict[str, Any]] = [
         {"name": name, "files": _texts(files)} for name, files in structures.items()
     ]
     by_name = {entry["name"]: entry for entry in entries}
-    known: dict[str, Mapping[str, Any]] = {
-        "noise_model": {name: str(file) for name, file in (noise_models or {}).items()},
-        "repeats": {name: _texts(files) for name, files in (repeats or {}).items()},
-        "offset": offsets or {},
+    per_structure: dict[tuple[str, str], Mapping[str, Any]] = {
+        ("noise_models", "noise_model"): {n: str(f) for n, f in (noise_models or {}).items()},
+        ("repeats", "repeats"): {n: _texts(f) for n, f in (repeats or {}).items()},
+        ("offsets", "offset"): offsets or {},
     }
-    for key, given in known.items():
+    for (argument, key), given in per_structure.items():
         for name, value in given.items():
             if name not in by_name:
                 raise InputError(
-                    where=f"{key} {name}",
-                    found="no structure of that name",
-                    expected=f"one of {', '.join(by_name)}",
-                    remedy="correct the name",
+                    "there is no structure of this name",
+                    where=f"{argument} {name}",
+                    remedy=f"use one of {', '.join(by_name)}",
                 )
             by_name[name][key] = value
     values: dict[str, Any] = {"structures": entries}
+    flat: dict[str, Any] = {}  # options that stand for a setting in a group; they take precedence
     for key, value in options.items():
-        group = GROUP_OF.get(key)
-        if value is None:
-            continue
-        if group is None:
-            inner = values.get(key)
-            both = isinstance(inner, dict) and isinstance(value, Mapping)
-            values[key] = {**value, **inner} if both else value  # type: ignore[dict-item]
-        else:
-            values.setdefault(group, {})
-            values[group] = {**values[group], key: value}
-    return values
+        if key in GROUP_OF and value is not None:
+            flat = merged(flat, {GROUP_OF[key]: {key: value}})
+        elif value is not None:
+            values[key] = dict(value) if isinstance(value, Mapping) else value
+    return merged(values, flat)
 
 
 def _texts(files: Files) -> list[str]:
@@ -70,5 +65,5 @@ def _texts(files: Files) -> list[str]:
 
 
 def files_of(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The image files of every structure."""
+    """Return the image files of every structure."""
     return {s.name: s.files for s in settings.structures}

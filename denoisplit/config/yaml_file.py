@@ -1,4 +1,4 @@
-"""A YAML mapping from a file, read as data and never as code, and its values checked."""
+"""Read a YAML mapping from a file, as data and never as code, and validate its values."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from denoisplit.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+LONGEST_VALUE = 120  # characters; a longer invalid value is not printed
+PLAIN = {  # pydantic's words for these name its own types
+    "dict_type": "it should be a mapping",
+    "model_type": "it should be a mapping",
+    "tuple_type": "it should be a list",
+    "list_type": "it should be a list",
+    "too_short": "it should not be empty",
+}
+
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+    """Loader that refuses repeated keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -26,73 +35,93 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping from a file, read without executing anything.
+    """Read a YAML mapping from a file without executing anything.
 
     Raises
     ------
     InputError
-        If the file is missing, no YAML, or no mapping.
+        If the file is missing, is not YAML, or holds no mapping.
     """
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # a safe one
     except OSError as error:
-        raise InputError(
-            where=path,
-            found=error.strerror or "unreadable",
-            expected="a YAML file",
-            remedy="check the path",
-        ) from None
+        problem = f"cannot read this YAML file ({error.strerror})"
+        raise InputError(problem, where=path, remedy="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(
-            where=path, found=f"no YAML ({line})", expected="a YAML mapping", remedy="correct it"
-        ) from None
+        problem = f"this is not valid YAML ({str(error).splitlines()[0]})"
+        raise InputError(problem, where=path, remedy="correct it") from None
     if not isinstance(values, dict):
-        raise InputError(
-            where=path,
-            found=type(values).__name__,
-            expected="a YAML mapping",
-            remedy="write key: value lines",
-        )
+        content = "empty" if values is None else f"a {type(values).__name__}"
+        problem = f"expected a YAML mapping, but the file is {content}"
+        raise InputError(problem, where=path, remedy="write lines of the form `key: value`")
     return values
 
 
 def as_written(value: Any) -> Any:
-    """The word that was written where YAML takes it for something else: on, off, a number."""
+    """Return the word that was written where YAML reads on, off or a number."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value) if isinstance(value, int) else value
 
 
 def parse(model: type[Model], values: Any, where: str | Path) -> Model:
-    """Validate plain values; the first complaint becomes one line."""
+    """Validate plain values; the first problem becomes an `InputError` of one line."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = first["loc"]
-        key = ".".join(map(str, place)) or "settings"
-        found = f"{key} = {first['input']!r}" if place else "settings that do not fit"
-        if len(found) > 120:
-            found = key
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                where=where,
-                found=f"unknown key {key}",
-                expected=f"some of {', '.join(_group(model, place))}",
-                remedy="correct or remove it",
-            ) from None
-        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise InputError(
-            where=where, found=found, expected=message, remedy="change or remove it"
-        ) from None
+        place = error.errors()[0]["loc"]
+        known = _keys_beside(model, place) if _is_unknown(error) else []
+        raise invalid(error, where, ".".join(map(str, place)), known) from None
 
 
-def _group(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """The keys that there are beside one of a model, or of a model in it."""
+def parse_value(kind: Any, value: Any, where: str | Path, key: str) -> Any:
+    """Validate the value of one key against a type; see `parse`."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise invalid(error, where, key, value=value) from None
+
+
+def invalid(
+    error: ValidationError,
+    where: str | Path,
+    key: str,
+    known: list[str] | None = None,
+    **given: Any,
+) -> InputError:
+    """Return the first problem that pydantic reports, as one sentence about a key."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if _is_unknown(error):
+        return unknown_key(key, known or [], where)
+    if first["type"] == "missing":
+        return InputError(f"the key {key} is missing", where=where, remedy="add it")
+    if first["type"] == "value_error":
+        return InputError(message, where=where, remedy="change one of these settings")
+    shown = f"{key} = {given.get('value', first['input'])!r}"
+    message = PLAIN.get(first["type"], message.replace("Input should", "it should", 1))
+    return InputError(
+        f"{shown if len(shown) <= LONGEST_VALUE else key} is not valid: {message}",
+        where=where,
+        remedy="change or remove it",
+    )
+
+
+def unknown_key(key: str, known: list[str], where: str | Path) -> InputError:
+    """Return the error for a key that does not exist, with those that do."""
+    choices = f"choose from {', '.join(sorted(known))}"
+    return InputError(f"unknown key {key}", where=where, remedy=f"remove it, or {choices}")
+
+
+def _is_unknown(error: ValidationError) -> bool:
+    return error.errors()[0]["type"] == "extra_forbidden"
+
+
+def _keys_beside(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the model, or nested model, that holds a place."""
     for part in place[:-1]:
         if isinstance(part, str):
             kind = model.model_fields[part].annotation
             inner = [t for t in (kind, *get_args(kind)) if isclass(t) and issubclass(t, BaseModel)]
             model = inner[0]
-    return sorted(model.model_fields)
+    return list(model.model_fields)

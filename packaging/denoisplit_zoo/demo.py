@@ -14,11 +14,14 @@ import xarray as xr
 from denoisplit.commands.predict import predict
 from denoisplit.commands.superpose import superpose
 from denoisplit.commands.train import train
+from denoisplit.config.everyday import DEMO
+from denoisplit.config.options import documented
 from denoisplit.data.prepare import prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import not_written, write_text
+from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json
+from denoisplit.files.outputs import make_parent
 from denoisplit.images import read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
@@ -57,6 +60,7 @@ class DemoResult:
     passed: bool
 
 
+@documented(DEMO)
 def demo(
     output: PathLike = "demo",
     structures: Mapping[str, Sequence[PathLike]] | None = None,
@@ -74,21 +78,7 @@ def demo(
 
     Parameters
     ----------
-    output : path
-        Folder of all results.
-    structures : mapping of name to files, optional
-        Clean, co-registered images of each structure; simulated ones by default.
-    max_steps : int
-        Of the training.
-    samples : int
-        Posterior samples of predictions and of the calibration.
-    synthetic_poisson, synthetic_gaussian : float
-        Noise to add, as in `denoisplit.train`.
-    seed : int
-        Of simulation, training, noise and samples.
-    about : path, optional
-        YAML file with authors, maintainers, licence, as of `denoisplit export`. The data statement
-        of simulated images need not be in it.
+    {options}
 
     Raises
     ------
@@ -103,10 +93,8 @@ def demo(
     metadata = read_about(about)  # reports a mistake now rather than after the training
     output = Path(output)
     images = output / "images"
-    try:
-        images.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_written(output, error) from error
+    mixed = images / f"{'' if structures else 'simulated_'}mixed.ome.tif"
+    make_parent(mixed)
     note = CLEAN_NOTE if structures else SIMULATED_NOTE
     logger.info(note)
     files = structures or _simulated(
@@ -130,7 +118,6 @@ def demo(
         prediction={"calibration_samples": samples},
         **noise,
     )
-    mixed = images / f"{'' if structures else 'simulated_'}mixed.ome.tif"
     if _is_due("superpose images that were not used for training", mixed):
         if structures:
             unseen = _test_frames(run, images)
@@ -227,7 +214,7 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
         )
         return
     draft = result.with_name(f"{result.stem}.draft.tif")
-    draft.parent.mkdir(exist_ok=True)
+    make_parent(draft)
     draft.unlink(missing_ok=True)
     inputs = json.dumps([[mixed.relative_to(output).as_posix()]])
     code = _bioimageio(

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import tifffile
 import yaml
 
+from denoisplit.config.commands import CHECK
+from denoisplit.config.options import documented
 from denoisplit.files.atomic import write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.progress import logger
@@ -72,15 +74,13 @@ class CheckResult:
         return "\n".join([*lines, *self.notes]) + "\n"
 
 
+@documented(CHECK)
 def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
     """Check a package against the rules of its consumers, and run it with bioimageio.core.
 
     Parameters
     ----------
-    package : path
-    run_code : bool
-        Also run an ``architecture.py`` that is not the one of this release. It can do anything that
-        you can: say it for packages that you trust only.
+    {options}
 
     Raises
     ------

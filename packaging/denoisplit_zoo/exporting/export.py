@@ -14,10 +14,13 @@ import tifffile
 import torch
 import yaml
 
+from denoisplit.config.commands import EXPORT
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import not_written, write_bytes
+from denoisplit.files.atomic import write_bytes
+from denoisplit.files.outputs import check_new, make_parent
 from denoisplit.prediction.halo import PACKAGE_TOLERANCE, sufficient_halo
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
@@ -41,6 +44,7 @@ PathLike = str | Path
 SMALLEST_TILE = 256  # px, by default
 
 
+@documented(EXPORT)
 def export(
     run: Run | PathLike,
     output: PathLike,
@@ -56,32 +60,13 @@ def export(
 ) -> Path:
     """Write a run as a bioimage.io model package.
 
+    Tile and halo are multiples of the network's total stride, and the tile is larger than twice the
+    halo; by default it is 256 px, doubled as often as the halo requires. The default halo is
+    measured on the trained network (`denoisplit.prediction.halo.PACKAGE_TOLERANCE`).
+
     Parameters
     ----------
-    run : Run or path
-    output : path
-        The package, a new file named ``.zip``.
-    kind : {"mmse", "samples", "split"}
-        Output channels: posterior mean of every structure, then their calibrated std; or single
-        samples, each with all structures; or the means alone.
-    samples : int, optional
-        K posterior samples: 16 by default, at least 2 for "mmse"; 8 of "samples".
-    tile : int, optional
-        N, side of the images and tiles that the package is made for, px; by default 256, or twice
-        that as often as the halo calls for.
-    halo : int, optional
-        Context margin around each tile, px; by default as measured on the trained network, see
-        `denoisplit.prediction.halo.PACKAGE_TOLERANCE`. Tile and halo are multiples of the total
-        stride, and the tile is larger than twice the halo.
-    seed : int
-        Another seed is another package with other samples of the same posterior.
-    name : str, optional
-        Of the package; made from the names of the structures by default.
-    about : path or About, optional
-        YAML of ``authors``, ``maintainers``, ``license``, ``training_data``, ``description``,
-        ``tags``, ``git_repo``, ``version``.
-    test_image : path, optional
-        Raw superposed image that the package is tested with; the run's first test frame by default.
+    {options}
 
     Returns
     -------
@@ -95,7 +80,9 @@ def export(
         output exists; no partial file is left.
     """
     output = Path(output)
-    _check_output(output)
+    if output.suffix.lower() != ".zip":
+        raise InputError("the name of a package must end with .zip", where=output)
+    check_new(output)
     samples = _checked_samples(kind, samples, seed)
     about_file, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
@@ -117,7 +104,7 @@ def export(
     example = (
         read_example_image(test_image, tile) if test_image else held_out_example_image(run, tile)
     )
-    _make_parent(output)
+    make_parent(output)
 
     arguments = graph_arguments(run, samples=samples, seed=seed, kind=kind)
     graph = build_graph(run, arguments, kind)
@@ -169,22 +156,6 @@ def export(
             about.license,
         )
     return output
-
-
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() != ".zip":
-        raise InputError("the name of a package must end with .zip", where=output)
-    if output.exists() or output.is_symlink():
-        raise InputError(
-            "this file exists already", where=output, remedy="move it or choose another name"
-        )
-
-
-def _make_parent(output: Path) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_written(output, error) from error
 
 
 def _checked_samples(kind: str, samples: int | None, seed: int) -> int:

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from denoisplit.config.commands import IMPORT
+from denoisplit.config.options import documented
 from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import new_folder, write_bytes
 from denoisplit.files.json_file import read_json
+from denoisplit.files.outputs import check_new
 from denoisplit.files.tensors import read_tensors
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
@@ -35,6 +38,7 @@ PathLike = str | Path
 NETWORK = "network."  # prefix of the network's weights in the state dict of a graph
 
 
+@documented(IMPORT)
 def import_package(package: PathLike, output: PathLike) -> Run:
     """Make a run folder from a package that `denoisplit_zoo.export` wrote.
 
@@ -42,9 +46,7 @@ def import_package(package: PathLike, output: PathLike) -> Run:
 
     Parameters
     ----------
-    package : path
-    output : path
-        The run folder, a new one.
+    {options}
 
     Returns
     -------
@@ -58,10 +60,7 @@ def import_package(package: PathLike, output: PathLike) -> Run:
         inconsistent; no partial folder is left.
     """
     output = Path(output)
-    if output.exists() or output.is_symlink():
-        raise InputError(
-            "this file or folder exists already", where=output, remedy="move it or choose another"
-        )
+    check_new(output)
     contents = read_package(package)
     for name in contents.changed:
         raise InputError(

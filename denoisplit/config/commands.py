@@ -1,0 +1,213 @@
+"""All commands: the everyday ones, and those for packages and for the paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from denoisplit.config.everyday import DEMO, EVALUATE, NOISE_MODEL_FIT, PREDICT, SUPERPOSE, TRAIN
+from denoisplit.config.options import Command, File, Files, Option, Pixels
+from denoisplit.config.shared_options import (
+    ABOUT,
+    COMMON_PRESET,
+    CONFIG,
+    GAUSSIAN,
+    HALO,
+    JOBS,
+    MAX_STEPS,
+    NEW_RUN,
+    OUTPUT,
+    PACKAGE,
+    POISSON,
+    QUIET,
+    REPEAT_CALL,
+    RUN,
+    SAMPLES,
+    SEED,
+    STRUCTURES,
+    SUPERPOSITION,
+    TILE,
+    TRAINED_GAUSSIAN,
+    TRAINED_POISSON,
+    TRAINED_SEED,
+    TRUTH,
+    changed,
+)
+from denoisplit.config.systems import SPLITTING
+
+# ---------------------------------------------------------------- packages
+
+EXPORT = Command(
+    "export",
+    "packages",
+    "Write a run as a bioimage.io model package.",
+    (
+        CONFIG,
+        RUN,
+        Option("-o/--output PACKAGE.zip", File, "Package to write; must be new.", ...),
+        Option(
+            "--kind KIND",
+            str,
+            "Outputs: mean and standard deviation (mmse), single samples, or the mean (split).",
+            "mmse",
+            choices=("mmse", "samples", "split"),
+        ),
+        replace(SAMPLES, default=None, otherwise="16, or 8 for kind samples"),
+        changed(
+            TILE, "Side of the tiles that the package takes.", otherwise="256 if the halo fits"
+        ),
+        HALO,
+        changed(SEED, "Random seed of the samples."),
+        Option("--name NAME", str, "Name of the package.", otherwise="from the structures"),
+        ABOUT,
+        Option(
+            "--test-image FILE",
+            File,
+            "Raw superposed image that the package is tested with.",
+            otherwise="a test frame of the run",
+        ),
+        QUIET,
+    ),
+    "denoisplit export runs/er-mt --about about.yaml -o er-mt.zip",
+)
+CHECK = Command(
+    "check",
+    "packages",
+    "Check compatibility of a package with Fiji, ilastik, bioimageio and the zoo.",
+    (
+        PACKAGE,
+        Option(
+            "--run-code",
+            bool,
+            "Also run an architecture.py of another release; for packages that you trust only.",
+            False,
+        ),
+        QUIET,
+    ),
+    "denoisplit check er-mt.zip",
+)
+IMPORT = Command(
+    "import",
+    "packages",
+    "Turn a package back into a run folder that predicts the same.",
+    (PACKAGE, NEW_RUN, QUIET),
+    "denoisplit import er-mt.zip -o runs/er-mt",
+)
+
+# ---------------------------------------------------------------- the paper
+
+REPRODUCE = Command(
+    "reproduce",
+    "paper",
+    "Reproduce tables and figures of the paper.",
+    (
+        Option(
+            "ITEM",
+            list[str],
+            "T1 to T9 or all: rows of the tables, and figures; S1: routes to the noise model; "
+            "EQ: Eq. 3 against Eq. 4; S2: denoisers. Tasks named beside S1, EQ or S2 are used.",
+            ...,
+            name="items",
+        ),
+        replace(OUTPUT, unless="dry_run"),
+        Option("--data DIR", File, "Folder of the downloads.", otherwise="none"),
+        changed(
+            STRUCTURES,
+            "Images of each structure for S1 and EQ.",
+            default=None,
+            otherwise="made from the tasks",
+        ),
+        Option(
+            "--system SYSTEM",
+            list[str],
+            "Systems of the tables.",
+            otherwise="those with a published result",
+            name="systems",
+            choices=SPLITTING,
+        ),
+        replace(COMMON_PRESET, otherwise="as published; small for S1 and EQ"),
+        replace(POISSON, type=list[float], default=None, otherwise="0 and 1000 in the tables"),
+        replace(GAUSSIAN, type=list[float], default=None, otherwise="1, 1.5, 2 and 4"),
+        MAX_STEPS,
+        TRAINED_SEED,
+        JOBS,
+        Option("--dry-run", bool, "List the trainings and run none of them.", False),
+        QUIET,
+    ),
+    "denoisplit reproduce T1 --data downloads -o paper",
+    REPEAT_CALL,
+)
+COMPARE = Command(
+    "compare",
+    "paper",
+    "Compare several systems on your images, with equal training budget.",
+    (
+        STRUCTURES,
+        OUTPUT,
+        Option("--systems SYSTEM", list[str], "Two or more systems.", SPLITTING, choices=SPLITTING),
+        COMMON_PRESET,
+        SUPERPOSITION,
+        TRAINED_POISSON,
+        TRAINED_GAUSSIAN,
+        MAX_STEPS,
+        TRAINED_SEED,
+        JOBS,
+        QUIET,
+    ),
+    "denoisplit compare --structure ER er/*.tif --structure MT mt/*.tif --preset small -o systems",
+    REPEAT_CALL,
+)
+FIGURE = Command(
+    "figure",
+    "paper",
+    "Draw a figure of the paper from finished runs.",
+    (
+        Option(
+            "KIND",
+            str,
+            "2: whole frames, runs side by side; 3: samples and calibration; 4: a region, runs "
+            "side by side; S1: routes to the noise model; S2: denoising against splitting; S3: "
+            "numbers of samples; sampling: an animation.",
+            ...,
+            choices=(
+                *("2", "3", "4", "S1", "S2", "S3"),
+                *("calibration", "denoising", "noise-model", "sampling"),
+            ),
+        ),
+        Option("RUN", Files, "Finished runs; most kinds take one.", ..., name="runs"),
+        Option("-o/--output FILE", File, "File to write: .png, or .gif for sampling.", ...),
+        Option("--frame N", int, "Number of the test frame, from 0.", otherwise="the first"),
+        Option(
+            "--crop Y X SIDE",
+            tuple[Pixels, Pixels, Pixels],
+            "Region to show: its top, left and side.",
+            otherwise="the 256 px of highest contrast",
+        ),
+        replace(SAMPLES, default=None, otherwise="50, or up to 200 for S3"),
+        changed(
+            STRUCTURES,
+            "Images of each structure, in place of the test frames.",
+            default=None,
+            otherwise="the test frames of the run",
+        ),
+        changed(TRUTH, "Noise-free images of the same fields; no noise is added then."),
+        changed(SEED, "Random seed of samples, noise and random choices."),
+        QUIET,
+    ),
+    "denoisplit figure 3 runs/er-mt -o figure_3.png",
+)
+DATA_CHECK = Command(
+    "data check",
+    "paper",
+    "List which tasks of the paper a folder of downloads can run.",
+    (Option("DIR", File, "Folder of the downloads.", ..., name="folder"), QUIET),
+    "denoisplit data check downloads",
+)
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        *(TRAIN, PREDICT, EVALUATE, SUPERPOSE, NOISE_MODEL_FIT, DEMO),
+        *(EXPORT, CHECK, IMPORT),
+        *(REPRODUCE, COMPARE, FIGURE, DATA_CHECK),
+    )
+}

@@ -1,0 +1,248 @@
+"""The everyday commands and their options; see `denoisplit.config.options`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from denoisplit.config.options import Command, File, Files, Groups, Option, RawIntensity
+from denoisplit.config.shared_options import (
+    ABOUT,
+    BETA,
+    COMMON_PRESET,
+    CONFIG,
+    GAUSSIAN,
+    HALO,
+    JSON,
+    MAX_STEPS,
+    NEW_RUN,
+    OFFSETS,
+    OUTPUT,
+    PAIRING,
+    POISSON,
+    PRESET,
+    QUIET,
+    REPEAT_CALL,
+    RUN,
+    SAMPLES,
+    SEED,
+    STRUCTURES,
+    SUPERPOSITION,
+    SYSTEM,
+    TILE,
+    TRAINED_GAUSSIAN,
+    TRAINED_POISSON,
+    TRAINED_SEED,
+    TRUTH,
+    changed,
+    groups,
+    images,
+)
+
+TRAIN = Command(
+    "train",
+    "everyday",
+    "Train on images of the structures and write a run folder.",
+    (
+        CONFIG,
+        replace(STRUCTURES, unless="resume"),
+        changed(NEW_RUN, "Run folder to write; must be new, except with `resume`."),
+        SYSTEM,
+        PRESET,
+        PAIRING,
+        SUPERPOSITION,
+        Option(
+            "--noise-model NAME FILE.npz",
+            dict[str, File],
+            "Noise model of a structure, in place of one fitted to its images.",
+            otherwise="fitted",
+            name="noise_models",
+        ),
+        Option(
+            "--repeats NAME FILES",
+            Groups,
+            "Repeated recordings of static fields, to which a structure's noise model is fitted.",
+            otherwise="none",
+        ),
+        OFFSETS,
+        TRAINED_POISSON,
+        TRAINED_GAUSSIAN,
+        BETA,
+        MAX_STEPS,
+        TRAINED_SEED,
+        Option("--resume", bool, "Continue an interrupted training.", False),
+        QUIET,
+        *groups("network", "objective", "data", "training"),
+        *groups("noise_model_fit", "n2v", "prediction", "denoiser"),
+    ),
+    "denoisplit train --structure ER er/*.tif --structure MT mt/*.tif --preset small -o runs/er-mt",
+    "continue with --resume",
+)
+PREDICT = Command(
+    "predict",
+    "everyday",
+    "Split images of any size, and estimate the uncertainty.",
+    (
+        CONFIG,
+        RUN,
+        Option("FILES", Files, "Images, stacks or folders; raw superposed intensities.", ...),
+        changed(OUTPUT, "Folder of the results: STEM_split, STEM_std and STEM_samples per image."),
+        changed(SAMPLES, "Number of posterior samples; 0 gives a preview without uncertainty."),
+        Option(
+            "--tolerance T",
+            RawIntensity,
+            "Stop sampling a tile when the standard error of its mean is at most this.",
+            0.0,
+        ),
+        changed(SEED, "Random seed of the samples."),
+        Option("--keep-samples N", int, "Number of samples to write, the first ones.", 0),
+        Option(
+            "--noise-address ADDRESS",
+            str,
+            "Noise depends on position in the image, or on content, as in exported packages.",
+            "position",
+            choices=("position", "content"),
+        ),
+        TILE,
+        HALO,
+        Option(
+            "--precision FORMAT",
+            str,
+            "bf16 is used where it is measured to be faster; results differ slightly.",
+            "32",
+            choices=("32", "bf16"),
+        ),
+        Option(
+            "--compile WHEN",
+            str,
+            "Compile the network; auto: where it is faster and the work takes minutes.",
+            "auto",
+            choices=("auto", "on", "off"),
+        ),
+        Option(
+            "--dask ADDRESS",
+            str,
+            "Dask scheduler whose workers split the images; local: one process per CPU.",
+            otherwise="none",
+        ),
+        Option("--resume", bool, "Continue an interrupted call with the same options.", False),
+        Option(
+            "--add", bool, "Write into a folder that holds other files; overwrites none.", False
+        ),
+        QUIET,
+    ),
+    "denoisplit predict runs/er-mt recordings/ -o results --samples 50",
+    "repeat the call with --resume to continue",
+)
+EVALUATE = Command(
+    "evaluate",
+    "everyday",
+    "Compare predictions with known structures and print metrics.",
+    (
+        CONFIG,
+        RUN,
+        changed(
+            STRUCTURES,
+            "Images of every structure, the same fields; superposed and given noise.",
+            unless="mixed",
+        ),
+        Option(
+            "--mixed FILES",
+            Files,
+            "Recorded superpositions, in place of `structures`; needs `truth`.",
+            otherwise="none",
+        ),
+        TRUTH,
+        replace(POISSON, default=None, otherwise="as in the training"),
+        changed(
+            GAUSSIAN,
+            "Gaussian noise to add, relative to the pooled standard deviation of the training.",
+            default=None,
+            otherwise="as in the training",
+        ),
+        changed(SAMPLES, "Number of posterior samples per frame."),
+        SEED,
+        JSON,
+        QUIET,
+    ),
+    "denoisplit evaluate runs/er-mt --structure ER new_er.tif --structure MT new_mt.tif",
+)
+SUPERPOSE = Command(
+    "superpose",
+    "everyday",
+    "Superpose images of the structures to make test inputs.",
+    (
+        CONFIG,
+        changed(STRUCTURES, "Images of every structure, the same fields; raw intensities."),
+        Option("-o/--output FILES", Files, "One OME-TIFF for a stack, or one per frame.", ...),
+        Option(
+            "--run RUN",
+            File,
+            "Run that defines superposition, offsets and the unit of `synthetic_gaussian`.",
+            otherwise="none",
+        ),
+        replace(SUPERPOSITION, otherwise="sum, or as in `run`"),
+        OFFSETS,
+        POISSON,
+        GAUSSIAN,
+        changed(SEED, "Random seed of the noise."),
+        QUIET,
+    ),
+    "denoisplit superpose --structure ER er.tif --structure MT mt.tif --synthetic-poisson 4 "
+    "-o mixed.tif",
+)
+NOISE_MODEL_FIT = Command(
+    "noise-model fit",
+    "everyday",
+    "Fit a noise model to images; write it, and a page that shows the fit.",
+    (
+        CONFIG,
+        Option(
+            "-o/--output MODEL.npz", File, "Noise model to write, and MODEL.html beside it.", ...
+        ),
+        images(
+            "--repeats", "Repeated recordings of static fields: stacks, or planes of one field."
+        ),
+        images("--clean", "Clean images, to which the synthetic noise is added."),
+        images("--noisy", "Noisy images alone; a Noise2Void denoiser is trained on them."),
+        images("--signal", "Long exposures; with `observed`."),
+        images("--observed", "Short exposures of the fields of `signal`, in the same order."),
+        POISSON,
+        GAUSSIAN,
+        changed(
+            COMMON_PRESET,
+            "Settings of the denoiser: small takes minutes on two cores, the others need a GPU.",
+            otherwise="default",
+        ),
+        Option("--components J", int, "Number of Gaussians.", otherwise="as few as suffice"),
+        changed(SEED, "Random seed."),
+        JSON,
+        QUIET,
+        *groups("noise_model_fit", "n2v"),
+    ),
+    "denoisplit noise-model fit --repeats beads_100_shots.tif -o camera.npz",
+    "repeat the call to continue from the last checkpoint",
+    "(--repeats | --clean | --noisy | --signal FILES... --observed) FILES...",
+)
+DEMO = Command(
+    "demo",
+    "everyday",
+    "Run the complete workflow on simulated images, or on your own.",
+    (
+        replace(OUTPUT, default="demo"),
+        changed(
+            STRUCTURES,
+            "Clean, co-registered images of each structure.",
+            default=None,
+            otherwise="simulated images",
+        ),
+        replace(MAX_STEPS, default=600, otherwise=""),
+        SAMPLES,
+        replace(POISSON, default=4.0),
+        replace(GAUSSIAN, default=1.0),
+        changed(SEED, "Random seed of simulation, training, noise and samples."),
+        ABOUT,
+        QUIET,
+    ),
+    "denoisplit demo -o demo",
+    REPEAT_CALL,
+)
