@@ -1,7 +1,6 @@
-"""p(observed | signal) per pixel: the noise models of the data term."""
+"""Noise models p(observed | signal) per pixel, for the data term of the loss."""
 
 from denoisplit.noise_models.fit import fit
 from denoisplit.noise_models.gmm import GaussianMixture
-from denoisplit.noise_models.histogram import HistogramModel
 
-__all__ = ["GaussianMixture", "HistogramModel", "fit"]
+__all__ = ["GaussianMixture", "fit"]

@@ -1,4 +1,4 @@
-"""Where the noise models of a run come from: a file, repeated shots, clean or noisy images."""
+"""Provide the noise models of a run: from files, repeated shots, clean images or noisy images."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ from denoisplit.noise_models.from_noisy import check_noisy, pairs_of_noisy
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import fit_pairs
 from denoisplit.noise_models.pairs import Image, Pairs, from_clean, from_repeats
-from denoisplit.noise_models.storage import FittedNoiseModel, is_kept, keep
+from denoisplit.noise_models.storage import FittedNoiseModel, is_written, write_fitted
 from denoisplit.noise_models.validity import check_range, correlation_warning
 from denoisplit.progress import Bar, bar, logger
 
-MOST_SIGNALS, DRAWS = 4096, 100  # of simulated shots
-EXTENT = (0.001, 0.999)  # quantiles of the data that a noise model's range is compared with
+MAX_SIGNALS, SHOTS = 4096, 100  # of simulated shots
+EXTENT = (0.001, 0.999)  # quantiles of the data that are compared with the range of a model
 
 
 def fit_available_noise_models(
-    settings: Settings, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
+    settings: Settings, data: TrainingData, repeats: Mapping[str, Sequence[Image]]
 ) -> dict[str, FittedNoiseModel]:
-    """The noise models that need no denoiser: given, of repeated shots (A), of clean images (B).
+    """Read or fit the noise models that need no denoiser.
 
-    The others are made by `fit_remaining_noise_models`, which takes minutes and happens in the run
-    folder. What that could be refused for is refused here.
+    They come from files, from repeated shots (route A) or from clean images (route B). The others
+    (route C) take minutes to hours and are left to `fit_remaining_noise_models`, but images that it
+    could not use are refused here.
 
     Parameters
     ----------
     settings : Settings
     data : TrainingData
-    scenes : mapping of name to stacks (T, Y, X)
-        Repeated shots of the structures that have some; raw intensity.
+    repeats : mapping of name to stacks (T, Y, X)
+        Repeats of static scenes, for the structures that have some; raw intensity.
 
     Raises
     ------
     InputError
-        If images or files do not serve, or a model was made for other noise or intensities.
+        If images or files are unsuitable, or a model was made for other noise or intensities.
     """
-    found: dict[str, FittedNoiseModel] = {}
+    fits: dict[str, FittedNoiseModel] = {}
     for k, structure in enumerate(settings.structures):
         name, fit = structure.name, settings.noise_model_fit
         route = _route(structure, settings, data.noise)
@@ -58,43 +59,43 @@ def fit_available_noise_models(
             model = GaussianMixture.load(structure.noise_model)
             _check_noise(model, data.noise, structure.noise_model)
             _check_range(model, data, k, structure.noise_model)
-            found[name] = FittedNoiseModel(model)
+            fits[name] = FittedNoiseModel(model)
         elif structure.repeats:
-            with _naming(f"--repeats {name}"):
-                pairs = from_repeats(stacks=scenes[name], seed=settings.seed)
-                found[name] = fit_structure(name, pairs, fit, settings.seed)
-            _check_range(found[name].model, data, k, f"--repeats {name}")
+            with _located(f"repeats {name}"):
+                pairs = from_repeats(stacks=repeats[name], seed=settings.seed)
+                fits[name] = fit_structure(name, pairs, fit, settings.seed)
+            _check_range(fits[name].model, data, k, f"repeats {name}")
         elif route in ("A", "B"):
             clean = data.clean.training[k]
-            with _naming(f"structure {name}"):
+            with _located(f"structure {name}"):
                 pairs = (
                     from_known_signals(clean, data.noise, seed=settings.seed)
                     if route == "A"
                     else from_clean(frames=clean, noise=data.noise, seed=settings.seed)
                 )
-                found[name] = fit_structure(name, pairs, fit, settings.seed, noise=data.noise)
+                fits[name] = fit_structure(name, pairs, fit, settings.seed, noise=data.noise)
         else:
-            with _naming(f"structure {name}"):
+            with _located(f"structure {name}"):
                 check_noisy(_recorded(data, k))
-    return found
+    return fits
 
 
 def from_known_signals(clean: Sequence[Image], noise: SyntheticNoise, *, seed: int) -> Pairs:
-    """Route A where the noise is known: many observations of every intensity that occurs.
+    """Simulate many observations of every intensity that occurs (route A with known noise).
 
     Parameters
     ----------
     clean : sequence of array (Y, X)
-        Raw intensity. Of integers all from the least to the greatest are taken, at most 4096, else
-        as many evenly spaced values.
+        Raw intensity. For integers, all values from the least to the greatest are used, at most
+        4096; otherwise 4096 evenly spaced values.
     noise : SyntheticNoise
     seed : int
         Of the noise.
     """
     low, high = (float(end([end(frame) for frame in clean])) for end in (np.min, np.max))
     integers = all(np.issubdtype(frame.dtype, np.integer) for frame in clean)
-    count = min(MOST_SIGNALS, int(high - low) + 1) if integers else MOST_SIGNALS
-    shots = np.repeat(np.linspace(low, high, count)[:, None], DRAWS, axis=1)
+    count = min(MAX_SIGNALS, int(high - low) + 1) if integers else MAX_SIGNALS
+    shots = np.repeat(np.linspace(low, high, count)[:, None], SHOTS, axis=1)
     pairs = from_clean(frames=[shots], noise=noise, seed=seed)
     return replace(pairs, source="simulated shots of known signals")
 
@@ -102,31 +103,33 @@ def from_known_signals(clean: Sequence[Image], noise: SyntheticNoise, *, seed: i
 def fit_remaining_noise_models(
     folder: Path, checkpoints: Path, settings: Settings, data: TrainingData
 ) -> list[GaussianMixture]:
-    """All noise models of a run; what is missing is fitted to the noisy images alone (route C).
+    """Fit the missing noise models of a run to its noisy images (route C), and return all models.
+
+    This trains a denoiser per structure, which takes minutes to hours.
 
     Parameters
     ----------
     folder : Path
-        The noise models of the run; each appears here when it is ready.
+        Noise models of the run; each is written here as soon as it is ready.
     checkpoints : Path
-        Where an interrupted denoiser is left, and found again: it goes on to the same weights.
+        Folder of the checkpoints from which an interrupted denoiser resumes.
 
     Raises
     ------
     InputError
-        If a stored file is unreadable, or nothing can be made of the images.
+        If a stored file is unreadable, or the images are unsuitable.
     """
     if not SYSTEMS[settings.system].noise_models:
         return []
     models = []
     for k, name in enumerate(settings.names):
-        if not is_kept(folder, name):
+        if not is_written(folder, name):
             checkpoint = checkpoints / f"n2v {name}.ckpt"
-            with _naming(f"structure {name}"):
+            with _located(f"structure {name}"):
                 fitted = fit_noisy(
                     name, _recorded(data, k), settings, checkpoint=checkpoint, noise=data.noise
                 )
-            keep(folder, name, fitted)
+            write_fitted(folder, name, fitted)
             checkpoint.unlink(missing_ok=True)
         models.append(GaussianMixture.load(folder / f"{name}.npz"))
     return models
@@ -140,7 +143,7 @@ def fit_noisy(
     checkpoint: Path,
     noise: SyntheticNoise,
 ) -> FittedNoiseModel:
-    """Route C for the frames of one structure; ``noise`` is what was added to them, if any."""
+    """Fit to noisy frames of one structure (route C); ``noise`` is what was added, if any."""
     with bar(f"denoiser of {name}", 100) as progress:
         pairs = pairs_of_noisy(
             frames,
@@ -160,7 +163,7 @@ def fit_structure(
     *,
     noise: SyntheticNoise | None = None,
 ) -> FittedNoiseModel:
-    """Fit to pairs of one structure, and say how well; ``noise`` is stored if there is any."""
+    """Fit to pairs of one structure, and log the verdict; ``noise`` is stored if there is any."""
     pairs.check_noise()
     about: dict[str, str | float] = {}
     if noise:
@@ -178,7 +181,7 @@ def fit_structure(
     logger.info("noise model of %s: %s", name, quality.verdict()[0])
     if pairs.saturated or pairs.clipped:
         logger.info(
-            "%s: %.2g %% of the pixels are saturated, %.2g %% are clipped; they were left out",
+            "%s: %.2g %% of the pixels are saturated and %.2g %% are clipped; they were excluded",
             name,
             100 * pairs.saturated,
             100 * pairs.clipped,
@@ -190,7 +193,7 @@ def fit_structure(
 
 
 def _recorded(data: TrainingData, k: int) -> Sequence[Image]:
-    """Noisy training frames of a structure; of recorded noise in the type that tells its limits."""
+    """Noisy training frames of a structure, as recorded: their data type shows saturation."""
     synthetic = data.noise or data.noise.clip is not None
     return data.training[k] if synthetic else data.clean.training[k]
 
@@ -199,84 +202,78 @@ def _percent(progress: Bar) -> OnStep:
     return lambda done, total: progress.to(100 * done // total)
 
 
-# ---------------------------------------------------------------- what does not fit
+# ---------------------------------------------------------------- checks
 
 
 def _route(structure: StructureSettings, settings: Settings, noise: SyntheticNoise) -> str:
-    """A, B or C, "file", or "none" where no noise model is needed; refuses what does not go."""
+    """Return A, B, C, "file", or "none" if no noise model is needed; refuse contradictions."""
     name, route = structure.name, settings.noise_model_fit.route
-    options = {
-        f"--noise-model {name}": structure.noise_model,
-        f"--repeats {name}": structure.repeats,
-    }
-    given = [option for option, value in options.items() if value]
+    arguments = {"noise_models": structure.noise_model, "repeats": structure.repeats}
+    given = [argument for argument, value in arguments.items() if value]
     if len(given) > 1:
         raise InputError(
-            where=given[1],
-            found=f"{given[0]} beside it",
-            expected="one of the two",
-            remedy="leave one out",
+            f"`noise_models` already provides a noise model of {name}",
+            where=f"repeats {name}",
+            remedy="leave one of the two out",
         )
     if not SYSTEMS[settings.system].noise_models:
         if given:
             raise InputError(
-                where=given[0],
-                found=f"system {settings.system}, which has no noise models",
-                expected="system denoisplit",
-                remedy=f"leave {given[0].split()[0]} out",
+                f"system {settings.system} has no noise models",
+                where=f"{given[0]} {name}",
+                remedy=f"leave `{given[0]}` out, or choose another `system`",
             )
         return "none"
     if structure.repeats and noise:
         raise InputError(
-            where=given[0],
-            found="synthetic noise beside it",
-            expected="images with the noise of their recording",
-            remedy="leave --synthetic-poisson and --synthetic-gaussian out, or --repeats",
+            "synthetic noise is added too, but repeats contain the noise of their recording only",
+            where=f"repeats {name}",
+            remedy="leave `synthetic_poisson` and `synthetic_gaussian` out, or `repeats`",
         )
     if given:
         return "A" if structure.repeats else "file"
     if route in ("A", "B") and not noise:
         raise InputError(
+            f"noise_model_fit.route {route} needs synthetic noise, but none is added",
             where=f"structure {name}",
-            found=f"noise_model_fit.route {route} without synthetic noise",
-            expected="noise to add, or repeated shots",
-            remedy="give --synthetic-gaussian, or --repeats, or leave the route out",
+            remedy="set `synthetic_gaussian`, provide `repeats`, or leave the route out",
         )
     return ("B" if noise else "C") if route == "auto" else route
 
 
 def _check_noise(model: GaussianMixture, noise: SyntheticNoise, path: str) -> None:
-    """Refuse a model whose stored noise is not the noise of the data."""
+    """Raise `InputError` if the noise stored in a model is not that of the data."""
     for key in ("poisson_factor", "gaussian_sigma"):
         if key not in model.about:
             continue
+        label = key.replace("_", " ")
         try:
             stored, needed = float(model.about[key]), float(getattr(noise, key))
         except (TypeError, ValueError):
             raise InputError(
                 where=path,
-                found=f"the {key.replace('_', ' ')} {model.about[key]!r}",
+                found=f"the {label} {model.about[key]!r}",
                 expected="a number",
                 remedy="fit the noise model again",
             ) from None
         if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):
             raise InputError(
                 where=path,
-                found=f"a noise model made for {key.replace('_', ' ')} {stored:g}",
+                found=f"a noise model for {label} {stored:g}",
                 expected=f"{needed:g} as in the data",
-                remedy="give the model of this noise, or leave it out",
+                remedy="use the noise model of this noise, or leave it out",
             )
 
 
-def _check_range(model: GaussianMixture, data: TrainingData, k: int, path: str) -> None:
+def _check_range(model: GaussianMixture, data: TrainingData, k: int, where: str) -> None:
     values = np.concatenate([np.ravel(frame) for frame in data.training[k]])
     low, high = np.quantile(values, EXTENT)
-    check_range(model, float(low), float(high), path)
+    check_range(model, float(low), float(high), where)
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Name the structure in what is said of its images."""
+def _located(where: str) -> Iterator[None]:
+    """Prefix the location of errors with their structure."""
     try:
         yield
     except InputError as error:

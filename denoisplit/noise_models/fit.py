@@ -20,61 +20,61 @@ from denoisplit.noise_models.validity import check_direction
 
 OnStep = Callable[[int, int], None]
 
-MAX_PAIRS = 5_000_000
-ROUNDING = 0.125  # least variance of a Gaussian, steps squared; rounding alone has 1/12
-LEAST = 1e-4  # the same where there are no steps, as a share of the residual's variance
+MAX_FITTED = 5_000_000  # pairs
+MIN_VARIANCE = 0.125  # of a Gaussian, steps squared; rounding alone contributes 1/12
+MIN_VARIANCE_SHARE = 1e-4  # for continuous values, relative to the residual's variance
 
-# nat per squared relative error of the variance, of which 2 % cost 0.02 nat: see `_Problem`
+# nat per squared relative error of the variance: 2 % cost 0.02 nat, see `_Problem`
 VARIANCE_WEIGHT = 50.0
-# of the weights in scaled units: no step of a search overflows
+# of the weights in scaled units, against overflow
 BOUNDS = {"a": (-1e3, 1e3), "b": (-25.0, 15.0), "d": (-1e3, 1e3)}
-MEMORY = 30  # steps that the curvature is estimated from
+LBFGS_MEMORY = 30  # steps that the curvature is estimated from
 
-# means of the Gaussians at the start, from least to greatest variance, in standard deviations:
-# the loss has many minima, so the search begins at several places, and goes on from the best
+# initial means of the Gaussians, from least to greatest variance, in standard deviations: the loss
+# has many minima, so the search begins at several points and continues from the best
 STARTS = ((0.5, -0.5), (0.0, 0.0), (-0.7, 0.7))
-TRIAL = 4  # part of the steps that each of them gets
+TRIAL_SHARE = 4  # each start gets one part in so many of the steps
 
 # choice of the number of Gaussians
 CANDIDATES = (1, 2, 3, 6)
-HELD_OUT = 0.2
-RUN = 64  # consecutive pairs that are held out together
-WORTH = 0.002  # nat per pair that further Gaussians must gain
+HELD_OUT_SHARE = 0.2
+CHOICE_RUN = 64  # consecutive pairs that are held out together
+MIN_GAIN = 0.002  # nat per pair that further Gaussians must gain
 
 
 class _Problem(NamedTuple):
-    """What is minimised, in scaled units: t over the range of signals, u = residual / d.
+    """Data and loss of the fit, in scaled units: t over the range of signals, u = residual / d.
 
-    The mixture is stiff where signals crowd at one end of their range, as those of a dark
-    background do. The likelihood alone then buys the shape of the many with the variance of the
-    few (15 % off for a confocal recording), or leaves Gaussians of little weight and absurd
-    variance. So an error of the variance costs too.
+    The mixture is stiff if signals crowd at one end of their range, as those of a dark background
+    do. Maximum likelihood alone then improves the shape of the distribution for the many at the
+    expense of the variance for the few (15 % off for a confocal recording), or leaves Gaussians of
+    little weight and absurd variance. So errors of the variance are penalised too.
     """
 
     t: Tensor  # (n,) of cells
     u: Tensor  # (n,)
-    share: Tensor  # (n,) of the pairs
+    share: Tensor  # (n,) share of the pairs
     floor: float
     known: Variances | None
 
     @classmethod
     def of(cls, t: Flat, u: Flat, spread: Flat, floor: float) -> _Problem:
-        """The problem of single pairs; ``spread`` is u without the steps of its recording."""
+        """Build the problem from single pairs; ``spread`` is the dithered u."""
         signal, residual, pairs = (torch.from_numpy(column) for column in gather(t, spread))
         return cls(signal, residual, pairs / pairs.sum(), floor, variances(t, u))
 
     def negative_log(self, weight: Tensor) -> Tensor:
-        """-log p per cell."""
+        """Negative log density per cell."""
         return -mixture(weight, self.t, self.floor).log_density(self.u)
 
     def loss(self, weight: Tensor) -> Tensor:
-        """Mean of -log p, and what the variance is off the empirical one."""
+        """Mean negative log density, plus the penalty on errors of the variance."""
         loss = (self.share * self.negative_log(weight)).sum()
         if self.known is None:
             return loss
         t, share, variance, counts = (torch.from_numpy(column) for column in self.known)
-        found = share @ mixture(weight, t, self.floor).variance()
-        return loss + VARIANCE_WEIGHT * (counts * torch.log(found / variance) ** 2).sum()
+        of_model = share @ mixture(weight, t, self.floor).variance()
+        return loss + VARIANCE_WEIGHT * (counts * torch.log(of_model / variance) ** 2).sum()
 
 
 def fit(
@@ -89,35 +89,37 @@ def fit(
     about: dict[str, str | float] | None = None,
     on_step: OnStep | None = None,
 ) -> GaussianMixture:
-    """Fit a noise model by maximum likelihood, held to the empirical variance.
+    """Fit a noise model by maximum likelihood, with a penalty on errors of the variance.
 
-    The pairs are gathered into cells first, so a step costs the same for a thousand pairs and for
+    The pairs are grouped into cells first, so a step costs the same for a thousand pairs and for
     five million. The fit works on ``u = (observed - signal) / d`` with ``d`` the residual's
-    standard deviation, and is converted to raw units at the end. The optimiser is L-BFGS: of one
-    and the same loss it needs a fraction of the steps of Adam, the published one, and gets lower.
+    standard deviation, and is converted to raw units at the end. The optimiser is L-BFGS, which
+    reaches a lower loss than Adam, the published one, in a fraction of the steps.
 
     Parameters
     ----------
     signal, observed : array
         Of one shape; raw intensity. ``observed`` is the noisier of the two.
     components : int, optional
-        J Gaussians (published: 6). By default the fewest of 1, 2, 3 and 6 whose likelihood on
-        held-out pairs is that of the best.
+        J, number of Gaussians (published: 6). By default the fewest of 1, 2, 3 and 6 whose
+        likelihood on held-out pairs equals that of the best.
     coefficients : int
-        M polynomial coefficients (published: 4).
+        M, number of polynomial coefficients (published: 4).
     steps : int
-        Evaluations of the loss at most, after a quarter as many from each of several starts; fewer
-        where it falls no more.
+        Maximum number of evaluations of the loss, after a quarter as many from each of several
+        starts; fewer on convergence.
     seed : int
-        Of the initial weights, of what is held out, and of the choice of pairs above five million.
+        Of the initial weights, of the held-out pairs, and of the choice of pairs above five
+        million.
     step : float, optional
-        Distance of the levels that observations were recorded on: 1 for integers, 0 for none;
-        found out by default. Observations are spread over their level at random, or a Gaussian
-        could be as narrow as it likes on one of them; the least variance is 0.125 steps squared.
+        Distance of the levels that observations were recorded on: 1 for integers, 0 for continuous
+        values; estimated by default. Observations are dithered over their level, because a Gaussian
+        could otherwise become arbitrarily narrow on one level; the least variance is 0.125 steps
+        squared.
     about : dict, optional
         Stored with the model.
     on_step : callable, optional
-        Called with (steps done, steps in all).
+        Called with (steps done, total steps).
 
     Raises
     ------
@@ -153,27 +155,27 @@ def fit_flat(
     about: dict[str, str | float] | None,
     on_step: OnStep | None,
 ) -> GaussianMixture:
-    """`fit` for pairs that cannot be swapped, as the program made them itself; float64, (n,).
+    """Fit pairs (n,), float64, that the program itself made, so that they cannot be swapped.
 
-    Without a check for that: of images cut off at their median it could say nothing.
+    The check of `fit` is omitted, which is undecided for images truncated at their median.
     """
     rng = np.random.default_rng(seed)
-    if s.size > MAX_PAIRS:
-        chosen = np.sort(rng.choice(s.size, MAX_PAIRS, replace=False))
+    if s.size > MAX_FITTED:
+        chosen = np.sort(rng.choice(s.size, MAX_FITTED, replace=False))
         s, y = s[chosen], y[chosen]
     if s.size == 0 or s.min() == s.max():
-        raise ValueError("the signal is constant: a noise model needs a range of signals")
+        raise ValueError("the signal is constant, but a noise model needs a range of signals")
     std = float(np.std(y - s))
     if std == 0:
-        raise ValueError("observed equals signal up to a constant: there is no noise to model")
+        raise ValueError("observed equals signal up to a constant, so there is no noise to model")
     if step is None:
         step = grid_step(y)
-    floor = ROUNDING * step**2 or LEAST * std**2
+    floor = MIN_VARIANCE * step**2 or MIN_VARIANCE_SHARE * std**2
     low, high = float(s.min()), float(s.max())
     t, u = (s - low) / (high - low), (y - s) / std
     spread = u + step / std * (rng.random(u.size) - 0.5) if step else u
     del s, y
-    trial = -(-steps // TRIAL)
+    trial = -(-steps // TRIAL_SHARE)
     tried = (components,) if components else CANDIDATES
     progress = _Progress(on_step, trial * len(STARTS) * len(tried) + steps)
     with _one_thread():
@@ -187,23 +189,23 @@ def fit_flat(
 
 
 class _Progress:
-    """Steps done, over several searches of which each may end early."""
+    """Progress over several searches, each of which may end early."""
 
     def __init__(self, on_step: OnStep | None, total: int) -> None:
         self.on_step, self.total, self.before = on_step, total, 0
 
     def at(self, done: int) -> None:
-        """So many steps of the present search are done."""
+        """Report the steps done in the current search."""
         if self.on_step is not None:
             self.on_step(min(self.before + done, self.total), self.total)
 
     def next(self, steps: int) -> None:
-        """A search of so many steps has ended."""
+        """End a search of at most so many steps."""
         self.before += steps
         self.at(0)
 
     def end(self) -> None:
-        """All have ended."""
+        """End all searches."""
         self.next(self.total)
 
 
@@ -214,21 +216,20 @@ def _start(
     rng: np.random.Generator,
     known: Variances | None,
 ) -> Tensor:
-    """Initial (3J, M) weights in scaled units: one shape of the noise at all signals.
+    """Return initial (3J, M) weights in scaled units: the same shape of noise at all signals.
 
     Variances are spread geometrically about the polynomial with positive coefficients that fits the
-    empirical variance best, or about 1 where there is none; means from the first to the second of
-    ``means``, in standard deviations.
+    empirical variance best, or about 1 if it is unknown; means are spread from the first to the
+    second of ``means``, in standard deviations.
     """
     variance: Flat = np.full(coefficients, 1e-3)
     std: Flat = np.zeros(coefficients)
     variance[0] = std[0] = 1.0
     if known is not None:
         powers = known.share @ known.signal[:, None] ** np.arange(coefficients)
-        # relative errors count
-        scale = np.sqrt(known.weight) / known.variance
-        found, _ = nnls(powers * scale[:, None], known.variance * scale)
-        variance = np.maximum(found, 1e-3)
+        scale = np.sqrt(known.weight) / known.variance  # least squares of relative errors
+        positive, _ = nnls(powers * scale[:, None], known.variance * scale)
+        variance = np.maximum(positive, 1e-3)
         scale = np.sqrt(known.weight / known.variance)
         root, *_ = np.linalg.lstsq(powers * scale[:, None], np.sqrt(known.weight), rcond=None)
         std = root.astype(np.float64)
@@ -250,14 +251,14 @@ def _choose(
     rng: np.random.Generator,
     progress: _Progress,
 ) -> Tensor:
-    """Roughly fitted weights of the fewest Gaussians that are as likely as the best number.
+    """Return preliminary weights of the fewest Gaussians that are as likely as the best number.
 
-    Judged on held-out pairs. "As likely" is within two standard errors of the difference, or less
-    than `WORTH`.
+    The comparison is on held-out pairs; "as likely" means within two standard errors of the
+    difference, or less than `MIN_GAIN` apart.
     """
-    runs = -(-t.size // RUN)
-    held = np.repeat(rng.permutation(runs) < HELD_OUT * runs, RUN)[: t.size]
-    few = min(held.sum(), (~held).sum()) < RUN or min(np.ptp(t[held]), np.ptp(t[~held])) == 0
+    runs = -(-t.size // CHOICE_RUN)
+    held = np.repeat(rng.permutation(runs) < HELD_OUT_SHARE * runs, CHOICE_RUN)[: t.size]
+    few = min(held.sum(), (~held).sum()) < CHOICE_RUN or min(np.ptp(t[held]), np.ptp(t[~held])) == 0
     if len(tried) == 1 or few:
         return _search(problem, tried[0], coefficients, steps, rng, progress)
     fitted, judged = (
@@ -269,9 +270,9 @@ def _choose(
     for weight, score in zip(weights, scores, strict=True):
         gap = float((judged.share * (score - best)).sum())
         variance = float((judged.share * (score - best - gap) ** 2).sum())
-        if gap <= max(2 * math.sqrt(variance / held.sum()), WORTH):
+        if gap <= max(2 * math.sqrt(variance / held.sum()), MIN_GAIN):
             return weight
-    raise AssertionError("the best is as likely as itself")
+    raise AssertionError("the best candidate always qualifies")
 
 
 def _search(
@@ -282,14 +283,14 @@ def _search(
     rng: np.random.Generator,
     progress: _Progress,
 ) -> Tensor:
-    """The best that is found from all of `STARTS`."""
+    """Return the best weights over all of `STARTS`."""
     starts = [_start(components, coefficients, means, rng, problem.known) for means in STARTS]
-    found = [_optimise(problem, start, steps, progress) for start in starts]
-    return min(found, key=lambda weight: problem.loss(weight).item())
+    weights = [_optimise(problem, start, steps, progress) for start in starts]
+    return min(weights, key=lambda weight: problem.loss(weight).item())
 
 
 def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress) -> Tensor:
-    """Minimise the loss by L-BFGS, from (3J, M) weights to better ones."""
+    """Minimise the loss by L-BFGS, starting from (3J, M) weights."""
     done = 0
 
     def loss_and_slope(flat: Flat) -> tuple[float, Flat]:
@@ -302,21 +303,21 @@ def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress)
         return loss.item(), slope.numpy().ravel()
 
     bounds = [BOUNDS[kind] for kind in "abd" for _ in range(start.numel() // 3)]
-    found = minimize(
+    result = minimize(
         loss_and_slope,
         start.numpy().ravel(),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxfun": steps, "maxiter": steps, "maxcor": MEMORY},
+        options={"maxfun": steps, "maxiter": steps, "maxcor": LBFGS_MEMORY},
     )
     progress.next(steps)
-    return torch.from_numpy(found.x).reshape(start.shape)
+    return torch.from_numpy(result.x).reshape(start.shape)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On tensors of some ten thousand cells, handing work to threads costs more than it saves."""
+    """Use one thread, because threads do not pay off for tensors of some ten thousand cells."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Route C: noisy images alone -> pairs, by a denoiser that is trained on them."""
+"""Route C: pairs from noisy images alone, by a denoiser that is trained on them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from denoisplit.noise_models.validity import Correlation
 
 Mask = npt.NDArray[np.bool_]
 
-BLOCK = 16  # side of the blocks that the correlation of noise is measured in, px
-FLAT = 0.05  # share of the blocks, those of least variance
-FEWEST = 4  # blocks
-WIDE = 1.5  # times what structures correlate over two pixels, they do over one
-ENOUGH = 8_000_000  # pixels
-STEP = 3  # times what it takes to denoise a patch, a step of training takes for it
+FLAT_BLOCK = 16  # side of the blocks in which the correlation of noise is measured, px
+FLAT_SHARE = 0.05  # share of the blocks that are used: those of least variance
+FEWEST_BLOCKS = 4
+STRUCTURE_RATIO = 1.5  # correlation of structures over one pixel, relative to that over two
+MAX_FLAT_PIXELS = 8_000_000
+STEP_COST = 3  # time of a training step, relative to denoising its patches
 
 
 def pairs_of_noisy(
@@ -40,23 +40,23 @@ def pairs_of_noisy(
     Parameters
     ----------
     frames : sequence of array (Y, X)
-        Raw intensity, in the data type that they were recorded in.
+        Raw intensity, in the data type of the recording.
     settings : N2VSettings
     seed : int
         Of the training, and of the choice of pixels.
     checkpoint : Path, optional
         See `denoisplit.noise2void.train_n2v`.
     on_step : callable, optional
-        Called with (steps done, steps in all); to denoise frames counts as the steps of a training
-        that take as long.
+        Called with (steps done, total steps); denoising counts as the training steps that take
+        the same time.
 
     Raises
     ------
     InputError
-        What `check_noisy` refuses, or if the training diverges.
+        As `check_noisy`, or if the training diverges.
     """
-    of_step = STEP * settings.batch * patch_side(frames) ** 2  # px
-    each = [max(1, round(frame.size / of_step)) for frame in frames]
+    px_per_step = STEP_COST * settings.batch * patch_side(frames) ** 2
+    each = [max(1, round(frame.size / px_per_step)) for frame in frames]
     trained = 0
 
     def on_training(done: int, total: int) -> None:
@@ -79,18 +79,15 @@ def pairs_of_noisy(
         if on_step is not None:
             on_step(trained + sum(each[:number]), trained + sum(each))
     pairs = from_denoised(denoised=denoised, noisy=frames, seed=seed)
-    # correlated noise is in part predicted from its neighbours, and then lacks in the residuals
+    # the denoiser predicts part of correlated noise, which is then missing in the residuals
     residual, flat = pairs.correlation, flat_correlation(frames)
     return replace(pairs, correlation=(max(residual[0], flat[0]), max(residual[1], flat[1])))
 
 
 def check_noisy(frames: Sequence[Image]) -> None:
-    """Refuse frames of which `pairs_of_noisy` could make nothing, before any time is spent.
+    """Raise `InputError` if `pairs_of_noisy` could not use the frames, before hours are spent.
 
-    Raises
-    ------
-    InputError
-        If they are too small, not finite, all of one value, or saturated all over.
+    They are refused if they are too small, not finite, constant, or saturated everywhere.
     """
     valid = unlimited(frames)
     check_frames(frames, valid)
@@ -98,41 +95,43 @@ def check_noisy(frames: Sequence[Image]) -> None:
 
 
 def unlimited(frames: Sequence[Image]) -> list[Mask]:
-    """Which pixels are neither saturated nor clipped; all frames together have their limits."""
+    """Return which pixels are neither saturated nor clipped; all frames share their limits."""
     limits = limits_of(frames)
     return [limits.inside(frame) for frame in frames]
 
 
 def flat_correlation(frames: Sequence[Image]) -> Correlation:
-    """Correlation of neighbouring noise values along x and y, where images are flattest.
+    """Estimate the correlation of neighbouring noise values along x and y from the flattest blocks.
 
-    A curved surface is taken out of every block of 16 px, and the twentieth of least variance is
-    looked at: what is left there is mostly noise. What is left of structures is as wide as the
-    optics make it, so it correlates over two pixels nearly as much as over one, which noise hardly
-    does: that is subtracted.
+    A quadratic surface is subtracted from every block, and the twentieth of the blocks with the
+    least variance is used, which contains mostly noise. Remaining structure is as wide as the
+    point-spread function, so it correlates over two pixels nearly as much as over one; noise hardly
+    does. This contribution is subtracted.
     """
-    y, x = (np.ravel(axis) for axis in np.mgrid[:BLOCK, :BLOCK] / BLOCK)
+    y, x = (np.ravel(axis) for axis in np.mgrid[:FLAT_BLOCK, :FLAT_BLOCK] / FLAT_BLOCK)
     smooth, _ = np.linalg.qr(np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=1))
-    residual = np.empty((0, BLOCK**2))
+    residual = np.empty((0, FLAT_BLOCK**2))
     for frame in frames:
-        rows, columns = (side // BLOCK for side in frame.shape)
-        inner = frame[: rows * BLOCK, : columns * BLOCK].astype(np.float64)
-        blocks = inner.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK**2)
+        rows, columns = (side // FLAT_BLOCK for side in frame.shape)
+        inner = frame[: rows * FLAT_BLOCK, : columns * FLAT_BLOCK].astype(np.float64)
+        grid = inner.reshape(rows, FLAT_BLOCK, columns, FLAT_BLOCK).swapaxes(1, 2)
+        blocks = grid.reshape(-1, FLAT_BLOCK**2)
         residual = np.concatenate((residual, blocks - (blocks @ smooth) @ smooth.T))
-        if residual.size > ENOUGH:
+        if residual.size > MAX_FLAT_PIXELS:
             break
     variance = residual.var(axis=1)
-    # blocks of one value hold no noise, but errors of rounding
+    # blocks of one value contain rounding errors only
     residual = residual[variance > 1e-12 * variance.max(initial=0)]
     if not len(residual):
         return 0.0, 0.0
-    flattest = np.argsort(residual.var(axis=1))[: max(FEWEST, round(FLAT * len(residual)))]
-    flat = residual[flattest].reshape(-1, BLOCK, BLOCK)
-    along_y, along_x = (_of_noise(np.moveaxis(flat, axis, -1)) for axis in (1, 2))
+    count = max(FEWEST_BLOCKS, round(FLAT_SHARE * len(residual)))
+    flattest = np.argsort(residual.var(axis=1))[:count]
+    flat = residual[flattest].reshape(-1, FLAT_BLOCK, FLAT_BLOCK)
+    along_y, along_x = (_noise_correlation(np.moveaxis(flat, axis, -1)) for axis in (1, 2))
     return along_x, along_y
 
 
-def _of_noise(flat: npt.NDArray[np.float64]) -> float:
-    """Correlation of neighbours along the last axis, less what structures have of it."""
+def _noise_correlation(flat: npt.NDArray[np.float64]) -> float:
+    """Return the correlation of neighbours along the last axis, less that of structures."""
     one, two = (float((flat[..., :-lag] * flat[..., lag:]).mean()) for lag in (1, 2))
-    return (one - WIDE * max(two, 0.0)) / float((flat**2).mean())
+    return (one - STRUCTURE_RATIO * max(two, 0.0)) / float((flat**2).mean())

@@ -1,6 +1,7 @@
 """Gaussian-mixture noise model: p(observed | signal) per pixel, in log space.
 
-Krull et al. 2020 (Probabilistic Noise2Void), Prakash et al. 2020; the exchange format is theirs.
+Model and exchange format are those of Probabilistic Noise2Void (Krull et al. 2020, Prakash et al.
+2020).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EXCHANGE_KEYS = ("trained_weight", "min_signal", "max_signal", "min_sigma")
 
 
 class Mixture(NamedTuple):
-    """The mixture at some signals, each (..., J)."""
+    """Parameters of the mixture at given signals, each (..., J)."""
 
     offset: Tensor  # mean minus signal
     var: Tensor
@@ -50,7 +51,7 @@ class Mixture(NamedTuple):
 
 
 def mixture(weight: Tensor, t: Tensor, floor: Tensor | float) -> Mixture:
-    """The mixture of a (3J, M) weight at ``t`` in [0, 1]: all polynomials in one matrix product."""
+    """Evaluate all polynomials of a (3J, M) weight at ``t`` in [0, 1], in one matrix product."""
     powers = t[..., None] ** torch.arange(weight.shape[1], device=t.device)
     a, b, d = weight.chunk(3)
     offset, var, logits = (powers @ torch.cat((a, b.exp(), d)).T).chunk(3, dim=-1)
@@ -60,7 +61,7 @@ def mixture(weight: Tensor, t: Tensor, floor: Tensor | float) -> Mixture:
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of J Gaussians whose means, variances and logits are polynomials of the signal.
+    """Mixture of J Gaussians whose means, variances and logits are polynomials of the signal.
 
     With ``t`` the signal scaled to [0, 1] over the fitted range (clamped outside it):
     ``var_j = max(sum_m exp(b_jm) t^m, floor)``, ``alpha = softmax_j(d_j(t))`` and
@@ -74,10 +75,10 @@ class GaussianMixture(nn.Module):
     min_signal, max_signal : float
         The fitted range of the signal, raw intensity.
     min_variance : float
-        Floor of each component's variance, raw intensity squared (stored as ``min_sigma`` in the
-        exchange file, although it is a variance).
+        Floor of each component's variance, raw intensity squared (``min_sigma`` in the exchange
+        file, although it is a variance).
     about : dict, optional
-        How the model came to be: ``source``, ``poisson_factor``, ``gaussian_sigma``.
+        Origin of the model: ``source``, ``poisson_factor``, ``gaussian_sigma``.
     """
 
     weight: Tensor
@@ -118,16 +119,16 @@ class GaussianMixture(nn.Module):
         return self.weight.shape[0] // 3
 
     def at(self, signal: Tensor) -> Mixture:
-        """The mixture at each signal value."""
+        """Return the mixture at each signal value."""
         span = self.max_signal - self.min_signal
-        # clamped, or odd powers below the range would make a variance negative
+        # clamped, because odd powers below the range could make a variance negative
         t = ((signal.float() - self.min_signal) / span).clamp(0, 1)
         return mixture(self.weight, t, self.min_variance)
 
     def log_prob(self, observed: Tensor, signal: Tensor) -> Tensor:
-        """log p(observed | signal), elementwise and broadcasting; raw units, float32.
+        """Log density log p(observed | signal), elementwise and broadcasting; raw units, float32.
 
-        No floor is added to the density: far tails keep their gradient.
+        The density has no floor, so that far tails keep their gradient.
         """
         observed, signal = torch.broadcast_tensors(observed.float(), signal.float())
         span = self.max_signal - self.min_signal
@@ -138,12 +139,12 @@ class GaussianMixture(nn.Module):
         return self.at(signal).variance()
 
     def cumulative(self, observed: Tensor, signal: Tensor) -> Tensor:
-        """Probability of less than ``observed`` given the signal; elementwise and broadcasting."""
+        """Probability of a value below ``observed``, elementwise and broadcasting."""
         observed, signal = torch.broadcast_tensors(observed.float(), signal.float())
         return self.at(signal).cumulative(observed - signal)
 
     def sample(self, signal: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw one observation per signal value; randomness is passed in."""
+        """Draw one observation per signal value."""
         signal = signal.float()
         offset, var, log_alpha = self.at(signal)
         u = torch.rand(signal.shape, generator=generator, device=signal.device)
@@ -153,7 +154,7 @@ class GaussianMixture(nn.Module):
         return signal + offset.gather(-1, j)[..., 0] + std * eps
 
     def to_bytes(self) -> bytes:
-        """The exchange file (.npz) of HDN and PPN2V, with our own facts beside its four keys."""
+        """Return an exchange file (.npz) of HDN and PPN2V, with ``about`` as additional arrays."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {
             "trained_weight": self.weight.cpu().numpy(),
@@ -167,14 +168,14 @@ class GaussianMixture(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> GaussianMixture:
-        """Read an exchange file; nothing in it is executed.
+        """Read an exchange file, without executing anything in it.
 
         Raises
         ------
         InputError
-            If the file is missing, no such archive, or its arrays do not fit together.
+            If the file is missing or not such an archive, or if its arrays are inconsistent.
         """
-        remedy = "give a Gaussian-mixture noise model (.npz) of this program, HDN or PPN2V"
+        remedy = "provide a Gaussian-mixture noise model (.npz) of this program, HDN or PPN2V"
         arrays = read_arrays(path, EXCHANGE_KEYS, "a noise model", remedy)
         about = {
             key.removeprefix("about_"): value.item()
@@ -185,7 +186,4 @@ class GaussianMixture(nn.Module):
             low, high, floor = (float(arrays[key].reshape(-1)[0]) for key in EXCHANGE_KEYS[1:])
             return cls(arrays["trained_weight"], low, high, floor, about)
         except (ValueError, IndexError, TypeError) as error:
-            keys = ", ".join(EXCHANGE_KEYS)
-            raise InputError(
-                where=path, found=str(error), expected=f"arrays {keys}", remedy=remedy
-            ) from None
+            raise InputError(str(error), where=path, remedy=remedy) from None

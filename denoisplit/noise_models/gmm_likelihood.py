@@ -1,7 +1,8 @@
-"""Log density of a Gaussian mixture with its gradient, in pieces that fit into the cache.
+"""Log density of a Gaussian mixture with its gradient, for training.
 
-What `denoisplit.noise_models.gmm` defines, for training: the derivative by the signal is known in
-closed form, so that nothing of the size of components times pixels is kept for a backward pass.
+Equals `denoisplit.noise_models.gmm`, but the derivative by the signal is computed in closed form in
+the forward pass, so that nothing of the size of components times pixels is kept for the backward
+pass. Chunks of pixels fit into the cache.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-CHUNK = 16384  # pixels of which all intermediate values fit into the cache of a core
+CACHE_CHUNK = 16384  # pixels whose intermediate values fit into the cache of a CPU core
 
 
 def log_density(
     observed: Tensor, signal: Tensor, weight: Tensor, low: Tensor, span: Tensor, floor: Tensor
 ) -> Tensor:
-    """log p(observed | signal), both of one shape, float32; differentiable in both.
+    """Log density log p(observed | signal), both of one shape, float32; differentiable in both.
 
     Parameters
     ----------
@@ -30,14 +31,14 @@ def log_density(
     weight : Tensor (3J, M)
         Coefficients of the mixture as in the exchange file.
     low, span : Tensor
-        Where the fitted range begins, and how wide it is, raw units.
+        Start and width of the fitted range, raw units.
     floor : Tensor
-        Of the components' variance, raw units squared.
+        Floor of the components' variance, raw units squared.
     """
-    found = _LogDensity.apply(  # type: ignore[no-untyped-call]
+    density = _LogDensity.apply(  # type: ignore[no-untyped-call]
         observed, signal, weight, low, span, floor
     )
-    return cast(Tensor, found)
+    return cast(Tensor, density)
 
 
 class _LogDensity(torch.autograd.Function):
@@ -56,26 +57,26 @@ class _LogDensity(torch.autograd.Function):
         wanted = tuple(ctx.needs_input_grad[:2])
         if any(wanted):
             orders = torch.arange(weight.shape[1], device=weight.device)
-            slopes = (coefficients * orders).roll(-1, dims=1)  # the constant's is 0, and comes last
+            slopes = (coefficients * orders).roll(-1, dims=1)  # that of the constant is 0, and last
             coefficients = torch.cat((coefficients, slopes))
         # the value, and the slopes by observation and signal where they are wanted
-        found = [signal.new_empty(signal.shape if w else 0) for w in (True, *wanted)]
-        size = CHUNK if signal.device.type == "cpu" else signal.numel()
-        y, s, *flat = (x.reshape(-1) for x in (observed, signal, *found))
+        results = [signal.new_empty(signal.shape if w else 0) for w in (True, *wanted)]
+        size = CACHE_CHUNK if signal.device.type == "cpu" else signal.numel()
+        y, s, *flat = (x.reshape(-1) for x in (observed, signal, *results))
         for start in range(0, len(s), max(1, size)):
             part = slice(start, start + size)
             out = [f[part] for f in flat]
             _chunk(out, y[part], s[part], coefficients, low, span, floor, wanted)
-        ctx.save_for_backward(*(f for f, w in zip(found[1:], wanted, strict=True) if w))
-        return found[0]
+        ctx.save_for_backward(*(r for r, w in zip(results[1:], wanted, strict=True) if w))
+        return results[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slopes = iter(ctx.saved_tensors)
         wanted = ctx.needs_input_grad[:2]
-        own = [gradients[0] * next(slopes) if needed else None for needed in wanted]
-        return (*own, None, None, None, None)
+        by_input = [gradients[0] * next(slopes) if needed else None for needed in wanted]
+        return (*by_input, None, None, None, None)
 
 
 def _chunk(
@@ -88,13 +89,13 @@ def _chunk(
     floor: Tensor,
     wanted: tuple[bool, ...],
 ) -> None:
-    """Log density and its slopes by observation and signal into ``out``, where they are wanted."""
+    """Write log density and its slopes by observation and signal to ``out``, where wanted."""
     unclamped = (s - low) / span
     t = unclamped.clamp(0, 1)
     powers = [torch.ones_like(t)]
     for _ in range(1, coefficients.shape[1]):
         powers.append(powers[-1] * t)
-    # components first: sums over them are sums of rows
+    # components first, so that sums over them are sums of rows
     rows = coefficients @ torch.stack(powers)
     offset, var, logit, *slopes = rows.chunk(6 if any(wanted) else 3)
     above = var >= floor
@@ -128,5 +129,5 @@ def _chunk(
     by_var = (square - 1).mul_(0.5).div_(var).mul_(var_slope).mul_(above)
     by_range = (weight * (logit_slope + scaled * offset_slope + by_var)).sum(dim=0)
     by_range -= pull * mean_slope + mean_logit
-    # beyond the range the mixture is that of its end
+    # beyond the range the mixture is constant
     out[2][:] = pull + torch.where(t == unclamped, by_range / span, 0.0)

@@ -1,14 +1,16 @@
-"""How well a noise model fits: in numbers, and in words."""
+"""Goodness of fit of a noise model, in numbers and in words."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from denoisplit.errors import InputError
 from denoisplit.noise_models.binning import Flat, edges_of, fit_variance_line, place
@@ -20,22 +22,22 @@ from denoisplit.noise_models.validity import Correlation, correlation_warning
 
 Count = npt.NDArray[np.int64]
 
-BINS = 20  # of the signal, and of the probability integral transform
-PARTS = 25  # of each bin, at whose mean signals the model's variance is taken
-FEWEST = 2  # pairs that a variance is of
-JUDGED = 5000  # pairs from which on a variance is known well enough to judge by: 2 %
-NO_NOISE = 1e-6  # share of the greatest variance up to which a bin holds no noise
-CHUNK = 250_000  # pairs that a density is taken of at once
+QUALITY_BINS = 20  # of the signal, and of the probability integral transform
+BIN_PARTS = 25  # parts of each bin, at whose mean signals the model's variance is evaluated
+MIN_BIN_PAIRS = 2  # fewest pairs that have a variance
+JUDGED = 5000  # fewest pairs whose variance is accurate enough to judge by: 2 %
+NO_NOISE = 1e-6  # share of the greatest variance up to which a bin counts as free of noise
+DENSITY_CHUNK = 250_000  # pairs per evaluation of a density
 
-# of the variance: relative error; of the integral transform: distance from uniform
+# largest relative error of the variance, and distance of the integral transform from uniform
 GOOD = (0.05, 0.03)
 FAIR = (0.15, 0.08)
-LEFT_OUT = 0.01  # share of saturated or clipped pixels from which on it is worth a remedy
+MANY_EXCLUDED = 0.01  # share of saturated or clipped pixels above which a remedy is named
 
 
 @dataclass(frozen=True, eq=False)
 class VarianceBins:
-    """Variance of the observation in bins of equal width of the signal; bins without pairs lack.
+    """Variance of the observation in signal bins of equal width, without empty bins.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class VarianceBins:
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """How well a noise model fits the pairs it was made from.
+    """Goodness of fit of a noise model to the pairs it was made from.
 
     Attributes
     ----------
@@ -63,18 +65,18 @@ class Quality:
         Numbers of pairs that were fitted to, and that were held out.
     log_likelihood, gaussian, histogram : float
         Mean log density of held-out observations, nat, of densities per raw unit: of the noise
-        model, of a Gaussian of one variance, and of a histogram; all of the same pairs.
+        model, of a Gaussian of constant variance, and of a histogram; all of the same pairs.
     bins : VarianceBins
     gain, offset : float
-        Straight line through the variances, each weighted by its certainty: variance = gain *
-        signal + offset; raw units, raw units squared.
+        Line through the variances, each weighted by its certainty: variance = gain * signal +
+        offset; raw units, raw units squared.
     pit : array (20,)
-        Shares of held-out observations in equal parts of the model's distribution. Observations
-        recorded on levels are spread over them at random first.
+        Probability integral transform: shares of held-out observations in equal parts of the
+        model's distribution. Observations on discrete levels are dithered first.
     ks : float
-        Kolmogorov-Smirnov distance of the same from the uniform distribution.
+        Kolmogorov-Smirnov distance of the transform from the uniform distribution.
     correlation, saturated, clipped, source
-        As of `Pairs`.
+        See `Pairs`.
     signal_range : tuple of float
         Least and greatest signal fitted to, raw units.
     """
@@ -96,20 +98,20 @@ class Quality:
     signal_range: tuple[float, float]
 
     def verdict(self) -> list[str]:
-        """What to tell the user, in whole sentences; the first is the summary."""
+        """Return a verdict for the user in whole sentences; the first is the summary."""
         sentences = [self._summary(), self._likelihood()]
-        for share, what, remedy in (
-            (self.saturated, "saturated", "expose shorter"),
+        for share, state, remedy in (
+            (self.saturated, "saturated", "use shorter exposures"),
             (
                 self.clipped,
                 "clipped at the lower end",
-                "take an offset that keeps the background above zero",
+                "use an offset that keeps the background above zero",
             ),
         ):
             if share > 0:
-                advice = f"; {remedy}" if share > LEFT_OUT else ""
+                advice = f"; {remedy}" if share > MANY_EXCLUDED else ""
                 sentences.append(
-                    f"{100 * share:.2g} % of the pixels are {what} and were left out{advice}."
+                    f"{100 * share:.2g} % of the pixels are {state} and were excluded{advice}."
                 )
         warning = correlation_warning(self.correlation)
         if warning:
@@ -117,18 +119,18 @@ class Quality:
         return sentences
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values for JSON."""
+        """Return all attributes as plain values for JSON."""
         values = vars(self) | {"bins": vars(self.bins)}
         return {key: _plain(value) for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Quality:
-        """What `as_dict` gave.
+        """Restore the values of `as_dict`.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If something lacks, or is of another kind.
+            If a value is missing or of another kind.
         """
         known = {key: values[key] for key in cls.__dataclass_fields__}
         bins = {key: np.array(known["bins"][key], float) for key in ("signal", "measured", "model")}
@@ -146,36 +148,35 @@ class Quality:
         )
 
     def _summary(self) -> str:
-        # where nothing varies, as in an exactly dark background, there is no noise to be off from
+        # bins without noise, such as an exactly dark background, have no relative error
         noise = float(self.bins.measured.max(initial=0))
         judged = (self.bins.count >= JUDGED) & (self.bins.measured > NO_NOISE * noise)
         if not judged.any():
             return (
-                f"There are too few pairs ({self.pairs + self.held_out}) to tell how well the "
-                "model fits: give more images."
+                f"There are too few pairs ({self.pairs + self.held_out}) to judge the fit; "
+                "use more images."
             )
-        error = self.bins.model[judged] / self.bins.measured[judged] - 1
-        worst = int(np.argmax(np.abs(error)))
-        off, at = float(error[worst]), float(self.bins.signal[judged][worst])
-        facts = (
-            f"its variance is at most {100 * abs(off):.1f} % off that of the images, and its "
-            f"distribution {100 * self.ks:.1f} %"
-        )
-        if abs(off) <= GOOD[0] and self.ks <= GOOD[1]:
-            return f"The model fits well: {facts}."
-        if abs(off) <= FAIR[0] and self.ks <= FAIR[1]:
-            return f"The model fits roughly: {facts}."
-        more = "more" if off > 0 else "less"
+        errors = self.bins.model[judged] / self.bins.measured[judged] - 1
+        worst = int(np.argmax(np.abs(errors)))
+        error, signal = float(errors[worst]), float(self.bins.signal[judged][worst])
+        for (most_error, most_ks), how in ((GOOD, "well"), (FAIR, "approximately")):
+            if abs(error) <= most_error and self.ks <= most_ks:
+                return (
+                    f"The model fits {how}: its variance differs from that of the images by at "
+                    f"most {100 * abs(error):.1f} %, its distribution by {100 * self.ks:.1f} %."
+                )
+        size = "larger" if error > 0 else "smaller"
         return (
-            f"The model does not fit well: at signals about {at:.4g} it has {100 * abs(off):.0f} % "
-            f"{more} variance than the images, and its distribution is {100 * self.ks:.1f} % off."
+            f"The model does not fit well: at signals near {signal:.4g} its variance is "
+            f"{100 * abs(error):.0f} % {size} than that of the images, and its distribution "
+            f"differs by {100 * self.ks:.1f} %."
         )
 
     def _likelihood(self) -> str:
         gaps = (
-            f"{abs(gap):.3f} nat {'above' if gap >= 0 else 'below'} that of {what}"
-            for gap, what in (
-                (self.log_likelihood - self.gaussian, "a Gaussian of one variance"),
+            f"{abs(gap):.3f} nat {'above' if gap >= 0 else 'below'} that of {reference}"
+            for gap, reference in (
+                (self.log_likelihood - self.gaussian, "a Gaussian of constant variance"),
                 (self.log_likelihood - self.histogram, "a histogram"),
             )
         )
@@ -192,7 +193,7 @@ def fit_pairs(
     about: dict[str, str | float] | None,
     on_step: OnStep | None = None,
 ) -> tuple[GaussianMixture, Quality]:
-    """Fit a noise model to four fifths of the pairs, and judge it by the rest.
+    """Fit a noise model to four fifths of the pairs, and assess it on the rest.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def fit_pairs(
     components, coefficients, steps, on_step
         See `denoisplit.noise_models.fit`.
     seed : int
-        Of the fit, and of what is held out.
+        Of the fit, and of the choice of held-out pairs.
     about : dict, optional
         Stored with the model, beside the source of the pairs.
 
@@ -210,12 +211,11 @@ def fit_pairs(
         If the signals or the residuals are constant.
     """
     fitted, held = pairs.split(seed=seed)
-    for what, values in (("signal", fitted.signal), ("noise", fitted.observed - fitted.signal)):
+    for name, values in (("signal", fitted.signal), ("noise", fitted.observed - fitted.signal)):
         if np.ptp(values) == 0:
             raise InputError(
+                f"all pixels have the same {name}",
                 where=pairs.source,
-                found=f"pixels of one {what} only",
-                expected=f"images with a range of {what}",
                 remedy="check that these are the right files",
             )
     model = fit_flat(
@@ -233,29 +233,30 @@ def fit_pairs(
 
 
 def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> Quality:
-    """Judge a noise model by pairs that it was not fitted to.
+    """Assess a noise model on pairs that it was not fitted to.
 
-    The variance, of which single bins have few pairs, is measured on all of them.
+    The variance is measured on all pairs, because single bins have few.
 
     Parameters
     ----------
     model : GaussianMixture
     fitted, held : Pairs
-        Two parts of the same pairs; ``fitted`` may be judged itself if nothing is held out.
+        Two parts of the same pairs; if nothing is held out, ``fitted`` is assessed.
     seed : int
-        By which observations are spread over the levels of their recording.
+        Of the dither of observations on discrete levels.
     """
     judged = held if len(held) else fitted
     rng = np.random.default_rng((seed, 2))
-    known, observed = (_spread(part, rng) for part in (fitted, judged))
+    known, observed = (_dithered(part, rng) for part in (fitted, judged))
     residual = known - fitted.signal
     mean, variance = float(residual.mean()), float(residual.var())
     square = float(((observed - judged.signal - mean) ** 2).mean())
-    table = HistogramModel.counted(fitted.signal, known)
+    table = HistogramModel(fitted.signal, known)
     levels = _apply(model.cumulative, observed, judged.signal)
     bins = _variance_bins(model, fitted, held)
-    # by the model's variance, as the measured one of few pairs may be next to nothing
-    gain, offset = fit_variance_line(bins.signal, bins.measured, bins.count.astype(float), bins.model)
+    # weighted by the model's variance, because the measured one of few pairs may be close to zero
+    count = bins.count.astype(float)
+    gain, offset = fit_variance_line(bins.signal, bins.measured, count, bins.model)
     return Quality(
         pairs=len(fitted),
         held_out=len(held),
@@ -265,8 +266,8 @@ def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> 
         bins=bins,
         gain=gain,
         offset=offset,
-        pit=np.histogram(levels, BINS, (0, 1))[0] / levels.size,
-        ks=_from_uniform(levels),
+        pit=np.histogram(levels, QUALITY_BINS, (0, 1))[0] / levels.size,
+        ks=_distance_from_uniform(levels),
         correlation=fitted.correlation,
         saturated=fitted.saturated,
         clipped=fitted.clipped,
@@ -275,19 +276,21 @@ def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> 
     )
 
 
-def _spread(pairs: Pairs, rng: np.random.Generator) -> Flat:
-    """Observations spread evenly over their level: densities of rounded values are comparable."""
+def _dithered(pairs: Pairs, rng: np.random.Generator) -> Flat:
+    """Spread observations evenly over their level, so that densities are comparable."""
     if not pairs.step:
         return pairs.observed
     return pairs.observed + pairs.step * (rng.random(len(pairs)) - 0.5)
 
 
-def _apply(function: Any, observed: Flat, signal: Flat) -> Flat:
-    """A function of tensors (observed, signal), chunk by chunk."""
-    starts = range(0, observed.size, CHUNK)
+def _apply(function: Callable[[Tensor, Tensor], Tensor], observed: Flat, signal: Flat) -> Flat:
+    """Apply a function of tensors (observed, signal) chunk by chunk."""
+    starts = range(0, observed.size, DENSITY_CHUNK)
     with torch.no_grad():
         parts = [
-            function(*(torch.from_numpy(v[start : start + CHUNK]) for v in (observed, signal)))
+            function(
+                *(torch.from_numpy(v[start : start + DENSITY_CHUNK]) for v in (observed, signal))
+            )
             for start in starts
         ]
     return np.concatenate([part.double().numpy() for part in parts])
@@ -296,24 +299,25 @@ def _apply(function: Any, observed: Flat, signal: Flat) -> Flat:
 def _variance_bins(model: GaussianMixture, fitted: Pairs, held: Pairs) -> VarianceBins:
     signal = np.concatenate((fitted.signal, held.signal))
     residual = np.concatenate((fitted.observed, held.observed)) - signal
-    # whole bins of narrow ones, each with the model's variance at its mean
-    narrow = place(signal, edges_of(signal, BINS * PARTS, 1))
+    # narrow bins, each with the model's variance at its mean signal, are added up
+    narrow = place(signal, edges_of(signal, QUALITY_BINS * BIN_PARTS, 1))
     n, sums, sum_r, sum_q = (
-        np.bincount(narrow, values, minlength=BINS * PARTS)
+        np.bincount(narrow, values, minlength=QUALITY_BINS * BIN_PARTS)
         for values in (np.ones_like(signal), signal, residual, residual**2)
     )
-    at = torch.from_numpy(sums / np.maximum(n, 1))
     with torch.no_grad():
-        of_model = n * model.variance(at).double().numpy()
-    total, sums, sum_r, sum_q, of_model = (
-        values.reshape(BINS, PARTS).sum(axis=1) for values in (n, sums, sum_r, sum_q, of_model)
+        variance = model.variance(torch.from_numpy(sums / np.maximum(n, 1)))
+    of_model = n * variance.double().numpy()
+    n, sums, sum_r, sum_q, of_model = (
+        values.reshape(QUALITY_BINS, BIN_PARTS).sum(axis=1)
+        for values in (n, sums, sum_r, sum_q, of_model)
     )
-    keep = total >= FEWEST
-    n, sums, sum_r, sum_q, of_model = (v[keep] for v in (total, sums, sum_r, sum_q, of_model))
+    keep = n >= MIN_BIN_PAIRS
+    n, sums, sum_r, sum_q, of_model = (v[keep] for v in (n, sums, sum_r, sum_q, of_model))
     return VarianceBins(sums / n, sum_q / n - (sum_r / n) ** 2, of_model / n, n.astype(np.int64))
 
 
-def _from_uniform(values: Flat) -> float:
+def _distance_from_uniform(values: Flat) -> float:
     """Kolmogorov-Smirnov distance of values in [0, 1] from the uniform distribution."""
     n = values.size
     ordered = np.sort(values)

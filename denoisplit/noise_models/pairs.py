@@ -1,10 +1,10 @@
-"""Pairs of signal and observation, by the routes there are to them (Ashesh and Jug 2024, S.1)."""
+"""Pairs of signal and observation, from four kinds of images (Ashesh and Jug 2024, S.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,8 @@ Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MAX_PAIRS = 6_000_000  # a fifth of them is held out
-BLOCK = 32  # neighbouring pixels that are held out together
-MAX_RESIDUALS = 8_000_000  # pixels that the correlation of neighbours is measured on
+HELD_OUT_RUN = 32  # neighbouring pixels that are held out together
+MAX_RESIDUALS = 8_000_000  # pixels on which the correlation of neighbours is measured
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Pairs:
     Attributes
     ----------
     signal, observed : array (n,)
-        float64. All shots of a pixel stand together, pixels in the order of their frames.
+        float64. All shots of a pixel are adjacent, pixels in the order of their frames.
     block : array (n,)
-        Number of the block of neighbouring pixels that a pair is from.
+        Number of the block of neighbouring pixels that a pair belongs to.
     step : float
         Distance of the levels that observations were recorded on; 0 for continuous ones.
     source : str
-        The route, in words.
+        Kind of images that the pairs were made from, in words.
     saturated, clipped : float
-        Shares of the pairs left out at the upper and at the lower end of the recording.
+        Shares of the pairs excluded at the upper and at the lower end of the recording.
     correlation : tuple of float
         Of neighbouring residuals, along x and y.
     line : tuple of float or None
@@ -67,26 +67,20 @@ class Pairs:
         return self.signal.size
 
     def split(self, share: float = 0.2, *, seed: int = 0) -> tuple[Pairs, Pairs]:
-        """Two parts without a common pixel: to fit, and a ``share`` of blocks held out."""
+        """Split into two parts without a common pixel: to fit, and a ``share`` held out."""
         numbers = np.unique(self.block)
         out = np.random.default_rng((seed, 1)).permutation(numbers.size) < int(share * numbers.size)
         held = out[np.searchsorted(numbers, self.block)]
         return self._only(~held), self._only(held)
 
     def check_noise(self) -> None:
-        """Refuse observations that equal their signals.
-
-        Raises
-        ------
-        InputError
-        """
+        """Raise `InputError` if observations equal their signals."""
         noise = float(np.std(self.observed - self.signal))
         if noise <= 1e-9 * float(np.std(self.signal)):
             raise InputError(
-                where="observations",
-                found="values that equal their signals",
-                expected="noise",
-                remedy="give images as the camera recorded them, each shot once",
+                "all observations equal their signals, so there is no noise to model",
+                where="images",
+                remedy="provide images as the camera recorded them, each shot once",
             )
 
     def _only(self, mask: Mask) -> Pairs:
@@ -96,57 +90,59 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _Field:
+    """One field of view: its signal, and T observations of it."""
+
     signal: Flat  # (Y, X)
     observed: Image  # (T, Y, X)
-    # of the signal's own recording: pixels at a limit have no known signal
+    # pixels at a limit of the signal's own recording, where the signal is unknown
     saturated: Mask | None = None  # (Y, X)
     clipped: Mask | None = None  # (Y, X)
 
     @property
     def known(self) -> Mask:
-        """Where the signal is known, (Y, X)."""
+        """Pixels whose signal is known, (Y, X)."""
         known = np.ones(self.signal.shape, dtype=bool)
-        for lost in (self.saturated, self.clipped):
-            if lost is not None:
-                known &= ~lost
+        for unknown in (self.saturated, self.clipped):
+            if unknown is not None:
+                known &= ~unknown
         return known
 
 
 def from_repeats(*, stacks: Sequence[Image], seed: int = 0) -> Pairs:
-    """Route A: shots of static scenes; the signal is the pixel mean of the shots.
+    """Make pairs from repeats of static scenes (route A); the signal is the mean of the shots.
 
-    The mean m of T shots holds each of them, so y - m has only (T - 1) / T of the noise's variance.
-    Observations are therefore m + (y - m) sqrt(T / (T - 1)): their mean over the shots stays m,
-    and their variance is the unbiased temporal variance of the pixel, exactly.
+    The mean m of T shots contains each of them, so y - m has only (T - 1) / T of the noise's
+    variance. Observations are therefore m + (y - m) sqrt(T / (T - 1)): their mean over the shots
+    is still m, and their variance is exactly the unbiased temporal variance of the pixel.
 
     Parameters
     ----------
     stacks : sequence of array (T, Y, X)
-        One per scene, T >= 2.
+        Shots of one scene each, T >= 2.
     seed : int
-        Of the choice of pixels where there are more than six million pairs.
+        Of the choice of pixels if there are more than six million pairs.
 
     Raises
     ------
     InputError
-        If a stack has one shot only, or nothing is left to fit to.
+        If a stack has a single shot, or no usable pixels remain.
     """
-    scenes = []
+    fields = []
     for number, stack in enumerate(stacks, 1):
         if stack.ndim != 3 or len(stack) < 2:
             raise InputError(
-                where=f"scene {number}",
+                where=f"stack {number}",
                 found=f"shape {stack.shape}",
-                expected="two shots or more of one static scene",
-                remedy="give a stack of shots, or one file per shot",
+                expected="(T, Y, X) with two or more shots of a static scene",
+                remedy="provide a stack of shots, or one file per shot",
             )
-        scenes.append(_Scene(stack.mean(axis=0, dtype=np.float64), stack))
-    return _pairs(scenes, "repeated shots of a static scene", seed, stretch=True)
+        fields.append(_Field(stack.mean(axis=0, dtype=np.float64), stack))
+    return _pairs(fields, "repeated shots of a static scene", seed, stretch=True)
 
 
 def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0) -> Pairs:
-    """Route B: clean frames, and the same frames with synthetic noise.
+    """Make pairs of clean frames and the same frames with synthetic noise (route B).
 
     Parameters
     ----------
@@ -158,25 +154,24 @@ def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0)
     Raises
     ------
     InputError
-        If there is no noise to add, or nothing is left to fit to.
+        If there is no noise to add, or no usable pixels remain.
     """
     if not noise:
         raise InputError(
-            where="clean images",
-            found="no noise to add",
-            expected="Poisson or Gaussian noise",
-            remedy="give --synthetic-poisson or --synthetic-gaussian",
+            "there is no noise to add",
+            where="clean",
+            remedy="set `synthetic_poisson` or `synthetic_gaussian`",
         )
-    scenes = [
-        _Scene(f.astype(np.float64), noise.observe(f, Address(seed, "training", 0, k))[None])
-        for k, f in enumerate(frames)
+    observed = [
+        noise.observe(frame, Address(seed, "training", 0, k)) for k, frame in enumerate(frames)
     ]
-    # no camera cuts these off; what the process clips belongs to it
-    return _pairs(scenes, "clean images and synthetic noise", seed, whole=True)
+    return from_known(signal=frames, observed=observed, seed=seed)
 
 
 def from_known(*, signal: Sequence[Image], observed: Sequence[Image], seed: int = 0) -> Pairs:
-    """As route B, of frames to which synthetic noise was added already.
+    """Make pairs as in route B, of frames that already contain synthetic noise.
+
+    No camera truncates these values; an upper clip is part of the simulated process.
 
     Parameters
     ----------
@@ -184,15 +179,14 @@ def from_known(*, signal: Sequence[Image], observed: Sequence[Image], seed: int 
     seed : int
         Of the choice of pixels.
     """
-    scenes = [_Scene(s.astype(np.float64), y[None]) for s, y in zip(signal, observed, strict=True)]
-    return _pairs(scenes, "clean images and synthetic noise", seed, whole=True)
+    return _pairs(_fields(signal, observed), "clean images and synthetic noise", seed, whole=True)
 
 
 def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: int = 0) -> Pairs:
-    """Long and short exposures of the same fields.
+    """Make pairs of long and short exposures of the same fields.
 
-    The long exposure is brought to the scale of the short one by a straight line; what it has of
-    noise itself counts as noise of the short one then.
+    The long exposure is brought to the scale of the short one by a line. Its own noise then counts
+    as noise of the short one.
 
     Parameters
     ----------
@@ -204,13 +198,13 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
     Raises
     ------
     InputError
-        If frames do not match, the two are swapped or have nothing to do with each other.
+        If frames do not match, or the two are swapped or unrelated.
     """
     check_matching(signal, observed)
-    ends = [limits_of([frame]) for frame in signal]
+    limits = [limits_of([frame]) for frame in signal]
     free = [
-        end.inside(s) & limits_of([y]).inside(y)
-        for end, s, y in zip(ends, signal, observed, strict=True)
+        own.inside(s) & limits_of([y]).inside(y)
+        for own, s, y in zip(limits, signal, observed, strict=True)
     ]
     every = 1 + sum(s.size for s in signal) // MAX_PAIRS
     gain, offset = fit_exposure_line(signal, observed, free, every=every)
@@ -219,21 +213,21 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
         for images in (signal, observed)
     )
     check_direction(signal=gain * s, observed=y.astype(np.float64))
-    scenes = [
-        _Scene(
+    fields = [
+        _Field(
             gain * s.astype(np.float64) + offset,
             y[None],
-            None if end.high is None else s >= end.high,
-            None if end.low is None else s <= end.low,
+            None if own.high is None else s >= own.high,
+            None if own.low is None else s <= own.low,
         )
-        for s, y, end in zip(signal, observed, ends, strict=True)
+        for s, y, own in zip(signal, observed, limits, strict=True)
     ]
-    found = _pairs(scenes, "pairs of a long and a short exposure", seed)
-    return replace(found, line=(gain, offset))
+    pairs = _pairs(fields, "pairs of a long and a short exposure", seed)
+    return replace(pairs, line=(gain, offset))
 
 
 def from_denoised(*, denoised: Sequence[Image], noisy: Sequence[Image], seed: int = 0) -> Pairs:
-    """Route C: noisy frames, and what a denoiser trained on them makes of them.
+    """Make pairs of noisy frames and the output of a denoiser trained on them (route C).
 
     Parameters
     ----------
@@ -244,45 +238,52 @@ def from_denoised(*, denoised: Sequence[Image], noisy: Sequence[Image], seed: in
     Raises
     ------
     InputError
-        If frames do not match, or nothing is left to fit to.
+        If frames do not match, or no usable pixels remain.
     """
     check_matching(denoised, noisy)
-    scenes = [_Scene(s.astype(np.float64), y[None]) for s, y in zip(denoised, noisy, strict=True)]
-    return _pairs(scenes, "noisy images and their denoised form", seed)
+    return _pairs(_fields(denoised, noisy), "noisy images and their denoised form", seed)
+
+
+def _fields(signal: Sequence[Image], observed: Sequence[Image]) -> list[_Field]:
+    return [_Field(s.astype(np.float64), y[None]) for s, y in zip(signal, observed, strict=True)]
 
 
 def _pairs(
-    scenes: Sequence[_Scene], source: str, seed: int, *, stretch: bool = False, whole: bool = False
+    fields: Sequence[_Field], source: str, seed: int, *, stretch: bool = False, whole: bool = False
 ) -> Pairs:
-    """Choose pixels, leave out what the recording cut off, measure the correlation."""
-    if not scenes:
-        raise InputError(
-            where="images", found="none", expected="one or more", remedy="give image files"
-        )
-    total = sum(scene.observed.size for scene in scenes)
+    """Choose pixels, exclude truncated ones, and measure the correlation of residuals."""
+    if not fields:
+        raise InputError("there are none", where="images", remedy="provide image files")
+    total = sum(field.observed.size for field in fields)
     rng = np.random.default_rng((seed, 0))
     parts: list[tuple[Flat, Flat, Flat, npt.NDArray[np.int64]]] = []
     first = 0
-    for scene in scenes:
-        pixels = scene.signal.size
-        chosen = np.flatnonzero(scene.known)
+    for field in fields:
+        pixels = field.signal.size
+        chosen = np.flatnonzero(field.known)
         if total > MAX_PAIRS:
             count = int(chosen.size * MAX_PAIRS / total)
             chosen = np.sort(rng.choice(chosen, count, replace=False))
-        shots = len(scene.observed)
-        s = np.repeat(np.ravel(scene.signal)[chosen], shots)
-        y = scene.observed.reshape(shots, pixels)[:, chosen].T.reshape(-1).astype(np.float64)
+        shots = len(field.observed)
+        s = np.repeat(np.ravel(field.signal)[chosen], shots)
+        y = field.observed.reshape(shots, pixels)[:, chosen].T.reshape(-1).astype(np.float64)
         factor = np.sqrt(shots / (shots - 1)) if stretch else 1.0
-        parts.append((s, y, s + factor * (y - s), np.repeat((first + chosen) // BLOCK, shots)))
-        first += pixels + BLOCK
+        block = np.repeat((first + chosen) // HELD_OUT_RUN, shots)
+        parts.append((s, y, s + factor * (y - s), block))
+        first += pixels + HELD_OUT_RUN
     columns = zip(*parts, strict=True)
     signal, recorded, observed, block = (np.concatenate(column) for column in columns)
     del parts
+    unusable = InputError(
+        "all pixels are saturated, clipped or of equal signal",
+        where="images",
+        remedy="use shorter exposures, or an offset that keeps the background above zero",
+    )
     if not signal.size:
-        _nothing_left()
+        raise unusable
     limits = Limits(None, None)
     if not whole:
-        limits = find_limits(recorded, signal, ceiling=ceiling_of([s.observed for s in scenes]))
+        limits = find_limits(recorded, signal, ceiling=ceiling_of([f.observed for f in fields]))
     low, high = signal_range(signal, recorded, limits)
     top = (signal >= high) if limits.high is None else (signal >= high) | (recorded >= limits.high)
     foot = (signal <= low) if limits.low is None else (signal <= low) | (recorded <= limits.low)
@@ -293,41 +294,32 @@ def _pairs(
         block[keep],
         step=grid_step(recorded),
         source=source,
-        saturated=_share([s.saturated for s in scenes], top),
-        clipped=_share([s.clipped for s in scenes], foot & ~top),
-        correlation=residual_correlation(list(_residuals(scenes, limits, low, high))),
+        saturated=_excluded([f.saturated for f in fields], top),
+        clipped=_excluded([f.clipped for f in fields], foot & ~top),
+        correlation=residual_correlation(list(_residuals(fields, limits, low, high))),
     )
     if not len(kept) or np.ptp(kept.signal) == 0:
-        _nothing_left()
+        raise unusable
     return kept
 
 
-def _nothing_left() -> NoReturn:
-    raise InputError(
-        where="images",
-        found="no pixels of differing signal that are neither saturated nor clipped",
-        expected="a range of intensities within that of the camera",
-        remedy="expose shorter, or take an offset that keeps the background above zero",
-    )
-
-
-def _share(signals: Sequence[Mask | None], pairs: Mask) -> float:
-    """Share left out for the signal's recording, and of the rest for the observation's."""
+def _excluded(signals: Sequence[Mask | None], pairs: Mask) -> float:
+    """Share excluded at a limit of the signal's recording, or else of the observation's."""
     lost = float(np.mean([0.0 if mask is None else mask.mean() for mask in signals]))
     return lost + (1 - lost) * float(pairs.mean())
 
 
 def _residuals(
-    scenes: Sequence[_Scene], limits: Limits, low: float, high: float
+    fields: Sequence[_Field], limits: Limits, low: float, high: float
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Images of observation minus signal, NaN where it was left out."""
-    seen = 0
-    for scene in scenes:
-        good = scene.known & (scene.signal > low) & (scene.signal < high)
-        for shot in scene.observed:
-            if seen >= MAX_RESIDUALS:
+    """Yield images of observation minus signal, NaN where excluded."""
+    count = 0
+    for field in fields:
+        good = field.known & (field.signal > low) & (field.signal < high)
+        for shot in field.observed:
+            if count >= MAX_RESIDUALS:
                 return
             inside = good & limits.inside(shot)
             if inside.any():
-                yield np.where(inside, shot - scene.signal, np.nan)
-                seen += shot.size
+                yield np.where(inside, shot - field.signal, np.nan)
+                count += shot.size

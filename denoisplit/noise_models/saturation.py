@@ -1,11 +1,11 @@
-"""Where a recording ends: saturated and clipped pixels, and what must be left out for them.
+"""Find saturated and clipped pixels, and the signals that must be excluded because of them.
 
-A camera that reaches its limit records the limit, so near it the observations of a signal are cut
-off: their variance is too small and their mean is wrong. To drop only the values at the limit would
-cut the distribution too (1 % dropped from one side of a Gaussian takes 6 % of its variance). So
-pairs are left out *by their signal*, which the noise does not choose: all signals of which more
-than `CUT` of the observations are at the limit. Of those that stay, the few observations at the
-limit are dropped as well; at a share of `CUT` that costs 1 % of the variance at most.
+A camera records its limit in place of any value beyond it. Near the limit, the observations of a
+signal are therefore truncated: their variance is too small and their mean is biased. Dropping only
+the values at the limit would truncate the distribution as well (dropping 1 % from one side of a
+Gaussian reduces its variance by 6 %). So pairs are excluded *by their signal*, which noise does not
+select: all signals with more than `LIMITED_SHARE` of their observations at the limit. The few
+observations at the limit that remain are dropped too, at the cost of at most 1 % of the variance.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ Image = npt.NDArray[Any]
 Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-CUT = 1e-3  # share of the observations at a limit from which on a signal is left out
-RUN = 2000  # pairs of neighbouring signals that such a share is measured on
-FEWEST = 20  # equal values that can be a pile-up
-STEEP = 3.0  # times as many values at the limit as on the levels before it
-STEEP_AT_ONE_SIGNAL = 1.2
-WINDOW = (0.05, 0.4)  # share of a signal's observations at a limit where its shape can be seen
-LEVELS = 5  # levels before a limit that it is compared with
-BLUR = 2.0  # px, of what stands for the signal where none is known yet
-LOOKED_AT = 20_000_000  # pixels at most
+LIMITED_SHARE = 1e-3  # of a signal's observations; above, the signal is excluded
+LIMITED_RUN = 2000  # pairs of neighbouring signals over which that share is measured
+PILE_UP_COUNT = 20  # fewest equal values that count as a pile-up
+# a pile-up has this many times the values of the levels before it
+PILE_UP_RATIO = 3.0
+PILE_UP_RATIO_AT_ONE_SIGNAL = 1.2
+PILE_UP_WINDOW = (0.05, 0.4)  # share of a signal's observations at a limit that shows its shape
+PILE_UP_LEVELS = 5  # levels before a limit that it is compared with
+BLUR = 2.0  # px; blurred observations stand in for an unknown signal
+MAX_LIMIT_PIXELS = 20_000_000  # pixels that are examined
 
 
 class Limits(NamedTuple):
-    """The values at which a recording ends; None where it does not reach an end."""
+    """Lowest and highest value of a recording, each None if the recording does not reach it."""
 
     low: float | None
     high: float | None
 
     def inside(self, values: npt.NDArray[Any]) -> Mask:
-        """Which values are at no limit."""
-        free = np.ones(values.shape, dtype=bool)
+        """Return which values lie between the limits."""
+        inside = np.ones(values.shape, dtype=bool)
         if self.low is not None:
-            free &= values > self.low
+            inside &= values > self.low
         if self.high is not None:
-            free &= values < self.high
-        return free
+            inside &= values < self.high
+        return inside
 
 
 def ceiling_of(images: Sequence[Image]) -> float | None:
-    """Greatest value of the data type, for integers."""
+    """Return the greatest value of the data type, or None for real numbers."""
     kinds = {image.dtype for image in images}
     if not all(np.issubdtype(kind, np.integer) for kind in kinds):
         return None
@@ -57,39 +58,40 @@ def ceiling_of(images: Sequence[Image]) -> float | None:
 
 
 def limits_of(frames: Sequence[Image]) -> Limits:
-    """The limits that frames (Y, X) of one recording reach, where their signals are not known.
+    """Find the limits that frames (Y, X) of one recording reach, without knowing their signals.
 
-    A dark photon count is a frequent 0 too, but no cut-off one: left out, it would leave dark
-    signals too high. What tells them apart is seen at one signal, for which a blur must do here.
+    Zeros are frequent in dark photon counts too, but they are not truncated, and excluding them
+    would bias dark signals. The two are told apart at a given signal, for which blurred frames
+    stand in here.
     """
-    every = 1 + sum(frame.size for frame in frames) // LOOKED_AT
-    values, rough = (
+    every = 1 + sum(frame.size for frame in frames) // MAX_LIMIT_PIXELS
+    values, blurred = (
         np.concatenate([np.ravel(image)[::every] for image in images]).astype(np.float64)
         for images in (frames, (gaussian_filter(f.astype(np.float32), BLUR) for f in frames))
     )
     ceiling = ceiling_of(frames)
-    found = find_limits(values, rough, ceiling=ceiling)
+    limits = find_limits(values, blurred, ceiling=ceiling)
     if ceiling is not None and any(frame.max() >= ceiling for frame in frames):
-        return found._replace(high=ceiling)
-    return found
+        return limits._replace(high=ceiling)
+    return limits
 
 
 def find_limits(
     values: Flat, signal: Flat | None = None, *, ceiling: float | None = None
 ) -> Limits:
-    """The limits that values reach.
+    """Find the limits that values reach.
 
-    The greatest value of the data type is a limit wherever it occurs. Any other greatest or least
-    value is one if values pile up on it. Where signals are known, the pile-up is looked for among
-    observations of about one signal: photon counts of a dark background have many zeros, but at one
-    signal they fall off evenly, while a clipped background has more zeros than ones.
+    The greatest value of the data type is a limit wherever it occurs. Any other extreme value is a
+    limit if values pile up on it. With known signals, the pile-up is looked for among observations
+    of similar signal: photon counts of a dark background contain many zeros, but at one signal
+    their distribution falls off evenly, while a clipped background has more zeros than ones.
 
     Parameters
     ----------
     values : array (n,)
         Raw intensity.
     signal : array (n,), optional
-        What each value is an observation of.
+        Signal behind each value.
     ceiling : float, optional
         Greatest value of the data type.
     """
@@ -102,33 +104,33 @@ def find_limits(
 
 
 def _piles_up(values: Flat, signal: Flat | None) -> bool:
-    """Whether values pile up on the least of them."""
-    least = float(values.min())
-    at = values == least
-    if at.sum() < FEWEST or at.all():
+    """Return whether values pile up on the least of them."""
+    at_least = values == values.min()
+    if at_least.sum() < PILE_UP_COUNT or at_least.all():
         return False
-    # the smallest values are enough to find the next levels
-    count = min(values.size, max(200_000, 4 * int(at.sum())))
-    levels = np.unique(np.partition(values, count - 1)[:count])[1 : LEVELS + 1]
+    # the smallest values suffice to find the next levels
+    count = min(values.size, max(200_000, 4 * int(at_least.sum())))
+    levels = np.unique(np.partition(values, count - 1)[:count])[1 : PILE_UP_LEVELS + 1]
     if levels.size == 0:
         return False
     if signal is not None:
         edges = np.linspace(signal.min(), signal.max(), 257)
         place = np.clip(np.searchsorted(edges, signal, side="right") - 1, 0, 255)
         n = np.bincount(place, minlength=256)
-        limited = np.bincount(place, at, minlength=256)
+        limited = np.bincount(place, at_least, minlength=256)
         share = limited / np.maximum(n, 1)
-        seen = (n >= 2 * FEWEST) & (share >= WINDOW[0]) & (share <= WINDOW[1])
-        if limited[seen].sum() >= FEWEST:
-            before = (values == levels[0]) & seen[place]
-            return bool(limited[seen].sum() > STEEP_AT_ONE_SIGNAL * before.sum())
-    # a level that only few values have is no measure of the others
+        low, high = PILE_UP_WINDOW
+        telling = (n >= 2 * PILE_UP_COUNT) & (share >= low) & (share <= high)
+        if limited[telling].sum() >= PILE_UP_COUNT:
+            before = (values == levels[0]) & telling[place]
+            return bool(limited[telling].sum() > PILE_UP_RATIO_AT_ONE_SIGNAL * before.sum())
+    # the mean over several levels, because a single one may be rare
     before_each = np.array([(values == level).sum() for level in levels])
-    return bool(at.sum() > STEEP * before_each.mean())
+    return bool(at_least.sum() > PILE_UP_RATIO * before_each.mean())
 
 
 def signal_range(signal: Flat, observed: Flat, limits: Limits) -> tuple[float, float]:
-    """Least and greatest signal whose observations are as good as never cut off.
+    """Find the range of signals whose observations are practically never truncated.
 
     Parameters
     ----------
@@ -140,34 +142,35 @@ def signal_range(signal: Flat, observed: Flat, limits: Limits) -> tuple[float, f
     Returns
     -------
     tuple of float
-        Infinite where there is no limit; an empty range where all observations are cut off.
+        Infinite where there is no limit; an empty range if all observations are truncated.
     """
     low, high = -np.inf, np.inf
     if limits.low is None and limits.high is None:
         return low, high
     order = np.argsort(signal)
     s, y = signal[order], observed[order]
-    starts = np.arange(0, max(s.size - RUN // 2, 1), RUN)  # the last run is up to 1.5 times as long
+    # the last run is up to 1.5 times as long
+    starts = np.arange(0, max(s.size - LIMITED_RUN // 2, 1), LIMITED_RUN)
     size = np.diff(np.append(starts, s.size))
     if limits.low is not None:
-        bad = np.add.reduceat((y <= limits.low).astype(np.int64), starts) / size > CUT
+        bad = np.add.reduceat((y <= limits.low).astype(np.int64), starts) / size > LIMITED_SHARE
         last = _leading(bad)
         low = s[starts[last - 1] + size[last - 1] - 1] if last else low
     if limits.high is not None:
-        bad = np.add.reduceat((y >= limits.high).astype(np.int64), starts) / size > CUT
+        bad = np.add.reduceat((y >= limits.high).astype(np.int64), starts) / size > LIMITED_SHARE
         count = _leading(bad[::-1])
         high = s[starts[starts.size - count]] if count else high
     return float(low), float(high)
 
 
 def _leading(bad: Mask) -> int:
-    """How many runs to leave out from the start: up to two good ones in a row."""
+    """Return how many runs to exclude from the start: those before two good ones in a row."""
     good = np.flatnonzero(~bad & ~np.append(bad[1:], False))
     return int(good[0]) if good.size else bad.size
 
 
 def grid_step(values: npt.NDArray[Any]) -> float:
-    """Distance of the levels that values lie on; 0 for continuous ones.
+    """Return the distance of the levels that values lie on; 0 for continuous values.
 
     1 for integers, in whatever type they are stored; 16 for 12 bit shifted into 16; 1/255 for 8-bit
     images scaled to [0, 1].
@@ -182,6 +185,6 @@ def grid_step(values: npt.NDArray[Any]) -> float:
     if levels.size < 3 or levels.size > flat.size / 3:
         return 0.0
     gaps = np.diff(levels)
-    # rounding of float32 splits no level of 16 bit, but leaves gaps a little uneven
+    # float32 separates all levels of 16 bit, but makes their gaps slightly uneven
     steps = gaps / gaps.min()
     return float(gaps.min()) if np.abs(steps - np.rint(steps)).max() < 0.02 else 0.0

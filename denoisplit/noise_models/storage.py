@@ -1,4 +1,4 @@
-"""A noise model with what is known of its fit, in memory and in a run folder."""
+"""Write fitted noise models to a run folder, and read them again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
 
-SAMPLE = 100_000  # pairs that are kept: enough for a picture, and small enough to be mailed
+STORED_PAIRS = 100_000  # enough for a plot, and small enough to be mailed
 
 
 class FittedNoiseModel(NamedTuple):
-    """A noise model, how well it fits, and what it was fitted to; of a given file only the first.
+    """A noise model with its goodness of fit and (some of) the pairs that it was fitted to.
 
-    ``pairs`` may be some of all.
+    A model that the user provides as a file has neither quality nor pairs.
     """
 
     model: GaussianMixture
@@ -31,10 +31,10 @@ class FittedNoiseModel(NamedTuple):
     pairs: Pairs | None = None
 
 
-def keep(folder: Path, name: str, fitted: FittedNoiseModel) -> None:
-    """Write ``NAME.npz``, and before it what `fit_kept` reads: where it is there, all is."""
+def write_fitted(folder: Path, name: str, fitted: FittedNoiseModel) -> None:
+    """Write a fit; ``NAME.npz`` is written last, so its presence means that the fit is complete."""
     if fitted.quality is not None and fitted.pairs is not None:
-        every = max(1, len(fitted.pairs) // SAMPLE)
+        every = max(1, len(fitted.pairs) // STORED_PAIRS)
         content = io.BytesIO()
         np.savez_compressed(
             content,
@@ -42,19 +42,20 @@ def keep(folder: Path, name: str, fitted: FittedNoiseModel) -> None:
             observed=fitted.pairs.observed[::every].astype(np.float32),
             step=fitted.pairs.step,
         )
-        _pairs_path(folder, name).parent.mkdir(exist_ok=True)
-        write_bytes(_pairs_path(folder, name), content.getvalue())
+        path = _pairs_path(folder, name)
+        path.parent.mkdir(exist_ok=True)
+        write_bytes(path, content.getvalue())
         write_json(folder / f"{name}.json", fitted.quality.as_dict())
     write_bytes(folder / f"{name}.npz", fitted.model.to_bytes())
 
 
-def is_kept(folder: Path, name: str) -> bool:
-    """Whether the noise model of a structure is ready."""
+def is_written(folder: Path, name: str) -> bool:
+    """Return whether the noise model of a structure is complete."""
     return (folder / f"{name}.npz").is_file()
 
 
-def fit_kept(folder: Path, name: str) -> FittedNoiseModel:
-    """Read what `keep` has written; of a given file, or where a part was taken away, the model.
+def read_fitted(folder: Path, name: str) -> FittedNoiseModel:
+    """Read what `write_fitted` wrote; without quality and pairs if one of their files is missing.
 
     Raises
     ------
@@ -62,24 +63,20 @@ def fit_kept(folder: Path, name: str) -> FittedNoiseModel:
         If a file is damaged.
     """
     model = GaussianMixture.load(folder / f"{name}.npz")
-    told, drawn = folder / f"{name}.json", _pairs_path(folder, name)
-    if not (told.is_file() and drawn.is_file()):
+    quality_path, pairs_path = folder / f"{name}.json", _pairs_path(folder, name)
+    if not (quality_path.is_file() and pairs_path.is_file()):
         return FittedNoiseModel(model)
+    remedy = "copy the run again, or remove the file"
     try:
-        quality = Quality.from_dict(json.loads(told.read_text(encoding="utf-8")))
+        quality = Quality.from_dict(json.loads(quality_path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(
-            where=told,
-            found=f"no quality of a noise model ({type(error).__name__})",
-            expected="what the training has written",
-            remedy="copy the run again, or remove the file",
+            f"the quality of the noise model is unreadable ({type(error).__name__})",
+            where=quality_path,
+            remedy=remedy,
         ) from None
-    arrays = read_arrays(
-        drawn,
-        ("signal", "observed", "step"),
-        "pairs of a noise model",
-        "copy the run again, or remove the file",
-    )
+    keys = ("signal", "observed", "step")
+    arrays = read_arrays(pairs_path, keys, "pairs of a noise model", remedy)
     signal = arrays["signal"].astype(np.float64)
     pairs = Pairs(
         signal,

@@ -1,4 +1,4 @@
-"""Data and models that do not fit the method: refused, or warned of."""
+"""Check whether data and noise models meet the assumptions of the method."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from denoisplit.noise_models.gmm import GaussianMixture
 Flat = npt.NDArray[np.float64]
 Correlation = tuple[float, float]
 
-CORRELATED = 0.2  # of neighbouring residuals, from which on a warning is due
-ENOUGH = 1000  # pairs from which on a swap can be told
-GROUPS = 20  # of pairs with about the same signal, or observation
-CERTAIN = 3.0  # times what it is the other way round, if swapped: 4 to 16 for real exposures
-PURE = 0.1  # share of the difference that is no noise, if swapped: 0.04 at most; of saturated 0.2
-NOISE_REACH = 6.0  # standard deviations that noisy data reach beyond their signals
-NOISE_SPREAD = 2.0  # standard deviations that noisy data extend over at the least
-RANGE_TOLERANCE = 0.1  # share of the fitted range that data may lie outside it, noise aside
-RANGE_FILLED = 0.02  # share of the fitted range that data extend over at the least
+MAX_CORRELATION = 0.2  # of neighbouring residuals; above, a warning is due
+DIRECTION_PAIRS = 1000  # fewest pairs by which a swap is recognised
+DIRECTION_GROUPS = 20  # groups of pairs with similar signal, or observation
+# a swap multiplies the departure of the observation by at least this: 4 to 16 in real exposures
+SWAP_RATIO = 3.0
+# largest systematic share of the difference after a swap: at most 0.04, if saturated 0.2
+SWAP_DEPARTURE = 0.1
+NOISE_REACH = 6.0  # standard deviations by which noisy data may exceed their signals
+NOISE_SPREAD = 2.0  # standard deviations that noisy data span at least
+RANGE_TOLERANCE = 0.1  # share of the fitted range by which data may exceed it, apart from noise
+RANGE_FILLED = 0.02  # share of the fitted range that data span at least
 
 
 def residual_correlation(images: Sequence[npt.NDArray[np.floating]]) -> Correlation:
-    """Correlation of neighbouring noise values.
+    """Measure the correlation of neighbouring residuals.
 
     Parameters
     ----------
     images : sequence of array (..., Y, X)
-        Observation minus signal, raw intensity; NaN where it is not known.
+        Observation minus signal, raw intensity; NaN where unknown.
 
     Returns
     -------
     tuple of float
         Along x and along y.
     """
-    found = []
+    correlations = []
     for axis in (-1, -2):
         product = first = second = 0.0
         for image in images:
@@ -53,63 +55,62 @@ def residual_correlation(images: Sequence[npt.NDArray[np.floating]]) -> Correlat
             product += float(a @ b)
             first += float(a @ a)
             second += float(b @ b)
-        found.append(product / math.sqrt(first * second) if first * second > 0 else 0.0)
-    return found[0], found[1]
+        correlations.append(product / math.sqrt(first * second) if first * second > 0 else 0.0)
+    return correlations[0], correlations[1]
 
 
 def correlation_warning(correlation: Correlation) -> str | None:
-    """What to tell the user where noise is correlated; None where it is not.
+    """Return a warning if noise is correlated, else None.
 
     The noise model is a density per pixel, independent between pixels.
     """
     x, y = correlation
-    if max(x, y) <= CORRELATED:
+    if max(x, y) <= MAX_CORRELATION:
         return None
     return (
-        f"neighbouring noise values correlate by {x:.2f} in x and {y:.2f} in y: the method assumes "
-        "pixel-wise noise (below 0.2), so results may keep some of it; use images as the camera "
-        "recorded them, not blurred, scaled, registered or compressed"
+        f"neighbouring noise values correlate by {x:.2f} in x and {y:.2f} in y, but the method "
+        f"assumes pixel-wise noise (below {MAX_CORRELATION}), so results may retain some of it; "
+        "use images as the camera recorded them, not blurred, scaled, registered or compressed"
     )
 
 
-def check_direction(
-    *, signal: Flat, observed: Flat, where: str | Path = "signal and observed"
-) -> None:
-    """Refuse pairs of which the signal is the noisier one.
+def check_direction(*, signal: Flat, observed: Flat, where: str | Path = "signal") -> None:
+    """Raise `InputError` if signal and observation are swapped.
 
-    Observations of one signal average to it; the signals behind one observation do not average to
-    that, but lie nearer to where most signals are. Where it is the other way round, signal and
-    observation are swapped. What is cut off at an end of the recording averages to neither.
+    The observations of one signal average to it. The signals behind one observation do not average
+    to it: they lie closer to where most signals are. If this holds the other way round, the two are
+    swapped. (Values that are cut off at an end of the recording average to neither.)
 
     Parameters
     ----------
     signal, observed : array (n,)
         On one scale; an offset between them does not matter.
     where : str or Path
-        What the error names.
+        Named in the error.
 
     Raises
     ------
     InputError
-        If the two are swapped; what cannot be told passes.
+        If the two are swapped; undecided cases pass.
     """
-    if signal.size < ENOUGH:
+    if signal.size < DIRECTION_PAIRS:
         return
     of_signal, error = _departure(observed, signal)
     of_observation, _ = _departure(signal, observed)
     noise = float(np.var(observed - signal))
-    if of_signal > CERTAIN * max(of_observation, error) and of_observation < PURE * noise:
+    if of_signal > SWAP_RATIO * max(of_observation, error) and (
+        of_observation < SWAP_DEPARTURE * noise
+    ):
         raise InputError(
+            "signal and observation appear to be swapped, because the signal is the noisier one",
             where=where,
-            found="a signal that scatters about its observation",
-            expected="an observation that scatters about its signal",
-            remedy="signal and observed seem to be swapped: give them the other way round",
+            remedy="exchange them",
         )
 
 
 def _departure(values: Flat, given: Flat) -> tuple[float, float]:
-    """How far values are from averaging to ``given``: a mean square, and its sampling error."""
-    edges = np.unique(np.quantile(given, np.linspace(0, 1, GROUPS + 1)))
+    """Return by how much means of ``values`` differ from ``given`` (squared), and its error."""
+    edges = np.unique(np.quantile(given, np.linspace(0, 1, DIRECTION_GROUPS + 1)))
     if edges.size < 3:
         return 0.0, 0.0
     group = np.clip(np.searchsorted(edges, given, side="right") - 1, 0, edges.size - 2)
@@ -123,26 +124,21 @@ def _departure(values: Flat, given: Flat) -> tuple[float, float]:
 
 
 def check_range(
-    model: GaussianMixture, data_low: float, data_high: float, path: str | Path
+    model: GaussianMixture, data_low: float, data_high: float, where: str | Path
 ) -> None:
-    """Refuse a noise model that was fitted to signals of another range than the data have.
+    """Raise `InputError` if a noise model was fitted to another range of signals than the data's.
 
-    Noisy data reach further than the signals behind them: by six standard deviations at the most.
-    A tenth of the fitted range on top is tolerated, as are data that fill a part of the range only,
-    unless it is less than 2 % of it, or less than the noise alone would fill.
+    Noisy data exceed the signals behind them by up to six standard deviations. A tenth of the
+    fitted range is tolerated on top. Data may fill a part of the range only, but not less than 2 %
+    of it, nor less than noise alone would span.
 
     Parameters
     ----------
     model : GaussianMixture
     data_low, data_high : float
-        Extent of the noisy data, raw intensity: low and high percentiles, free of a few odd pixels.
-    path : str or Path
-        File of the model, for the error.
-
-    Raises
-    ------
-    InputError
-        Naming both ranges.
+        Extent of the noisy data, raw intensity: low and high percentiles, unaffected by outliers.
+    where : str or Path
+        File of the model, named in the error.
     """
     low, high = model.min_signal.item(), model.max_signal.item()
     with torch.no_grad():
@@ -155,10 +151,10 @@ def check_range(
     quiet = data_high - data_low < NOISE_SPREAD * least
     narrow = data_high - data_low < RANGE_FILLED * (high - low)
     if below or above or apart or quiet or narrow:
-        noise = f" and noise of std {least:.3g}" if quiet else ""
+        noise = f" with noise of std {least:.3g}" if quiet else ""
         raise InputError(
-            where=path,
-            found=f"a noise model for signals from {low:.4g} to {high:.4g}{noise}",
-            expected=f"one for data from {data_low:.4g} to {data_high:.4g}",
-            remedy="give the noise model of these images, in the same intensity units",
+            f"the noise model covers signals from {low:.4g} to {high:.4g}{noise}, but the data "
+            f"range from {data_low:.4g} to {data_high:.4g}",
+            where=where,
+            remedy="use the noise model of these images, in the same intensity units",
         )

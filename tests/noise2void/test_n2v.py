@@ -336,6 +336,13 @@ def test_the_checkpoint_of_another_training_is_refused(change: str, tmp_path: Pa
         )
 
 
+def test_checkpoints_name_the_constants_that_were_settings_once() -> None:
+    """So those of earlier versions, which have them among the settings, still match."""
+    identity: Any = n2v._Training(NOISY, None, TINY, 0).identity
+    before = {"depth": 2, "patch": 16, "neighbourhood": 11, "plateau_patience": 10}
+    assert identity["settings"] == TINY.model_dump() | before
+
+
 def test_a_checkpoint_is_data(tmp_path: Path) -> None:
     checkpoint = tmp_path / "n2v.ckpt"
     train_n2v(NOISY, tiny(max_steps=1), seed=0, checkpoint=checkpoint)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoisplit.noise_models.binning import CELL, edges_of, gather, place, towards_line, variances
+from denoisplit.noise_models.binning import (
+    CELL_WIDTH,
+    edges_of,
+    gather,
+    place,
+    shrink_towards_line,
+    variances,
+)
 
 Array = NDArray[np.float64]
 
@@ -29,7 +36,7 @@ def test_gathering_keeps_pairs_means_and_nearly_all_of_the_variance() -> None:
     assert mean == pytest.approx(residual.mean(), abs=1e-9)
     variance = (cells.residual**2 * cells.pairs).sum() / n - mean**2
     # a cell of width w std loses at most w^2 / 12, and never gains
-    assert 1 - CELL**2 / 12 < variance / residual.var() <= 1 + 1e-12
+    assert 1 - CELL_WIDTH**2 / 12 < variance / residual.var() <= 1 + 1e-12
 
 
 def test_cells_lie_within_a_signal_bin() -> None:
@@ -86,7 +93,7 @@ def test_uncertain_variances_go_to_the_line_if_it_holds() -> None:
     line = 3 * signal + 20
     count = np.where(np.arange(40) < 30, 1e6, 500.0)
     measured = line * (1 + np.sqrt(2 / count) * rng.standard_normal(40))
-    found = towards_line(signal, measured, count)
+    found = shrink_towards_line(signal, measured, count)
     few = count < 1000
     before, after = (np.sqrt(np.mean((v / line - 1)[few] ** 2)) for v in (measured, found))
     assert after < before / 3
@@ -96,8 +103,10 @@ def test_uncertain_variances_go_to_the_line_if_it_holds() -> None:
 def test_variances_stay_where_the_line_does_not_hold() -> None:
     signal = np.linspace(10, 200, 40)
     measured = 0.05 * signal**2 + 20
-    found = towards_line(signal, measured, np.full(40, 5000.0))
+    found = shrink_towards_line(signal, measured, np.full(40, 5000.0))
     np.testing.assert_allclose(found, measured, rtol=0.02)
     # however far it is from them
     steep = np.maximum(50 * (signal - 100), 1.0)
-    np.testing.assert_allclose(towards_line(signal, steep, np.full(40, 5000.0)), steep, rtol=1e-6)
+    np.testing.assert_allclose(
+        shrink_towards_line(signal, steep, np.full(40, 5000.0)), steep, rtol=1e-6
+    )

@@ -1,4 +1,4 @@
-"""Where the noise models of a run come from, and what a run keeps of them."""
+"""Where the noise models of a run come from, and what a run stores of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from denoisplit.noise_models.build import (
     fit_remaining_noise_models,
     from_known_signals,
 )
-from denoisplit.noise_models.storage import FittedNoiseModel, fit_kept, is_kept, keep
+from denoisplit.noise_models.storage import FittedNoiseModel, is_written, read_fitted, write_fitted
 
 CLEAN = {
     "ER": simulate("mesh", frames=4, size=64, seed=1),
@@ -56,7 +56,7 @@ def sources(fits: dict[str, FittedNoiseModel]) -> dict[str, Any]:
 # ---------------------------------------------------------------- which route
 
 
-def test_without_a_word_about_noise_nothing_is_at_hand(tmp_path: Path) -> None:
+def test_noisy_images_alone_need_a_denoiser(tmp_path: Path) -> None:
     settings, data = material(NOISY)
     assert fit_available_noise_models(settings, data, {}) == {}
     models = fit_remaining_noise_models(tmp_path, tmp_path, settings, data)
@@ -77,8 +77,8 @@ def test_synthetic_noise_is_that_of_clean_images() -> None:
 
 
 def test_repeats_serve_their_structure_alone() -> None:
-    scene = np.linspace(25, 140, 1600).reshape(1, 40, 40)
-    shots = camera(np.repeat(scene, 20, axis=0), gain=4.0, read_noise=3.0, offset=0.0, seed=9)
+    ramp = np.linspace(25, 140, 1600).reshape(1, 40, 40)
+    shots = camera(np.repeat(ramp, 20, axis=0), gain=4.0, read_noise=3.0, offset=0.0, seed=9)
     settings, data = material(NOISY, {"MT": {"repeats": ["shots.tif"]}})
     fits = fit_available_noise_models(settings, data, {"MT": [shots]})
     assert sources(fits) == {"MT": "repeated shots of a static scene"}
@@ -99,7 +99,7 @@ def test_a_route_can_be_asked_for(route: str, source: str, tmp_path: Path) -> No
     fits = fit_available_noise_models(settings, data, {})
     assert bool(fits) == (route != "C")
     if fits:
-        keep(tmp_path, "MT", fits["MT"])
+        write_fitted(tmp_path, "MT", fits["MT"])
     (model,) = fit_remaining_noise_models(tmp_path, tmp_path, settings, data)
     assert model.about == {
         "source": source, "poisson_factor": 2.0, "gaussian_sigma": data.noise.gaussian_sigma
@@ -109,7 +109,7 @@ def test_a_route_can_be_asked_for(route: str, source: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("route", ["A", "B"])
 def test_a_route_without_its_images_is_refused(route: str) -> None:
     settings, data = material(NOISY, noise_model_fit={"route": route})
-    with pytest.raises(InputError, match=rf"structure ER.*route {route} without synthetic noise"):
+    with pytest.raises(InputError, match=rf"structure ER: .*route {route} needs synthetic noise"):
         fit_available_noise_models(settings, data, {})
 
 
@@ -130,10 +130,10 @@ def test_altered_musplit_needs_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# ---------------------------------------------------------------- what is kept
+# ---------------------------------------------------------------- stored models
 
 
-def test_each_model_is_kept_when_it_is_ready_and_not_made_again(tmp_path: Path) -> None:
+def test_each_model_is_written_once_it_is_ready_and_not_fitted_again(tmp_path: Path) -> None:
     folder, checkpoints = tmp_path / "models", tmp_path / "checkpoints"
     folder.mkdir()
     checkpoints.mkdir()
@@ -153,10 +153,10 @@ def test_each_model_is_kept_when_it_is_ready_and_not_made_again(tmp_path: Path) 
 def test_a_fit_is_read_as_it_was_written(tmp_path: Path) -> None:
     settings, data = material({"MT": CLEAN["MT"]}, data=SYNTHETIC)
     fit = fit_available_noise_models(settings, data, {})["MT"]
-    assert not is_kept(tmp_path, "MT")
-    keep(tmp_path, "MT", fit)
-    assert is_kept(tmp_path, "MT")
-    model, quality, pairs = fit_kept(tmp_path, "MT")
+    assert not is_written(tmp_path, "MT")
+    write_fitted(tmp_path, "MT", fit)
+    assert is_written(tmp_path, "MT")
+    model, quality, pairs = read_fitted(tmp_path, "MT")
     assert fit.quality is not None and fit.pairs is not None
     assert quality is not None and quality.as_dict() == fit.quality.as_dict()
     assert quality.verdict() == fit.quality.verdict()
@@ -186,22 +186,22 @@ def test_a_file_for_other_noise_is_refused(
     assert text.startswith(str(file)) and all(word in text for word in says)
 
 
-def test_of_a_given_file_the_model_alone_is_kept(tmp_path: Path) -> None:
-    keep(tmp_path, "MT", FittedNoiseModel(GaussianMixture(np.zeros((3, 2)), 0.0, 1.0, 0.1)))
+def test_of_a_given_file_only_the_model_is_stored(tmp_path: Path) -> None:
+    write_fitted(tmp_path, "MT", FittedNoiseModel(GaussianMixture(np.zeros((3, 2)), 0.0, 1.0, 0.1)))
     assert [path.name for path in tmp_path.iterdir()] == ["MT.npz"]
-    assert fit_kept(tmp_path, "MT")[1:] == (None, None)
+    assert read_fitted(tmp_path, "MT")[1:] == (None, None)
 
 
 @pytest.mark.parametrize("file", ["MT.json", "pairs/MT.npz", "MT.npz"])
-def test_a_damaged_file_is_told_in_one_line(file: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_in_one_line(file: str, tmp_path: Path) -> None:
     settings, data = material({"MT": CLEAN["MT"]}, data=SYNTHETIC)
-    keep(tmp_path, "MT", fit_available_noise_models(settings, data, {})["MT"])
+    write_fitted(tmp_path, "MT", fit_available_noise_models(settings, data, {})["MT"])
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:50])
     with pytest.raises(InputError, match=file):
-        fit_kept(tmp_path, "MT")
+        read_fitted(tmp_path, "MT")
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- log
 
 
 def test_a_verdict_is_logged_for_each_structure(caplog: pytest.LogCaptureFixture) -> None:

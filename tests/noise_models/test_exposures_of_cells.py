@@ -1,4 +1,4 @@
-"""Noise models of long and short exposures of real cells: what they say is what the images show."""
+"""Noise models of long and short exposures of real cells agree with the images."""
 
 from __future__ import annotations
 
@@ -74,5 +74,7 @@ def test_gain_and_distribution_of_exposures(hagen: tuple[Pairs, GaussianMixture,
 @pytest.mark.parametrize("name", ["actin", "mito"])
 def test_swapped_exposures_are_refused(data_dir: Path, name: str) -> None:
     images = exposures(data_dir, name)
-    with pytest.raises(InputError, match="signal and observed seem to be swapped: give them the"):
+    with pytest.raises(
+        InputError, match="signal and observation appear to be swapped.*exchange them"
+    ):
         from_exposures(signal=images["observed"], observed=images["signal"])

@@ -164,7 +164,9 @@ def test_swapped_arguments_cannot_happen_by_position() -> None:
 
 def test_swapped_arguments_are_refused_by_keyword() -> None:
     signal, observed = pairs(20_000, 10, 200, 1, 3)
-    with pytest.raises(InputError, match="signal and observed seem to be swapped: give them the"):
+    with pytest.raises(
+        InputError, match="signal and observation appear to be swapped.*exchange them"
+    ):
         fit(signal=observed, observed=signal, **QUICK)
     fit(signal=signal, observed=observed, **QUICK)
 

@@ -76,7 +76,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = [x.float() for x in LIMITS]
     results = []
     for chunk in (1000, 10**6):
-        monkeypatch.setattr(likelihood, "CHUNK", chunk)
+        monkeypatch.setattr(likelihood, "CACHE_CHUNK", chunk)
         observed, signal = (x.float().reshape(2, 1, 50, 47) for x in pairs(4700))
         signal.requires_grad_()
         value = log_density(observed, signal, weight, *limits)

@@ -1,4 +1,4 @@
-"""How well a noise model fits is told right: of models that do, and of models that do not."""
+"""The goodness of fit is right, for models that fit and for models that do not."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_levels_of_the_recording_are_no_misfit(step: float) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])
-def test_a_wrong_variance_is_told(factor: float) -> None:
+def test_a_wrong_variance_is_reported(factor: float) -> None:
     pairs = made()
     found, true = judged(camera(factor), pairs), judged(camera(), pairs)
     ratio = found.bins.model / found.bins.measured
@@ -96,8 +96,8 @@ def test_a_wrong_variance_is_told(factor: float) -> None:
     assert found.ks > 2 * true.ks
     assert found.log_likelihood < true.log_likelihood
     words = found.verdict()[0]
-    assert words.startswith("The model does not fit well: at signals about")
-    assert ("% more variance than" if factor > 1 else "% less variance than") in words
+    assert words.startswith("The model does not fit well: at signals near")
+    assert ("% larger than that of" if factor > 1 else "% smaller than that of") in words
 
 
 def test_a_bias_of_the_signal_is_seen_in_the_distribution() -> None:
@@ -123,7 +123,7 @@ def test_numbers_do_not_depend_on_the_scale() -> None:
         assert getattr(other, name) == pytest.approx(getattr(one, name) - math.log(k), abs=1e-3)
 
 
-def test_nothing_held_out_is_judged_by_what_was_fitted() -> None:
+def test_without_held_out_pairs_the_fitted_ones_are_judged() -> None:
     pairs = made(31)
     found = judged(camera(), pairs)
     assert (found.pairs, found.held_out) == (31, 0)
@@ -136,16 +136,18 @@ def test_nothing_held_out_is_judged_by_what_was_fitted() -> None:
 
 def test_verdict_of_a_good_model() -> None:
     words = judged(camera(), made()).verdict()
-    assert words[0].startswith("The model fits well: its variance is at most ")
-    assert "nat above that of a Gaussian of one variance" in words[1]
+    assert words[0].startswith(
+        "The model fits well: its variance differs from that of the images by at"
+    )
+    assert "nat above that of a Gaussian of constant variance" in words[1]
     assert len(words) == 2
 
 
-def test_what_was_left_out_and_correlation_are_said() -> None:
+def test_exclusions_and_correlation_are_reported() -> None:
     facts: dict[str, Any] = dict(saturated=0.03, clipped=0.004, correlation=(0.31, 0.05))
     words = judged(camera(), made(**facts)).verdict()
-    assert "3 % of the pixels are saturated and were left out; expose shorter." in words
-    assert "0.4 % of the pixels are clipped at the lower end and were left out." in words
+    assert "3 % of the pixels are saturated and were excluded; use shorter exposures." in words
+    assert "0.4 % of the pixels are clipped at the lower end and were excluded." in words
     assert words[-1].startswith("Neighbouring noise values correlate by 0.31 in x")
     assert all(sentence.endswith(".") for sentence in words)
 
@@ -177,7 +179,7 @@ def test_fit_pairs_fits_and_judges() -> None:
 
 def test_shots_without_noise_are_refused() -> None:
     stack = np.repeat(np.arange(4096, dtype=np.uint16).reshape(1, 64, 64), 3, axis=0)
-    with pytest.raises(InputError, match="pixels of one noise only.*the right files"):
+    with pytest.raises(InputError, match="all pixels have the same noise.*the right files"):
         fit_pairs(from_repeats(stacks=[stack]), about=None, **QUICK)
 
 

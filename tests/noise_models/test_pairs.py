@@ -25,11 +25,10 @@ from denoisplit.noise_models.validity import residual_correlation
 Array = NDArray[np.float64]
 
 
-def scene(peak: float = 150.0, background: float = 20.0, seed: int = 0) -> Array:
+def spots(peak: float = 150.0, background: float = 20.0, seed: int = 0) -> Array:
     """A clean image of soft spots."""
     field = gaussian_filter(np.random.default_rng(seed).standard_normal((96, 128)), 4)
-    spots = np.maximum(field / field.max(), 0)
-    return background + peak * spots
+    return background + peak * np.maximum(field / field.max(), 0)
 
 
 def shots(clean: Array, count: int, *, seed: int = 0, gain: float = 2.0) -> NDArray[np.uint8]:
@@ -42,7 +41,7 @@ def shots(clean: Array, count: int, *, seed: int = 0, gain: float = 2.0) -> NDAr
 def test_dark_photon_counts_of_exposures_are_not_clipped() -> None:
     """Zeros are frequent where light is rare, but no cut-off values."""
     rng = np.random.default_rng(3)
-    clean = scene(peak=40, background=0.5)
+    clean = spots(peak=40, background=0.5)
     found = from_exposures(
         signal=[rng.poisson(20 * clean).astype(np.uint16)],
         observed=[rng.poisson(clean).astype(np.uint16)],
@@ -57,7 +56,7 @@ def test_dark_photon_counts_of_exposures_are_not_clipped() -> None:
 @pytest.mark.parametrize("count", [2, 5, 20])
 def test_repeats_have_the_unbiased_temporal_variance(count: int) -> None:
     """Pixel by pixel, and their mean over the shots is the signal."""
-    stack = shots(scene(), count)
+    stack = shots(spots(), count)
     found = from_repeats(stacks=[stack])
     assert len(found) == stack.size
     signal, observed = (v.reshape(-1, count) for v in (found.signal, found.observed))
@@ -70,8 +69,8 @@ def test_repeats_have_the_unbiased_temporal_variance(count: int) -> None:
     assert "repeated shots" in found.source
 
 
-def test_repeats_of_several_scenes_stay_apart() -> None:
-    stacks = [shots(scene(seed=k), 2, seed=k) for k in range(2)]
+def test_repeats_of_several_fields_stay_apart() -> None:
+    stacks = [shots(spots(seed=k), 2, seed=k) for k in range(2)]
     found = from_repeats(stacks=stacks)
     assert len(found) == stacks[0].size + stacks[1].size
     of_first = set(found.block[: stacks[0].size])
@@ -79,7 +78,7 @@ def test_repeats_of_several_scenes_stay_apart() -> None:
 
 
 def test_saturated_signals_are_left_out_and_reported() -> None:
-    stack = shots(scene(peak=400), 20)
+    stack = shots(spots(peak=400), 20)
     found = from_repeats(stacks=[stack])
     assert found.signal.max() < 240  # 255 less 3 std of 22, but for chance
     assert found.saturated == pytest.approx(1 - len(found) / stack.size)
@@ -88,14 +87,14 @@ def test_saturated_signals_are_left_out_and_reported() -> None:
 
 
 def test_one_shot_or_a_single_image_is_refused() -> None:
-    for stack in (shots(scene(), 1), shots(scene(), 1)[0]):
-        with pytest.raises(InputError, match="scene 1: found shape .* two shots or more"):
+    for stack in (shots(spots(), 1), shots(spots(), 1)[0]):
+        with pytest.raises(InputError, match="stack 1: found shape .* two or more shots"):
             from_repeats(stacks=[stack])
 
 
 def test_nothing_but_saturated_pixels_is_refused() -> None:
     stack = np.full((3, 40, 40), 255, dtype=np.uint8)
-    with pytest.raises(InputError, match="neither saturated nor clipped.*expose shorter"):
+    with pytest.raises(InputError, match="saturated, clipped or of equal signal; use shorter"):
         from_repeats(stacks=[stack])
 
 
@@ -103,7 +102,7 @@ def test_nothing_but_saturated_pixels_is_refused() -> None:
 
 
 def test_clean_images_get_the_noise_that_is_asked_for() -> None:
-    frames = [scene(seed=k).astype(np.float32) for k in range(3)]
+    frames = [spots(seed=k).astype(np.float32) for k in range(3)]
     noise = SyntheticNoise(poisson_factor=2.0, gaussian_sigma=3.0)
     found = from_clean(frames=frames, noise=noise, seed=1)
     np.testing.assert_array_equal(found.signal, np.concatenate(frames, axis=None))
@@ -118,7 +117,7 @@ def test_clean_images_get_the_noise_that_is_asked_for() -> None:
 
 def test_nothing_of_a_known_process_counts_as_cut_off() -> None:
     """Neither its own upper clip, nor saturated pixels of the clean images, nor empty ones."""
-    frames = [np.clip(scene(peak=400, background=-50), 0, 255).astype(np.uint8)]
+    frames = [np.clip(spots(peak=400, background=-50), 0, 255).astype(np.uint8)]
     noise = SyntheticNoise(poisson_factor=1.0, clip=200.0)
     found = from_clean(frames=frames, noise=noise)
     assert len(found) == frames[0].size
@@ -126,8 +125,10 @@ def test_nothing_of_a_known_process_counts_as_cut_off() -> None:
 
 
 def test_clean_images_without_noise_are_refused() -> None:
-    with pytest.raises(InputError, match="no noise to add.*--synthetic-poisson"):
-        from_clean(frames=[scene()], noise=SyntheticNoise())
+    with pytest.raises(
+        InputError, match="clean: there is no noise to add; set `synthetic_poisson`"
+    ):
+        from_clean(frames=[spots()], noise=SyntheticNoise())
 
 
 # ---------------------------------------------------------------- pairs of exposures
@@ -136,7 +137,7 @@ def test_clean_images_without_noise_are_refused() -> None:
 def exposures(gain: float = 0.4, offset: float = 12.0) -> tuple[Array, Array]:
     """A long exposure with some noise, and a short one with more."""
     rng = np.random.default_rng(1)
-    clean = scene()
+    clean = spots()
     long = clean + rng.normal(0, 6, clean.shape)
     return long, gain * clean + offset + rng.normal(0, 5, clean.shape)
 
@@ -158,7 +159,7 @@ def test_the_line_between_exposures_is_not_flattened_by_noise() -> None:
 
 def test_swapped_exposures_are_refused() -> None:
     long, short = exposures()
-    with pytest.raises(InputError, match="signal and observed seem to be swapped"):
+    with pytest.raises(InputError, match="signal and observation appear to be swapped"):
         from_exposures(signal=[short], observed=[long])
 
 
@@ -176,10 +177,10 @@ def test_pixels_at_the_end_of_either_exposure_are_left_out() -> None:
 
 def test_exposures_of_other_fields_are_refused() -> None:
     long, short = exposures()
-    with pytest.raises(InputError, match="do not rise together"):
+    with pytest.raises(InputError, match="does not rise with the signal"):
         from_exposures(signal=[long], observed=[-short])
-    with pytest.raises(InputError, match="usable pixels.*a range of intensities"):
-        from_exposures(signal=[np.full((50, 50), 7.0)], observed=[scene()[:50, :50]])
+    with pytest.raises(InputError, match="pixels are neither.*a range of intensities"):
+        from_exposures(signal=[np.full((50, 50), 7.0)], observed=[spots()[:50, :50]])
 
 
 @pytest.mark.parametrize("route", [from_exposures, from_denoised])
@@ -189,7 +190,7 @@ def test_frames_that_do_not_match_are_refused(route: Callable[..., Pairs]) -> No
     for s, y, message in (
         ([long, long], [short], "found 1 frames, expected 2"),
         ([long], [short[:-1]], r"frame 1: found shape \(95, 128\)"),
-        ([], [], "found none"),
+        ([], [], "images: there are none"),
     ):
         with pytest.raises(InputError, match=message):
             route(**dict(zip(names, (s, y), strict=True)))
@@ -199,7 +200,7 @@ def test_frames_that_do_not_match_are_refused(route: Callable[..., Pairs]) -> No
 
 
 def test_noisy_images_and_their_denoised_form() -> None:
-    clean = scene()
+    clean = spots()
     stack = shots(clean, 2)
     found = from_denoised(denoised=[clean, clean], noisy=list(stack))
     assert len(found) == stack.size
@@ -210,7 +211,7 @@ def test_noisy_images_and_their_denoised_form() -> None:
 
 def test_correlated_noise_is_measured() -> None:
     rng = np.random.default_rng(0)
-    clean = scene()
+    clean = spots()
     noisy = clean + 20 * gaussian_filter(rng.standard_normal(clean.shape), 0.7)
     found = from_denoised(denoised=[clean], noisy=[noisy])
     assert min(found.correlation) > 0.5
@@ -220,7 +221,7 @@ def test_correlated_noise_is_measured() -> None:
 
 
 def some(count: int = 20) -> Pairs:
-    return from_repeats(stacks=[shots(scene(), count)])
+    return from_repeats(stacks=[shots(spots(), count)])
 
 
 def test_parts_have_no_block_in_common_and_all_pairs() -> None:
@@ -237,14 +238,14 @@ def test_parts_have_no_block_in_common_and_all_pairs() -> None:
 
 
 def test_a_single_block_is_not_held_out() -> None:
-    pairs = from_repeats(stacks=[shots(scene()[:4, :8], 3)])
+    pairs = from_repeats(stacks=[shots(spots()[:4, :8], 3)])
     fitted, held = pairs.split()
     assert (len(fitted), len(held)) == (96, 0)
 
 
 def test_of_many_pixels_some_are_chosen_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PAIRS", 10_000)
-    stacks = [shots(scene(seed=k), 10, seed=k) for k in range(2)]
+    stacks = [shots(spots(seed=k), 10, seed=k) for k in range(2)]
     chosen: Any = [from_repeats(stacks=stacks, seed=seed) for seed in (0, 0, 1)]
     assert 9_900 < len(chosen[0]) <= 10_000
     np.testing.assert_array_equal(chosen[0].observed, chosen[1].observed)
@@ -258,9 +259,9 @@ def test_the_correlation_of_a_long_stack_is_that_of_its_first_shots(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory does not grow with the number of shots."""
-    monkeypatch.setattr(module, "MAX_RESIDUALS", 3 * scene().size)
-    stack = shots(scene(), 12)
-    stack[3:] = stack[3:, ::-1]  # the shots that should not count show another scene
+    monkeypatch.setattr(module, "MAX_RESIDUALS", 3 * spots().size)
+    stack = shots(spots(), 12)
+    stack[3:] = stack[3:, ::-1]  # shots that must not count show other images
     signal = stack.mean(axis=0)
     seen = [np.asarray(shot - signal) for shot in stack[:3]]
     expected = residual_correlation(seen)

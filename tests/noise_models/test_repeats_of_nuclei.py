@@ -1,4 +1,4 @@
-"""A noise model of repeated shots of real nuclei: what it says is what the images show."""
+"""A noise model of repeated shots of real nuclei agrees with the images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_repeats_cause_no_warning(repeats: tuple[GaussianMixture, Quality]) -> N
     assert 0.03 < max(quality.correlation) < 0.11
     assert correlation_warning(quality.correlation) is None
     assert len(quality.verdict()) == 3
-    assert quality.verdict()[2] == "0.033 % of the pixels are saturated and were left out."
+    assert quality.verdict()[2] == "0.033 % of the pixels are saturated and were excluded."
 
 
 def test_blurred_repeats_are_warned_of(stacks: list[NDArray[np.uint8]]) -> None:

@@ -1,4 +1,4 @@
-"""What does not fit the method is refused or warned of, by the sentence that says so."""
+"""Data and models that violate the assumptions of the method are refused, or cause a warning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_white_noise_is_not_correlated() -> None:
     assert correlation_warning((x, y)) is None
 
 
-def test_blurred_noise_is_told_by_its_correlation() -> None:
+def test_blurred_noise_is_recognised_by_its_correlation() -> None:
     """A Gaussian blur of std b correlates neighbours by exp(-1 / (4 b^2))."""
     blurred = gaussian_filter(noise(400, 400), 0.7)
     x, y = residual_correlation([blurred])
@@ -42,12 +42,12 @@ def test_blurred_noise_is_told_by_its_correlation() -> None:
     sentence = correlation_warning((x, y))
     assert sentence is not None
     assert sentence.startswith(
-        f"neighbouring noise values correlate by {x:.2f} in x and {y:.2f} in y: the method assumes "
-        "pixel-wise noise (below 0.2)"
+        f"neighbouring noise values correlate by {x:.2f} in x and {y:.2f} in y, but the method "
+        "assumes pixel-wise noise (below 0.2)"
     )
 
 
-def test_directions_are_told_apart() -> None:
+def test_directions_are_distinguished() -> None:
     along_x = gaussian_filter(noise(300, 300), (0, 1))
     x, y = residual_correlation([along_x])
     assert x > 0.7
@@ -79,9 +79,8 @@ def test_the_noisier_one_is_the_observation() -> None:
     with pytest.raises(InputError) as caught:
         check_direction(signal=observed, observed=signal, where="low.tif")
     assert str(caught.value) == (
-        "low.tif: found a signal that scatters about its observation, expected an observation "
-        "that scatters about its signal; signal and observed seem to be swapped: give them the "
-        "other way round"
+        "low.tif: signal and observation appear to be swapped, because the signal is the noisier "
+        "one; exchange them"
     )
 
 
@@ -105,7 +104,7 @@ def test_saturated_observations_are_not_taken_for_swapped(limit: float) -> None:
     check_direction(signal=signal, observed=observed)
 
 
-def test_what_cannot_be_told_passes() -> None:
+def test_undecided_directions_pass() -> None:
     signal, observed = exposures(200)
     check_direction(signal=observed, observed=signal)  # too few
     check_direction(signal=np.ones(5000), observed=exposures(5000)[0])
@@ -145,8 +144,8 @@ def test_data_of_another_range_are_refused_with_both_ranges(low: float, high: fl
     with pytest.raises(InputError) as caught:
         check_range(model(), low, high, "er.npz")
     text = str(caught.value)
-    assert text.startswith("er.npz: found a noise model for signals from 100 to 1100")
-    assert f"expected one for data from {low:.4g} to {high:.4g}; give the noise model" in text
+    assert text.startswith("er.npz: the noise model covers signals from 100 to 1100")
+    assert f", but the data range from {low:.4g} to {high:.4g}; use the noise model" in text
 
 
 def test_images_scaled_to_one_do_not_pass_for_dark_ones() -> None:
