@@ -1,4 +1,4 @@
-"""Every figure that the runs of a reproduction allow, and what the others lack."""
+"""All figures that the runs of a reproduction allow, and the reasons for those that are missing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from denoisplit.config.settings import RunConfig
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
 from denoisplit.report.style import png
-from denoisplit.reproduction.fig_s2 import FOLDER as DENOISERS_OF_S2
-from denoisplit.reproduction.fig_s2 import TASKS_OF_S2
-from denoisplit.reproduction.figure_inputs import Subject, beside, subjects_of
+from denoisplit.reproduction.fig_s2 import DENOISER_RUNS, TASKS_OF_S2
+from denoisplit.reproduction.figure_inputs import FigureInput, View, image_hashes, inputs_of
 from denoisplit.reproduction.paper_figures import (
-    SAMPLES,
     fig_2,
     fig_3,
     fig_4,
@@ -26,32 +24,33 @@ from denoisplit.reproduction.paper_figures import (
     fig_s3,
     gif_of_samples,
 )
-from denoisplit.reproduction.table_rows import Job
-from denoisplit.reproduction.tasks import TASKS, frames_to_test, images_of
+from denoisplit.reproduction.table_rows import TaskRun
+from denoisplit.reproduction.tasks import TASKS, images_of, separate_truth, write_test_frames
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, WEIGHTS, load, load_config
 
-FOLDER = "figures"
-SHOWN = (1000.0, 1.5)  # Poisson factor and level of the paper's pictures
+FIGURE_FOLDER = "figures"
+PICTURED = (1000.0, 1.5)  # Poisson factor and level of the paper's pictures
 OURS, MUSPLIT, CHAIN = "denoisplit", "musplit", "hdn_musplit"
 
+Runs = dict[Path, RunConfig]
 Content = Callable[[], bytes]
 
 
 class Outcome(NamedTuple):
-    """A figure, and why it is not there, or nothing."""
+    """The file of a figure, and the reason if it could not be drawn."""
 
     path: Path
-    lacks: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}: not drawn, {self.lacks}" if self.lacks else f"{self.path}"
+        return f"{self.path}: not drawn, {self.reason}" if self.reason else f"{self.path}"
 
 
 def write_figures(tasks: Iterable[str], data: str | Path, output: str | Path) -> str:
-    """Draw the figures of tasks into ``output/figures``, from the runs that are finished.
+    """Draw the figures of tasks into ``output/figures`` from the finished runs.
 
-    A figure that is newer than its runs is left as it is. Pictures show the Poisson factor 1000
-    and the level 1.5 as in the paper, or, where that was not run, the noise that most systems have.
+    A figure that is newer than its runs is kept. Pictures show Poisson factor 1000 and level 1.5 as
+    in the paper or, if that was not trained, the noise that most systems were trained with.
 
     Parameters
     ----------
@@ -63,138 +62,125 @@ def write_figures(tasks: Iterable[str], data: str | Path, output: str | Path) ->
     Returns
     -------
     str
-        A line per figure, also of those that could not be drawn.
+        A line per figure, including those that could not be drawn.
     """
     data, output = Path(data), Path(output)
     runs = finished_runs(output)
-    found = []
+    outcomes = []
     for name in dict.fromkeys(tasks):
-        found += Album(name, data, output, runs).draw()
-    found.append(_drawn_s2(output / FOLDER / "S2.png", runs, output))
-    return "\nFigures\n" + "".join(f"- {outcome}\n" for outcome in found)
+        outcomes += TaskFigures(name, data, output, runs).draw()
+    outcomes.append(_draw_s2(output / FIGURE_FOLDER / "S2.png", runs, output))
+    return "\nFigures\n" + "".join(f"- {outcome}\n" for outcome in outcomes)
 
 
-def finished_runs(output: Path) -> dict[Path, RunConfig]:
-    """All finished runs below a folder."""
-    found = {}
+def finished_runs(output: Path) -> Runs:
+    """Return the finished runs in a folder and below, with their configurations."""
+    runs = {}
     for path in sorted(output.rglob(CONFIG)):
         if all((path.parent / name).is_file() for name in (WEIGHTS, CALIBRATION, METRICS)):
             try:
-                found[path.parent] = load_config(path.parent)
+                runs[path.parent] = load_config(path.parent)
             except InputError:
-                continue  # something else of this name
-    return found
+                continue  # another file of this name
+    return runs
 
 
-class Album:
+class TaskFigures:
     """The figures of one task."""
 
-    def __init__(self, name: str, data: Path, output: Path, runs: dict[Path, RunConfig]) -> None:
+    def __init__(self, name: str, data: Path, output: Path, runs: Runs) -> None:
         self.name, self.data, self.output, self.runs = name, data, output, runs
         self.task = TASKS[name]
         self.noise = min(
             ((f, level) for f in self.task.poisson for level in self.task.levels),
             key=lambda noise: (
                 -(self.folder(OURS, noise) in runs),
-                noise != SHOWN,
+                noise != PICTURED,
                 -sum(self.folder(system, noise) in runs for system in (MUSPLIT, CHAIN)),
-                abs(noise[0] - SHOWN[0]),
-                abs(noise[1] - SHOWN[1]),
+                abs(noise[0] - PICTURED[0]),
+                abs(noise[1] - PICTURED[1]),
             ),
         )
 
     def folder(self, system: str, noise: tuple[float, float] | None = None) -> Path:
-        """Of the run of a system."""
-        return self.output / Job(self.name, system, *(noise or self.noise)).name
+        """Return the run folder of a system."""
+        return self.output / TaskRun(self.name, system, *(noise or self.noise)).name
 
     @cached_property
-    def ours(self) -> Subject:
-        """The run of denoiSplit on its test frames, or on these with the truth recorded apart."""
+    def ours(self) -> FigureInput:
+        """The run of denoiSplit on its test frames; with the truth if that was recorded apart."""
         run = load(self.folder(OURS))
-        apart = {s.name: [self.data / s.truth] for s in self.task.structures if s.truth}
-        if not apart:
-            return subjects_of([run])[0]
-        cache, rule = self.output / "images", self.task.split
+        if not self.task.real_noise:
+            return inputs_of([run])[0]
+        cache = self.output / "images"
         files = images_of(self.task, self.data, cache)
-        return subjects_of(
-            [run],
-            {n: frames_to_test([path], cache, rule) for n, path in files.items()},
-            {n: frames_to_test(paths, cache, rule) for n, paths in apart.items()},
-        )[0]
-
-    @property
-    def samples(self) -> int:
-        """Of the posterior, as the run itself was calibrated with."""
-        config = self.runs.get(self.folder(OURS))
-        return config.settings.prediction.calibration_samples if config else 0
+        truth = separate_truth(self.task, self.data)
+        groups = (write_test_frames(self.task, paths, cache) for paths in (files, truth))
+        return inputs_of([run], *groups)[0]
 
     def draw(self) -> list[Outcome]:
-        """All figures of the task."""
-        most = 4 * self.samples  # 200 of 50
+        """Draw all figures of the task."""
+        config = self.runs.get(self.folder(OURS))
+        # samples as in the calibration of the run itself
+        samples = config.settings.prediction.calibration_samples if config else 50
+        view, most = View(samples=samples), View(samples=4 * samples)
         of_one: dict[str, Content] = {
-            "fig3.png": lambda: png(fig_3(self.ours, samples=self.samples)),
-            "calibration.png": lambda: png(fig_calibration(self.ours, samples=self.samples)),
-            "S3.png": lambda: png(fig_s3(self.ours, samples=[s for s in SAMPLES if s <= most])),
+            "fig3.png": lambda: png(fig_3(self.ours, view)),
+            "calibration.png": lambda: png(fig_calibration(self.ours, view)),
+            "S3.png": lambda: png(fig_s3(self.ours, most)),
             "noise-model.png": lambda: png(fig_noise_model(self.ours.run)),
-            "sampling.gif": lambda: gif_of_samples(self.ours, samples=self.samples),
+            "sampling.gif": lambda: gif_of_samples(self.ours, view),
         }
         return [
-            self._together("fig2.png", MUSPLIT, lambda s: png(fig_2(s, samples=self.samples))),
-            *(self._drawn(name, [self.folder(OURS)], make) for name, make in of_one.items()),
-            self._together("fig4.png", CHAIN, lambda s: png(fig_4(s, samples=self.samples))),
-            self._denoising(),
-            self._routes(),
+            self._draw_pair("fig2.png", MUSPLIT, lambda pair: png(fig_2(pair, view))),
+            *(self._draw(name, [self.folder(OURS)], make) for name, make in of_one.items()),
+            self._draw_pair("fig4.png", CHAIN, lambda pair: png(fig_4(pair, view))),
+            self._draw_denoising(view),
+            self._find_s1(),
         ]
 
-    def _together(
-        self, file: str, other: str, make: Callable[[Sequence[Subject]], bytes]
+    def _draw_pair(
+        self, file: str, system: str, make: Callable[[Sequence[FigureInput]], bytes]
     ) -> Outcome:
-        """A figure of another system and ours."""
-        folder = self.folder(other)
-        return self._drawn(
+        """Draw a figure of another system and ours."""
+        other = self.folder(system)
+        return self._draw(
             file,
-            [self.folder(OURS), folder],
-            lambda: make([beside(self.ours, load(folder)), self.ours]),
+            [self.folder(OURS), other],
+            lambda: make([self.ours.with_run(load(other)), self.ours]),
         )
 
-    def _denoising(self) -> Outcome:
+    def _draw_denoising(self, view: View) -> Outcome:
+        target = self._target("denoising.png")
         config = self.runs.get(self.folder(OURS))
-        target = self.output / FOLDER / f"{self.name}_denoising.png"
         if config is None:
             return Outcome(target, f"needs a finished run in {self.folder(OURS)}")
-        folders = [_denoiser(self.runs, config, name) for name in config.settings.names]
-        present = [folder for folder in folders if folder is not None]
-        if len(present) < len(folders):
-            return Outcome(
-                target,
-                "needs denoisers of its structures, which `denoisplit reproduce "
-                f"{self.name} S2` trains",
-            )
-        return self._drawn(
+        nearest = [_nearest_denoiser(self.runs, config, name) for name in config.settings.names]
+        folders = [folder for folder in nearest if folder is not None]
+        if len(folders) < len(nearest):
+            command = f"`denoisplit reproduce {self.name} S2`"
+            return Outcome(target, f"needs denoisers of its structures, which {command} trains")
+        return self._draw(
             "denoising.png",
-            present,
-            lambda: png(
-                fig_denoising(
-                    [subjects_of([load(folder)])[0] for folder in present],
-                    samples=self.samples,
-                )
-            ),
+            folders,
+            lambda: png(fig_denoising([inputs_of([load(run)])[0] for run in folders], view)),
         )
 
-    def _routes(self) -> Outcome:
-        """Fig. S.1 lies beside its own runs."""
+    def _find_s1(self) -> Outcome:
+        """Return Fig. S.1, which lies beside its own runs."""
         target = self.output / "S1" / self.name / "S1.png"
-        lacks = f"needs runs that `denoisplit reproduce {self.name} S1` trains"
-        return Outcome(target, "" if target.is_file() else lacks)
+        reason = f"needs runs that `denoisplit reproduce {self.name} S1` trains"
+        return Outcome(target, "" if target.is_file() else reason)
 
-    def _drawn(self, file: str, folders: Sequence[Path], make: Content) -> Outcome:
-        return drawn(self.output / FOLDER / f"{self.name}_{file}", folders, self.runs, make)
+    def _target(self, file: str) -> Path:
+        return self.output / FIGURE_FOLDER / f"{self.name}_{file}"
+
+    def _draw(self, file: str, folders: Sequence[Path], make: Content) -> Outcome:
+        return _draw_from(folders, self.runs, self._target(file), make)
 
 
-def drawn(
-    target: Path, folders: Sequence[Path], runs: dict[Path, RunConfig], make: Content
-) -> Outcome:
-    """Draw a figure, unless it is there already or lacks a run."""
+def _draw_from(folders: Sequence[Path], runs: Runs, target: Path, make: Content) -> Outcome:
+    """Draw a figure from runs, unless it is up to date or one of them is not finished."""
     for folder in folders:
         if folder not in runs:
             return Outcome(target, f"needs a finished run in {folder}")
@@ -210,49 +196,46 @@ def drawn(
     return Outcome(target)
 
 
-def _drawn_s2(target: Path, runs: dict[Path, RunConfig], output: Path) -> Outcome:
-    """Denoising against splitting, over all tasks of that figure."""
-    split = {
+def _draw_s2(target: Path, runs: Runs, output: Path) -> Outcome:
+    """Draw denoising against splitting, over all tasks of that figure."""
+    ours = {
         path: config
         for path, config in runs.items()
-        if config.settings.system == OURS
-        and path.parent.parent == output
-        and path.parent.name in TASKS_OF_S2
+        if config.settings.system == OURS and path.parent in (output / t for t in TASKS_OF_S2)
     }
-    factors = [config.settings.data.synthetic_poisson for config in split.values()]
-    factor = SHOWN[0] if SHOWN[0] in factors else max(factors, key=factors.count, default=0.0)
-    split = {
-        path: config
-        for path, config in split.items()
-        if config.settings.data.synthetic_poisson == factor
-    }
+    factors = [_poisson(config) for config in ours.values()]
+    factor = PICTURED[0] if PICTURED[0] in factors else max(factors, key=factors.count, default=0.0)
+    split = {path: config for path, config in ours.items() if _poisson(config) == factor}
     alone = [
         path
         for path, config in runs.items()
-        if path.parent == output / DENOISERS_OF_S2  # those of a chain may be trained otherwise
+        if path.parent == output / DENOISER_RUNS  # those of a chain may be trained differently
         and any(_denoises(config, c, n) for c in split.values() for n in c.settings.names)
     ]
     if not split or not alone:
-        which = "denoiSplit on T1, T2 or T3" if not split else "denoisers of the structures"
-        return Outcome(target, f"needs {which}, which `denoisplit reproduce S2` trains")
+        missing = "denoiSplit on T1, T2 or T3" if not split else "denoisers of the structures"
+        return Outcome(target, f"needs {missing}, which `denoisplit reproduce S2` trains")
     folders = [*alone, *split]
-    return drawn(target, folders, runs, lambda: png(fig_s2(folders)))
+    return _draw_from(folders, runs, target, lambda: png(fig_s2(folders)))
 
 
-def _denoises(config: RunConfig, of: RunConfig, name: str) -> bool:
-    """Whether a run denoises the images of a structure of another run, with its Poisson noise."""
+def _poisson(config: RunConfig) -> float:
+    return config.settings.data.synthetic_poisson
+
+
+def _denoises(config: RunConfig, other: RunConfig, name: str) -> bool:
+    """Return whether a run denoises a structure of another: same images and Poisson noise."""
     if config.settings.system != "hdn" or config.settings.names != (name,):
         return False
-    prints = [[entry["sha256"] for entry in c.facts.fingerprints[name]] for c in (config, of)]
-    factors = [c.settings.data.synthetic_poisson for c in (config, of)]
-    return prints[0] == prints[1] and factors[0] == factors[1]
+    same_images = image_hashes(config, [name]) == image_hashes(other, [name])
+    return same_images and _poisson(config) == _poisson(other)
 
 
-def _denoiser(runs: dict[Path, RunConfig], of: RunConfig, name: str) -> Path | None:
-    """The denoiser of a structure whose Gaussian noise is nearest to that of another run."""
-    fitting = [path for path, config in runs.items() if _denoises(config, of, name)]
+def _nearest_denoiser(runs: Runs, other: RunConfig, name: str) -> Path | None:
+    """Return the denoiser of a structure with Gaussian noise closest to that of another run."""
+    sigma = other.facts.gaussian_sigma
     return min(
-        fitting,
-        key=lambda path: abs(runs[path].facts.gaussian_sigma - of.facts.gaussian_sigma),
+        (path for path, config in runs.items() if _denoises(config, other, name)),
+        key=lambda path: abs(runs[path].facts.gaussian_sigma - sigma),
         default=None,
     )

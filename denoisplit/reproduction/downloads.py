@@ -1,6 +1,7 @@
-"""Published files as they were downloaded: what their headers say, and single planes of them.
+"""Published files as downloaded: their headers, and single channels of them.
 
-Several deposits hold plain TIFFs that name no axes, or wrong ones: the size of each axis tells.
+Several deposits hold plain TIFFs that name no axes, or the wrong ones; the axes are then inferred
+from their sizes.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_image
 from denoisplit.images.tiff import listening, refuse_damaged
 
-HEADER = 1024  # bytes of an MRC file
-AS_PUBLISHED = "take the file as it was published"
+MRC_HEADER = 1024  # bytes
+AS_PUBLISHED = "use the published file unchanged"
 
 
 class Header(NamedTuple):
-    """What a file holds, told without its pixels."""
+    """Sizes of an image file, read without its pixels."""
 
     frames: int
     channels: int
@@ -36,36 +37,32 @@ class Header(NamedTuple):
 
 
 def header_of(path: Path, *, several: bool = False) -> Header:
-    """Sizes of a stack, or of all frames of a folder; no pixel is read.
+    """Return the sizes of a stack, or of all frames of a folder; no pixel is read.
 
     Parameters
     ----------
     path : Path
-        A TIFF or MRC file, or a folder of such with one frame each.
+        A TIFF or MRC file, or a folder of files with one frame each.
     several : bool
-        Whether channels are expected, also of a file that does not name its axes.
+        Whether channels are expected, even in a file that does not name its axes.
 
     Raises
     ------
     InputError
-        For a file that is cut off or unreadable, several images in one, or pixels that are no real
-        numbers.
+        For a truncated or unreadable file, several images in one file, or complex pixels.
     """
     if path.is_dir():
         return _header_of_frames(path)
     suffix = path.suffix.lower()
     if suffix not in (".mrc", ".tif", ".tiff"):
         raise InputError(
-            where=path,
-            found=f"a file of type {suffix!r}",
-            expected="TIFF or MRC",
-            remedy=AS_PUBLISHED,
+            where=path, found=f"a {suffix} file", expected="TIFF or MRC", remedy=AS_PUBLISHED
         )
     try:
         return _header_of_mrc(path) if suffix == ".mrc" else _header_of_tiff(path, several=several)
     except InputError:
         raise
-    except Exception as error:  # any bytes may come in, so the readers may raise anything
+    except Exception as error:  # readers raise errors of any kind on damaged files
         raise InputError(
             where=path,
             found=f"an unreadable file ({str(error)[:200]})",
@@ -74,8 +71,8 @@ def header_of(path: Path, *, several: bool = False) -> Header:
         ) from error
 
 
-def frames_in(folder: Path) -> bool:
-    """Whether a folder has image files directly in it."""
+def has_frames(folder: Path) -> bool:
+    """Return whether a folder directly contains image files."""
     if not folder.is_dir():
         return False
     try:
@@ -85,12 +82,12 @@ def frames_in(folder: Path) -> bool:
 
 
 def read_channel(path: Path, channel: int) -> xr.DataArray:
-    """One channel of a TIFF stack (t, y, x), whether or not its axes are named.
+    """Read one channel of a TIFF stack as (t, y, x), whether or not its axes are named.
 
     Raises
     ------
     InputError
-        For a file without such a channel, and as `header_of` and `read_image`.
+        For a file without this channel, and as in `header_of` and `read_image`.
     """
     header = header_of(path, several=True)
     if header.channels <= channel:
@@ -104,7 +101,7 @@ def read_channel(path: Path, channel: int) -> xr.DataArray:
         series = tif.series[0]
         axes = _axes(series, several=True)
         if axes != series.axes:
-            # mapped into memory: the whole is four times as large as what is wanted
+            # memory-mapped: the file is four times as large as one channel
             stack = np.take(series.asarray(out="memmap"), channel, axis=axes.index("C"))
             pixels = stack.reshape(-1, *stack.shape[-2:])
             return xr.DataArray(
@@ -122,8 +119,8 @@ def _header_of_frames(folder: Path) -> Header:
             raise InputError(
                 where=path,
                 found=f"a stack of {header.frames} frames",
-                expected="the published file, or one frame in each file of the folder",
-                remedy="name the stack as it was published",
+                expected="one frame in each file of a folder",
+                remedy="give the stack its published name",
             )
     first = next(iter(headers.values()))
     return first._replace(frames=len(headers), channels=max(h.channels for h in headers.values()))
@@ -131,31 +128,32 @@ def _header_of_frames(folder: Path) -> Header:
 
 def _header_of_mrc(path: Path) -> Header:
     with path.open("rb") as stream:
-        start = stream.read(HEADER)
-    if len(start) < HEADER:
-        raise ValueError(f"{len(start)} bytes, a header alone has {HEADER}")
-    # the byte order mark is often left empty: in the wrong order sizes are huge
+        start = stream.read(MRC_HEADER)
+    if len(start) < MRC_HEADER:
+        raise ValueError(f"{len(start)} bytes, but a header alone has {MRC_HEADER}")
+    # the byte order mark is often empty; in the wrong order, sizes are huge
     kinds = [HEADER_DTYPE.newbyteorder(order) for order in "<>"]
     headers = [np.frombuffer(start, kind).view(np.recarray)[0] for kind in kinds]
     header = next((h for h in headers if h["mode"] < 2**16 and 0 < h["nx"] < 2**16), headers[0])
     frames, height, width = (int(header[key]) for key in ("nz", "ny", "nx"))
     dtype = data_dtype_from_header(header)
-    needed = HEADER + int(header["nsymbt"]) + math.prod((frames, height, width)) * dtype.itemsize
+    needed = (
+        MRC_HEADER + int(header["nsymbt"]) + math.prod((frames, height, width)) * dtype.itemsize
+    )
     _refuse_unusable(path, dtype)
     if min(frames, height, width, int(header["nsymbt"]) + 1) < 1 or path.stat().st_size < needed:
-        raise ValueError(f"{path.stat().st_size} bytes, its header asks for {needed}")
+        raise ValueError(f"{path.stat().st_size} bytes, but its header declares {needed}")
     return Header(frames, 1, height, width)
 
 
 def _header_of_tiff(path: Path, *, several: bool) -> Header:
     with listening() as complaints, tifffile.TiffFile(path) as tif:
-        found = list(tif.series)
+        stacks = list(tif.series)
         refuse_damaged(path, complaints)
-        if len(found) != 1:
-            raise InputError(
-                where=path, found=f"{len(found)} images", expected="one stack", remedy=AS_PUBLISHED
-            )
-        series = found[0]
+        if len(stacks) != 1:
+            images = f"{len(stacks)} images"
+            raise InputError(where=path, found=images, expected="one stack", remedy=AS_PUBLISHED)
+        series = stacks[0]
         _refuse_unusable(path, series.dtype)
         end = _end_of(series)
         if end is None or path.stat().st_size < end:
@@ -170,18 +168,18 @@ def _header_of_tiff(path: Path, *, several: bool) -> Header:
 
 
 def _axes(series: tifffile.TiffPageSeries, *, several: bool) -> str:
-    """Letters of the axes as they are meant; an unknown one stays, Y and X are never repeated."""
+    """Return the intended axes of a stack; unknown letters are kept."""
     axes: str = series.axes.upper()
     if "S" in axes and "C" not in axes:
-        return axes.replace("S", "C")  # three or four channels are taken for colours by default
+        return axes.replace("S", "C")  # tifffile writes three or four channels as colours
     if several and "C" not in axes and len(axes) == 4:
-        # nothing names the channels, which are fewer than the pixels of a side
+        # no axis is named C; there are fewer channels than pixels along a side
         return "TYXC" if series.shape[-1] < series.shape[1] else "TCYX"
     return axes
 
 
 def _end_of(series: tifffile.TiffPageSeries) -> int | None:
-    """Where in its file the last pixel ends; None if pages are missing."""
+    """Return the position in the file after the last pixel; None if pages are missing."""
     if series.dataoffset is not None:
         return int(series.dataoffset + series.nbytes)
     pages = list(series.pages)

@@ -1,20 +1,21 @@
-"""``denoisplit figure``: figures of the paper from finished runs."""
+"""``denoisplit figure``: draw figures of the paper from finished runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from denoisplit.config.commands import FIGURE
+from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
 from denoisplit.images import Files
 from denoisplit.report.style import png
-from denoisplit.reproduction.fig_s1 import figure as routes_figure
-from denoisplit.reproduction.fig_s1 import scores_of
-from denoisplit.reproduction.figure_inputs import Crop, subjects_of
+from denoisplit.reproduction.fig_s1 import FIG_S1
+from denoisplit.reproduction.figure_inputs import Crop, FigureInput, View, inputs_of
 from denoisplit.reproduction.paper_figures import (
-    SAMPLES,
+    S3_SAMPLES,
     fig_2,
     fig_3,
     fig_4,
@@ -29,11 +30,26 @@ from denoisplit.run import Run, load
 
 PathLike = str | Path
 
+# figures that show frames; the others show metrics
+DRAW: dict[str, Callable[[Sequence[FigureInput], View], bytes]] = {
+    "2": lambda inputs, view: png(fig_2(inputs, view)),
+    "3": lambda inputs, view: png(fig_3(inputs[0], view)),
+    "4": lambda inputs, view: png(fig_4(inputs, view)),
+    "calibration": lambda inputs, view: png(fig_calibration(inputs[0], view)),
+    "S3": lambda inputs, view: png(fig_s3(inputs[0], view)),
+    "denoising": lambda inputs, view: png(fig_denoising(inputs, view)),
+    "noise-model": lambda inputs, view: png(fig_noise_model(inputs[0].run, inputs[0])),
+    "sampling": lambda inputs, view: gif_of_samples(inputs[0], view),
+}
+MEASURED = {
+    "S1": lambda folders: png(FIG_S1.draw(FIG_S1.measure(folders))),
+    "S2": lambda folders: png(fig_s2(folders)),
+}
 KINDS = ("2", "3", "4", "calibration", "S1", "S2", "S3", "denoising", "noise-model", "sampling")
-MANY = ("2", "4", "S1", "S2", "denoising")  # figures of one run or more; the others are of one
-MEASURED = ("S1", "S2")  # from what the runs have measured
+OF_SEVERAL_RUNS = ("2", "4", "S1", "S2", "denoising")
 
 
+@documented(FIGURE)
 def figure(
     kind: str,
     runs: Run | PathLike | Sequence[Run | PathLike],
@@ -48,165 +64,90 @@ def figure(
 ) -> Path:
     """Draw a figure of the paper from finished runs, on their test frames or on given images.
 
+    Kinds: "2", whole frames, as split by every run. "3", samples, their difference and mean, and
+    the calibration. "4", a region of a frame, as split by every run. "S1", PSNR over the noise, for
+    runs that differ in level and in the route to their noise models. "S2", the same for denoising
+    and splitting. "S3", calibration with 2 to 200 samples. "calibration", its plot alone.
+    "denoising", three random patches of each run (system hdn). "noise-model", noise models and the
+    pairs that they were fitted to. "sampling", an animation of the samples. "2", "4", "S1", "S2"
+    and "denoising" take several runs; for "denoising" only the side of ``crop`` counts.
+
     Parameters
     ----------
-    kind : str
-        "2": whole frames, as split by every run. "3": samples, their difference and mean, and the
-        calibration. "4": a part of a frame, as split by every run. "calibration": its plot alone.
-        "S1": PSNR over the noise, of runs that differ in level and in the route to their noise
-        models, from their metrics. "S2": the same of denoising and of splitting.
-        "S3": calibration with 2 to 200 samples. "denoising": three random patches of each run,
-        which are denoisers (system hdn). "noise-model": noise models and what they were fitted to.
-        "sampling": an animation of the samples.
-    runs : Run, path, or a sequence of them
-        Several for "2", "4", "S1", "S2" and "denoising".
-    output : path
-        The PNG file, or GIF of "sampling".
-    structures : mapping of name to files, optional
-        Images of each structure in place of the test frames, superposed and given noise as by
-        `denoisplit.evaluate`; raw intensities, frames (Y, X).
-    truth : mapping of name to files, optional
-        The same fields free of noise, for images with their own noise; no noise is added then.
-    frame : int, optional
-        Which frame, from 0; by default the first, and a random one of "sampling".
-    crop : (y, x, side), optional
-        The part that is shown by "3", "4" and "sampling", px; by default the 256 x 256 px of most
-        contrast. Of "denoising" only the side counts.
-    samples : int, optional
-        Posterior samples, 50 by default; of "S3" the most that are drawn, 200 by default.
-    seed : int
-        Of samples, random choices, and noise that is added to given images.
+    {options}
 
     Returns
     -------
     Path
-        The file.
+        The file that was written.
 
     Raises
     ------
     InputError
-        For runs, images or options that do not fit.
+        For an unknown kind, an invalid combination of arguments, unusable runs or images.
     """
     output = Path(output)
     check_seed(seed)
-    named: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    _check(kind, len(named), output, samples, structures, truth)
+    several: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    _check(kind, len(several), output, bool(structures), bool(truth))
+    most = S3_SAMPLES[-1] if kind == "S3" else 50
+    view = View(frame, crop, most if samples is None else samples, seed)
     if kind in MEASURED:
-        folders = [run.path if isinstance(run, Run) else Path(run) for run in named]
-        content = png(fig_s2(folders) if kind == "S2" else routes_figure(scores_of(folders)))
-    else:
-        content = _drawn(
-            kind,
-            [run if isinstance(run, Run) else load(run) for run in named],
-            structures,
-            truth,
-            frame=frame,
-            crop=crop,
-            samples=50 if samples is None else samples,
-            most=SAMPLES[-1] if samples is None else samples,
-            seed=seed,
+        content = MEASURED[kind](
+            [run.path if isinstance(run, Run) else Path(run) for run in several]
         )
+    else:
+        loaded = [run if isinstance(run, Run) else load(run) for run in several]
+        content = _draw_frames(kind, loaded, structures, truth, view)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, content)
     return output
 
 
-def _check(
-    kind: str,
-    runs: int,
-    output: Path,
-    samples: int | None,
-    structures: Mapping[str, Files] | None,
-    truth: Mapping[str, Files] | None,
-) -> None:
-    """What can be told before anything is read."""
+def _check(kind: str, runs: int, output: Path, structures: bool, truth: bool) -> None:
+    """Refuse a combination of arguments before any file is read."""
     if kind not in KINDS:
-        raise InputError(
-            where="figure",
-            found=kind,
-            expected=f"one of {', '.join(KINDS)}",
-            remedy="choose one of them",
-        )
-    if runs < 1 or (runs > 1 and kind not in MANY):
-        expected = "one run or more" if kind in MANY else "one run"
-        raise InputError(
-            where=f"figure {kind}",
-            found=f"{runs} runs",
-            expected=expected,
-            remedy="name the run folders",
-        )
+        raise InputError(where="figure", found=kind, expected=f"one of {', '.join(KINDS)}")
+    if runs < 1 or (runs > 1 and kind not in OF_SEVERAL_RUNS):
+        expected = "one run or more" if kind in OF_SEVERAL_RUNS else "one run"
+        raise InputError(where=f"figure {kind}", found=f"{runs} runs", expected=expected)
     suffix = ".gif" if kind == "sampling" else ".png"
     if output.suffix.lower() != suffix:
-        raise InputError(
-            where=output,
-            found=f"a name for {kind}",
-            expected=f"one that ends with {suffix}",
-            remedy="rename it",
-        )
-    if samples is not None and samples < 2:
-        raise InputError(
-            where="--samples",
-            found=str(samples),
-            expected="at least 2",
-            remedy="give a larger number",
-        )
+        raise InputError(f"the file name of figure {kind} must end with {suffix}", where=output)
     if kind in MEASURED and (structures or truth):
         raise InputError(
+            "this figure shows the metrics of the runs and takes no images",
             where=f"figure {kind}",
-            found="images beside the runs",
-            expected="runs alone: it shows what they measured",
-            remedy="leave out --structure and --truth",
+            remedy="leave out `structures` and `truth`",
         )
     if truth and not structures:
         raise InputError(
-            where="--truth",
-            found="no --structure beside it",
-            expected="images with noise of the same fields",
-            remedy="give --structure NAME FILES",
+            "the noisy images of the same fields are missing",
+            where="truth",
+            remedy="provide them as `structures`",
         )
 
 
-def _drawn(
+def _draw_frames(
     kind: str,
     runs: Sequence[Run],
     structures: Mapping[str, Files] | None,
     truth: Mapping[str, Files] | None,
-    *,
-    frame: int | None,
-    crop: Crop | None,
-    samples: int,
-    most: int,
-    seed: int,
+    view: View,
 ) -> bytes:
-    """The content of the file."""
-    if kind == "denoising":
-        single = [
-            subject
-            for run in runs
-            for subject in subjects_of([run], _of(run, structures), _of(run, truth), seed=seed)
-        ]
-        return png(fig_denoising(single, crop=crop, samples=samples, seed=seed))
+    """Return the content of the file of a figure that shows frames."""
     if kind == "noise-model" and not structures:
         return png(fig_noise_model(runs[0]))
-    subjects = subjects_of(runs, structures, truth, seed=seed)
-    first, number = subjects[0], frame or 0
-    if kind == "sampling":
-        return gif_of_samples(first, frame=frame, crop=crop, samples=samples, seed=seed)
-    return png(
-        fig_2(subjects, frame=number, samples=samples)
-        if kind == "2"
-        else fig_3(first, frame=number, crop=crop, samples=samples)
-        if kind == "3"
-        else fig_4(subjects, frame=number, crop=crop, samples=samples)
-        if kind == "4"
-        else fig_calibration(first, samples=samples)
-        if kind == "calibration"
-        else fig_s3(first, samples=[s for s in SAMPLES if s <= most])
-        if kind == "S3"
-        else fig_noise_model(first.run, first)
-    )
+    if kind == "denoising":  # runs of different structures, each on its own images
+        inputs = [
+            inputs_of([run], _for_run(run, structures), _for_run(run, truth), seed=view.seed)[0]
+            for run in runs
+        ]
+    else:
+        inputs = inputs_of(runs, structures, truth, seed=view.seed)
+    return DRAW[kind](inputs, view)
 
 
-def _of(run: Run, groups: Mapping[str, Files] | None) -> dict[str, Files] | None:
-    """Those of the structures of a run."""
+def _for_run(run: Run, groups: Mapping[str, Files] | None) -> dict[str, Files] | None:
+    """Return the images of the structures of a run."""
     return None if groups is None else {n: f for n, f in groups.items() if n in run.names}

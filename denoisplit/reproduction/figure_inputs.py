@@ -1,56 +1,84 @@
-"""Runs and the frames that they are shown on: what every figure starts from."""
+"""Runs and the frames that figures show them on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from denoisplit.commands.evaluate import known_frames
+from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import OTHERWISE, EvaluationFrames, held_out_frames
+from denoisplit.evaluation.known_images import read_known_frames
 from denoisplit.images import Files
 from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop
-from denoisplit.reproduction.drawing.paper_panels import Scene
+from denoisplit.reproduction.drawing.paper_panels import PanelImages
 from denoisplit.run import Run
 
-KEPT = 3  # samples: the first of two antithetic pairs
+KEPT_SAMPLES = 3  # the first of two antithetic pairs are samples 0 and 2
 
 Crop = tuple[int, int, int]  # y and x of its first pixel, and its side
 
 
-class Subject:
-    """A run and frames to show it on.
+@dataclass(frozen=True)
+class View:
+    """What a figure shows of its frames.
+
+    Attributes
+    ----------
+    frame : int or None
+        Number of the frame, from 0; None for the first one, or a random one in an animation.
+    crop : (y, x, side) or None
+        Part of the frame, px; None for the one of most contrast.
+    samples : int
+        Posterior samples, 2 or more.
+    seed : int
+        Of random choices.
+    """
+
+    frame: int | None = None
+    crop: Crop | None = None
+    samples: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise InputError(where="samples", found=f"{self.samples}", expected="at least 2")
+
+
+class FigureInput:
+    """A run and the frames that it is shown on.
 
     Parameters
     ----------
     run : Run
-    scenes : EvaluationFrames
+    frames : EvaluationFrames
     seed : int
         Of the posterior samples.
     """
 
-    def __init__(self, run: Run, scenes: EvaluationFrames, *, seed: int = 0) -> None:
+    def __init__(self, run: Run, frames: EvaluationFrames, *, seed: int = 0) -> None:
         self.run = run
-        self.scenes = scenes
+        self.frames = frames
         self.seed = seed
         self._predictions: dict[tuple[int, int, bool], Prediction] = {}
 
     @property
     def title(self) -> str:
-        """Of its system."""
+        """Title of the run's system."""
         return SYSTEMS[self.run.config.settings.system].title
 
     @property
     def antithetic(self) -> bool:
-        """Whether the run draws its samples in pairs."""
+        """Whether the run draws its samples in antithetic pairs."""
         return self.run.config.settings.prediction.antithetic
 
     @property
@@ -63,95 +91,116 @@ class Subject:
         """The network as prediction runs it, prepared once for all frames."""
         return inference_form(self.run.model)
 
+    def with_run(self, run: Run, *, test_frames: bool = True) -> FigureInput:
+        """Return another run on the same frames.
+
+        Parameters
+        ----------
+        run : Run
+        test_frames : bool
+            Whether these are test frames, which both runs have to share, or given images.
+
+        Raises
+        ------
+        InputError
+            If that run is of other structures, or was not trained with these test frames.
+        """
+        one, other = self.run, run
+        if other.names != one.names or other.superposition != one.superposition:
+            raise InputError(
+                where=other.path,
+                found=f"a run of {', '.join(other.names)} ({other.superposition.kind})",
+                expected=f"{', '.join(one.names)} ({one.superposition.kind}) as in {one.path}",
+                remedy="choose runs of the same structures",
+            )
+        if test_frames and _test_frames(other.config) != _test_frames(one.config):
+            raise InputError(
+                f"the test frames have other images or other noise than in {one.path}",
+                where=other.path,
+                remedy=OTHERWISE,
+            )
+        return FigureInput(other, self.frames, seed=self.seed)
+
     def split(self, frame: Any, sampling: Sampling) -> Prediction:
-        """Split one image (Y, X) as the run is set to."""
+        """Split one image (Y, X) with the tiling of the run."""
         return predict_frame(self._model, frame, sampling, tile=self.run.tile, halo=self.run.halo)
 
     def predict(self, j: int, samples: int, *, antithetic: bool | None = None) -> Prediction:
-        """Split frame j, once for all figures, with up to `KEPT` of the samples."""
+        """Split frame j, once for all figures, with up to `KEPT_SAMPLES` of the samples."""
         pairs = self.antithetic if antithetic is None else antithetic
         key = (j, samples, pairs)
         if key not in self._predictions:
-            sampling = Sampling(samples, self.seed, pairs, keep=min(KEPT, samples))
-            self._predictions[key] = self.split(self.scenes.inputs[j], sampling)
+            sampling = Sampling(samples, self.seed, pairs, keep=min(KEPT_SAMPLES, samples))
+            self._predictions[key] = self.split(self.frames.inputs[j], sampling)
         return self._predictions[key]
 
     def predict_all(
         self, samples: int, label: str, *, antithetic: bool | None = None
     ) -> list[Prediction]:
         """Split all frames, with one progress bar."""
-        found = []
-        with bar(label, len(self.scenes)) as progress:
-            for j in range(len(self.scenes)):
-                found.append(self.predict(j, samples, antithetic=antithetic))
+        predictions = []
+        with bar(label, len(self.frames)) as progress:
+            for j in range(len(self.frames)):
+                predictions.append(self.predict(j, samples, antithetic=antithetic))
                 progress.to(j + 1)
-        return found
+        return predictions
 
     def forget(self, samples: int) -> None:
-        """Let go of the predictions with so many samples."""
+        """Free the predictions that have this number of samples."""
         for key in [key for key in self._predictions if key[1] == samples]:
             del self._predictions[key]
 
     def crop(self, j: int, crop: Crop | None) -> Any:
-        """The part of frame j that is shown, as an index: the busiest one unless it is given.
+        """Return the index of a part of frame j; of the busiest part if none is given.
 
         Raises
         ------
         InputError
-            For a frame that there is not, or a part that is not inside it.
+            If the frame does not exist, or the part is not inside it.
         """
         self.check_frame(j)
-        truth = self.scenes.truth[j]
-        if crop is None:
-            y, x = busiest_crop(truth)
-            return np.s_[..., y : y + CROP, x : x + CROP]
-        y, x, side = crop
+        truth = self.frames.truth[j]
+        y, x, side = (*busiest_crop(truth), CROP) if crop is None else crop
         height, width = truth.shape[1:]
-        if min(y, x) < 0 or side < 1 or y + side > height or x + side > width:
+        if crop and (min(y, x) < 0 or side < 1 or y + side > height or x + side > width):
             raise InputError(
-                where="--crop",
+                where="crop",
                 found=f"{side} px from y = {y}, x = {x}",
                 expected=f"a square inside the frame of {height} x {width} px",
-                remedy="choose another",
             )
         return np.s_[..., y : y + side, x : x + side]
 
     def check_frame(self, j: int) -> None:
-        """Refuse a frame that there is not."""
-        if not 0 <= j < len(self.scenes):
-            raise InputError(
-                where="--frame",
-                found=str(j),
-                expected=f"0 to {len(self.scenes) - 1}: there are {len(self.scenes)}",
-                remedy="choose one of them",
-            )
+        """Raise an `InputError` if there is no frame j."""
+        if not 0 <= j < len(self.frames):
+            raise InputError(where="frame", found=f"{j}", expected=f"0 to {len(self.frames) - 1}")
 
-    def scene(self, j: int, part: Any = np.s_[...]) -> Scene:
-        """Frame j, or a part of it."""
-        return Scene(
+    def panels(self, j: int, part: Any = np.s_[...]) -> PanelImages:
+        """Return the images of frame j, or of a part of it."""
+        return PanelImages(
             self.run.names,
-            self.scenes.inputs[j][part],
-            self.scenes.observed[j][part],
-            self.scenes.truth[j][part],
-            self.scenes.has_truth,
+            self.frames.inputs[j][part],
+            self.frames.observed[j][part],
+            self.frames.truth[j][part],
+            self.frames.has_truth,
             self.run.config.facts.pixel_size_um.get("x"),
         )
 
 
-def subjects_of(
+def inputs_of(
     runs: Sequence[Run],
     structures: Mapping[str, Files] | None = None,
     truth: Mapping[str, Files] | None = None,
     *,
     seed: int = 0,
-) -> list[Subject]:
-    """Several runs on the same frames: the test frames of the first run, or given ones.
+) -> list[FigureInput]:
+    """Return runs on the same frames: the test frames of the first run, or given images.
 
     Parameters
     ----------
     runs : sequence of Run
     structures, truth : mapping of name to files, optional
-        Images of each structure, and the same fields free of noise, as of `denoisplit.evaluate`.
+        Images of each structure, and the same fields free of noise, as for `denoisplit.evaluate`.
     seed : int
         Of posterior samples, and of noise that is added to given images.
 
@@ -159,50 +208,24 @@ def subjects_of(
     ------
     InputError
         If the runs are of different structures, or were not trained with the test frames of the
-        first, or images are missing or do not fit.
+        first, or images are missing or unsuitable.
     """
-    scenes = (
+    frames = (
         held_out_frames(runs[0])
         if structures is None
-        else known_frames(runs[0], structures, truth=truth, seed=seed)
+        else read_known_frames(runs[0], structures, truth=truth, seed=seed)
     )
-    first = Subject(runs[0], scenes, seed=seed)
-    return [first, *(beside(first, run, own=structures is None) for run in runs[1:])]
+    first = FigureInput(runs[0], frames, seed=seed)
+    return [first, *(first.with_run(run, test_frames=structures is None) for run in runs[1:])]
 
 
-def beside(first: Subject, run: Run, *, own: bool = True) -> Subject:
-    """Another run on the same frames; ``own`` if they are test frames.
-
-    Raises
-    ------
-    InputError
-        If that run is of other structures, or was not trained with these test frames.
-    """
-    _check_same(first.run, run, own=own)
-    return Subject(run, first.scenes, seed=first.seed)
+def image_hashes(config: RunConfig, names: Sequence[str]) -> list[list[str]]:
+    """Return the SHA-256 of the images of structures, [structure][file]."""
+    return [[entry["sha256"] for entry in config.facts.fingerprints[name]] for name in names]
 
 
-def _check_same(first: Run, other: Run, *, own: bool) -> None:
-    """Refuse a run that cannot be shown on the frames of the first."""
-    if other.names != first.names or other.superposition != first.superposition:
-        raise InputError(
-            where=other.path,
-            found=f"a run of {', '.join(other.names)} ({other.superposition.kind})",
-            expected=f"{', '.join(first.names)} ({first.superposition.kind}) as in {first.path}",
-            remedy="choose runs of the same structures",
-        )
-    if own and _frames_of(other) != _frames_of(first):
-        raise InputError(
-            where=other.path,
-            found=f"other images or other noise than in {first.path}",
-            expected="the same test frames",
-            remedy=OTHERWISE,
-        )
-
-
-def _frames_of(run: Run) -> tuple[Any, ...]:
-    """What makes the test frames of a run."""
-    settings, facts = run.config.settings, run.config.facts
-    files = [[entry["sha256"] for entry in facts.fingerprints[name]] for name in run.names]
+def _test_frames(config: RunConfig) -> tuple[Any, ...]:
+    """Return what determines the test frames of a run."""
+    settings, facts = config.settings, config.facts
     noise = settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip
-    return files, facts.held_out, noise, settings.seed
+    return image_hashes(config, settings.names), facts.held_out, noise, settings.seed

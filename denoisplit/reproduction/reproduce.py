@@ -1,42 +1,39 @@
-"""``denoisplit reproduce``: figures of the paper, on images at hand."""
+"""``denoisplit reproduce``: train and draw the tables and figures of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from denoisplit.commands.compare import options_of
-from denoisplit.commands.train_several import Training
+from denoisplit.config.commands import REPRODUCE
+from denoisplit.config.options import documented
 from denoisplit.config.presets import merged
+from denoisplit.config.systems import options_for
 from denoisplit.errors import InputError
 from denoisplit.images import Files
 from denoisplit.reproduction.all_figures import write_figures
-from denoisplit.reproduction.fig_eq import fig_eq, trainings_of_eq
-from denoisplit.reproduction.fig_eq import table as eq_table
-from denoisplit.reproduction.fig_s1 import fig_s1, table, trainings_of_s1
-from denoisplit.reproduction.fig_s2 import S2, denoisers_of, jobs_of_s2, train_denoisers
+from denoisplit.reproduction.fig_eq import FIG_EQ
+from denoisplit.reproduction.fig_s1 import FIG_S1
+from denoisplit.reproduction.fig_s2 import S2, denoisers_of, splitting_runs_of_s2, train_denoisers
 from denoisplit.reproduction.table_rows import as_markdown
-from denoisplit.reproduction.tables import jobs_of, run_jobs
-from denoisplit.reproduction.tasks import TASKS, availability, doubts_of, images_for
+from denoisplit.reproduction.tables import table_runs, train_table_runs
+from denoisplit.reproduction.tasks import (
+    JUDGED_CELL,
+    TASKS,
+    availability,
+    doubts_of,
+    images_of,
+    sigma_of,
+    task_of,
+)
 
 PathLike = str | Path
 
-
-class Trained(NamedTuple):
-    """A figure with trainings of its own."""
-
-    make: Callable[..., Any]  # trains and draws
-    table: Callable[..., str]  # prints its numbers
-    trainings: Callable[..., list[Training]]  # only lists
+LEVEL_FIGURES = {figure.name: figure for figure in (FIG_S1, FIG_EQ)}
 
 
-FIGURES = {
-    "S1": Trained(fig_s1, table, trainings_of_s1),
-    "EQ": Trained(fig_eq, eq_table, trainings_of_eq),
-}
-
-
+@documented(REPRODUCE)
 def reproduce(
     items: Sequence[str],
     output: PathLike,
@@ -50,97 +47,106 @@ def reproduce(
     jobs: int | None = None,
     **options: Any,
 ) -> str:
-    """Reproduce figures and tables of the paper; returns them as text.
+    """Reproduce figures and tables of the paper, and return them as text.
+
+    See `denoisplit.reproduction.tasks` for the tasks T1 to T9, `denoisplit.reproduction.fig_s1` for
+    S1, `denoisplit.reproduction.fig_eq` for EQ, and `denoisplit.reproduction.all_figures` for the
+    figures. Tasks beside S1, EQ (T1 and T2 by default) and S2 (T1 to T3) give their images.
+    ``options`` are those of `denoisplit.train`.
 
     Parameters
     ----------
-    items : sequence of str
-        "S1", see `denoisplit.reproduction.fig_s1`; "EQ", Eq. 3 against Eq. 4, see
-        `denoisplit.reproduction.fig_eq`; "T1" to "T9", see
-        `denoisplit.reproduction.tasks`; "all" for all nine: their rows of the tables, and the
-        figures of `denoisplit.reproduction.all_figures`. "S2": denoiSplit and the denoisers of
-        Fig. S.2, of the tasks beside it (T1 to T3 by default).
-    output : path
-        Folder of all results; what is there already is not repeated.
-    structures : mapping of name to files
-        Images for S1 and EQ; without them they are made of the tasks beside them (T1 and T2 by
-        default).
-    data : path
-        Folder of downloads for T1 to T9, S2, and S1 of tasks.
-    systems : sequence of str, optional
-        For T1 to T9; those with a published result by default.
-    synthetic_poisson, synthetic_gaussian : sequence of float, optional
-        Rows of the tables, or levels of S1 and EQ; all by default.
-    dry_run : bool
-        Say which trainings there would be, and do none.
-    jobs : int, optional
-        Trainings at a time; by default as many as there are GPUs.
-    **options
-        As of `denoisplit.train`.
+    {options}
 
     Raises
     ------
     InputError
-        For items, images or settings that do not fit.
+        For unknown items, or unusable images or settings.
     """
-    tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*FIGURES, S2)]
-    figures = [item for item in dict.fromkeys(items) if item in FIGURES]
+    tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*LEVEL_FIGURES, S2)]
+    figures = [item for item in dict.fromkeys(items) if item in LEVEL_FIGURES]
     if figures and not (structures or data or dry_run):
         raise InputError(
+            "there are no images to train on",
             where=figures[0],
-            found="no --structure NAME FILES",
-            expected="images of each structure",
-            remedy="name them",
+            remedy="provide `structures`, or `data` for the images of the tasks",
         )
-    text = []
-    own = options_of("denoisplit", options)  # no training of these figures is a chain
-    if synthetic_gaussian is not None:
-        own["synthetic_gaussian"] = synthetic_gaussian
-    if synthetic_poisson:
-        own["synthetic_poisson"] = synthetic_poisson[0]
     factors = set(synthetic_poisson or ())
     if figures and len(factors) > 1:
         raise InputError(
-            where="--synthetic-poisson",
+            where="synthetic_poisson",
             found=f"{len(factors)} factors",
             expected=f"one for {' and '.join(figures)}",
-            remedy="reproduce the others in a call of their own",
+            remedy="reproduce the others in a separate call",
         )
+    text = []
+    noise: dict[str, Any] = {}
+    if synthetic_gaussian is not None:
+        noise["synthetic_gaussian"] = synthetic_gaussian
+    if synthetic_poisson:
+        noise["synthetic_poisson"] = synthetic_poisson[0]
+    values = options_for("denoisplit", options) | noise  # no training of these figures is a chain
     for item in figures:
-        made = FIGURES[item]
-        for given, folder, usual in images_for(
-            item, structures, tasks, data, output, written=not dry_run
-        ):
-            values = merged(usual, own)
+        figure = LEVEL_FIGURES[item]
+        if structures:
+            inputs = [(structures, Path(output), values)]
+        else:
+            names = tasks or ("T1", "T2")
+            inputs = [_task_inputs(n, data, Path(output), item, values, dry_run) for n in names]
+        for images, folder, settings in inputs:
             if dry_run:
                 text += [
                     f"{training.run.relative_to(output)}: {training.about}\n"
-                    for training in made.trainings(given, folder, **values)
+                    for training in figure.trainings(images, folder, **settings)
                 ]
             else:
-                text.append(made.table(made.make(given, folder, jobs=jobs, **values)))
-    of_s2 = jobs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
+                text.append(figure.table(figure.run(images, folder, jobs=jobs, **settings)))
+    of_s2 = (
+        splitting_runs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
+    )
     denoisers = denoisers_of(of_s2)
-    if tasks or of_s2:
-        trainings = jobs_of(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
-        trainings += [job for job in of_s2 if job not in trainings]
-        if dry_run:
-            text.append("".join(f"{job.name}\n" for job in trainings))
-            text.append("".join(f"{denoiser.name}\n" for denoiser in denoisers))
-            if data is None:
-                doubts = doubts_of(job.task for job in trainings)
-                text.append("".join(f"doubtful  {doubt}\n" for doubt in doubts))
-            else:  # with the doubts about all
-                text.append(availability(Path(data)))
-        elif data is None:
+    runs = table_runs(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+    runs += [run for run in of_s2 if run not in runs]
+    if dry_run and runs:
+        text += [f"{name}\n" for name in [r.name for r in runs] + [d.name for d in denoisers]]
+        if data is None:
+            text += [f"doubtful  {doubt}\n" for doubt in doubts_of(run.task for run in runs)]
+        else:  # ends with the doubts about all tasks
+            text.append(availability(Path(data)))
+    elif runs:
+        if data is None:
             raise InputError(
-                where=items[0],
-                found="no --data DIR",
-                expected="the folder of downloads",
-                remedy="name it",
+                "the folder of downloads is not given", where=items[0], remedy="provide `data`"
             )
-        else:
-            text.append(as_markdown(run_jobs(trainings, data, output, workers=jobs, **options)))
-            train_denoisers(denoisers, data, output, jobs=jobs, **options_of("hdn", options))
-            text.append(write_figures([job.task for job in trainings], data, output))
+        text.append(as_markdown(train_table_runs(runs, data, output, workers=jobs, **options)))
+        train_denoisers(denoisers, data, output, jobs=jobs, **options_for("hdn", options))
+        text.append(write_figures([run.task for run in runs], data, output))
     return "".join(text)
+
+
+def _task_inputs(
+    name: str,
+    data: PathLike | None,
+    output: Path,
+    item: str,
+    values: Mapping[str, Any],
+    dry_run: bool,
+) -> tuple[Mapping[str, Files], Path, dict[str, Any]]:
+    """Return images, folder of results and settings of a figure on the images of a task.
+
+    A dry run reads nothing: the files are named, but need not exist.
+    """
+    task, folder = task_of(name), Path(data or "")
+    if dry_run:
+        paths = {s.name: folder / s.file for s in task.structures}
+    else:
+        paths = images_of(task, folder, output / "images")
+    published = {
+        "preset": "paper",
+        "synthetic_poisson": max(task.poisson),
+        "data": {"split": task.split, "pairing": "in-order"},
+        "prediction": {"judged_cell": JUDGED_CELL},
+        "sigma": None if dry_run else sigma_of(task, 1.0, list(paths.values())),
+    }
+    images: dict[str, Files] = {structure: [path] for structure, path in paths.items()}
+    return images, output / item / name, merged(published, dict(values))

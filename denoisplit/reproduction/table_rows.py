@@ -1,4 +1,4 @@
-"""Computed numbers beside those of the paper, and the doubts about them, as CSV and Markdown."""
+"""Computed numbers beside those of the paper, with notes on what is uncertain; CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ PUBLISHED_NAMES = {"denoiSplit": "denoisplit"}
 METRIC_NAMES = ("psnr", "ms_ssim")
 NO_TARGET = ("T9", "ms_ssim")
 NOTE_SSIM = (
-    "the paper does not say in which units MS-SSIM was computed, and whether after a fit; here "
-    "prediction and truth are in raw units, and neither is fitted to the other"
+    "the paper does not say in which units MS-SSIM was computed, or whether predictions were "
+    "fitted to the truth first; here both are in raw units and nothing is fitted"
 )
 NOTE_NO_TARGET = (
-    "the MS-SSIM of T9 in the paper mixes several ways to compute it, or repeats a value: it is no "
-    "target, and no difference is given. Here the truth of T9, which was recorded apart, is "
-    "brought to the units of the noisy images by gain and offset"
+    "the MS-SSIM of T9 in the paper mixes several ways of computing it, or repeats a value, so no "
+    "difference is given. Here the truth of T9, which was recorded separately, is fitted to the "
+    "noisy images by gain and offset"
 )
 NOTE_HOURS = (
-    "Hours are those of the training loops, all networks of a chain together, from the least to "
-    "the most over the rows; the paper does not say on which machine."
+    "Hours are the time spent in training loops, summed over the networks of a chain, from the "
+    "shortest to the longest of the rows; the paper does not name its machine."
 )
 NOTE_PRESET = (
-    "Networks of another preset than paper have other sizes and another training: a quick look, "
-    "and no reproduction."
+    "Presets other than paper have other network sizes and training settings: their numbers are a "
+    "preview, not a reproduction."
 )
 NOTE_PAPER = (
-    "As in the paper, rows and columns after the last multiple of 64 are not judged (of 1004 px of "
-    "BioSR 960 are). sigma is that of Table S.3 for data whose standard deviation is within "
-    "10 % of the published one, else the level times the standard deviation of the data at hand; "
-    "tables.csv holds it."
+    "As in the paper, rows and columns beyond the last multiple of 64 px are not evaluated (960 of "
+    "the 1004 px of BioSR are). sigma is taken from Table S.3 if the standard deviation of the "
+    "data is within 10 % of the published one, else it is the level times the standard deviation "
+    "of the data at hand; tables.csv lists it."
 )
 
 
-class Job(NamedTuple):
-    """One training of the tables."""
+class TaskRun(NamedTuple):
+    """A training of the tables: a task, a system and the synthetic noise."""
 
     task: str
     system: str
-    poisson: float
-    level: float
+    poisson: float  # factor
+    level: float  # of Gaussian noise
 
     @property
     def name(self) -> str:
-        """Its run folder, below that of the results."""
+        """Run folder, relative to the folder of results."""
         return f"{self.task}/{self.system} poisson-{self.poisson:g} gaussian-{self.level:g}"
 
 
-class Made(NamedTuple):
-    """How the training of a job was done."""
+class TrainingRecord(NamedTuple):
+    """How a run was trained."""
 
     sigma: float | None = None  # of the Gaussian noise, raw intensity
     hours: float | None = None
@@ -64,184 +64,159 @@ class Made(NamedTuple):
     steps: int | None = None  # of the network that splits
 
 
-NOT_SAID = Made()
+NOT_RECORDED = TrainingRecord()
 
 
 @dataclass(frozen=True)
-class Score:
-    """One computed number beside the published one."""
+class TableEntry:
+    """A computed number beside the published one."""
 
-    job: Job
+    run: TaskRun
     metric: str
     value: float | None
     sem: float | None
     published: float | None
-    made: Made = NOT_SAID
+    training: TrainingRecord = NOT_RECORDED
 
     @property
     def comparable(self) -> bool:
-        """Whether the published number is one to aim at."""
-        return (self.job.task, self.metric) != NO_TARGET
+        """Whether the published number can be compared with."""
+        return (self.run.task, self.metric) != NO_TARGET
 
     @property
     def note(self) -> str:
-        """What to doubt about the published number."""
-        doubts = [TASKS[self.job.task].doubt]
+        """What is uncertain about the published number."""
+        doubts = [TASKS[self.run.task].doubt]
         if self.metric == "ms_ssim":
             doubts.append(NOTE_SSIM if self.comparable else NOTE_NO_TARGET)
         return "; ".join(doubt for doubt in doubts if doubt)
 
     @property
     def difference(self) -> float | None:
-        """Computed less published; none where that would be no comparison."""
+        """Computed minus published number; None if they cannot be compared."""
         if self.value is None or self.published is None or not self.comparable:
             return None
         return self.value - self.published
 
 
-def published() -> dict[tuple[Job, str], float]:
-    """The numbers of the paper, by job and metric."""
-    found = {}
-    for row in _rows():
-        if not row["value"]:
-            continue
-        job = Job(
-            row["task"],
-            _system(row),
-            float(row["poisson_factor"] or 0),
-            float(row["gaussian_sigma_relative"] or 0),
-        )
-        found[job, row["metric"]] = float(row["value"])
-    return found
+def published() -> dict[tuple[TaskRun, str], float]:
+    """Return the numbers of the paper, by run and metric."""
+    numbers = {}
+    for row in (row for row in _paper_rows() if row["value"]):
+        noise = (float(row[n] or 0) for n in ("poisson_factor", "gaussian_sigma_relative"))
+        numbers[TaskRun(row["task"], row["system"], *noise), row["metric"]] = float(row["value"])
+    return numbers
 
 
 def published_hours() -> dict[tuple[str, str], float]:
-    """Hours of training in the paper, by task and system; it has them for T1 to T6."""
+    """Return the paper's hours of training, by task and system; it has them for T1 to T6."""
     return {
-        (row["task"], _system(row)): float(row["training_hours"])
-        for row in _rows()
+        (row["task"], row["system"]): float(row["training_hours"])
+        for row in _paper_rows()
         if row["training_hours"]
     }
 
 
-def _rows() -> list[dict[str, str]]:
+def _paper_rows() -> list[dict[str, str]]:
     text = (files("denoisplit.reproduction") / "paper.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return [{**row, "system": PUBLISHED_NAMES.get(row["model"], row["model"])} for row in rows]
 
 
-def _system(row: Mapping[str, str]) -> str:
-    return PUBLISHED_NAMES.get(row["model"], row["model"])
-
-
-def as_csv(scores: Sequence[Score]) -> str:
-    """One line per number."""
-    columns = (
-        *Job._fields,
-        "metric",
-        "value",
-        "sem",
-        "published",
-        "difference",
-        *Made._fields,
-        "published_hours",
-        "note",
-    )
+def as_csv(entries: Sequence[TableEntry]) -> str:
+    """Return one line per number."""
+    values = ("metric", "value", "sem", "published", "difference")
+    columns = (*TaskRun._fields, *values, *TrainingRecord._fields, "published_hours", "note")
     hours = published_hours()
-    return csv_text(
-        columns,
+    rows = (
         (
-            (
-                *s.job,
-                s.metric,
-                s.value,
-                s.sem,
-                s.published,
-                s.difference,
-                *s.made,
-                hours.get((s.job.task, s.job.system)),
-                s.note,
-            )
-            for s in scores
-        ),
+            *e.run,
+            *(getattr(e, value) for value in values),
+            *e.training,
+            hours.get((e.run.task, e.run.system)),
+            e.note,
+        )
+        for e in entries
     )
+    return csv_text(columns, rows)
 
 
-def from_csv(text: str, known: Mapping[tuple[Job, str], float]) -> list[Score]:
-    """What `as_csv` wrote, beside published numbers.
+def from_csv(text: str, known: Mapping[tuple[TaskRun, str], float]) -> list[TableEntry]:
+    """Read the numbers that `as_csv` wrote, and add the published ones.
 
     Raises
     ------
     LookupError, TypeError, ValueError, OverflowError
-        For another text.
+        If the text is no such table.
     """
-    found = []
+    entries = []
     for row in csv.DictReader(io.StringIO(text)):
-        job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
+        run = TaskRun(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
         value, sem, sigma, hours, steps = (
             float(row[name]) if row.get(name) else None
             for name in ("value", "sem", "sigma", "hours", "steps")
         )
-        if job.task not in TASKS or job.system not in SYSTEMS:
-            raise ValueError(f"no task {job.task} or no system {job.system}")
-        made = Made(sigma, hours, row.get("preset") or "", None if steps is None else int(steps))
-        key = (job, row["metric"])
-        found.append(Score(*key, value, sem, known.get(key), made))
-    return found
+        if run.task not in TASKS or run.system not in SYSTEMS:
+            raise ValueError(f"no task {run.task} or no system {run.system}")
+        count = None if steps is None else int(steps)
+        training = TrainingRecord(sigma, hours, row.get("preset") or "", count)
+        key = (run, row["metric"])
+        entries.append(TableEntry(*key, value, sem, known.get(key), training))
+    return entries
 
 
-def as_markdown(scores: Sequence[Score]) -> str:
-    """A table with the published numbers and what to doubt about them."""
+def as_markdown(entries: Sequence[TableEntry]) -> str:
+    """Return a table with the published numbers, and notes on them."""
     lines = [
         "| task | system | Poisson | level | metric | computed | paper | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for s in scores:
-        digits = 2 if s.metric == "psnr" else 3
-
-        def text(value: float | None, digits: int = digits) -> str:
-            return "-" if value is None else f"{value:.{digits}f}"
-
-        value = text(s.value) + (f" ± {text(s.sem)}" if s.sem is not None else "")
-        title = SYSTEMS[s.job.system].title
-        mark = "*" if TASKS[s.job.task].doubt else ""
-        lines.append(
-            f"| {s.job.task}{mark} | {title} | {s.job.poisson:g} | {s.job.level:g} | {s.metric} "
-            f"| {value} | {text(s.published)}{'' if s.comparable else '†'} | {text(s.difference)} |"
+    for e in entries:
+        digits = 2 if e.metric == "psnr" else 3
+        value, sem, paper, difference = (
+            "-" if number is None else f"{number:.{digits}f}"
+            for number in (e.value, e.sem, e.published, e.difference)
         )
-    notes = [f"\\* {doubt}." for doubt in doubts_of(s.job.task for s in scores)]
-    if not all(s.comparable for s in scores):
+        run, doubt = e.run, "*" if TASKS[e.run.task].doubt else ""
+        lines.append(
+            f"| {run.task}{doubt} | {SYSTEMS[run.system].title} | {run.poisson:g} | {run.level:g} "
+            f"| {e.metric} | {value}{'' if e.sem is None else f' ± {sem}'} "
+            f"| {paper}{'' if e.comparable else '†'} | {difference} |"
+        )
+    notes = [f"\\* {doubt}." for doubt in doubts_of(e.run.task for e in entries)]
+    if not all(e.comparable for e in entries):
         notes.append(f"† {NOTE_NO_TARGET}.")
     notes += [f"MS-SSIM: {NOTE_SSIM}.", NOTE_PAPER]
-    return "\n".join([*lines, "", *notes, *_trainings(scores)]) + "\n"
+    return "\n".join([*lines, "", *notes, *_training_lines(entries)]) + "\n"
 
 
-def _trainings(scores: Sequence[Score]) -> list[str]:
-    """A table of how the networks were trained, and the hours of it in the paper."""
-    groups: dict[tuple[str, str], list[Made]] = {}
-    for s in scores:
-        groups.setdefault((s.job.task, s.job.system), []).append(s.made)
+def _training_lines(entries: Sequence[TableEntry]) -> list[str]:
+    """Return a table of presets, steps and hours of training, with the hours of the paper."""
+    groups: dict[tuple[str, str], list[TrainingRecord]] = {}
+    for e in entries:
+        groups.setdefault((e.run.task, e.run.system), []).append(e.training)
     paper = published_hours()
     lines = [
         "",
         "| task | system | preset | steps | hours of training | paper |",
         "|---|---|---|---|---|---|",
     ]
-    for (task, system), made in groups.items():
-        presets = ", ".join(sorted({m.preset for m in made if m.preset})) or "-"
-        there = f"{paper[task, system]:g}" if (task, system) in paper else "-"
-        steps = _ends((m.steps for m in made), ".0f")
-        hours = _ends((m.hours for m in made), ".3g")
+    for (task, system), records in groups.items():
+        presets = ", ".join(sorted({r.preset for r in records if r.preset})) or "-"
+        steps = _span((r.steps for r in records), ".0f")
+        hours = _span((r.hours for r in records), ".3g")
+        published = _span([paper.get((task, system))], "g")
         lines.append(
-            f"| {task} | {SYSTEMS[system].title} | {presets} | {steps} | {hours} | {there} |"
+            f"| {task} | {SYSTEMS[system].title} | {presets} | {steps} | {hours} | {published} |"
         )
     notes = [NOTE_HOURS]
-    if any(s.made.preset not in ("", "paper") for s in scores):
+    if any(e.training.preset not in ("", "paper") for e in entries):
         notes.append(NOTE_PRESET)
     return [*lines, "", *notes]
 
 
-def _ends(values: Iterable[float | None], form: str) -> str:
-    """The least and the most of those that are known."""
+def _span(values: Iterable[float | None], form: str) -> str:
+    """Return the smallest and the largest of the known values."""
     known = [value for value in values if value is not None]
     ends = (min(known), max(known)) if known else ()
     return " to ".join(dict.fromkeys(f"{value:{form}}" for value in ends)) or "-"

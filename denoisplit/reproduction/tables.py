@@ -1,4 +1,4 @@
-"""The tables of the paper, computed anew and laid beside the published numbers."""
+"""The tables of the paper, computed anew beside the published numbers."""
 
 from __future__ import annotations
 
@@ -7,75 +7,83 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from denoisplit.commands.compare import options_of
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
 from denoisplit.config.presets import SHORT, merged
-from denoisplit.config.systems import SPLITTING, SYSTEMS
+from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
+from denoisplit.images import Files
 from denoisplit.machine.process_pool import finished, workers_of
 from denoisplit.progress import logger
 from denoisplit.report.plots import read_history
 from denoisplit.reproduction.table_rows import (
     METRIC_NAMES,
-    Job,
-    Made,
-    Score,
+    TableEntry,
+    TaskRun,
+    TrainingRecord,
     as_csv,
     as_markdown,
     from_csv,
     published,
 )
-from denoisplit.reproduction.tasks import CELL, TASKS, Task, frames_to_test, images_of, sigma_of
+from denoisplit.reproduction.tasks import (
+    JUDGED_CELL,
+    TASKS,
+    Task,
+    images_of,
+    separate_truth,
+    sigma_of,
+    task_of,
+    write_test_frames,
+)
 from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config
 
 PathLike = str | Path
 
 BIOSR_PLANES = 3
 TABLE = "tables.csv"
-# of denoisers where the noise of the Hagen data is real: T9. Those of T8, whose noise is synthetic,
-# are as on BioSR (the paper has no result of the chain there)
+# denoisers of T9, the Hagen data with real noise; those of T8, whose noise is synthetic, have the
+# settings of BioSR (the paper has no result of the chain there)
 REAL_NOISE_DENOISER: dict[str, Any] = {
     "network": {"levels": 3, "log_variance_max": 20.0},
     "objective": {"closed_form": False},
 }
 
 
-def jobs_of(
+def table_runs(
     tasks: Sequence[str],
     systems: Sequence[str] | None,
     poisson: Sequence[float] | None,
     levels: Sequence[float] | None,
-) -> list[Job]:
-    """All trainings of some rows of the tables; all rows that have a result, if no system is named.
+) -> list[TaskRun]:
+    """Return the trainings of some rows of the tables.
+
+    Parameters
+    ----------
+    tasks : sequence of str
+    systems : sequence of str, optional
+        By default those that have a published result.
+    poisson, levels : sequence of float, optional
+        Poisson factors and levels of Gaussian noise; all by default.
 
     Raises
     ------
     InputError
         For a task, a system or a noise that the tables do not have.
     """
-    found = []
+    runs = []
+    results = list(published())
     for name in tasks:
-        if name not in TASKS:
-            raise InputError(
-                where="reproduce",
-                found=name,
-                expected=f"some of {', '.join(TASKS)}",
-                remedy="choose others",
-            )
-        task = TASKS[name]
-        for system in _in_the_paper(name) if systems is None else systems:
+        task = task_of(name)
+        known = {run.system for run, _ in results if run.task == name}
+        for system in [s for s in SPLITTING if s in known] if systems is None else systems:
             if system not in SPLITTING:
-                raise InputError(
-                    where="--system",
-                    found=system,
-                    expected=f"some of {', '.join(SPLITTING)}",
-                    remedy="choose others",
-                )
+                expected = f"some of {', '.join(SPLITTING)}"
+                raise InputError(where="systems", found=system, expected=expected)
             rows = [
-                Job(name, system, f, level)
+                TaskRun(name, system, f, level)
                 for f in task.poisson
                 if poisson is None or f in poisson
                 for level in task.levels
@@ -83,114 +91,152 @@ def jobs_of(
             ]
             if not rows:
                 logger.warning("%s: the tables have no row of %s with this noise", name, system)
-            found += rows
-    if not found:
+            runs += rows
+    if not runs:
         raise InputError(
+            "the tables have no row with this noise",
             where="reproduce",
-            found="no row of the tables with this noise",
-            expected="Poisson 0 or 1000 and levels 1, 1.5, 2, 4",
-            remedy="choose others",
+            remedy="choose `synthetic_poisson` from 0 and 1000, `synthetic_gaussian` from 1, 1.5, "
+            "2 and 4",
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(runs))
 
 
-def _in_the_paper(task: str) -> list[str]:
-    """Systems with a result."""
-    known = {job.system for job, _ in published() if job.task == task}
-    return [system for system in SPLITTING if system in known]
-
-
-def run_jobs(
-    jobs: Iterable[Job],
+def train_table_runs(
+    runs: Iterable[TaskRun],
     data: PathLike,
     output: PathLike,
     *,
     workers: int | None = None,
     **options: Any,
-) -> list[Score]:
-    """Train what is not there yet, and write the tables anew after each.
+) -> list[TableEntry]:
+    """Train the runs that are not finished, and rewrite the tables after each.
 
     Parameters
     ----------
-    jobs : iterable of Job
+    runs : iterable of TaskRun
     data : path
         Folder of downloads.
     output : path
-        Folder of the runs and tables; an interrupted call goes on.
+        Folder of the runs and tables; an interrupted call resumes.
     workers : int, optional
-        Trainings at a time, each in a process and, where there are GPUs, on one of its own; by
-        default as many as there are GPUs.
+        Trainings at a time, each in a process and, if there are GPUs, on one of its own; by default
+        as many as there are GPUs.
     **options
-        As of `denoisplit.train`; the preset is "paper" unless another is named.
+        As for `denoisplit.train`; the preset is "paper" unless another is given.
 
     Raises
     ------
     InputError
-        If files are missing or do not fit.
+        If files are missing or unsuitable.
     """
     data, output = Path(data), Path(output)
-    known, jobs = published(), list(jobs)
-    scores = _earlier(output / TABLE, known)
-    for name in dict.fromkeys(job.task for job in jobs):
-        # all are looked for, and written where they are, before any training
-        paths = images_of(TASKS[name], data, output / "images")
-        if TASKS[name].real_noise:
-            _against(TASKS[name], paths, data, output / "images")
-    calls = [(job, data, output, options) for job in jobs]
-    for (job, *_), (metrics, made) in finished(
-        _result, calls, [job.name for job in jobs], workers_of(workers)
-    ):
+    known, runs = published(), list(runs)
+    entries = _read_table(output / TABLE, known)
+    for name in dict.fromkeys(run.task for run in runs):
+        # check all files, and write channels and test frames, before any training
+        task = TASKS[name]
+        paths = images_of(task, data, output / "images")
+        if task.real_noise:
+            _test_images(task, paths, data, output / "images")
+    calls = [(run, data, output, options) for run in runs]
+    names = [run.name for run in runs]
+    for (run, *_), (metrics, record) in finished(_train_run, calls, names, workers_of(workers)):
         for metric in METRIC_NAMES:
-            key, value = (job, metric), metrics["mean"][metric]
-            scores[key] = Score(*key, value["mean"], value["sem"], known.get(key), made)
-        rows = [scores[key] for key in sorted(scores)]
+            key, score = (run, metric), metrics["mean"][metric]
+            entries[key] = TableEntry(*key, score["mean"], score["sem"], known.get(key), record)
+        rows = [entries[key] for key in sorted(entries)]
         write_text(output / TABLE, as_csv(rows))
         write_text(output / "tables.md", as_markdown(rows))
-    return [scores[key] for key in sorted(scores)]
+    return [entries[key] for key in sorted(entries)]
 
 
-def _earlier(path: Path, known: dict[tuple[Job, str], float]) -> dict[tuple[Job, str], Score]:
-    """The numbers of earlier calls, which a table holds."""
+def _read_table(
+    path: Path, known: dict[tuple[TaskRun, str], float]
+) -> dict[tuple[TaskRun, str], TableEntry]:
+    """Read the numbers of earlier calls, if there are any."""
     if not path.is_file():
         return {}
     try:
-        scores = from_csv(path.read_text(encoding="utf-8"), known)
+        entries = from_csv(path.read_text(encoding="utf-8"), known)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
+            f"this file is no table of `denoisplit reproduce` ({type(error).__name__}: {error})",
             where=path,
-            found=f"no table of an earlier call ({type(error).__name__}: {error})",
-            expected="such a one",
-            remedy="move it away, or choose another output",
+            remedy="move it, or choose another `output`",
         ) from None
-    return {(score.job, score.metric): score for score in scores}
+    return {(entry.run, entry.metric): entry for entry in entries}
 
 
-def _result(
-    job: Job, data: Path, output: Path, options: dict[str, Any]
-) -> tuple[dict[str, Any], Made]:
-    """Metrics of a job, and how it was made."""
-    metrics = _metrics(job, data, output, options)
-    run = output / job.name
-    config = load_config(run)
-    steps = _last(run / HISTORY, "step")
-    return metrics, Made(
+def _train_run(
+    run: TaskRun, data: Path, output: Path, options: dict[str, Any]
+) -> tuple[dict[str, Any], TrainingRecord]:
+    """Train a run unless it is finished; return its metrics, and how it was trained."""
+    task, folder, cache = TASKS[run.task], output / run.name, output / "images"
+    paths = images_of(task, data, cache)
+    sigma = None
+    if run.level:
+        sigma = (
+            load_config(folder).settings.data.gaussian_sigma
+            if folder.exists()
+            else sigma_of(task, run.level, list(paths.values()))
+        )
+    settings = _settings_of(run, sigma, options)
+    images = {name: [path] for name, path in paths.items()}
+    trained = train(images, folder, resume=folder.exists(), **settings)
+    metrics = folder / METRICS
+    if task.real_noise:
+        metrics = folder / "against_truth.json"
+        if not metrics.is_file():
+            test, truth = _test_images(task, paths, data, cache)
+            samples = trained.config.settings.prediction.calibration_samples
+            write_json(metrics, evaluate(trained, test, truth=truth, samples=samples))
+    config, steps = load_config(folder), _last(folder / HISTORY, "step")
+    record = TrainingRecord(
         config.facts.gaussian_sigma,
-        hours_of(run),
+        hours_of(folder),
         config.settings.preset,
         None if steps is None else int(steps),
     )
+    return read_json(metrics), record
 
 
-def hours_of(run: Path) -> float | None:
-    """What the trainings of a run took, those of its denoisers too; None if it does not say."""
-    histories = (run / HISTORY, *run.glob(f"{DENOISERS}/*/{HISTORY}"))
-    found = [_last(path, "seconds") for path in histories]
-    known = [value for value in found if value is not None]
-    return sum(known) / 3600 if len(known) == len(found) else None
+def _settings_of(run: TaskRun, sigma: float | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the published settings of a run, replaced by the options where these set them."""
+    task, system = TASKS[run.task], SYSTEMS[run.system]
+    base: dict[str, Any] = {
+        "preset": "paper",
+        "prediction": {"judged_cell": JUDGED_CELL},
+        "data": {"split": task.split, "pairing": "in-order"},
+    }
+    more_planes = system.context and task.planes > BIOSR_PLANES
+    if run.task == "T9" or more_planes:
+        base["training"] = SHORT
+    if system.context and not system.denoised:
+        base["network"] = {"planes": task.planes}
+        if more_planes:
+            base["objective"] = {"monitor": "psnr"}
+    values = {**merged(base, options_for(run.system, options)), "system": run.system}
+    if system.denoised and task.real_noise and values["preset"] != "small":
+        values = merged({"denoiser": REAL_NOISE_DENOISER}, values)
+    if run.poisson:
+        values["synthetic_poisson"] = run.poisson
+    if run.level:
+        values["synthetic_gaussian"] = run.level
+        values["data"] = {**values["data"], "gaussian_sigma": sigma}
+    return values
+
+
+def hours_of(folder: Path) -> float | None:
+    """Return the hours of training of a run and its denoisers; None if one is not recorded."""
+    histories = (folder / HISTORY, *folder.glob(f"{DENOISERS}/*/{HISTORY}"))
+    seconds = [_last(path, "seconds") for path in histories]
+    known = [value for value in seconds if value is not None]
+    return sum(known) / 3600 if len(known) == len(seconds) else None
 
 
 def _last(history: Path, column: str) -> float | None:
-    """The last value of a training; None if its history does not say."""
+    """Return the last value of a column of a history; None if it has none."""
     try:
         value = float(read_history(history)[column][-1])
     except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
@@ -198,58 +244,9 @@ def _last(history: Path, column: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _against(
+def _test_images(
     task: Task, paths: Mapping[str, Path], data: Path, cache: Path
-) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Test frames, and the truth that was recorded apart."""
-    truth = {
-        s.name: frames_to_test([data / s.truth], cache, task.split)
-        for s in task.structures
-        if s.truth
-    }
-    return {n: frames_to_test([path], cache, task.split) for n, path in paths.items()}, truth
-
-
-def _metrics(job: Job, data: Path, output: Path, options: dict[str, Any]) -> dict[str, Any]:
-    task = TASKS[job.task]
-    cache = output / "images"
-    paths = images_of(task, data, cache)
-    run = output / job.name
-    system = SYSTEMS[job.system]
-    values: dict[str, Any] = {
-        "preset": "paper",
-        **options_of(job.system, options),
-        "system": job.system,
-    }
-    values["prediction"] = {"judged_cell": CELL, **options.get("prediction", {})}
-    values["data"] = {"split": task.split, "pairing": "in-order", **options.get("data", {})}
-    if job.task == "T9" or (system.context and task.planes > BIOSR_PLANES):
-        values["training"] = {**SHORT, **options.get("training", {})}
-    if system.denoised and task.real_noise and values["preset"] != "small":
-        values["denoiser"] = merged(REAL_NOISE_DENOISER, options.get("denoiser", {}))
-    if system.context and not system.denoised:
-        values["network"] = {"planes": task.planes, **options.get("network", {})}
-        if task.planes > BIOSR_PLANES:
-            values["objective"] = {"monitor": "psnr", **options.get("objective", {})}
-    if job.poisson:
-        values["synthetic_poisson"] = job.poisson
-    if job.level:
-        values["synthetic_gaussian"] = job.level
-        sigma = (
-            load_config(run).settings.data.gaussian_sigma
-            if run.exists()
-            else sigma_of(task, job.level, list(paths.values()))
-        )
-        values["data"]["gaussian_sigma"] = sigma
-    trained = train({n: [p] for n, p in paths.items()}, run, resume=run.exists(), **values)
-    if not task.real_noise:
-        found: dict[str, Any] = read_json(trained.path / METRICS)
-        return found
-    # real noise: the truth was recorded apart
-    against = run / "against_truth.json"
-    if not against.is_file():
-        test, truth = _against(task, paths, data, cache)
-        samples = trained.config.settings.prediction.calibration_samples
-        write_json(against, evaluate(trained, test, truth=truth, samples=samples))
-    found = read_json(against)
-    return found
+) -> tuple[dict[str, Files], dict[str, Files]]:
+    """Return the test frames of a task with real noise, and their truth, recorded separately."""
+    truth = separate_truth(task, data)
+    return write_test_frames(task, paths, cache), write_test_frames(task, truth, cache)

@@ -1,6 +1,7 @@
-"""The nine tasks of the paper: which public files they need, and what is done with them.
+"""The nine tasks of the paper: their public files, and the settings of their trainings.
 
-Names, planes and noise levels are those of method and supplement; what is uncertain says so.
+Names, planes and noise levels are those of the paper's methods section and supplement; `Task.doubt`
+says what is uncertain.
 """
 
 from __future__ import annotations
@@ -9,22 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from denoisplit.data.splits import held_out
+from denoisplit.data.splits import held_out_indices
 from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
 from denoisplit.images import Files, read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
-from denoisplit.reproduction.downloads import AS_PUBLISHED, frames_in, header_of, read_channel
+from denoisplit.reproduction.downloads import AS_PUBLISHED, has_frames, header_of, read_channel
 
-LEVELS = (1.0, 1.5, 2.0, 4.0)
+PAPER_LEVELS = (1.0, 1.5, 2.0, 4.0)
 NO_LEVEL = (0.0,)
-CELL = 64  # px; what lies after the last one of the paper's grid was not judged: 44 px on BioSR
-SAME_DATA = 0.1  # relative difference of the std, which the paper rounds
+JUDGED_CELL = 64  # px of the paper's grid; it left out the 44 px of BioSR after the last cell
+SAME_DATA = 0.1  # largest relative difference from the published std, which is rounded
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ PAVIA = Source("PaviaATN", "Zenodo 8235843, https://doi.org/10.5281/zenodo.82358
 
 
 @dataclass(frozen=True)
-class Structure:
-    """One structure of a task: its file below the data folder, and its plane there if several."""
+class TaskStructure:
+    """One structure of a task: its file in the data folder, and its channel in it."""
 
     name: str
     file: str
     channel: int | None = None
-    truth: str | None = None  # of the same fields, where the noise is real
+    truth: str | None = None  # file of the same fields without noise, if the noise is real
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,27 @@ class Task:
     """One task of the paper."""
 
     source: Source
-    structures: tuple[Structure, Structure]
+    structures: tuple[TaskStructure, TaskStructure]
     poisson: tuple[float, ...] = (0.0, 1000.0)  # factors of the tables
-    levels: tuple[float, ...] = LEVELS  # of Gaussian noise
-    planes: int = 3  # of muSplit
+    levels: tuple[float, ...] = PAPER_LEVELS  # of Gaussian noise
+    planes: int = 3  # input planes of muSplit
     split: str = "truncated"
     sigma: float | None = None  # of level 1 (Table S.3), raw intensity: the std of the data
     doubt: str = ""
 
     @property
     def real_noise(self) -> bool:
-        """Whether the images are noisy as recorded, and their truth was recorded apart."""
+        """Whether the images are noisy as recorded and their truth was recorded separately."""
         return any(s.truth for s in self.structures)
 
 
-ER = Structure("ER", "ER/GT_all.mrc")
-CCPS = Structure("CCPs", "CCPs/GT_all.mrc")
-MT = Structure("MT", "Microtubules/GT_all.mrc")
-ACTIN = Structure("F-actin", "F-actin/GT_all_a.mrc")
+ER = TaskStructure("ER", "ER/GT_all.mrc")
+CCPS = TaskStructure("CCPs", "CCPs/GT_all.mrc")
+MT = TaskStructure("MT", "Microtubules/GT_all.mrc")
+ACTIN = TaskStructure("F-actin", "F-actin/GT_all_a.mrc")
 ATN = "OptiMEM100x014.tif"
 SWAPPED = (
-    "T5 and T6 are probably swapped in the paper: elsewhere pairs with CCPs score near 38 dB, "
+    "T5 and T6 are probably swapped in the paper: elsewhere, pairs with CCPs score near 38 dB and "
     "pairs without near 30 dB"
 )
 
@@ -93,16 +93,19 @@ TASKS = {
     "T6": Task(BIOSR, (ACTIN, MT), sigma=4300, doubt=SWAPPED),
     "T7": Task(
         PAVIA,
-        (Structure("actin", ATN, 2), Structure("tubulin", ATN, 3)),
+        (TaskStructure("actin", ATN, 2), TaskStructure("tubulin", ATN, 3)),
         poisson=(0.0,),
         planes=5,
         split="threes",
         sigma=152,
-        doubt="which planes of the file are which structure is inferred",
+        doubt="the assignment of the file's channels to structures is inferred",
     ),
     "T8": Task(
         HAGEN,
-        (Structure("actin", _hagen("actin", "high")), Structure("mito", _hagen("mito", "high"))),
+        (
+            TaskStructure("actin", _hagen("actin", "high")),
+            TaskStructure("mito", _hagen("mito", "high")),
+        ),
         poisson=(0.0,),
         planes=5,
         sigma=250,
@@ -111,8 +114,8 @@ TASKS = {
     "T9": Task(
         HAGEN,
         (
-            Structure("actin", _hagen("actin", "low"), truth=_hagen("actin", "high")),
-            Structure("mito", _hagen("mito", "low"), truth=_hagen("mito", "high")),
+            TaskStructure("actin", _hagen("actin", "low"), truth=_hagen("actin", "high")),
+            TaskStructure("mito", _hagen("mito", "low"), truth=_hagen("mito", "high")),
         ),
         poisson=(0.0,),
         levels=NO_LEVEL,
@@ -121,24 +124,33 @@ TASKS = {
 }
 
 
+def task_of(name: str) -> Task:
+    """Return the task of a name, "T1" to "T9"; raise an `InputError` for any other."""
+    if name not in TASKS:
+        raise InputError(
+            f"unknown item {name}", where="reproduce", remedy="choose all, T1 to T9, S1, S2 or EQ"
+        )
+    return TASKS[name]
+
+
 def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
-    """The published sigma of a level, raw intensity; None for data that are not those of the paper.
+    """Return the published sigma of a level, raw intensity; None for other data than the paper's.
 
     Parameters
     ----------
     task : Task
     level : float
     paths : sequence of Path
-        Images of each structure. Where their standard deviation is far from the published one, they
-        are other data, or in other units, and a level has to be taken of what they are.
+        Images of each structure. If their standard deviation is far from the published one, they
+        are other data or in other units, and the level is relative to their own.
     """
     if task.sigma is None or not level:
         return None
     std = pooled_std(tuple(read_frames([path]).images for path in paths))
     if abs(std / task.sigma - 1) > SAME_DATA:
         logger.warning(
-            "standard deviation %.4g, of the published data %g: sigma is the level times that of "
-            "these images",
+            "the standard deviation of these images is %.4g, of the published data %g: sigma is "
+            "the level times the former",
             std,
             task.sigma,
         )
@@ -147,47 +159,46 @@ def sigma_of(task: Task, level: float, paths: Sequence[Path]) -> float | None:
 
 
 def doubts_of(names: Iterable[str]) -> list[str]:
-    """What is uncertain about some tasks, each doubt once with those that it is about."""
-    found: dict[str, list[str]] = {}
+    """Return what is uncertain about some tasks, each doubt once with the tasks concerned."""
+    concerned: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        found.setdefault(TASKS[name].doubt, []).append(name)
-    return [f"{', '.join(tasks)}: {doubt}" for doubt, tasks in found.items() if doubt]
+        concerned.setdefault(TASKS[name].doubt, []).append(name)
+    return [f"{', '.join(tasks)}: {doubt}" for doubt, tasks in concerned.items() if doubt]
 
 
-def place_of(file: str, folder: Path) -> Path | None:
-    """A file of a task below a folder, or the frames beside where it would be; None without both.
+def find_file(file: str, folder: Path) -> Path | None:
+    """Return a file of a task in a folder, or the folder of its frames; None if both are missing.
 
-    In place of ``ER/GT_all.mrc`` may be image files of one frame each in ``ER``, in the order of
-    the numbers in their names.
+    In place of ``ER/GT_all.mrc`` there may be image files of one frame each in ``ER``, in the order
+    of the numbers in their names.
     """
     path = folder / file
     if path.is_file():
         return path
-    apart = "/" in file and frames_in(path.parent)
-    return path.parent if apart else None
+    return path.parent if "/" in file and has_frames(path.parent) else None
 
 
 def missing(task: Task, folder: Path) -> list[str]:
-    """Files of a task that are not below a folder."""
+    """Return the files of a task that are not in a folder."""
     names = [s.file for s in task.structures] + [s.truth for s in task.structures if s.truth]
-    return [name for name in dict.fromkeys(names) if place_of(name, folder) is None]
+    return [name for name in dict.fromkeys(names) if find_file(name, folder) is None]
 
 
 def problems(task: Task, folder: Path) -> list[InputError]:
-    """What is wrong with the files of a task that are there, as far as their headers tell."""
-    found: dict[str, InputError] = {}
+    """Return the errors that the headers of a task's files show."""
+    errors: dict[str, InputError] = {}
     for structure in task.structures:
         for error in _problems_of(structure, folder, task.split):
-            found.setdefault(str(error), error)
-    return list(found.values())
+            errors.setdefault(str(error), error)
+    return list(errors.values())
 
 
-def _problems_of(structure: Structure, folder: Path, rule: str) -> Iterator[InputError]:
+def _problems_of(structure: TaskStructure, folder: Path, rule: str) -> Iterator[InputError]:
     several = structure.channel is not None
-    least = next(n for n in count(1) if held_out(n, rule)[1])
+    least = next(n for n in count(1) if held_out_indices(n, rule)[1])
     headers = []
     for file in (structure.file, structure.truth):
-        path = None if file is None else place_of(file, folder)
+        path = None if file is None else find_file(file, folder)
         if path is None:
             continue
         try:
@@ -197,23 +208,14 @@ def _problems_of(structure: Structure, folder: Path, rule: str) -> Iterator[Inpu
             continue
         channels = 1 if structure.channel is None else structure.channel + 1
         if header.channels < channels or (header.channels > 1 and not several):
-            more = " or more" if several else ""
-            yield InputError(
-                where=path,
-                found=f"{header.channels} channels",
-                expected=f"{channels}{more}",
-                remedy=AS_PUBLISHED,
-            )
+            wrong = f"{header.channels} channels", f"{channels}{' or more' if several else ''}"
         elif header.frames < least:
-            yield InputError(
-                where=path,
-                found=f"{header}",
-                expected=f"at least {least} frames, to be split as in the paper",
-                remedy=AS_PUBLISHED,
-            )
+            wrong = f"{header}", f"at least {least} frames, to be split as in the paper"
         else:
             headers.append((path, header))
-    if headers and headers[0][1] != headers[-1][1]:  # of a truth
+            continue
+        yield InputError(where=path, found=wrong[0], expected=wrong[1], remedy=AS_PUBLISHED)
+    if headers and headers[0][1] != headers[-1][1]:  # image and truth
         (noisy, expected), (path, header) = headers
         yield InputError(
             where=path, found=f"{header}", expected=f"{expected} as in {noisy}", remedy=AS_PUBLISHED
@@ -221,141 +223,78 @@ def _problems_of(structure: Structure, folder: Path, rule: str) -> Iterator[Inpu
 
 
 def availability(folder: Path) -> str:
-    """One line per task: whether a folder of downloads can run it, and what lacks or is wrong.
+    """Return one line per task: ready, or which files are missing or wrong; then the doubts.
 
-    Below are the doubts about tasks. Of the files the headers are read alone.
+    Only headers are read.
 
     Raises
     ------
     InputError
-        If there is no such folder.
+        If the folder does not exist.
     """
     if not folder.is_dir():
-        raise InputError(
-            where=folder,
-            found="no such folder",
-            expected="a folder of downloads",
-            remedy="check the name",
-        )
+        raise InputError("no such folder", where=folder, remedy="check the name")
     lines = []
     for name, task in TASKS.items():
         pair = " vs ".join(s.name for s in task.structures)
-        lacking = missing(task, folder)
-        found = [f"missing {', '.join(lacking)} ({task.source.record})"] if lacking else []
-        found += [f"wrong: {error}" for error in problems(task, folder)]
-        told = "; ".join(found) or "ready"
-        lines.append(f"{name}  {task.source.title}: {pair:<18} {told}")
+        absent = missing(task, folder)
+        notes = [f"missing {', '.join(absent)} ({task.source.record})"] if absent else []
+        notes += [f"wrong: {error}" for error in problems(task, folder)]
+        lines.append(f"{name}  {task.source.title}: {pair:<18} {'; '.join(notes) or 'ready'}")
     lines += [f"doubtful  {doubt}" for doubt in doubts_of(TASKS)]
     return "\n".join(lines) + "\n"
 
 
 def images_of(task: Task, folder: Path, cache: Path) -> dict[str, Path]:
-    """A file per structure, or a folder of frames; planes of several are written into ``cache``.
+    """Return a file or a folder of frames per structure; channels are written into ``cache``.
 
     Raises
     ------
     InputError
-        If a file is missing, or is not what the task needs.
+        If a file is missing or unsuitable for the task.
     """
-    lacking = missing(task, folder)
-    if lacking:
+    absent = missing(task, folder)
+    if absent:
         raise InputError(
-            where=folder / lacking[0],
-            found="no such file",
-            expected=f"that file of {task.source.title}",
+            f"this file of {task.source.title} is missing",
+            where=folder / absent[0],
             remedy=f"download it: {task.source.record}",
         )
     for error in problems(task, folder):
         raise error
-    return {
-        s.name: _alone(place_of(s.file, folder) or folder / s.file, s, cache)
-        for s in task.structures
-    }
+    return {s.name: _single_channel(s, folder, cache) for s in task.structures}
 
 
-def images_for(
-    item: str,
-    structures: Mapping[str, Files] | None,
-    tasks: Sequence[str],
-    data: str | Path | None,
-    output: str | Path,
-    *,
-    written: bool = True,
-) -> list[tuple[Mapping[str, Files], Path, dict[str, Any]]]:
-    """What a figure with trainings of its own is made of: given images, or the files of tasks.
-
-    Parameters
-    ----------
-    item : str
-        The figure.
-    structures : mapping of name to files, optional
-        If they are given, they are all.
-    tasks : sequence of str
-        T1 and T2, as in the paper, if there are none.
-    data, output : path
-        Folders of the downloads and of all results.
-    written : bool
-        Whether planes of a file are written where they have to be. Else nothing is read, the files
-        need not be there, and they are only named.
-
-    Returns
-    -------
-    list of (images, folder, options)
-        Images of each structure, where the results of them go, and options of the figure.
-    """
-    if structures:
-        return [(structures, Path(output), {})]
-    folder = Path(data or "")
-    found: list[tuple[Mapping[str, Files], Path, dict[str, Any]]] = []
-    for name in tasks or ("T1", "T2"):
-        if name not in TASKS:
-            raise InputError(
-                where="reproduce",
-                found=name,
-                expected=f"some of {', '.join(TASKS)}",
-                remedy="choose others",
-            )
-        files = (
-            images_of(TASKS[name], folder, Path(output) / "images")
-            if written
-            else {s.name: folder / s.file for s in TASKS[name].structures}
-        )
-        own = {
-            "preset": "paper",
-            "synthetic_poisson": max(TASKS[name].poisson),
-            "data": {"split": TASKS[name].split, "pairing": "in-order"},
-            "prediction": {"judged_cell": CELL},
-            "sigma": sigma_of(TASKS[name], 1.0, list(files.values())) if written else None,
-        }
-        images: dict[str, Files] = {n: [file] for n, file in files.items()}
-        found.append((images, Path(output) / item / name, own))
-    return found
-
-
-def _alone(path: Path, structure: Structure, cache: Path) -> Path:
+def _single_channel(structure: TaskStructure, folder: Path, cache: Path) -> Path:
+    """Return the images of a structure, written as a file of their own if they are a channel."""
+    path = find_file(structure.file, folder) or folder / structure.file
     if structure.channel is None:
         return path
     target = cache / f"{path.stem}_{structure.name}.ome.tif"
-    if target.is_file():
-        return target
-    logger.info("%s: writing channel %d as %s", path, structure.channel, target)
-    plane = read_channel(path, structure.channel)
-    cache.mkdir(parents=True, exist_ok=True)
-    write_ome_tiff(target, plane)
+    if not target.is_file():
+        logger.info("%s: writing channel %d as %s", path, structure.channel, target)
+        plane = read_channel(path, structure.channel)
+        cache.mkdir(parents=True, exist_ok=True)
+        write_ome_tiff(target, plane)
     return target
 
 
-def frames_to_test(paths: Sequence[Path], cache: Path, rule: str) -> list[Path]:
-    """The test frames of stacks in files of their own, for images with real noise."""
+def separate_truth(task: Task, folder: Path) -> dict[str, Path]:
+    """Return the noise-free stacks that were recorded separately, by structure."""
+    return {s.name: folder / s.truth for s in task.structures if s.truth}
+
+
+def write_test_frames(task: Task, paths: Mapping[str, Path], cache: Path) -> dict[str, Files]:
+    """Write the test frames of each structure's stack as a file in ``cache``, unless they exist."""
     cache.mkdir(parents=True, exist_ok=True)
-    found = []
-    for path in paths:
+    targets: dict[str, Files] = {}
+    for name, path in paths.items():
         target = cache / f"{path.stem}_test.ome.tif"
         if not target.is_file():
             image = read_image(path)
             stack = image.values.reshape(-1, *image.shape[-2:])
-            _, test = held_out(len(stack), rule)
+            _, test = held_out_indices(len(stack), task.split)
             chosen = np.stack([stack[j] for j in test])
             write_ome_tiff(target, xr.DataArray(chosen, dims=("t", "y", "x"), attrs=image.attrs))
-        found.append(target)
-    return found
+        targets[name] = [target]
+    return targets

@@ -114,7 +114,7 @@ def test_a_folder_of_frames_serves_as_a_stack(tmp_path: Path) -> None:
     stack = biosr(tmp_path, "ER", STACK[:12, ..., 2])
     assert images_of(TASKS["T1"], tmp_path, tmp_path)["ER"] == stack
     stack.rename(stack.with_name("other.mrc"))
-    assert "other.mrc: found a stack of 12 frames, expected the published file, or one frame" in (
+    assert "other.mrc: found a stack of 12 frames, expected one frame in each file of a folder" in (
         availability(tmp_path)
     )
 
@@ -187,7 +187,7 @@ def test_either_byte_order_of_an_mrc_stack(tmp_path: Path) -> None:
     longer = bytearray(little)
     longer[92:96] = (200).to_bytes(4, "little")
     path.write_bytes(longer)
-    with pytest.raises(InputError, match="its header asks for"):
+    with pytest.raises(InputError, match="but its header declares"):
         header_of(path)
     path.write_bytes(longer[:1024] + bytes(200) + longer[1024:])
     assert header_of(path) == Header(12, 1, 40, 36)

@@ -10,11 +10,15 @@ import pytest
 from PIL import Image
 
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.report.plots import Shown, calibrated, noise_models_figure
+from denoisplit.report.plots import (
+    NoiseModelRow,
+    noise_models_figure,
+    structure_calibrations,
+)
 from denoisplit.reproduction.drawing.animation import sampling_gif
 from denoisplit.reproduction.drawing.lattice import Cell, Column, density_inset, lattice
 from denoisplit.reproduction.drawing.paper_panels import (
-    Scene,
+    PanelImages,
     denoising_figure,
     samples_figure,
     systems_figure,
@@ -28,10 +32,10 @@ from denoisplit.reproduction.drawing.paper_plots import (
 )
 
 
-def scene_of(parts, j: int = 0) -> Scene:
-    return Scene(
-        parts.names, parts.scenes.inputs[j], parts.scenes.observed[j], parts.scenes.truth[j],
-        parts.scenes.has_truth, 0.1,
+def images_of(parts, j: int = 0) -> PanelImages:
+    return PanelImages(
+        parts.names, parts.frames.inputs[j], parts.frames.observed[j], parts.frames.truth[j],
+        parts.frames.has_truth, 0.1,
     )  # fmt: skip
 
 
@@ -53,8 +57,8 @@ def shown(axes) -> np.ndarray:
 @pytest.mark.parametrize("structures", [1, 2, 3])
 def test_whole_frames(made, structures) -> None:
     parts = made(structures=structures)
-    scene, mean = scene_of(parts), parts.predictions[0].mean
-    figure = whole_frames_figure(scene, [("muSplit", mean + 1), ("denoiSplit", mean)])
+    images, mean = images_of(parts), parts.predictions[0].mean
+    figure = whole_frames_figure(images, [("muSplit", mean + 1), ("denoiSplit", mean)])
     panels = grid(figure, parts.names)
     # the mixed image once, in the first row; a single structure is its own input
     columns = ["noisy target", "muSplit", "denoiSplit", "high-SNR"][structures == 1 :]
@@ -64,9 +68,9 @@ def test_whole_frames(made, structures) -> None:
     ]  # fmt: skip
     for k, name in enumerate(parts.names):
         np.testing.assert_array_equal(shown(panels[name, "denoiSplit"]), mean[k])
-        np.testing.assert_array_equal(shown(panels[name, "high-SNR"]), scene.truth[k])
+        np.testing.assert_array_equal(shown(panels[name, "high-SNR"]), images.truth[k])
         assert panels[name, columns[0]].get_ylabel() == name or structures == 1
-        psnr = range_invariant_psnr(scene.truth[k], mean[k])
+        psnr = range_invariant_psnr(images.truth[k], mean[k])
         assert panels[name, "denoiSplit"].get_title("right") == f"{psnr:.1f} dB"
         assert panels[name, "high-SNR"].get_title("right") == ""
         # prediction and truth have one grey scale
@@ -76,7 +80,7 @@ def test_whole_frames(made, structures) -> None:
             (inset,) = panels[name, title].child_axes
             truth, prediction = inset.patches
             assert (truth.get_label(), prediction.get_label()) == ("high-SNR", "prediction")
-            for stairs, values in ((truth, scene.truth[k]), (prediction, image)):
+            for stairs, values in ((truth, images.truth[k]), (prediction, image)):
                 density, edges, _ = stairs.get_data()
                 expected, _ = np.histogram(values, bins=edges, density=True)
                 np.testing.assert_allclose(density, expected)
@@ -89,7 +93,7 @@ def test_whole_frames(made, structures) -> None:
 
 def test_recorded_images_are_no_high_snr(made) -> None:
     parts = made(truth=False)
-    figure = systems_figure(scene_of(parts), [("denoiSplit", parts.predictions[0].mean)])
+    figure = systems_figure(images_of(parts), [("denoiSplit", parts.predictions[0].mean)])
     titles = {title for _, title in grid(figure, parts.names)}
     assert titles == {"input", "denoiSplit", "recorded, noisy"}
 
@@ -97,10 +101,12 @@ def test_recorded_images_are_no_high_snr(made) -> None:
 @pytest.mark.parametrize("structures", [1, 2, 3])
 def test_samples_and_calibration(made, structures) -> None:
     parts = made(structures=structures)
-    scene, found = scene_of(parts), parts.predictions[0]
-    curves = calibrated(parts.scenes, parts.predictions, parts.scalars, parts.noise_models)
+    images, prediction = images_of(parts), parts.predictions[0]
+    curves = structure_calibrations(
+        parts.frames, parts.predictions, parts.scalars, parts.noise_models
+    )
     units = [10.0 * (k + 1) for k in range(structures)]
-    figure = samples_figure(scene, found.samples[:2], found.mean, curves, units, 50)
+    figure = samples_figure(images, prediction.samples[:2], prediction.mean, curves, units, 50)
     panels = grid(figure, parts.names)
     columns = ["noisy target"] * (structures > 1) + [
         "sample 1", "sample 2", "difference", "MMSE (S = 50)", "high-SNR",
@@ -109,7 +115,9 @@ def test_samples_and_calibration(made, structures) -> None:
     assert [title for name, title in panels if name == first] == ["input", *columns]
     for k, name in enumerate(parts.names):
         panel = panels[name, "difference"]
-        np.testing.assert_allclose(shown(panel), found.samples[0, k] - found.samples[1, k])
+        np.testing.assert_allclose(
+            shown(panel), prediction.samples[0, k] - prediction.samples[1, k]
+        )
         low, high = panel.images[0].get_clim()
         assert panel.images[0].get_cmap().name == "RdBu_r" and low == -high < 0
         assert panel.get_title("right") == "" and len(panel.child_axes) == 1  # its key
@@ -130,7 +138,9 @@ def test_samples_and_calibration(made, structures) -> None:
 
 def test_calibration_alone(made) -> None:
     parts = made()
-    curves = calibrated(parts.scenes, parts.predictions, parts.scalars, parts.noise_models)
+    curves = structure_calibrations(
+        parts.frames, parts.predictions, parts.scalars, parts.noise_models
+    )
     (axes,) = calibration_alone(curves, [1.0, 1.0]).axes
     assert axes.get_xlabel().startswith("RMV") and axes.get_ylabel().startswith("RMSE")
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -141,8 +151,11 @@ def test_calibration_alone(made) -> None:
 def test_a_curve_for_each_number_of_samples(made) -> None:
     parts = made()
     curves = {
-        s: [c.after for c in calibrated(parts.scenes, parts.predictions, parts.scalars, [])]
-        for s in (2, 50, 200)
+        count: [
+            c.after
+            for c in structure_calibrations(parts.frames, parts.predictions, parts.scalars, [])
+        ]
+        for count in (2, 50, 200)
     }
     panels = samples_calibration_figure(parts.names, curves, [1.0, 2.0]).axes
     assert [axes.get_title("left") for axes in panels] == list(parts.names)
@@ -170,7 +183,7 @@ def test_denoising_against_splitting() -> None:
 
 def test_patches_of_every_structure_denoised(made) -> None:
     parts = made(structures=1, frames=3)
-    rows = [[(scene_of(parts, j), parts.predictions[j].mean)] * 2 for j in range(3)]
+    rows = [[(images_of(parts, j), parts.predictions[j].mean)] * 2 for j in range(3)]
     figure = denoising_figure(rows)
     images = [axes for axes in figure.axes if axes.images]
     assert len(images) == 3 * 2 * 3
@@ -183,9 +196,12 @@ def test_patches_of_every_structure_denoised(made) -> None:
 def test_a_row_for_each_noise_model(made) -> None:
     parts = made()
     model = parts.noise_models[0]
-    signal, observed = parts.scenes.truth[0][0], parts.scenes.observed[0][0]
+    signal, observed = parts.frames.truth[0][0], parts.frames.observed[0][0]
     figure = noise_models_figure(
-        [Shown(model, "ER", "black", [signal], [observed]), Shown(model, "MT", "black")]
+        [
+            NoiseModelRow(model, "ER", "black", [signal], [observed]),
+            NoiseModelRow(model, "MT", "black"),
+        ]
     )
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == [

@@ -12,8 +12,9 @@ import tifffile
 
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
-from denoisplit.evaluation.metrics import noise_left
-from denoisplit.reproduction.fig_eq import Left, as_csv, fig_eq, figure, table
+from denoisplit.evaluation.metrics import FrameAverage, noise_left
+from denoisplit.reproduction.fig_eq import FIG_EQ
+from denoisplit.reproduction.level_figure import LevelScore
 from denoisplit.run import load_config
 
 TINY: dict[str, Any] = {
@@ -21,12 +22,13 @@ TINY: dict[str, Any] = {
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 2},
 }
-FOUND = [
-    Left(level, form, name, 0.1 * level + (form == "eq3"), 0.01, 30 - level - (form == "eq3"), 0.5)
-    for level in (1.0, 2.0)
-    for form in ("eq3", "eq4")
-    for name in ("ER", "MT")
-]
+SCORES = [
+    LevelScore(level, form, name, {
+        "left": FrameAverage(0.1 * level + (form == "eq3"), 0.01),
+        "psnr": FrameAverage(30 - level - (form == "eq3"), 0.5),
+    })
+    for level in (1.0, 2.0) for form in ("eq3", "eq4") for name in ("ER", "MT")
+]  # fmt: skip
 
 
 def test_both_forms_are_trained_once_and_measured(tmp_path: Path) -> None:
@@ -36,22 +38,23 @@ def test_both_forms_are_trained_once_and_measured(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="minisblack")
         files[name] = [tmp_path / f"{name}.tif"]
     out = tmp_path / "out"
-    found = fig_eq(files, out, synthetic_gaussian=[1.0], **TINY)
-    assert [row[:3] for row in found] == [
+    scores = FIG_EQ.run(files, out, synthetic_gaussian=[1.0], **TINY)
+    assert [row[:3] for row in scores] == [
         (1.0, form, name) for form in ("eq3", "eq4") for name in ("ER", "MT")
     ]
     objectives = [load_config(out / f"{f}-level-1").settings.objective for f in ("eq3", "eq4")]
     assert [o.kl_form for o in objectives] == ["eq3", "eq4"]
     assert [o.free_bits for o in objectives] == [0, 1] and objectives[0].beta == 2
-    assert {row.left is None or np.isfinite(row.left) for row in found} == {True}
+    left = [row.scores["left"].mean for row in scores]
+    assert all(share is None or np.isfinite(share) for share in left)
     assert (out / "EQ.png").read_bytes()[:4] == b"\x89PNG"
     with (out / "EQ.csv").open() as stream:
         assert [row["form"] for row in csv.DictReader(stream)] == ["eq3", "eq3", "eq4", "eq4"]
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/model.safetensors")}
-    assert fig_eq(files, out, synthetic_gaussian=[1.0], **TINY) == found
+    assert FIG_EQ.run(files, out, synthetic_gaussian=[1.0], **TINY) == scores
     assert {path: path.stat().st_mtime_ns for path in before} == before
     with pytest.raises(InputError, match="above 0"):
-        fig_eq(files, out, synthetic_gaussian=[0.0], **TINY)
+        FIG_EQ.run(files, out, synthetic_gaussian=[0.0], **TINY)
 
 
 def test_the_share_of_noise_is_a_slope() -> None:
@@ -65,7 +68,7 @@ def test_the_share_of_noise_is_a_slope() -> None:
 
 
 def test_the_figure_has_a_column_per_structure_and_a_line_per_form() -> None:
-    panels = figure(FOUND).axes
+    panels = FIG_EQ.draw(SCORES).axes
     assert [axes.get_title("left") for axes in panels] == ["ER", "", "MT", ""]
     assert [axes.get_ylabel() for axes in panels] == ["noise left (%)", "PSNR (dB)", "", ""]
     assert panels[0].get_xlabel() == "" and "Gaussian" in panels[1].get_xlabel()
@@ -77,7 +80,12 @@ def test_the_figure_has_a_column_per_structure_and_a_line_per_form() -> None:
 
 
 def test_the_table_and_the_csv_hold_every_number() -> None:
-    lines = table(FOUND).splitlines()
+    lines = FIG_EQ.table(SCORES).splitlines()
     assert len(lines) == 5 and lines[1].split()[:6] == ["ER", "1", "110.0", "%", "10.0", "%"]
-    rows = list(csv.DictReader(as_csv([*FOUND, Left(4.0, "eq4", "MT", *4 * [None])]).splitlines()))
+    unknown = LevelScore(
+        4.0, "eq4", "MT", dict.fromkeys(("left", "psnr"), FrameAverage(None, None))
+    )
+    text = FIG_EQ.csv([*SCORES, unknown])
+    assert text.startswith("level,form,structure,left,left_sem,psnr,psnr_sem\n")
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 9 and float(rows[0]["left"]) == 1.1 and rows[-1]["psnr"] == ""

@@ -14,8 +14,10 @@ from denoisplit.cli.main import main
 from denoisplit.commands import train_several as trainings
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
-from denoisplit.noise_models.storage import fit_kept
-from denoisplit.reproduction.fig_s1 import Score, as_csv, fig_s1, figure, table
+from denoisplit.evaluation.metrics import FrameAverage
+from denoisplit.noise_models.storage import read_fitted
+from denoisplit.reproduction.fig_s1 import FIG_S1
+from denoisplit.reproduction.level_figure import LevelFigure, LevelScore
 from denoisplit.run import load
 
 TINY: dict[str, Any] = {
@@ -23,11 +25,19 @@ TINY: dict[str, Any] = {
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
-    "n2v": {"filters": 4, "patch": 32, "batch": 2, "masked": 0.03, "max_steps": 5},
+    "n2v": {"filters": 4, "batch": 2, "masked": 0.03, "max_steps": 5},
     "synthetic_poisson": 2.0,
 }
+
+
+def psnr_of(
+    level: float, route: str, structure: str, psnr: float | None, sem: float | None
+) -> LevelScore:
+    return LevelScore(level, route, structure, {"psnr": FrameAverage(psnr, sem)})
+
+
 SCORES = [
-    Score(level, route, name, 30 - level + k + 0.1 * "ABC".index(route), 0.25 if k else None)
+    psnr_of(level, route, name, 30 - level + k + 0.1 * "ABC".index(route), 0.25 if k else None)
     for level in (1.0, 2.0)
     for route in "ABC"
     for k, name in enumerate(("ER", "MT"))
@@ -44,9 +54,9 @@ def files(tmp_path: Path) -> dict[str, list[Path]]:
 def test_every_route_is_trained_once_and_scored(
     files: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
+    scores = FIG_S1.run(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
     assert [score[:3] for score in scores] == [(0.5, route, "MT") for route in "ABC"]
-    assert all(score.psnr is not None and score.psnr > 0 for score in scores)
+    assert all((score.scores["psnr"].mean or 0) > 0 for score in scores)
     folders = [tmp_path / "s1" / f"route-{route}-level-0.5" for route in "ABC"]
     assert sorted(tmp_path.glob("s1/*")) == [
         tmp_path / "s1/S1.csv", tmp_path / "s1/S1.png", *folders
@@ -57,7 +67,7 @@ def test_every_route_is_trained_once_and_scored(
         "noisy images and their denoised form",
     ]  # fmt: skip
     # what the first route was fitted to: the integers that occur
-    pairs = fit_kept(folders[0] / "noise_models", "MT").pairs
+    pairs = read_fitted(folders[0] / "noise_models", "MT").pairs
     held = load(folders[0]).config.facts.held_out["MT"]
     training = np.delete(
         tifffile.imread(files["MT"][0]), [*held["validation"], *held["test"]], axis=0
@@ -67,11 +77,11 @@ def test_every_route_is_trained_once_and_scored(
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/route-*/**/*")}
     (tmp_path / "s1/S1.csv").unlink()
-    again = fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
+    again = FIG_S1.run(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY)
     assert again == scores and (tmp_path / "s1/S1.csv").exists()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/route-*/**/*")} == before
     with pytest.raises(InputError, match="route-A-level-0.5.*seed \\(0, not 1\\)"):
-        fig_s1(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY, seed=1)
+        FIG_S1.run(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY, seed=1)
 
 
 def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +95,9 @@ def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "route-A-level-1.5").mkdir()
     for levels in ([1.5], [2.0]):
         with pytest.raises(KeyboardInterrupt):
-            fig_s1({}, tmp_path, synthetic_gaussian=levels, seed=3, noise_model_fit={"steps": 9})
+            FIG_S1.run(
+                {}, tmp_path, synthetic_gaussian=levels, seed=3, noise_model_fit={"steps": 9}
+            )
     assert calls == {
         "route-A-level-1.5": (True, {"steps": 9, "route": "A"}, 3),
         "route-A-level-2": (False, {"steps": 9, "route": "A"}, 3),
@@ -93,7 +105,7 @@ def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_table_has_a_row_per_structure_and_level() -> None:
-    lines = table(SCORES).splitlines()
+    lines = FIG_S1.table(SCORES).splitlines()
     assert lines[0].split() == ["PSNR", "(dB)", "level", "route", "A", "route", "B", "route", "C"]
     assert [line.split() for line in lines[1:]] == [
         ["ER", "1", "29.00", "29.10", "29.20"],
@@ -104,7 +116,8 @@ def test_the_table_has_a_row_per_structure_and_level() -> None:
 
 
 def test_the_csv_holds_every_score() -> None:
-    rows = list(csv.DictReader(as_csv([*SCORES, Score(4.0, "C", "a, b", None, None)]).splitlines()))
+    text = FIG_S1.csv([*SCORES, psnr_of(4.0, "C", "a, b", None, None)])
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 13
     assert rows[1] == {
         "level": "1.0",
@@ -117,7 +130,7 @@ def test_the_csv_holds_every_score() -> None:
 
 
 def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
-    panels = figure([*SCORES, Score(4.0, "C", "MT", None, None)]).axes
+    panels = FIG_S1.draw([*SCORES, psnr_of(4.0, "C", "MT", None, None)]).axes
     assert [axes.get_title("left") for axes in panels] == ["ER", "MT"]
     lines = [bars.lines[0].get_xydata() for bars in panels[0].containers]
     for k, line in enumerate(lines):
@@ -128,7 +141,7 @@ def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
 
 
 def test_routes_of_one_level_lie_beside_each_other() -> None:
-    panel = figure([score for score in SCORES if score.level == 1.0]).axes[0]
+    panel = FIG_S1.draw([score for score in SCORES if score.level == 1.0]).axes[0]
     places = {float(bars.lines[0].get_xydata()[0, 0]) for bars in panel.containers}
     assert len(places) == 3
 
@@ -136,11 +149,11 @@ def test_routes_of_one_level_lie_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["S1", "-o", "out"], "no --structure NAME FILES"),
+        (["S1", "-o", "out"], "S1: there are no images to train on; provide --structure"),
         (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
         (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: found no such file"),
         (["EQ", "-o", "out", "--structure", "MT", "none.tif"], "found 1 structures, expected two"),
-        (["S9", "-o", "out"], "found S9, expected some of T1"),
+        (["S9", "-o", "out"], "reproduce: unknown item S9; choose all, T1 to T9, S1, S2 or EQ"),
     ],
 )
 def test_bad_input_is_told_in_one_line(
@@ -184,23 +197,20 @@ def test_a_dry_run_lists_the_trainings(
 
     monkeypatch.setattr(trainings, "train", recorded)
     with pytest.raises(InputError, match="route-A-level-1"):  # nothing was trained indeed
-        fig_s1(files, tmp_path / "out", synthetic_gaussian=[1.0, 2.0])
+        FIG_S1.run(files, tmp_path / "out", synthetic_gaussian=[1.0, 2.0])
     assert trained == [(tmp_path / "out" / line.partition(":")[0]) for line in listed]
 
 
 def test_the_command_passes_its_options_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from denoisplit.reproduction import reproduce
-
     given: dict[str, Any] = {}
 
-    def made(structures: Any, output: Any, **options: Any) -> list[Score]:
+    def recorded(_: LevelFigure, structures: Any, output: Any, **options: Any) -> list[LevelScore]:
         given.update(structures=structures, output=output, **options)
         return SCORES
 
-    trained = reproduce.FIGURES["S1"]._replace(make=made)
-    monkeypatch.setattr(reproduce, "FIGURES", {"S1": trained})
+    monkeypatch.setattr(LevelFigure, "run", recorded)
     words = ["--structure", "ER", "a.tif", "b.tif", "--synthetic-gaussian", "1", "1.5", "--seed",
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2",
              "--jobs", "3"]  # fmt: skip
@@ -210,4 +220,4 @@ def test_the_command_passes_its_options_on(
         "synthetic_gaussian": [1.0, 1.5], "synthetic_poisson": 2.0, "preset": "small",
         "jobs": 3,
     }  # fmt: skip
-    assert capsys.readouterr().out == f"{table(SCORES)}results: out\n"
+    assert capsys.readouterr().out == f"{FIG_S1.table(SCORES)}results: out\n"

@@ -29,9 +29,9 @@ from denoisplit.images import read_frames
 from denoisplit.reproduction import figure as command
 from denoisplit.reproduction import paper_figures
 from denoisplit.reproduction.all_figures import finished_runs
-from denoisplit.reproduction.fig_s2 import denoisers_of, jobs_of_s2
+from denoisplit.reproduction.fig_s2 import denoisers_of, splitting_runs_of_s2
 from denoisplit.reproduction.figure import KINDS, figure
-from denoisplit.reproduction.figure_inputs import Subject
+from denoisplit.reproduction.figure_inputs import FigureInput
 from denoisplit.reproduction.reproduce import reproduce
 from denoisplit.run import METRICS, load, load_config
 
@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 4},
     "noise_model_fit": {"steps": 20, "components": 1},
-    "n2v": {"filters": 4, "patch": 32, "batch": 2, "masked": 0.03, "max_steps": 5},
+    "n2v": {"filters": 4, "batch": 2, "masked": 0.03, "max_steps": 5},
     "denoiser": {
         "samples": 2,
         "network": {"filters": 4, "latents": 2, "levels": 2, "patch": 32},
@@ -144,12 +144,12 @@ def test_runs_that_lack_are_told(done: SimpleNamespace, tmp_path: Path) -> None:
 
 
 def test_denoisers_are_trained_once_for_all_tasks_and_noises(done: SimpleNamespace) -> None:
-    jobs = jobs_of_s2([], None, None)
-    assert {(job.task, job.poisson) for job in jobs} == {(t, 1000.0) for t in ("T1", "T2", "T3")}
-    names = [denoiser.name for denoiser in denoisers_of(jobs)]
+    runs = splitting_runs_of_s2([], None, None)
+    assert {(run.task, run.poisson) for run in runs} == {(t, 1000.0) for t in ("T1", "T2", "T3")}
+    names = [denoiser.name for denoiser in denoisers_of(runs)]
     assert len(names) == len(set(names)) == 3 * 4
     # where a task has no Poisson noise there is none
-    assert {job.poisson for job in jobs_of_s2(["T7"], None, None)} == {0.0}
+    assert {run.poisson for run in splitting_runs_of_s2(["T7"], None, None)} == {0.0}
     trained = [path.name for path in finished_runs(done.output / "denoisers")]
     assert trained == [done.er.name, done.mt.name]
     assert load_config(done.er).settings.data.split == "truncated"
@@ -256,9 +256,9 @@ def test_runs_that_s1_cannot_show_are_refused(
         ([a, done.denoisplit], "noise models by route auto, expected a run of denoiSplit"),
         ([a, done.musplit], "found a run of muSplit"),
         ([noiseless], "found no synthetic noise"),
-        ([a, done.routes[1], a], "route A at level 1"),
-        ([a, busy], "busy: found other structures, images or Poisson noise"),
-        ([a, *image], "leave out --structure"),
+        ([a, done.routes[1], a], "route A at level 1 is already shown by"),
+        ([a, busy], "busy: structures, images or Poisson noise differ from those of"),
+        ([a, *image], "takes no images; leave out --structure and --truth"),
     ):  # fmt: skip
         target = tmp_path / "s1.png"
         code = cli.main(["figure", "S1", *map(str, words), "-o", str(target)])
@@ -297,7 +297,7 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
             np.testing.assert_array_equal(scenes.observed[j][0], whole.observed[j][k])
     # what a figure shows is what the run has measured
     for name, scenes in zip(names, (er, mt, mixed), strict=True):
-        found = Subject(runs[name], scenes).predict_all(2, "predicting")
+        found = FigureInput(runs[name], scenes).predict_all(2, "predicting")
         psnr = [
             range_invariant_psnr(truth[0], prediction.mean[0])
             for truth, prediction in zip(scenes.truth, found, strict=True)
@@ -313,7 +313,7 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
         alone = shutil.copytree(runs[name].path, tmp_path / name)
         assert cli.main(["figure", "2", str(alone), *out]) == 2
         told = capsys.readouterr().err
-        assert told.count("\n") == 1 and "was taken out of its HDN(+)muSplit" in told
+        assert told.count("\n") == 1 and "was moved out of its HDN(+)muSplit" in told
         assert "structure" in told and not (tmp_path / "f.png").exists()
 
 
@@ -380,14 +380,14 @@ def test_what_does_not_fit_is_told_in_one_line(
         (["3", run, "--frame", "2"], "0 to 1"),
         (["3", run, "--crop", "40", "0", "32"], "a square inside the frame of 64 x 64 px"),
         (["3", run, "--samples", "1"], "at least 2"),
-        (["sampling", run], "one that ends with .gif"),
+        (["sampling", run], "the file name of figure sampling must end with .gif"),
         (["2", run, str(done.er)], "choose runs of the same structures"),
         (["2", run, str(noisier)], "other images or other noise"),
         (["3", str(other)], "gone.mrc: this image of the run"),
         (["denoising", str(replaced)], "was trained on; restore it"),
         (["denoising", run], "a denoiser of one structure"),
-        (["noise-model", str(done.musplit)], "one with noise models"),
-        (["3", run, "--truth", "ER", "a.tif"], "--structure"),
+        (["noise-model", str(done.musplit)], "a run of muSplit has no noise models"),
+        (["3", run, "--truth", "ER", "a.tif"], "provide them as --structure"),
         (["3", str(tmp_path / "nothing")], "no such folder"),
     ):  # fmt: skip
         target = tmp_path / "out" / "f.png"

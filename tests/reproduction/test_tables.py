@@ -23,16 +23,16 @@ from denoisplit.errors import InputError
 from denoisplit.reproduction import fig_s2, tables
 from denoisplit.reproduction.reproduce import reproduce
 from denoisplit.reproduction.table_rows import (
-    Job,
-    Made,
-    Score,
+    TableEntry,
+    TaskRun,
+    TrainingRecord,
     as_csv,
     as_markdown,
     from_csv,
     published,
     published_hours,
 )
-from denoisplit.reproduction.tables import hours_of, jobs_of
+from denoisplit.reproduction.tables import hours_of, table_runs
 from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing, sigma_of
 from denoisplit.run import load_config
 
@@ -106,27 +106,27 @@ def test_threes_in_turn_as_in_the_paper() -> None:
 def test_the_jobs_are_the_rows_of_the_tables() -> None:
     known = published()
     systems = SPLITTING
-    rows = {job for job, _ in known}
+    rows = {run for run, _ in known}
     every = {
-        Job(name, system, f, level)
+        TaskRun(name, system, f, level)
         for name, task in TASKS.items() for system in systems
         for f in task.poisson for level in task.levels
     }  # fmt: skip
     # T8 has no result of HDN(+)muSplit
-    assert rows <= every and {j.task for j in every - rows} <= {"T8"}
-    assert known[Job("T1", "musplit", 0, 1), "psnr"] == 30.3
-    assert known[Job("T9", "denoisplit", 0, 0), "ms_ssim"] == 0.887
-    jobs = jobs_of(["T3", "T3"], ["denoisplit", "denoisplit"], [1000.0], [1.5])
-    assert jobs == [Job("T3", "denoisplit", 1000, 1.5)]
+    assert rows <= every and {r.task for r in every - rows} <= {"T8"}
+    assert known[TaskRun("T1", "musplit", 0, 1), "psnr"] == 30.3
+    assert known[TaskRun("T9", "denoisplit", 0, 0), "ms_ssim"] == 0.887
+    runs = table_runs(["T3", "T3"], ["denoisplit", "denoisplit"], [1000.0], [1.5])
+    assert runs == [TaskRun("T3", "denoisplit", 1000, 1.5)]
     for bad in ((["T10"], ["denoisplit"]), (["T1"], ["hdn"])):
         with pytest.raises(InputError):
-            jobs_of(*bad, None, None)
+            table_runs(*bad, None, None)
     # rows without a published result are trained if they are asked for
-    assert {job.system for job in jobs_of(["T7"], None, None, None)} == set(SPLITTING)
-    assert "hdn_musplit" not in {job.system for job in jobs_of(["T8"], None, None, None)}
-    assert len(jobs_of(["T8"], ["hdn_musplit"], None, None)) == 4
+    assert {run.system for run in table_runs(["T7"], None, None, None)} == set(SPLITTING)
+    assert "hdn_musplit" not in {run.system for run in table_runs(["T8"], None, None, None)}
+    assert len(table_runs(["T8"], ["hdn_musplit"], None, None)) == 4
     with pytest.raises(InputError, match="no row"):
-        jobs_of(["T1"], ["denoisplit"], None, [3.0])
+        table_runs(["T1"], ["denoisplit"], None, [3.0])
 
 
 def test_a_dry_run_lists_the_trainings(downloads: Path, tmp_path: Path, capsys: Any) -> None:
@@ -182,8 +182,8 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     known = published()
     for row in rows:
-        job = Job(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
-        assert float(row["published"]) == known[job, row["metric"]]
+        key = TaskRun(row["task"], row["system"], float(row["poisson"]), float(row["level"]))
+        assert float(row["published"]) == known[key, row["metric"]]
         if row["value"]:
             expected = float(row["value"]) - float(row["published"])
             assert float(row["difference"]) == pytest.approx(expected)
@@ -249,9 +249,9 @@ def test_denoisers_have_three_levels_where_the_noise_is_real(
     monkeypatch.setattr(trainings, "train", planned)
     for preset in ("paper", "small"):
         for task in ("T8", "T9"):
-            for items in (tables.run_jobs, fig_s2.train_denoisers):
-                jobs = jobs_of([task], ["hdn_musplit"], [0.0], [1.0])
-                todo = jobs if items is tables.run_jobs else fig_s2.denoisers_of(jobs)[:1]
+            for items in (tables.train_table_runs, fig_s2.train_denoisers):
+                runs = table_runs([task], ["hdn_musplit"], [0.0], [1.0])
+                todo = runs if items is tables.train_table_runs else fig_s2.denoisers_of(runs)[:1]
                 with pytest.raises(KeyboardInterrupt):
                     items(todo, downloads, tmp_path, preset=preset)
         if preset == "small":
@@ -273,16 +273,16 @@ def test_denoisers_have_three_levels_where_the_noise_is_real(
     assert {(s.denoiser or s).network.levels for s in found.values()} == {4}  # of the preset small
 
 
-def test_doubts_are_said(capsys: Any) -> None:
-    job = Job("T5", "denoisplit", 0.0, 1.0)
-    scores = [Score(job, "psnr", 30.0, 0.5, 27.7), Score(job, "ms_ssim", None, None, 1)]
-    text = as_markdown(scores)
+def test_doubts_are_reported(capsys: Any) -> None:
+    run = TaskRun("T5", "denoisplit", 0.0, 1.0)
+    entries = [TableEntry(run, "psnr", 30.0, 0.5, 27.7), TableEntry(run, "ms_ssim", None, None, 1)]
+    text = as_markdown(entries)
     assert "| T5* | denoiSplit | 0 | 1 | psnr | 30.00 ± 0.50 | 27.70 | 2.30 |" in text
     assert "T5: T5 and T6 are probably swapped" in text and "MS-SSIM" in text and "| - |" in text
-    notes = [row["note"] for row in csv.DictReader(as_csv(scores).splitlines())]
+    notes = [row["note"] for row in csv.DictReader(as_csv(entries).splitlines())]
     assert all("probably swapped" in note for note in notes)
     assert ["does not say" in note for note in notes] == [False, True]
-    sure = as_csv([Score(job._replace(task="T1"), "psnr", 30.0, 0.5, 36.8)])
+    sure = as_csv([TableEntry(run._replace(task="T1"), "psnr", 30.0, 0.5, 36.8)])
     assert next(csv.DictReader(sure.splitlines()))["note"] == ""
     assert cli.main(["reproduce", "T6", "T1", "--dry-run"]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "swapped" in line]
@@ -292,15 +292,18 @@ def test_doubts_are_said(capsys: Any) -> None:
 
 
 def test_the_ms_ssim_of_t9_is_no_target() -> None:
-    job = Job("T9", "denoisplit", 0.0, 0.0)
-    scores = [Score(job, "psnr", 30.0, None, 31.0), Score(job, "ms_ssim", 0.8, None, 0.887)]
-    rows = list(csv.DictReader(as_csv(scores).splitlines()))
+    run = TaskRun("T9", "denoisplit", 0.0, 0.0)
+    entries = [
+        TableEntry(run, "psnr", 30.0, None, 31.0),
+        TableEntry(run, "ms_ssim", 0.8, None, 0.887),
+    ]
+    rows = list(csv.DictReader(as_csv(entries).splitlines()))
     assert [row["difference"] for row in rows] == ["-1.0", ""]
-    assert "no target" in rows[1]["note"] and rows[1]["published"] == "0.887"
-    text = as_markdown(scores)
+    assert "so no difference is given" in rows[1]["note"] and rows[1]["published"] == "0.887"
+    text = as_markdown(entries)
     assert "| ms_ssim | 0.800 | 0.887† | - |" in text and "† the MS-SSIM of T9" in text
     assert "by gain and offset" in text and "31.00 | -1.00 |" in text
-    other = as_markdown([Score(Job("T2", "musplit", 0, 1), "ms_ssim", 0.8, None, 0.7)])
+    other = as_markdown([TableEntry(TaskRun("T2", "musplit", 0, 1), "ms_ssim", 0.8, None, 0.7)])
     assert "†" not in other and "0.700 | 0.100 |" in other and "gain" not in other
 
 
@@ -313,25 +316,25 @@ def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> No
     assert hours_of(chain) == pytest.approx(3)
     (chain / "denoisers" / "ER" / "history.csv").write_text("epoch\n1\n")
     assert hours_of(chain) is None and hours_of(tmp_path) is None
-    jobs = [
-        Job("T2", system, 0, level) for system in ("hdn_musplit", "musplit") for level in (1, 2)
+    runs = [
+        TaskRun("T2", system, 0, level) for system in ("hdn_musplit", "musplit") for level in (1, 2)
     ]
-    jobs.append(Job("T9", "musplit", 0, 0))
+    runs.append(TaskRun("T9", "musplit", 0, 0))
     hours = [3.0, 4.5, None, None, 0.25]
-    scores = [
-        Score(job, metric, 1.0, None, 1.0, Made(1.0, taken, "small", 1600))
-        for job, taken in zip(jobs, hours, strict=True) for metric in ("psnr", "ms_ssim")
+    entries = [
+        TableEntry(run, metric, 1.0, None, 1.0, TrainingRecord(1.0, taken, "small", 1600))
+        for run, taken in zip(runs, hours, strict=True) for metric in ("psnr", "ms_ssim")
     ]  # fmt: skip
-    table = as_markdown(scores).partition("hours of training")[2].splitlines()[2:5]
+    table = as_markdown(entries).partition("hours of training")[2].splitlines()[2:5]
     assert table == [
         "| T2 | HDN(+)muSplit | small | 1600 | 3 to 4.5 | 10 |",
         "| T2 | muSplit | small | 1600 | - | 6.3 |", "| T9 | muSplit | small | 1600 | 0.25 | - |",
     ]  # fmt: skip
-    assert "no reproduction" in as_markdown(scores)
-    as_published = [replace(s, made=s.made._replace(preset="paper")) for s in scores]
-    assert "no reproduction" not in as_markdown(as_published)
-    assert from_csv(as_csv(scores), {(s.job, s.metric): 1.0 for s in scores}) == scores
-    rows = list(csv.DictReader(as_csv(scores).splitlines()))
+    assert "a preview, not a reproduction" in as_markdown(entries)
+    as_published = [replace(s, training=s.training._replace(preset="paper")) for s in entries]
+    assert "a preview, not a reproduction" not in as_markdown(as_published)
+    assert from_csv(as_csv(entries), {(s.run, s.metric): 1.0 for s in entries}) == entries
+    rows = list(csv.DictReader(as_csv(entries).splitlines()))
     assert [row["hours"] for row in rows[::2]] == ["3.0", "4.5", "", "", "0.25"]
     assert [row["published_hours"] for row in rows[::2]] == ["10.0", "10.0", "6.3", "6.3", ""]
     assert set(published_hours()) == {
@@ -340,15 +343,19 @@ def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> No
 
 
 def test_refusals(downloads: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--data DIR"):
+    with pytest.raises(InputError, match="the folder of downloads is not given; provide `data`"):
         reproduce(["T1"], tmp_path)
-    with pytest.raises(InputError, match="--structure NAME FILES"):
+    with pytest.raises(
+        InputError, match="S1: there are no images to train on; provide `structures`"
+    ):
         reproduce(["S1"], tmp_path)
     with pytest.raises(InputError, match="found 2 factors, expected one for S1"):
         reproduce(["S1"], tmp_path, data=downloads, synthetic_poisson=[0.0, 4.0])
     for text in ("x,y\n1,2\n", "task,system,poisson,level,metric\nT1,musplit,much,1,psnr\n"):
         (tmp_path / "tables.csv").write_text(text)
-        with pytest.raises(InputError, match="tables.csv: found no table of an earlier call"):
+        with pytest.raises(
+            InputError, match="tables.csv: this file is no table of `denoisplit reproduce`"
+        ):
             reproduce(["T1"], tmp_path, data=downloads, **TINY)
         assert (tmp_path / "tables.csv").read_text() == text
     with pytest.raises(InputError, match="F-actin"):

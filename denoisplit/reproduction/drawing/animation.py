@@ -1,4 +1,4 @@
-"""Posterior samples one after another, as a GIF."""
+"""Animation of posterior samples as a GIF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from denoisplit.reproduction.drawing.lattice import Cell, Column, lattice
 Array = npt.NDArray[np.float32]
 
 DURATION = 120  # ms per sample
-SIDE = 2.56  # inches
+PANEL_SIDE = 2.56  # inches
 
 
 def sampling_gif(
@@ -24,18 +24,18 @@ def sampling_gif(
     reference: Array,
     pixel_size_um: float | None = None,
 ) -> bytes:
-    """The input, and beside it each structure of one sample after another; shown in a loop.
+    """Return a looping GIF: the input, and beside it the structures of one sample per frame.
 
     Parameters
     ----------
     names : sequence of str
         Structures.
     frame : ndarray (Y, X)
-        What was split.
+        The image that was split.
     samples : ndarray (S, C, Y, X)
         Posterior samples.
     reference : ndarray (C, Y, X)
-        Sets the grey scale of each structure, the same for all samples.
+        Images that set the grey scale of each structure, the same for all samples.
     pixel_size_um : float, optional
 
     Returns
@@ -51,7 +51,7 @@ def sampling_gif(
         Column(name, [Cell(image, display_limits(reference[k]))])
         for k, (name, image) in enumerate(zip(names, samples[0], strict=True))
     ]
-    drawn = lattice(columns, [""], side=SIDE, foot=0.22)
+    drawn = lattice(columns, [""], side=PANEL_SIDE, foot=0.22)
     figure = drawn.figure
     if pixel_size_um is not None and drawn.panels[0][0] is not None:
         scale_bar(drawn.panels[0][0], frame.shape, pixel_size_um)
@@ -60,13 +60,13 @@ def sampling_gif(
         0.5, 0.06 / figure.get_figheight(), "", ha="center", fontsize=9, color=INK
     )
     for artist in (*places, counter):
-        artist.set_animated(True)  # left out of what is drawn once
+        artist.set_animated(True)  # not part of the background, which is drawn once
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    still = canvas.copy_from_bbox(figure.bbox)
+    background = canvas.copy_from_bbox(figure.bbox)
     images = []
     for number, sample in enumerate(samples, start=1):
-        canvas.restore_region(still)
+        canvas.restore_region(background)
         counter.set_text(f"sample {number} of {len(samples)}")
         for place, image in zip(places, sample, strict=True):
             place.set_data(image)

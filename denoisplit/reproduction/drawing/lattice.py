@@ -1,4 +1,4 @@
-"""Images side by side as in the figures of the paper: rows of panels under column titles."""
+"""Grids of images as in the figures of the paper: rows of panels under column titles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIDE = 2.3  # of a panel, inches
 EDGE, GAP, NAME, TITLE, FOOT, KEY = 0.06, 0.08, 0.24, 0.26, 0.04, 0.3  # inches
-LARGEST = 640  # px of a panel; larger images are reduced
+LARGEST = 640  # px of a panel; larger images are downsampled
 INTENSITY_BINS = 60  # of the intensity densities
 
 
@@ -38,40 +38,40 @@ class Cell(NamedTuple):
 
     image: Image  # (Y, X)
     limits: Limits
-    note: str = ""  # at the right of its title
+    note: str = ""  # right of the title
     cmap: str = INTENSITY
 
 
 class Column(NamedTuple):
-    """Panels below each other; None leaves a place empty."""
+    """Panels below each other; None for an empty place."""
 
     title: str
     cells: Sequence[Cell | None]
 
 
 class Lattice(NamedTuple):
-    """The drawn panels."""
+    """A drawn grid of panels."""
 
     figure: Figure
     panels: list[list[Axes | None]]  # [row][column]
-    boxes: list[list[tuple[float, float, float, float]]]  # of every place, shares of the figure
+    boxes: list[list[tuple[float, float, float, float]]]  # every place, as shares of the figure
 
 
 def lattice(
     columns: Sequence[Column], rows: Sequence[str], *, side: float = SIDE, foot: float = FOOT
 ) -> Lattice:
-    """Draw panels of one shape.
+    """Draw a grid of panels of one shape.
 
     Parameters
     ----------
     columns : sequence of Column
-        All with as many cells as there are rows.
+        Each with one cell per row.
     rows : sequence of str
-        Names of the rows, written between the first column and the others; "" for none.
+        Row names, written between the first column and the others; "" for none.
     side : float
         Width of a panel, inches.
     foot : float
-        Free room at the bottom, inches.
+        Empty space at the bottom, inches.
     """
     shape = next(cell.image.shape for column in columns for cell in column.cells if cell)
     height = side * min(shape[0] / shape[1], 2.0)
@@ -79,7 +79,7 @@ def lattice(
         KEY if any((cell := c.cells[r]) and cell.cmap != INTENSITY for c in columns) else FOOT
         for r in range(len(rows))
     ]
-    # the first column belongs to all rows: their names stand between it and the others
+    # the first column belongs to all rows, so their names stand between it and the others
     names = NAME if any(rows) else 0.0
     lefts = [
         EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
@@ -113,21 +113,21 @@ def lattice(
     return Lattice(figure, panels, boxes)
 
 
-def decibel(truth: npt.NDArray[Any], *images: npt.NDArray[Any]) -> str:
-    """Range-invariant PSNR of planes (Y, X) as a note; empty where there is no value."""
+def decibel(truth: npt.NDArray[Any], image: npt.NDArray[Any]) -> str:
+    """Return the range-invariant PSNR of a plane (Y, X) as a note; empty if it is undefined."""
     if truth.min() == truth.max():
         return ""
-    values = [range_invariant_psnr(truth, image) for image in images]
-    return f"{values[0]:.1f} dB" if np.isfinite(values).all() else ""
+    value = range_invariant_psnr(truth, image)
+    return f"{value:.1f} dB" if np.isfinite(value) else ""
 
 
 def difference(image: Image) -> Cell:
-    """A panel of a difference, in diverging colours around zero."""
+    """Return a panel of a difference, in diverging colours around zero."""
     return Cell(image, symmetric_limits(image), cmap=DIVERGING)
 
 
 def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> None:
-    """Densities of the intensities of prediction and truth, in the corner of an image panel."""
+    """Draw the intensity densities of prediction and truth in the corner of an image panel."""
     low, high = (float(v) for v in np.percentile(np.stack([truth, prediction]), (0.05, 99.95)))
     edges = np.linspace(low, max(high, low + 1e-6), INTENSITY_BINS + 1)
     inset = axes.inset_axes((0.6, 0.68, 0.38, 0.3))
@@ -143,8 +143,7 @@ def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> N
     inset.minorticks_off()
     inset.patch.set_alpha(0.88)
     for spine in inset.spines.values():
-        spine.set_linewidth(0.5)
-        spine.set_color(FAINT)
+        spine.set(linewidth=0.5, color=FAINT)
 
 
 def _panel(figure: Figure, box: tuple[float, float, float, float], cell: Cell, title: str) -> Axes:
@@ -162,6 +161,6 @@ def _is_top(column: Column, r: int) -> bool:
 
 
 def _dpi(shape: Sequence[int], side: float) -> float:
-    """So fine that pixels of the image are whole numbers of pixels of the figure."""
+    """Return a resolution at which image pixels are whole numbers of figure pixels."""
     pixels = min(shape[1], LARGEST)
     return max(1, math.ceil(DPI * side / pixels)) * pixels / side

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.report.plots import Calibrated
+from denoisplit.report.plots import StructureCalibration
 from denoisplit.report.style import INK, display_limits, ink, scale_bar
 from denoisplit.reproduction.drawing.lattice import (
     EDGE,
@@ -30,19 +30,19 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A test frame or a part of it; raw intensities, float32.
+class PanelImages:
+    """Images of a test frame or of a part of it; raw intensities, float32.
 
     Attributes
     ----------
     names : tuple of str
         Structures in channel order.
     input : ndarray (Y, X)
-        What was split.
+        The image that was split.
     observed : ndarray (C, Y, X)
         The recorded structures.
     truth : ndarray (C, Y, X)
-        The noise-free structures; the recorded ones where nothing better is known.
+        The noise-free structures, or the recorded ones if those are unknown.
     has_truth : bool
         Whether the truth is free of noise.
     pixel_size_um : float or None
@@ -57,35 +57,76 @@ class Scene:
 
     @property
     def truth_title(self) -> str:
-        """What the truth is."""
+        """Title of the column of the truth."""
         return "high-SNR" if self.has_truth else "recorded, noisy"
 
+    def psnr(self, k: int, image: Array) -> str:
+        """Return the PSNR of an image (Y, X) against the truth of structure k, as text."""
+        return decibel(self.truth[k], image)
 
-def whole_frames_figure(scene: Scene, predictions: Sequence[tuple[str, Array]]) -> Figure:
-    """Fig. 2: input; per structure noisy target, every prediction, truth.
+    def input_column(self, rows: int) -> Column:
+        """Return a column of the superposed image, shown once."""
+        notes = [self.psnr(k, self.input) for k in range(len(self.names))]
+        note = " / ".join(n.removesuffix(" dB") for n in notes) + " dB" if all(notes) else ""
+        cell = Cell(self.input, display_limits(self.input), note)
+        return Column("input", [cell, *[None] * (rows - 1)])
 
-    PSNR over the panels, and in those of predictions the densities of the intensities.
+    def target_columns(self) -> list[Column]:
+        """Return the column of noisy targets; none if they are shown as the input or the truth."""
+        if not self.has_truth or len(self.names) == 1:
+            return []
+        cells = [
+            Cell(image, display_limits(image), self.psnr(k, image))
+            for k, image in enumerate(self.observed)
+        ]
+        return [Column("noisy target", cells)]
+
+    def predicted_column(self, title: str, images: Array) -> Column:
+        """Return a column of predictions (C, Y, X) in the grey scale of the truth."""
+        cells = [
+            Cell(image, display_limits(self.truth[k]), self.psnr(k, image))
+            for k, image in enumerate(images)
+        ]
+        return Column(title, cells)
+
+    def truth_column(self) -> Column:
+        """Return the column of the truth."""
+        return Column(
+            self.truth_title, [Cell(image, display_limits(image)) for image in self.truth]
+        )
+
+    def draw_scale_bar(self, drawn: Lattice) -> None:
+        """Draw a scale bar into the first panel, if the pixel size is known."""
+        first = drawn.panels[0][0]
+        if self.pixel_size_um is not None and first is not None:
+            scale_bar(first, self.input.shape, self.pixel_size_um)
+
+
+def whole_frames_figure(images: PanelImages, predictions: Sequence[tuple[str, Array]]) -> Figure:
+    """Draw Fig. 2: input; per structure noisy target, every prediction, truth.
+
+    PSNR is written over the panels; those of predictions have densities of the intensities.
 
     Parameters
     ----------
-    scene : Scene
+    images : PanelImages
     predictions : sequence of (title, ndarray (C, Y, X))
         Posterior means of systems.
     """
-    columns = [_input(scene, rows=len(scene.names)), *_noisy_targets(scene)]
+    columns = [images.input_column(len(images.names)), *images.target_columns()]
     first = len(columns)
-    columns += [_predicted(scene, title, images) for title, images in predictions]
-    drawn = lattice([*columns, _truth(scene)], scene.names, foot=0.24)
+    columns += [images.predicted_column(title, means) for title, means in predictions]
+    drawn = lattice([*columns, images.truth_column()], images.names, foot=0.24)
     for k, row in enumerate(drawn.panels):
-        for (_, images), axes in zip(predictions, row[first:-1], strict=True):
+        for (_, means), axes in zip(predictions, row[first:-1], strict=True):
             if axes is not None:
-                density_inset(axes, scene.truth[k], images[k], ink(k))
-    _size(drawn, scene)
+                density_inset(axes, images.truth[k], means[k], ink(k))
+    images.draw_scale_bar(drawn)
     drawn.figure.text(
         EDGE / drawn.figure.get_figwidth(),
         0.07 / drawn.figure.get_figheight(),
-        f"Insets: density of the intensities, logarithmic; grey: {scene.truth_title}, in colour: "
-        "prediction.",
+        f"Insets: density of the intensities on a logarithmic scale; grey: {images.truth_title}, "
+        "colour: prediction.",
         fontsize=8.5,
         color=INK,
     )
@@ -93,147 +134,84 @@ def whole_frames_figure(scene: Scene, predictions: Sequence[tuple[str, Array]]) 
 
 
 def samples_figure(
-    scene: Scene,
+    images: PanelImages,
     samples: Array,
     mean: Array,
-    curves: Sequence[Calibrated],
+    curves: Sequence[StructureCalibration],
     units: Sequence[float],
     count: int,
 ) -> Figure:
-    """Fig. 3: two posterior samples, their difference and the mean; calibration in the lower left.
+    """Draw Fig. 3: two posterior samples, their difference, the mean, and the calibration.
 
     Parameters
     ----------
-    scene : Scene
+    images : PanelImages
     samples : ndarray (2, C, Y, X)
-        Independent ones.
+        Independent posterior samples.
     mean : ndarray (C, Y, X)
         Posterior mean.
     curves, units
-        As of `denoisplit.reproduction.drawing.paper_plots.calibration_axes`.
+        As for `denoisplit.reproduction.drawing.paper_plots.calibration_axes`.
     count : int
-        Posterior samples behind the mean.
+        Number of posterior samples in the mean.
     """
-    rows = max(2, len(scene.names))  # the calibration lies below the input
-    names = [*scene.names, *[""] * (rows - len(scene.names))]
+    rows = max(2, len(images.names))  # the calibration lies below the input
+    names = [*images.names, *[""] * (rows - len(images.names))]
     columns = [
-        _input(scene, rows=rows),
-        *_noisy_targets(scene),
-        *(_predicted(scene, f"sample {i}", s) for i, s in enumerate(samples, start=1)),
+        images.input_column(rows),
+        *images.target_columns(),
+        *(images.predicted_column(f"sample {i}", s) for i, s in enumerate(samples, start=1)),
         Column("difference", [difference(a - b) for a, b in zip(*samples, strict=True)]),
-        _predicted(scene, f"MMSE (S = {count})", mean),
-        _truth(scene),
+        images.predicted_column(f"MMSE (S = {count})", mean),
+        images.truth_column(),
     ]
     padded = [c._replace(cells=[*c.cells, *[None] * (rows - len(c.cells))]) for c in columns]
     drawn = lattice(padded, names, foot=0.1)
     left, bottom, width, height = drawn.boxes[-1][0]
     wide, high = drawn.figure.get_figwidth(), drawn.figure.get_figheight()
-    edge, below = 0.6, 0.34  # inches: room for the labels of the axes
-    room = min(width * wide - edge, height * high - below)
+    edge, below = 0.6, 0.34  # inches, for the labels of the axes
+    side = min(width * wide - edge, height * high - below)
     axes = drawn.figure.add_axes(
-        (left + edge / wide, bottom + below / high, room / wide, room / high)
+        (left + edge / wide, bottom + below / high, side / wide, side / high)
     )
     calibration_axes(axes, curves, units)
     axes.set_title("calibration", loc="left", fontsize=9.5, color=INK, pad=4)
-    _size(drawn, scene)
+    images.draw_scale_bar(drawn)
     return drawn.figure
 
 
-def systems_figure(scene: Scene, predictions: Sequence[tuple[str, Array]]) -> Figure:
-    """Fig. 4: the same part of a frame, as systems split it.
+def systems_figure(images: PanelImages, predictions: Sequence[tuple[str, Array]]) -> Figure:
+    """Draw Fig. 4: the same part of a frame as split by several systems.
 
     Parameters
     ----------
-    scene, predictions
-        As of `whole_frames_figure`.
+    images, predictions
+        As for `whole_frames_figure`.
     """
-    columns = [_input(scene, rows=len(scene.names))]
-    columns += [_predicted(scene, title, images) for title, images in predictions]
-    drawn = lattice([*columns, _truth(scene)], scene.names)
-    _size(drawn, scene)
+    columns = [images.input_column(len(images.names))]
+    columns += [images.predicted_column(title, means) for title, means in predictions]
+    drawn = lattice([*columns, images.truth_column()], images.names)
+    images.draw_scale_bar(drawn)
     return drawn.figure
 
 
-def denoising_figure(patches: Sequence[Sequence[tuple[Scene, Array]]]) -> Figure:
-    """Figs. S.8 to S.14: patches of single structures, with noise, denoised, and without.
+def denoising_figure(patches: Sequence[Sequence[tuple[PanelImages, Array]]]) -> Figure:
+    """Draw Figs. S.8 to S.14: patches of single structures: noisy, denoised and noise-free.
 
     Parameters
     ----------
-    patches : [patch][structure] of (Scene, ndarray (1, Y, X))
-        Each scene of one structure, with its posterior mean.
+    patches : [patch][structure] of (PanelImages, ndarray (1, Y, X))
+        Images of one structure each, with the posterior mean.
     """
     columns = []
-    for k, (first, _) in enumerate(patches[0]):
-        scenes = [(row[k][0], row[k][1]) for row in patches]
-        limits = [display_limits(scene.truth[0]) for scene, _ in scenes]
-        (name,) = first.names
-        columns += [
-            Column(
-                f"{name}: noisy",
-                [Cell(s.input, display_limits(s.input), _note(s, 0, s.input)) for s, _ in scenes],
-            ),
-            Column(
-                "HDN",
-                [
-                    Cell(mean[0], shown, _note(s, 0, mean[0]))
-                    for (s, mean), shown in zip(scenes, limits, strict=True)
-                ],
-            ),
-        ]
+    for column in zip(*patches, strict=True):
+        first, _ = column[0]
+        noisy = [Cell(i.input, display_limits(i.input), i.psnr(0, i.input)) for i, _ in column]
+        denoised = [images.predicted_column("", mean).cells[0] for images, mean in column]
+        columns += [Column(f"{first.names[0]}: noisy", noisy), Column("HDN", denoised)]
         if first.has_truth:
-            columns.append(
-                Column(
-                    first.truth_title,
-                    [Cell(s.truth[0], shown) for (s, _), shown in zip(scenes, limits, strict=True)],
-                )
-            )
+            truth = [images.truth_column().cells[0] for images, _ in column]
+            columns.append(Column(first.truth_title, truth))
     drawn = lattice(columns, [""] * len(patches))
-    _size(drawn, patches[0][0][0])
+    patches[0][0][0].draw_scale_bar(drawn)
     return drawn.figure
-
-
-def _input(scene: Scene, *, rows: int) -> Column:
-    """The mixed image, once."""
-    notes = [_note(scene, k, scene.input) for k in range(len(scene.names))]
-    note = " / ".join(n.removesuffix(" dB") for n in notes) + " dB" if all(notes) else ""
-    cell = Cell(scene.input, display_limits(scene.input), note)
-    return Column("input", [cell, *[None] * (rows - 1)])
-
-
-def _noisy_targets(scene: Scene) -> list[Column]:
-    """Not of a single structure, whose input it is, nor where it is shown as the truth."""
-    if not scene.has_truth or len(scene.names) == 1:
-        return []
-    return [
-        Column(
-            "noisy target",
-            [
-                Cell(image, display_limits(image), _note(scene, k, image))
-                for k, image in enumerate(scene.observed)
-            ],
-        )
-    ]
-
-
-def _predicted(scene: Scene, title: str, images: Array) -> Column:
-    return Column(
-        title,
-        [
-            Cell(image, display_limits(scene.truth[k]), _note(scene, k, image))
-            for k, image in enumerate(images)
-        ],
-    )
-
-
-def _truth(scene: Scene) -> Column:
-    return Column(scene.truth_title, [Cell(image, display_limits(image)) for image in scene.truth])
-
-
-def _note(scene: Scene, k: int, image: Array) -> str:
-    return decibel(scene.truth[k], image)
-
-
-def _size(drawn: Lattice, scene: Scene) -> None:
-    first = drawn.panels[0][0]
-    if scene.pixel_size_um is not None and first is not None:
-        scale_bar(first, scene.input.shape, scene.pixel_size_um)
