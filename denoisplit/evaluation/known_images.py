@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from denoisplit.data.splits import Group, Image, check_registered
 from denoisplit.data.synthetic_noise import SyntheticNoise
@@ -155,22 +156,18 @@ def _check_gains(run: Run, frames: RecordedFrames) -> None:
 
 def _check_sizes(name: str, truth: Sequence[Image], images: Sequence[Image], other: str) -> None:
     """Refuse a truth whose frames do not agree in number and size with the images it is of."""
-    remedy = "provide the same fields of view, in the same order"
+
+    def refuse(where: str, found: str, expected: str) -> NoReturn:
+        remedy = "provide the same fields of view, in the same order"
+        expected = f"{expected} as in {other}"
+        raise InputError(where=f"truth {where}", found=found, expected=expected, remedy=remedy)
+
     if len(truth) != len(images):
-        raise InputError(
-            where=f"truth {name}",
-            found=f"{len(truth)} frames",
-            expected=f"{len(images)} as in {other}",
-            remedy=remedy,
-        )
+        refuse(name, f"{len(truth)} frames", str(len(images)))
     for j, (frame, image) in enumerate(zip(truth, images, strict=True)):
         if frame.shape != image.shape:
-            raise InputError(
-                where=f"truth {name}, frame {j}",
-                found=f"{frame.shape[0]} x {frame.shape[1]} px",
-                expected=f"{image.shape[0]} x {image.shape[1]} px as in {other}",
-                remedy=remedy,
-            )
+            found, expected = (f"{y} x {x} px" for y, x in (frame.shape, image.shape))
+            refuse(f"{name}, frame {j}", found, expected)
 
 
 def _read(run: Run, files: Mapping[str, Files], argument: str) -> list[Frames]:

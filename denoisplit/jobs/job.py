@@ -33,32 +33,15 @@ from denoisplit.run import Run
 
 @dataclass(frozen=True)
 class Plan:
-    """How all images of one call are split.
+    """How all images of one call are split."""
 
-    Attributes
-    ----------
-    run : Run
-        Its network is in the form below.
-    sampling : Sampling
-    tile : int or None
-        px; by default that of the interrupted job, perhaps of another machine, or as memory allows.
-    halo : int
-        px, see `denoisplit.prediction.tiles.Tiling`.
-    form : Form
-        How workers, which load the network again, run it.
-    resume : bool
-        Whether to continue jobs that exist.
-    processes : int
-        How many share the memory of this machine.
-    """
-
-    run: Run
+    run: Run  # its network is in the form below
     sampling: Sampling
-    tile: int | None
-    halo: int
-    form: Form
-    resume: bool
-    processes: int = 1
+    tile: int | None  # px; None: that of the interrupted job, or as memory allows
+    halo: int  # px, see `denoisplit.prediction.tiles.Tiling`
+    form: Form  # in which workers, which load the network again, run it
+    resume: bool  # whether to continue jobs that exist
+    processes: int = 1  # that share the memory of this machine
 
 
 @dataclass(frozen=True)
@@ -78,29 +61,16 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to split: everything that a worker needs, and small enough to be sent.
+    """One image to split: everything that a worker needs, and small enough to be sent."""
 
-    Attributes
-    ----------
-    run, source, work : str
-        Run folder, image, and folder in which the results are made; as every worker sees them.
-    weights : str
-        SHA-256 of the weights with which the job was started.
-    sampling : Sampling
-    tile, halo : int
-        px, see `denoisplit.prediction.tiles.Tiling`.
-    form : Form
-        How the network is run.
-    """
-
-    run: str
+    run: str  # run folder, image and folder of the unfinished results, as every worker sees them
     source: str
     work: str
-    weights: str
+    weights: str  # SHA-256 of those with which the job was started
     sampling: Sampling
-    tile: int
+    tile: int  # px, see `denoisplit.prediction.tiles.Tiling`
     halo: int
-    form: Form
+    form: Form  # of the network
 
     @property
     def kinds(self) -> tuple[str, ...]:

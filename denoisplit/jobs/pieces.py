@@ -17,7 +17,7 @@ from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.lazy import Plane
 from denoisplit.images.tiling import Tile
-from denoisplit.images.zarr import to_fill
+from denoisplit.images.zarr import writable_array
 from denoisplit.jobs.identity import weights_digest
 from denoisplit.jobs.job import (
     Job,
@@ -142,7 +142,7 @@ def split_piece(
     key = tuple(outer.get(dim, spans.get(dim)) for dim in result_dims(image))
     for kind in job.kinds:
         # a chunk holds all channels of one plane: (c) y x, whatever lies between
-        to_fill(job.path(kind))[key] = values[kind]
+        writable_array(job.path(kind))[key] = values[kind]
 
 
 def _predict(

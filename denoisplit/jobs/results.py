@@ -14,7 +14,7 @@ from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
-from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, show_all
+from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
 from denoisplit.prediction.autotune import Precision
 from denoisplit.prediction.frame import Sampling
 
@@ -112,7 +112,7 @@ def stored_precision(results: Results) -> Precision | None:
 def publish(made: Path, result: Path) -> None:
     """Move a complete OME-Zarr to its final place, or write it there as OME-TIFF."""
     if result.name.endswith(ZARR):
-        show_all(made)
+        set_display_range(made)
         made.rename(result)
         return
     drop_drafts(result)

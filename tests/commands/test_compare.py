@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,16 +16,12 @@ from denoisplit.cli import main as cli
 from denoisplit.commands import compare as module
 from denoisplit.commands import train_several as trainings
 from denoisplit.commands.compare import compare
-from denoisplit.config.settings import settings_from
-from denoisplit.config.systems import SPLITTING, options_for
-from denoisplit.config.training_options import settings_values
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.report import comparison_page
 from denoisplit.run import load_config
-from denoisplit.training.equal_budget import Effort, efforts_of, equal_budgets
-from denoisplit.training.schedule import schedule
+from denoisplit.training.equal_budget import Effort
 
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
@@ -105,51 +100,6 @@ def test_two_systems_one_table_one_page(
         assert axes.images[0].get_array().shape == (64, 64)
 
 
-def test_equal_pixels_in_every_step(images: dict[str, list[Path]]) -> None:
-    options = {"training": {"max_steps": 2, "batch": 8}}
-    budgets = equal_budgets(images, ("denoisplit", "musplit"), options)
-    assert budgets == {  # patches of 128 and 64 px
-        "denoisplit": ((1, 2, 2), None), "musplit": ((1, 2, 8), None),
-    }  # fmt: skip
-    for systems in (SPLITTING[::-1], ("musplit", "denoisplit"), ("musplit", "hdn_musplit")):
-        for name, budget in equal_budgets(images, systems, options).items():
-            assert budget == equal_budgets(images, SPLITTING, options)[name]
-    chain = {**options, "denoiser": {"network": {"patch": 64, "levels": 4}}}
-    budgets = equal_budgets(images, ("denoisplit", "hdn_musplit"), chain)
-    assert budgets["hdn_musplit"] == ((1, 2, 8), (1, 2, 8))
-
-
-@pytest.mark.parametrize("crops", [1, 2156, 9900])
-@pytest.mark.parametrize(
-    ("options", "steps"),
-    [
-        ({"preset": "small"}, 1600), ({"max_steps": 1600}, 1600), ({"max_steps": 1657}, 1649),
-        ({"max_steps": 50_000, "preset": "paper"}, 50_000), ({"max_steps": 7}, 7),
-        ({"max_steps": 1000, "training": {"min_steps_per_epoch": 300}}, 999),
-    ],
-)  # fmt: skip
-def test_every_network_makes_the_same_steps(
-    images: dict[str, list[Path]], options: dict[str, Any], steps: int, crops: int
-) -> None:
-    """Whatever the images give to an epoch, and however early a system would end otherwise."""
-    budgets = equal_budgets(images, SPLITTING, options)
-    for name in SPLITTING:
-        given = budgets[name].added_to(options_for(name, options))
-        values = settings_values(images, None, None, None, {**given, "system": name})
-        settings = settings_from(values)
-        plan = schedule(settings, crops)
-        trainings = [settings.training]
-        if settings.denoiser:
-            trainings.append(settings.denoiser.training)
-            own = settings.model_copy(update={"training": settings.denoiser.training})
-            assert schedule(own, crops) == plan
-        assert plan.steps == steps
-        for training in trainings:
-            assert training.max_steps == steps and training.early_stop_patience >= plan.epochs
-    if options == {"preset": "small"}:
-        assert (plan.epochs, plan.steps_per_epoch) == (16, 100)
-
-
 def test_unequal_efforts_are_named() -> None:
     few, many = Effort(90, 64), Effort(100, 64)
     note = module.Comparison({}, {"denoisplit": [many], "hdn_musplit": [few, many] * 2}).note
@@ -159,20 +109,10 @@ def test_unequal_efforts_are_named() -> None:
     )
 
 
-def test_done_is_what_the_histories_say(tmp_path: Path, images: dict[str, list[Path]]) -> None:
-    options = {"preset": "small", "system": "hdn_musplit"}
-    settings = settings_from(settings_values(images, None, None, None, options))
-    for folder, last in ((".", 30), ("denoisers/a", 20), ("denoisers/mixed", 10)):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder / "history.csv").write_text(f"epoch,step\n1,5\n2,{last}\n")
-    run: Any = SimpleNamespace(path=tmp_path, config=SimpleNamespace(settings=settings))
-    assert efforts_of(run) == [(n, 8 * 64 * 64) for n in (30, 20, 10)]
-
-
 def test_a_chain_is_compared_by_each_of_its_networks(
     images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its denoisers have as many steps and pixels as every other network, and it is said."""
+    """Its denoisers have as many steps and pixels as every other network, and the note says so."""
     given: dict[str, dict[str, Any]] = {}
 
     def stand_in(structures: Any, path: Path, **options: Any) -> Any:
