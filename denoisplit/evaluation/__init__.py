@@ -1,1 +1,1 @@
-"""Evaluation: held-out frames, metrics and calibration."""
+"""Evaluation of predictions: held-out frames, metrics, calibration."""

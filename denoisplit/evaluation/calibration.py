@@ -1,11 +1,11 @@
 """Calibrated uncertainty: the factor that turns the spread of posterior samples into an error bar.
 
-Model of Levi et al. (2022), with the variability of samples in place of a predicted variance
+Model of Levi et al. (2022), with the variance of posterior samples instead of a predicted variance
 (paper, section on calibration): ``truth ~ Normal(mean, (a std)^2)`` with one scalar a per
-structure and no offset. Fit a on validation frames, show it on test frames; the prediction itself
-does not change. All arguments of one structure may have any shape, or be sequences of frames of
-different sizes; their pixels are pooled. All are in one unit (that of the structure) and all
-arithmetic is float64.
+structure and no offset. The scalar is fitted on validation frames and checked on test frames; the
+prediction itself does not change. Arguments of one structure may have any shape, or be sequences
+of frames of different sizes; their pixels are pooled. All are in the unit of the structure, and
+all arithmetic is float64.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from denoisplit.config.groups import CalibrationForm
 Pixels = NDArray[Any] | Sequence[NDArray[Any]]
 Flat = NDArray[np.float64]
 
-# a few pixels of tiny std would otherwise dominate the mean of (error / std)^2
+# share of the median std; a few pixels of tiny std would dominate the mean of (error / std)^2
 STD_FLOOR = 0.05
 # the closed form has no finite mean for up to 3 samples and is biased upwards for a few more
 CLOSED_FORM_MIN_SAMPLES = 10
-
-LINE_BINS, LINE_KEEP = 50, (1e-5, 1 - 1e-5)
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,11 @@ class Calibration:
     Attributes
     ----------
     scalar : float
-        The one to use, see `calibrate`.
+        The form that is used, see `calibrate`.
     closed : float
         Maximum-likelihood value ``sqrt(mean(error^2 / std^2))``.
     ratio : float
-        ``sqrt(mean(error^2) / mean(std^2))``, which bears few samples.
+        ``sqrt(mean(error^2) / mean(std^2))``, reliable also for few samples.
     """
 
     scalar: float
@@ -52,7 +50,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CalibrationCurve:
-    """Error against claimed uncertainty; on the identity line for a perfect calibration.
+    """Error against claimed uncertainty; the identity line for a perfect calibration.
 
     Attributes
     ----------
@@ -95,15 +93,15 @@ def calibration_scalar(
     Raises
     ------
     ValueError
-        When shapes differ, a value is not finite or a std negative, or every std is zero.
+        If shapes differ, a value is not finite, a std is negative, or every std is zero.
     """
     squared_error, std_ = _errors(reference, mean, std)
     if form == "ratio":
         return math.sqrt(float(squared_error.mean()) / float(np.mean(std_**2)))
     if form != "closed":
-        raise ValueError(f"the calibration form is {form!r}; choose 'closed' or 'ratio'")
+        raise ValueError(f"`form` is {form!r}; choose 'closed' or 'ratio'")
     median = float(np.median(std_))
-    if median == 0:  # more than half of the pixels never vary: judge by those that do
+    if median == 0:  # more than half of the pixels never vary: use those that do
         median = float(np.median(std_[std_ > 0]))
     return math.sqrt(float(np.mean(squared_error / np.maximum(std_, STD_FLOOR * median) ** 2)))
 
@@ -114,9 +112,9 @@ def noisy_calibration_scalar(
     """Fit the calibration scalar of one structure when only noisy references exist.
 
     Noise that is independent of the prediction adds its variance to the squared error, so it is
-    taken off: ``sqrt((mean((observed - mean)^2) - mean(noise_variance)) / mean(std^2))``. The
-    noise of the reference must not be that of the input: a network that copies some of its input
-    noise would look better than it is.
+    subtracted: ``sqrt((mean((observed - mean)^2) - mean(noise_variance)) / mean(std^2))``. The
+    reference must not share its noise with the input: a network that copies some of the noise of
+    its input would look better than it is.
 
     Parameters
     ----------
@@ -130,12 +128,12 @@ def noisy_calibration_scalar(
     Returns
     -------
     float or None
-        Factor on std; None when the errors are no greater than the noise alone explains.
+        Factor on std; None if the noise alone explains the errors.
 
     Raises
     ------
     ValueError
-        When shapes differ, a value is not finite or a std or variance negative, or every std is
+        If shapes differ, a value is not finite, a std or variance is negative, or every std is
         zero.
     """
     squared_error, std_ = _errors(observed, mean, std)
@@ -145,11 +143,11 @@ def noisy_calibration_scalar(
         noise = np.array([noise_variance], dtype=np.float64)
     if noise.size not in (1, std_.size):
         raise ValueError(
-            f"the noise variance has {noise.size} pixels and the std {std_.size}; "
-            "give one variance per pixel or one number"
+            f"`noise_variance` has {noise.size} pixels and `std` has {std_.size}; "
+            "pass one variance per pixel or one number"
         )
     if not np.isfinite(noise).all() or noise.min() < 0:
-        raise ValueError("the noise variance must be finite and not negative in every pixel")
+        raise ValueError("`noise_variance` must be finite and not negative in every pixel")
     excess = float(squared_error.mean()) - float(noise.mean())
     return math.sqrt(excess / float(np.mean(std_**2))) if excess > 0 else None
 
@@ -179,8 +177,7 @@ def calibrate(
     Raises
     ------
     ValueError
-        When fewer than two samples were drawn, frames do not fit together, or
-        `calibration_scalar` refuses a structure.
+        If fewer than two samples were drawn, frames do not match, or `calibration_scalar` fails.
     """
     if samples < 2:
         raise ValueError(f"{samples} posterior sample has no spread to calibrate; draw 2 or more")
@@ -189,19 +186,19 @@ def calibrate(
     if len(structures) != 1 or any(frame.ndim != 3 for group in frames for frame in group):
         shapes = sorted({frame.shape for group in frames for frame in group})
         raise ValueError(
-            f"frames of shapes {shapes} came in; give one or more frames (C, Y, X) "
+            f"the frames have shapes {shapes}; pass one or more frames (C, Y, X) "
             "that all have the same number of structures C"
         )
     (n_structures,) = structures.pop()
     if form == "auto":
         form = "closed" if samples >= CLOSED_FORM_MIN_SAMPLES else "ratio"
-    result = []
+    calibrations = []
     for k in range(n_structures):
         truth, mean, std = ([frame[k] for frame in group] for group in frames)
         closed = calibration_scalar(truth, mean, std, form="closed")
         ratio = calibration_scalar(truth, mean, std, form="ratio")
-        result.append(Calibration(closed if form == "closed" else ratio, closed, ratio))
-    return result
+        calibrations.append(Calibration(closed if form == "closed" else ratio, closed, ratio))
+    return calibrations
 
 
 def calibration_curve(
@@ -213,7 +210,7 @@ def calibration_curve(
     bins: int = 30,
     keep: tuple[float, float] = (0.001, 0.999),
 ) -> CalibrationCurve:
-    """Root mean squared error against root mean variance, over bins of equal claimed uncertainty.
+    """Return root mean squared error against root mean variance, in bins of claimed uncertainty.
 
     Bins are half-open, the last one closed, so every pixel falls into exactly one. Empty bins are
     dropped, and so are those whose pixels all lie outside `keep` (paper, calibration plot).
@@ -229,7 +226,7 @@ def calibration_curve(
         Number of bins of equal width between the least and the greatest ``scalar * std``, before
         any is dropped.
     keep : tuple of float
-        Fractions (0 to 1) of the pixels in order of std between which bins are kept.
+        Quantiles of the std (0 to 1) between which bins are kept.
 
     Returns
     -------
@@ -239,22 +236,23 @@ def calibration_curve(
     Raises
     ------
     ValueError
-        When an argument is out of range, or for the reasons of `calibration_scalar`.
+        If an argument is out of range, or for the reasons of `calibration_scalar`.
     """
     squared_error, std_ = _errors(reference, mean, std)
     if not (math.isfinite(scalar) and scalar > 0):
-        raise ValueError(f"the calibration scalar is {scalar:g} but must be finite and positive")
+        raise ValueError(f"`scalar` is {scalar:g}, but must be finite and positive")
     if bins < 1 or not 0 <= keep[0] < keep[1] <= 1:
         raise ValueError(
-            f"bins is {bins} and keep {keep}; give one bin or more and 0 <= keep[0] < keep[1] <= 1"
+            f"`bins` is {bins} and `keep` is {keep}; "
+            "pass one bin or more and 0 <= keep[0] < keep[1] <= 1"
         )
     uncertainty = scalar * std_
     edges = np.linspace(uncertainty.min(), uncertainty.max(), bins + 1)
-    # only inner edges are looked up: the first and last bin reach as far as the pixels do
+    # only inner edges are needed: every pixel lies between the outer ones
     index = np.searchsorted(edges[1:-1], uncertainty, side="right")
     count = np.bincount(index, minlength=bins).astype(np.float64)
     up_to = np.cumsum(count)
-    # a bin stays when some of its pixels lie inside the kept range
+    # a bin is kept if some of its pixels lie inside the range
     kept = (count > 0) & (up_to > keep[0] * up_to[-1]) & (up_to - count < keep[1] * up_to[-1])
     n = count[kept]
     rmv = np.sqrt(np.bincount(index, uncertainty**2, minlength=bins)[kept] / n)
@@ -263,9 +261,14 @@ def calibration_curve(
 
 
 def calibration_error(curve: CalibrationCurve) -> float:
-    """Mean over pixels of ``|RMSE - RMV| / RMV`` of their bins: 0 is perfect, 0.1 is 10 % off.
+    """Return the mean of ``|RMSE - RMV| / RMV`` over pixels: 0 is perfect, 0.1 is 10 % off.
 
-    Bins of zero RMV have no relative error and are left out; a ValueError tells when none remains.
+    Bins of zero RMV have no relative error and are excluded.
+
+    Raises
+    ------
+    ValueError
+        If every bin has zero RMV.
     """
     positive = curve.rmv > 0
     if not positive.any():
@@ -274,39 +277,8 @@ def calibration_error(curve: CalibrationCurve) -> float:
     return float(np.average(np.abs(rmse - rmv) / rmv, weights=curve.count[positive]))
 
 
-def calibration_line(reference: Pixels, mean: Pixels, std: Pixels) -> tuple[float, float]:
-    """Fit slope and offset of the error against the spread, ``RMSE = slope * RMV + offset``.
-
-    The option of later work, which allows an offset: linear regression over 50 bins of equal
-    width between the pixel quantiles 1e-5 and 1 - 1e-5, each bin with the same weight.
-
-    Parameters
-    ----------
-    reference, mean, std : ndarray or sequence of ndarray
-        As for `calibration_curve`.
-
-    Returns
-    -------
-    slope : float
-        Without unit.
-    offset : float
-        In the unit of the reference.
-
-    Raises
-    ------
-    ValueError
-        When all pixels fall into one bin, or for the reasons of `calibration_scalar`.
-    """
-    curve = calibration_curve(reference, mean, std, bins=LINE_BINS, keep=LINE_KEEP)
-    if curve.rmv.size < 2:
-        raise ValueError("the std is the same everywhere, so no line can be fitted; use the scalar")
-    x = curve.rmv - curve.rmv.mean()
-    slope = float(np.vdot(x, curve.rmse) / np.vdot(x, x))
-    return slope, float(curve.rmse.mean() - slope * curve.rmv.mean())
-
-
 def _pooled(values: Pixels) -> Flat:
-    """All pixels of an array or a sequence of arrays, in order."""
+    """Return all pixels of an array, or of a sequence of arrays, in order."""
     if isinstance(values, np.ndarray):
         return values.astype(np.float64, copy=False).ravel()
     parts = [np.asarray(part, dtype=np.float64).ravel() for part in values]
@@ -314,26 +286,26 @@ def _pooled(values: Pixels) -> Flat:
 
 
 def _shapes(values: Pixels) -> list[tuple[int, ...]]:
-    """Shape of an array, or of each array of a sequence."""
+    """Return the shape of an array, or of each array of a sequence."""
     return [values.shape] if isinstance(values, np.ndarray) else [np.shape(v) for v in values]
 
 
 def _errors(reference: Pixels, mean: Pixels, std: Pixels) -> tuple[Flat, Flat]:
-    """Check the arrays of one structure; return squared error and std of the pooled pixels."""
+    """Check the arrays of one structure; return squared errors and stds of the pooled pixels."""
     shapes = [_shapes(values) for values in (reference, mean, std)]
     if not shapes[0] == shapes[1] == shapes[2]:
         raise ValueError(
-            f"reference, mean and std have shapes {shapes[0][:3]}, {shapes[1][:3]} and "
-            f"{shapes[2][:3]}; all three need the same frames"
+            f"the reference, mean and std have shapes {shapes[0][:3]}, {shapes[1][:3]} and "
+            f"{shapes[2][:3]}; pass the same frames for all three"
         )
     reference_, mean_, std_ = _pooled(reference), _pooled(mean), _pooled(std)
     if std_.size == 0:
-        raise ValueError("no pixels came in; give at least one frame")
+        raise ValueError("there are no pixels; pass at least one frame")
     squared_error = (reference_ - mean_) ** 2
     if not (np.isfinite(squared_error).all() and np.isfinite(std_).all()):
-        raise ValueError("reference, mean or std has values that are not finite; leave them out")
+        raise ValueError("the reference, mean or std has values that are not finite; exclude them")
     if std_.min() < 0:
-        raise ValueError(f"a std of {std_.min():g} came in, but a std is never negative")
+        raise ValueError(f"the std has a value of {std_.min():g}, but a std is never negative")
     if std_.max() == 0:
         raise ValueError(
             "the std is zero everywhere, so nothing can be calibrated; "

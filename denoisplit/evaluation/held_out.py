@@ -1,6 +1,7 @@
-"""Frames that a run is judged on: which they are, and what they look like.
+"""Evaluation frames of a run: which frames were held out, and what they look like.
 
-Evaluation, export, comparisons and figures all ask here, so that they show the same frames.
+Training, evaluation, export, comparisons and figures take them from here, so that all of them use
+the same frames.
 """
 
 from __future__ import annotations
@@ -27,23 +28,24 @@ OTHERWISE = "name images in `structures`"
 
 
 class EvaluationFrames:
-    """Frames to judge by: their true structures, what was recorded of them, and their input.
+    """Frames for an evaluation: true structures, observed structures, and the input.
 
     Parameters
     ----------
     truth : [structure][frame] of (Y, X)
         Noise-free if available; raw intensity.
     noise : SyntheticNoise
-        Added to the truth; none if the images were recorded with their own noise.
+        Added to the truth; empty if the images were recorded with their own noise.
+    superposition : Superposition
     seed, part
-        Address of the noise; see `denoisplit.data.synthetic_noise.Address`.
+        Address of the noise, see `denoisplit.data.synthetic_noise.Address`.
 
     Attributes
     ----------
     truth, observed : list of arrays (C, Y, X)
-        Structures of each frame, without and with noise; raw intensity.
+        Structures of each frame without and with noise, raw intensity.
     inputs, clean_inputs : list of arrays (Y, X)
-        Superpositions of them.
+        Superpositions of the observed and of the true structures.
     unsaturated : list of bool arrays (Y, X)
         Pixels at which no truth is saturated.
     has_truth : bool
@@ -63,7 +65,7 @@ class EvaluationFrames:
 
     @classmethod
     def of_training(cls, data: TrainingData, part: str) -> EvaluationFrames:
-        """Return the validation or test frames of a training, with the noise that it sees.
+        """Return the validation or test frames of a training, with the noise that it adds.
 
         Parameters
         ----------
@@ -92,7 +94,7 @@ class EvaluationFrames:
         return len(self.inputs)
 
     def cropped(self, side: int) -> EvaluationFrames:
-        """Return the frames cut after the last multiple of ``side`` px of each axis."""
+        """Return the frames without the rows and columns after the last multiple of ``side`` px."""
         cut = copy.copy(self)
         for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
             setattr(cut, name, [whole_cells(frame, side) for frame in getattr(self, name)])
@@ -102,20 +104,20 @@ class EvaluationFrames:
 def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames:
     """Return the test frames of a run, with the noise that its own evaluation added to them.
 
-    A denoiser inside HDN(+)muSplit is judged on the frames that it had there: those of its
-    structure, or the superposed ones.
+    A denoiser inside HDN(+)muSplit has the test frames of its chain: those of its structure, or the
+    superposed ones.
 
     Parameters
     ----------
     run : Run
     otherwise : str
-        What the user can do where the images are gone.
+        What else the user can do if the images are missing, for the error messages.
 
     Raises
     ------
     InputError
-        If an image is missing, or is not the one that the run was trained on, or the run is a
-        denoiser that was taken out of its HDN(+)muSplit.
+        If an image is missing or was changed after the training, or the run is a denoiser that
+        was moved out of its HDN(+)muSplit run.
     """
     chain = _chain_of(run)
     if chain is not None:
@@ -134,16 +136,16 @@ def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames
     )
     if {part: len(group[0]) for part, group in splits._asdict().items()} != facts.frames:
         raise InputError(
-            "this denoiser was taken out of its HDN(+)muSplit, whose frames it was trained on",
+            "this denoiser was moved out of its HDN(+)muSplit run, which held its test frames",
             where=run.path,
-            remedy=f"put it back into the folder {DENOISERS} of that run, or {otherwise}",
+            remedy=f"move it back into the folder {DENOISERS} of that run, or {otherwise}",
         )
     noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
     return EvaluationFrames(splits.test, noise, run.superposition, seed=settings.seed, part="test")
 
 
 def _chain_of(run: Run) -> RunConfig | None:
-    """Return the configuration of the HDN(+)muSplit that a denoiser lies in, else None."""
+    """Return the configuration of the HDN(+)muSplit run around a denoiser, else None."""
     folder = run.path.resolve().parent
     if folder.name != DENOISERS or not (folder.parent / CONFIG).is_file():
         return None
@@ -153,7 +155,7 @@ def _chain_of(run: Run) -> RunConfig | None:
 
 
 def _training_images(run: Run, config: RunConfig, otherwise: str) -> list[Sequence[Image]]:
-    """Read the images of a configuration, [structure][frame]: those of the training, unchanged."""
+    """Read the images of a training, [structure][frame], and check that they are unchanged."""
     images: list[Sequence[Image]] = []
     for structure in config.settings.structures:
         for file in structure.files:
@@ -176,6 +178,6 @@ def _training_images(run: Run, config: RunConfig, otherwise: str) -> list[Sequen
 
 
 def whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """Return (..., Y, X) without what follows the last multiple of ``side``, or a smaller axis."""
+    """Crop (..., Y, X) to whole multiples of ``side`` px; an axis below ``side`` stays as it is."""
     height, width = (n - n % side or n for n in image.shape[-2:])
     return image[..., :height, :width]

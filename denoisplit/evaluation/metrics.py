@@ -1,8 +1,8 @@
-"""How near a prediction is to the noise-free truth: range-invariant PSNR and MS-SSIM per frame.
+"""Metrics of one frame against its truth: range-invariant PSNR, MS-SSIM, correlation with noise.
 
-Everything is computed in float64 on one frame (Y, X) of one structure; `score` then turns the
-values of all test frames into a mean with its standard error. Differences between systems below
-that error, or below 1 dB, say little.
+Everything is computed in float64 on one frame (Y, X) of one structure; `average_over_frames` then
+turns the values of all test frames into a mean with its standard error. Differences between systems
+below that error, or below 1 dB, mean little.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BLUR_SIGMAS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
-class Score:
-    """Mean over frames and its standard error, in the unit of the values.
+class FrameAverage:
+    """Mean of a metric over frames and its standard error, in the unit of the values.
 
     Attributes
     ----------
     mean : float or None
-        None when no frame has a value.
+        None if no frame has a value.
     sem : float or None
         Standard deviation (divisor N - 1) over sqrt(N); None for fewer than two frames.
     """
@@ -41,28 +41,28 @@ class Score:
     sem: float | None
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return ``{"mean": ..., "sem": ...}``, as metrics.json holds it."""
+        """Return ``{"mean": ..., "sem": ...}``, as in metrics.json."""
         return {"mean": self.mean, "sem": self.sem}
 
 
-def score(values: Sequence[float | None]) -> Score:
-    """Average per-frame values; those that are None (no value for that frame) are left out."""
+def average_over_frames(values: Sequence[float | None]) -> FrameAverage:
+    """Average the values of a metric over frames; frames without a value (None) are excluded."""
     present = np.array([value for value in values if value is not None], dtype=np.float64)
     if present.size == 0:
-        return Score(None, None)
+        return FrameAverage(None, None)
     mean = float(present.mean())
-    # a perfect frame has infinite PSNR; its spread has no meaning
+    # a perfect frame has infinite PSNR, so that there is no standard error
     if present.size == 1 or not np.isfinite(present).all():
-        return Score(mean, None)
-    return Score(mean, float(present.std(ddof=1) / math.sqrt(present.size)))
+        return FrameAverage(mean, None)
+    return FrameAverage(mean, float(present.std(ddof=1) / math.sqrt(present.size)))
 
 
 def range_invariant_psnr(truth: Frame, prediction: Frame) -> float:
-    """PSNR of one frame that no scale and offset of the prediction changes.
+    """Return the PSNR of one frame, invariant to scale and offset of the prediction.
 
-    Both frames lose their mean and the prediction is scaled by least squares, where a negative
-    scale is allowed too; the peak is the range of the truth (Weigert et al., 2018; paper, section
-    on metrics). The published definition first divides the truth by its standard deviation, which
+    The means of both frames are subtracted and the prediction is scaled by least squares, also by
+    a negative factor; the peak is the range of the truth (Weigert et al., 2018; paper, section on
+    metrics). The published definition first divides the truth by its standard deviation, which
     cancels.
 
     Parameters
@@ -73,30 +73,36 @@ def range_invariant_psnr(truth: Frame, prediction: Frame) -> float:
     Returns
     -------
     float
-        Decibel; infinite when the scaled prediction is exactly the truth.
+        Decibels; infinite if the scaled prediction equals the truth.
 
     Raises
     ------
     ValueError
-        When the truth is constant, the shapes differ, or a value is not finite.
+        If the truth is constant, the shapes differ, or a value is not finite.
     """
     g, p = align(truth, prediction)
     peak = float(np.ptp(g))
     if peak == 0:
         raise ValueError(
             f"the truth has the same value {np.ravel(truth)[0]:g} in every pixel, "
-            "which leaves PSNR without a range; leave this frame out"
+            "so that the PSNR is not defined; exclude this frame"
         )
     rms = math.sqrt(float(np.mean((g - p) ** 2)))
-    # the rounding of float64 is no error
+    # a difference of the size of float64 rounding is no error
     return 20 * math.log10(peak / rms) if rms > 1e-12 * peak else math.inf
 
 
-def align(truth: Frame, prediction: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bring one prediction to the scale of its truth, for an MS-SSIM that is free of units.
+def psnr_if_defined(truth: Frame, prediction: Frame) -> float | None:
+    """Return the range-invariant PSNR; None for a constant truth or a perfect prediction."""
+    psnr = range_invariant_psnr(truth, prediction) if np.ptp(truth) > 0 else math.inf
+    return psnr if math.isfinite(psnr) else None
 
-    MS-SSIM changes with scale and offset; published values differ in how they normalise. This is
-    the convention of the range-invariant PSNR: zero mean, least-squares scale.
+
+def align(truth: Frame, prediction: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scale one prediction to its truth, for an MS-SSIM that does not depend on units.
+
+    MS-SSIM changes with scale and offset, and published values differ in their normalisation. This
+    is the convention of the range-invariant PSNR: zero mean, least-squares scale.
 
     Parameters
     ----------
@@ -112,29 +118,29 @@ def align(truth: Frame, prediction: Frame) -> tuple[NDArray[np.float64], NDArray
     Raises
     ------
     ValueError
-        When the shapes differ or a value is not finite.
+        If the shapes differ or a value is not finite.
     """
     g, p = _pair(truth, prediction)
     g = g - g.mean()
-    # a constant is told by its range: its mean, and so its deviations, carry rounding errors
+    # the range detects a constant exactly; deviations from the mean carry rounding errors
     if np.ptp(p) == 0:
         return g, np.zeros_like(p)
     p = p - p.mean()
-    # brought to unit size first, so that tiny or huge units neither under- nor overflow
+    # scale to unit size first, so that tiny or huge units neither underflow nor overflow
     p = p / np.abs(p).max()
     return g, p * (np.vdot(g, p) / np.vdot(p, p))
 
 
 def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | None:
-    """Multi-scale structural similarity of one frame (Wang et al., 2003).
+    """Return the multi-scale structural similarity of one frame (Wang et al., 2003).
 
-    Five scales with weights `MS_SSIM_WEIGHTS`, Gaussian window of 11 x 11 px with sigma 1.5 px,
+    Five scales with weights `MS_SSIM_WEIGHTS`, a Gaussian window of 11 x 11 px with sigma 1.5 px,
     K1 = 0.01, K2 = 0.03. Negative similarities count as zero.
 
     Parameters
     ----------
     truth, prediction : ndarray, (Y, X)
-        Noise-free frame and its estimate **in the same unit**; see `align` for the other choice.
+        Noise-free frame and its estimate **in the same unit**; `align` gives them a common one.
     data_range : float
         Greatest minus least value of the truth over the whole test stack of this structure, in
         that unit.
@@ -142,18 +148,18 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
     Returns
     -------
     float or None
-        0 to 1; None when a side is under `MS_SSIM_MIN_SIDE` px, too small for five scales.
+        0 to 1; None if a side is below `MS_SSIM_MIN_SIDE` px, too small for five scales.
 
     Raises
     ------
     ValueError
-        When the shapes differ, a value is not finite, or the data range is not positive.
+        If the shapes differ, a value is not finite, or the data range is not positive.
     """
     g, p = _pair(truth, prediction)
     if not (math.isfinite(data_range) and data_range > 0):
         raise ValueError(
-            f"the data range of MS-SSIM is {data_range:g} but must be positive; "
-            "give the range (max - min) of the truth over all test frames"
+            f"`data_range` is {data_range:g}, but must be positive; "
+            "pass the range (max - min) of the truth over all test frames"
         )
     if min(g.shape) < MS_SSIM_MIN_SIDE:
         return None
@@ -178,50 +184,51 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
 def noise_correlation(
     error: Frame, noise: Frame, where: NDArray[np.bool_] | None = None
 ) -> float | None:
-    """Pearson correlation of a prediction's error with the noise of its input.
+    """Return the Pearson correlation of a prediction's error with the noise of its input.
 
-    Near 1 where the prediction keeps the input's noise, near 0 where its errors are its own.
+    It is near 1 if the prediction keeps the noise of the input, and near 0 if its errors are
+    independent of that noise.
 
     Parameters
     ----------
     error, noise : ndarray, (Y, X)
         Prediction minus truth, and input minus noise-free input; each in any unit.
     where : ndarray of bool, (Y, X), optional
-        Pixels that count. Where the truth is saturated, what it lacks is in error and noise alike.
+        Pixels to use. A saturated truth would contribute the same difference to error and noise.
 
     Returns
     -------
     float or None
-        -1 to 1; None where one of the two is constant, such as the noise of a noise-free input.
+        -1 to 1; None if one of the two is constant, such as the noise of a noise-free input.
 
     Raises
     ------
     ValueError
-        When the shapes differ or a value is not finite.
+        If the shapes differ or a value is not finite.
     """
     e, n = _pair(error, noise)
     if where is not None:
         e, n = e[where], n[where]
     if e.size == 0 or np.ptp(e) == 0 or np.ptp(n) == 0:
         return None
-    # brought to unit size first, so that tiny or huge units neither under- nor overflow
+    # scale to unit size first, so that tiny or huge units neither underflow nor overflow
     e, n = ((v - v.mean()) / np.ptp(v) for v in (e, n))
     return float(np.vdot(e, n) / math.sqrt(np.vdot(e, e) * np.vdot(n, n)))
 
 
 def noise_left(error: Frame, noise: Frame) -> float | None:
-    """Share of the input's noise that is left in a prediction: slope of its error on that noise.
+    """Return the share of the input's noise left in a prediction: slope of its error on that noise.
 
-    1 is what plain regression on noisy targets keeps, whose best answer to an input that is the
-    mean of the noisy targets is the structure plus all of the input's noise (paper, section on the
-    KL). 0 is a prediction whose errors have nothing to do with the noise.
+    It is 1 for plain regression on noisy targets: if the input is the mean of the noisy targets,
+    the best answer is the structure plus all of the input's noise (paper, section on the KL). It is
+    0 if the errors of the prediction do not depend on the noise.
 
     Parameters
     ----------
     error : ndarray, (Y, X)
         Prediction minus truth.
     noise : ndarray, (Y, X)
-        Of the input as the mean of the structures, in the unit of the error.
+        Noise of the input, with the input as the mean of the structures; unit of the error.
 
     Returns
     -------
@@ -231,7 +238,7 @@ def noise_left(error: Frame, noise: Frame) -> float | None:
     Raises
     ------
     ValueError
-        When the shapes differ or a value is not finite.
+        If the shapes differ or a value is not finite.
     """
     e, n = _pair(error, noise)
     e, n = e - e.mean(), n - n.mean()
@@ -240,7 +247,7 @@ def noise_left(error: Frame, noise: Frame) -> float | None:
 
 
 def blur(frame: Frame, sigma: float) -> NDArray[np.float64]:
-    """Gaussian blur of one frame (Y, X), sigma in px, borders reflected: the plainest denoiser."""
+    """Return one frame (Y, X) after a Gaussian blur; sigma in px, reflected borders."""
     from scipy.ndimage import gaussian_filter
 
     blurred: NDArray[np.float64] = gaussian_filter(
@@ -250,10 +257,10 @@ def blur(frame: Frame, sigma: float) -> NDArray[np.float64]:
 
 
 def blur_psnr(truths: Frames, frames: Frames) -> list[float]:
-    """Per-frame PSNR of blurred frames at the one sigma of `BLUR_SIGMAS` that suits them best.
+    """Return the PSNR of each frame after the blur of `BLUR_SIGMAS` that is best on average.
 
-    The sigma is chosen on these very frames, which favours this baseline: a network has to beat
-    the best blur there is.
+    The sigma is chosen on the same frames, which favours this baseline: a network has to beat the
+    best possible blur.
 
     Parameters
     ----------
@@ -263,17 +270,17 @@ def blur_psnr(truths: Frames, frames: Frames) -> list[float]:
     Returns
     -------
     list of float
-        Range-invariant PSNR in decibel, one per frame, all at the same sigma.
+        Range-invariant PSNR in decibels, one per frame, all at the same sigma.
 
     Raises
     ------
     ValueError
-        When there are no frames, the numbers differ, or `range_invariant_psnr` refuses a frame.
+        If there are no frames, their numbers differ, or `range_invariant_psnr` fails for a frame.
     """
     if len(truths) != len(frames) or len(truths) == 0:
         raise ValueError(
-            f"{len(truths)} true and {len(frames)} noisy frames came in; "
-            "give one noisy frame for each true frame, and at least one"
+            f"there are {len(truths)} true and {len(frames)} noisy frames; "
+            "pass one noisy frame for each true frame, and at least one"
         )
     per_sigma = [
         [
@@ -292,9 +299,9 @@ def _pair(truth: Frame, prediction: Frame) -> tuple[NDArray[np.float64], NDArray
     if g.ndim != 2 or g.size == 0 or g.shape != p.shape:
         raise ValueError(
             f"truth has shape {np.shape(truth)} and prediction {np.shape(prediction)}; "
-            "give two frames of one shape (Y, X)"
+            "pass two frames of the same shape (Y, X)"
         )
     for name, frame in (("truth", g), ("prediction", p)):
         if not np.isfinite(frame).all():
-            raise ValueError(f"the {name} has values that are not finite; mend or leave them out")
+            raise ValueError(f"the {name} has values that are not finite; exclude them")
     return g, p

@@ -1,9 +1,9 @@
-"""How good predictions are: PSNR and MS-SSIM per structure against naive answers, calibration."""
+"""Predict evaluation frames, calibrate on them, and score the predictions with all metrics."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from denoisplit.evaluation.calibration import (
 from denoisplit.evaluation.held_out import EvaluationFrames, whole_cells
 from denoisplit.evaluation.metrics import (
     align,
+    average_over_frames,
     blur_psnr,
     ms_ssim,
     noise_correlation,
-    range_invariant_psnr,
-    score,
+    psnr_if_defined,
 )
 from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
@@ -32,56 +32,82 @@ from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 
 Array = npt.NDArray[np.float32]
+Flat = npt.NDArray[np.float64]
 PerFrame = list[float | None]
 
 
-def split_frames(
+def predict_frames(
     model: VSE,
-    scenes: EvaluationFrames,
+    frames: EvaluationFrames,
     sampling: Sampling,
     *,
     tile: int,
     halo: int,
     label: str,
 ) -> list[Prediction]:
-    """Split every input, with one progress bar."""
+    """Predict every frame, with one progress bar of the given label.
+
+    Parameters
+    ----------
+    model : VSE
+    frames : EvaluationFrames
+    sampling : Sampling
+    tile, halo : int
+        Side of a tile's core, and context margin around it; px.
+    label : str
+    """
     predictions: list[Prediction] = []
     model = inference_form(model)
-    with bar(label, 100 * len(scenes)) as progress:
-        for frame in scenes.inputs:
-            done = _mover(progress.to, len(predictions))
+    with bar(label, 100 * len(frames)) as progress:  # in hundredths of a frame
+
+        def on_tile(tile: int, tiles: int) -> None:
+            progress.to(100 * len(predictions) + 100 * tile // tiles)
+
+        for frame in frames.inputs:
             predictions.append(
-                predict_frame(model, frame, sampling, tile=tile, halo=halo, on_tile=done)
+                predict_frame(model, frame, sampling, tile=tile, halo=halo, on_tile=on_tile)
             )
     return predictions
 
 
-def _mover(to: Callable[[int], None], frames: int) -> Callable[[int, int], None]:
-    """Progress in hundredths of a frame."""
-    return lambda tile, tiles: to(100 * frames + 100 * tile // tiles)
-
-
-def calibrate_on(
-    scenes: EvaluationFrames,
+def fit_calibration(
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     names: Sequence[str],
     noise_models: Sequence[GaussianMixture],
     samples: int,
     form: CalibrationForm = "auto",
 ) -> dict[str, Any]:
-    """Calibration scalars per structure, ready for calibration.json.
+    """Fit the calibration scalar of every structure; return the content of calibration.json.
 
-    Without noise-free references the noise's own variance, as the noise models know it, is taken
-    out of the error; where that is not possible the scalar is 1 and the reference says so.
+    Without a noise-free reference, the variance of the noise according to the noise models is
+    subtracted from the error. Where that is not possible, the scalar is 1 and the entry
+    "reference" begins with "none".
+
+    Parameters
+    ----------
+    frames : EvaluationFrames
+        The validation frames.
+    predictions : sequence of Prediction
+        One per frame, with stds.
+    names : sequence of str
+        Structures in channel order.
+    noise_models : sequence of GaussianMixture
+        One per structure, or none.
+    samples : int
+        Number of posterior samples behind the predictions.
+    form : {"auto", "closed", "ratio"}
+        See `denoisplit.evaluation.calibration.calibrate`.
     """
     stds = [p.std for p in predictions if p.std is not None]
     means = [p.mean for p in predictions]
-    if scenes.has_truth:
-        found = calibrate(scenes.truth, means, stds, samples, form)
+    if frames.has_truth:
+        calibrations = calibrate(frames.truth, means, stds, samples, form)
+        by_name = dict(zip(names, calibrations, strict=True))
         return {
-            "scalars": {name: c.scalar for name, c in zip(names, found, strict=True)},
-            "closed": {name: c.closed for name, c in zip(names, found, strict=True)},
-            "ratio": {name: c.ratio for name, c in zip(names, found, strict=True)},
+            "scalars": {name: c.scalar for name, c in by_name.items()},
+            "closed": {name: c.closed for name, c in by_name.items()},
+            "ratio": {name: c.ratio for name, c in by_name.items()},
             "samples": samples,
             "reference": "noise-free",
         }
@@ -90,10 +116,10 @@ def calibrate_on(
         scalars[name] = None
         if noise_models:
             scalars[name] = noisy_calibration_scalar(
-                [y[k] for y in scenes.observed],
+                [y[k] for y in frames.observed],
                 [m[k] for m in means],
                 [s[k] for s in stds],
-                [_noise_variance(noise_models[k], m[k]) for m in means],
+                [noise_variance(noise_models[k], m[k]) for m in means],
             )
     return {
         "scalars": {name: 1.0 if value is None else value for name, value in scalars.items()},
@@ -104,16 +130,18 @@ def calibrate_on(
     }
 
 
-def _noise_variance(model: GaussianMixture, signal: Array) -> Array:
+def noise_variance(model: GaussianMixture, signal: npt.NDArray[Any]) -> Flat:
+    """Return the variance of the noise at each signal, raw intensity squared."""
     import torch
 
+    # a copy, as the caller's model must stay on its device
     with torch.inference_mode():
-        variance: Array = model.cpu().variance(torch.from_numpy(signal)).numpy()
-    return variance
+        variance = copy.deepcopy(model).cpu().variance(torch.as_tensor(signal).float())
+    return variance.double().numpy()
 
 
-def judge(
-    scenes: EvaluationFrames,
+def score_predictions(
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     names: Sequence[str],
     scalars: Mapping[str, float],
@@ -121,17 +149,29 @@ def judge(
     *,
     cell: int = 1,
 ) -> dict[str, Any]:
-    """Metrics per structure and their mean over structures, ready for metrics.json.
+    """Compute all metrics per structure and their mean; return the content of metrics.json.
 
     Every metric is ``{"mean": over frames, "sem": its standard error}``: ``psnr`` of the posterior
     mean, ``psnr_single_sample``, ``psnr_naive`` of the noisy input, ``psnr_blur`` of the noisy
-    input at the best of four blurs, ``psnr_clean_mixture`` of the noise-free input, ``ms_ssim``,
+    input after the best of four blurs, ``psnr_clean_mixture`` of the noise-free input, ``ms_ssim``,
     ``ms_ssim_aligned``, ``noise_correlation`` of the error of the posterior mean with the noise of
     the input, ``calibration_error`` and ``calibration_error_unscaled``.
-    ``predictions`` hold their first sample. Rows and columns after the last multiple of ``cell`` px
-    do not count.
+
+    Parameters
+    ----------
+    frames : EvaluationFrames
+    predictions : sequence of Prediction
+        One per frame, with at least their first sample.
+    names : sequence of str
+        Structures in channel order.
+    scalars : mapping of name to float
+        Calibration scalars.
+    sampling : Sampling
+        How the predictions were sampled.
+    cell : int
+        Rows and columns after the last multiple of this many px are ignored.
     """
-    scenes = scenes.cropped(cell)
+    frames = frames.cropped(cell)
     predictions = [
         Prediction(
             whole_cells(p.mean, cell),
@@ -141,17 +181,17 @@ def judge(
         for p in predictions
     ]
     table = {
-        name: _judge_structure(scenes, predictions, k, scalars[name])
+        name: _score_structure(frames, predictions, k, scalars[name])
         for k, name in enumerate(names)
     }
     metrics = list(next(iter(table.values())))
     averaged = {
-        metric: [_average([table[name][metric][j] for name in names]) for j in range(len(scenes))]
+        metric: [_average([table[name][metric][j] for name in names]) for j in range(len(frames))]
         for metric in metrics
     }
     pooled = {
         name: _calibration(
-            [t[k] for t in scenes.truth],
+            [t[k] for t in frames.truth],
             [p.mean[k] for p in predictions],
             [p.std[k] for p in predictions if p.std is not None],
             scalars[name],
@@ -163,7 +203,7 @@ def judge(
         for metric in next(iter(pooled.values()))
     }
     return {
-        "frames": len(scenes),
+        "frames": len(frames),
         "samples": sampling.samples,
         "structures": {name: _summary(table[name], pooled[name]) for name in names},
         "mean": _summary(averaged, average_pooled),
@@ -173,24 +213,25 @@ def judge(
 def _summary(
     per_frame: Mapping[str, PerFrame], pooled: Mapping[str, float | None]
 ) -> dict[str, dict[str, float | None]]:
-    """Mean and standard error; calibration errors are those of the pooled pixels."""
+    """Average over frames; the mean calibration errors are those of the pooled pixels."""
     summary = {}
     for metric, values in per_frame.items():
-        summary[metric] = score(values).as_dict()
+        summary[metric] = average_over_frames(values).as_dict()
         if metric in pooled:
             summary[metric]["mean"] = pooled[metric]
     return summary
 
 
-def _judge_structure(
-    scenes: EvaluationFrames, predictions: Sequence[Prediction], k: int, scalar: float
+def _score_structure(
+    frames: EvaluationFrames, predictions: Sequence[Prediction], k: int, scalar: float
 ) -> dict[str, PerFrame]:
-    truth = [t[k] for t in scenes.truth]
+    """Compute every metric of structure k, one value per frame."""
+    truth = [t[k] for t in frames.truth]
     mean = [p.mean[k] for p in predictions]
     span = max(float(t.max()) for t in truth) - min(float(t.min()) for t in truth)
 
     def psnr(images: Sequence[npt.NDArray[Any]]) -> PerFrame:
-        return [_psnr(t, image) for t, image in zip(truth, images, strict=True)]
+        return [psnr_if_defined(t, image) for t, image in zip(truth, images, strict=True)]
 
     errors = [
         _calibration([t], [p.mean[k]], [p.std[k]] if p.std is not None else [], scalar)
@@ -198,16 +239,16 @@ def _judge_structure(
     ]
     return {
         "psnr": psnr(mean),
-        "psnr_naive": psnr(scenes.inputs),
-        "psnr_blur": _blur_psnr(truth, scenes.inputs),
-        "psnr_clean_mixture": psnr(scenes.clean_inputs),
+        "psnr_naive": psnr(frames.inputs),
+        "psnr_blur": _blur_psnr(truth, frames.inputs),
+        "psnr_clean_mixture": psnr(frames.clean_inputs),
         "psnr_single_sample": psnr([p.samples[0, k] for p in predictions]),
         "ms_ssim": [_ms_ssim(t, m, span) for t, m in zip(truth, mean, strict=True)],
         "ms_ssim_aligned": [_ms_ssim(*align(t, m), span) for t, m in zip(truth, mean, strict=True)],
         "noise_correlation": [
             noise_correlation(m - t, x - clean, where)
             for t, m, x, clean, where in zip(
-                truth, mean, scenes.inputs, scenes.clean_inputs, scenes.unsaturated, strict=True
+                truth, mean, frames.inputs, frames.clean_inputs, frames.unsaturated, strict=True
             )
         ],
         **{metric: [error[metric] for error in errors] for metric in errors[0]},
@@ -217,7 +258,7 @@ def _judge_structure(
 def _calibration(
     truth: Sequence[Array], mean: Sequence[Array], std: Sequence[Array], scalar: float
 ) -> dict[str, float | None]:
-    """Calibration error of pooled frames, with the scalar and without; None without stds."""
+    """Return the calibration error of pooled frames, with and without the scalar, if defined."""
     if not std:
         return {"calibration_error": None, "calibration_error_unscaled": None}
     return {
@@ -227,19 +268,11 @@ def _calibration(
 
 
 def _blur_psnr(truth: Sequence[Array], images: Sequence[Array]) -> PerFrame:
-    """The best of four blurs, None for frames whose truth is constant."""
-    judged = [j for j, t in enumerate(truth) if t.min() < t.max()]
-    values = blur_psnr([truth[j] for j in judged], [images[j] for j in judged]) if judged else []
-    found: dict[int, float | None] = dict(zip(judged, values, strict=True))
-    return [found.get(j) for j in range(len(truth))]
-
-
-def _psnr(truth: Array, image: npt.NDArray[Any]) -> float | None:
-    """None where it has no value: a constant truth, or a perfect image."""
-    if truth.min() == truth.max():
-        return None
-    value = range_invariant_psnr(truth, image)
-    return value if math.isfinite(value) else None
+    """Return the PSNR of the best of four blurs; None for frames whose truth is constant."""
+    varying = [j for j, t in enumerate(truth) if t.min() < t.max()]
+    values = blur_psnr([truth[j] for j in varying], [images[j] for j in varying]) if varying else []
+    by_frame: dict[int, float | None] = dict(zip(varying, values, strict=True))
+    return [by_frame.get(j) for j in range(len(truth))]
 
 
 def _ms_ssim(truth: npt.NDArray[Any], image: npt.NDArray[Any], span: float) -> float | None:

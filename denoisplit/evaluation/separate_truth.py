@@ -1,10 +1,10 @@
-"""Truth from images of its own, such as long exposures: brought to the units of what is judged.
+"""Truth from separate images, such as long exposures, scaled to the units of the evaluated frames.
 
-Another exposure has other grey levels. PSNR does not mind, but calibration, MS-SSIM and what is
-left of the noise compare grey levels. So the truth gets one gain per structure and an offset, by
-least squares over all pixels of all frames, from the recorded images alone: predictions have no
-part in it, and their errors of brightness remain errors. Pixels at which a truth is saturated are
-left out of the fit and of what is said about noise; in PSNR and calibration they count.
+Another exposure has other grey levels. PSNR is invariant to that, but calibration, MS-SSIM and the
+correlation with noise compare grey levels. So one gain per structure and an offset are fitted to
+the truth, by least squares over all pixels of all frames. The fit uses the recorded images only, so
+a prediction of wrong brightness remains wrong. Pixels at which a truth is saturated are excluded
+from the fit and from the correlation with noise, but not from PSNR and calibration.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from denoisplit.noise_models.saturation import Limits, limits_of
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-MOSTLY = 0.5  # share of the pixels that a recording has below its limit
+MIN_BELOW_LIMIT = 0.5  # share of the pixels; with fewer, the limit is not taken for saturation
 
 
 @dataclass(frozen=True)
 class LinearFit:
-    """``image ~ sum_k gains[k] * truth_k + offset``.
+    """Gains and offset of ``image ~ sum_k gains[k] * truth_k + offset``.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class LinearFit:
     offset : float
         In the unit of the image.
     correlation : float
-        Of the image and the fitted sum over all pixels; 1 without noise.
+        Correlation of the image with the fitted sum over all pixels; 1 without noise.
     """
 
     gains: tuple[float, ...]
@@ -49,43 +49,44 @@ class LinearFit:
 
 
 def unsaturated(truth: Group) -> list[Mask]:
-    """Pixels [frame] (Y, X) at which no structure of the truth [structure][frame] is saturated.
+    """Return masks [frame] (Y, X) of the pixels at which no truth [structure][frame] is saturated.
 
-    All of them where what lies below a limit is little, or of one value, as in a mask.
+    A structure excludes no pixels if few lie below its limit or those have a single value, as in a
+    binary mask.
     """
-    found = [np.ones(image.shape, dtype=bool) for image in truth[0]]
+    masks = [np.ones(image.shape, dtype=bool) for image in truth[0]]
     for frames in truth:
-        end = Limits(None, limits_of(frames).high)
-        below = [end.inside(image) for image in frames]
+        upper = Limits(None, limits_of(frames).high)
+        below = [upper.inside(image) for image in frames]
         inner = np.concatenate([image[b] for image, b in zip(frames, below, strict=True)])
-        if inner.size > MOSTLY * sum(b.size for b in below) and inner.min() < inner.max():
-            found = [f & b for f, b in zip(found, below, strict=True)]
-    return found
+        if inner.size > MIN_BELOW_LIMIT * sum(b.size for b in below) and inner.min() < inner.max():
+            masks = [mask & b for mask, b in zip(masks, below, strict=True)]
+    return masks
 
 
 def linear_fit(
     truth: Group, images: Sequence[Image], where: Sequence[Mask] | None = None
 ) -> LinearFit:
-    """Fit images by a weighted sum of truths, least squares over the pixels of all frames.
+    """Fit images by a weighted sum of truths, with least squares over the pixels of all frames.
 
-    Noise of the truth lowers the gains: by its share of the truth's variance.
+    Noise in a truth lowers its gain, by the noise's share of the variance of that truth.
 
     Parameters
     ----------
     truth : [structure][frame] of (Y, X)
-        Any unit, no two structures proportional to each other.
+        Any unit; no structure may be a multiple or sum of others.
     images : [frame] of (Y, X)
-        Frames of the sizes of the truth's.
-    where : [frame] of (Y, X), optional
-        Pixels that count.
+        As large as the frames of the truth.
+    where : [frame] of bool (Y, X), optional
+        Pixels to use.
 
     Raises
     ------
     InputError
-        If truths are of one value or depend on each other, so that the gains have no value.
+        If a truth is constant or depends on the others, so that the gains are not defined.
     """
     where = where or [np.ones(image.shape, dtype=bool) for image in images]
-    # frames as lists of the pixels that count
+    # each frame as the list of its pixels that are used
     variables = [[f[w] for f, w in zip(v, where, strict=True)] for v in (*truth, tuple(images))]
     pixels = max(1, sum(image.size for image in variables[-1]))
     means = np.array([sum(f.sum(dtype=np.float64) for f in v) / pixels for v in variables])
@@ -96,21 +97,19 @@ def linear_fit(
     spread = np.sqrt(np.diag(products))
     if not spread.all():
         raise InputError(
-            where="--truth",
-            found="images of one value, saturated pixels aside",
-            expected="images with structure",
-            remedy="check the files",
+            "some images are constant, apart from saturated pixels",
+            where="truth",
+            remedy="check that the files show the structures",
         )
     correlations = products / np.outer(spread, spread)
     among, with_image = correlations[:-1, :-1], correlations[:-1, -1]
     if np.linalg.eigvalsh(among)[0] < 1e-6:
         raise InputError(
-            where="--truth",
-            found="images that are multiples or sums of each other",
-            expected="an image of each structure alone",
-            remedy="check the files",
+            "some images are multiples or sums of others",
+            where="truth",
+            remedy="pass images that show each structure alone",
         )
-    slopes = np.linalg.solve(among, with_image)  # of unit variances
+    slopes = np.linalg.solve(among, with_image)  # for unit variances
     gains = slopes * spread[-1] / spread[:-1]
     return LinearFit(
         gains=tuple(float(gain) for gain in gains),
@@ -120,19 +119,20 @@ def linear_fit(
 
 
 class RecordedFrames(EvaluationFrames):
-    """Frames that carry their own noise, and a truth that was recorded apart and fitted to them.
+    """Frames with recorded noise, and a truth that was recorded separately and fitted to them.
 
     Parameters
     ----------
     truth : [structure][frame] of (Y, X)
-        In the unit of the observed structures.
+        Fitted, in the unit of the observed structures.
     observed : [structure][frame] of (Y, X)
-        Empty where only the superposition was recorded.
+        Empty if only the superposition was recorded.
     inputs : [frame] of (Y, X)
+    superposition : Superposition
     fits : sequence of LinearFit
-        How the truth was brought to its unit, one per structure.
-    where : [frame] of (Y, X)
-        Where no truth is saturated.
+        Fit of each structure of the truth.
+    where : [frame] of bool (Y, X)
+        Pixels at which no truth is saturated.
     """
 
     def __init__(
@@ -153,25 +153,25 @@ class RecordedFrames(EvaluationFrames):
         self.unsaturated = list(where)
 
 
-def scenes_of_structures(
+def frames_from_structures(
     structures: Group, truth: Group, superposition: Superposition, *, clip: float | None = None
 ) -> RecordedFrames:
-    """Superpose recorded structures; each truth is fitted to the recorded image of its structure.
+    """Superpose recorded structures, and fit each truth to the recorded image of its structure.
 
     Parameters
     ----------
     structures, truth : [structure][frame] of (Y, X)
-        The same fields; raw units and any unit.
+        The same fields of view; raw intensity, and any unit.
     superposition : Superposition
     clip : float, optional
-        Upper clip of the run, for both, in raw units.
+        Upper clip of the run for both, raw intensity.
     """
-    recorded = SyntheticNoise(clip=clip)  # no noise, the clip alone
+    recorded = SyntheticNoise(clip=clip)  # clips, but adds no noise
     observed = observe(structures, recorded, seed=0, part="evaluation")
     where = unsaturated(truth)
     fits = [linear_fit((t,), s, where) for t, s in zip(truth, structures, strict=True)]
     fitted = tuple(
-        tuple(_line(image, fit.gains[0], fit.offset) for image in frames)
+        tuple(_scaled(image, fit.gains[0], fit.offset) for image in frames)
         for frames, fit in zip(truth, fits, strict=True)
     )
     fitted = observe(fitted, recorded, seed=0, part="evaluation")
@@ -179,19 +179,19 @@ def scenes_of_structures(
     return RecordedFrames(fitted, observed, inputs, superposition, fits, where)
 
 
-def scenes_of_mixed(
+def frames_from_mixed(
     mixed: Sequence[Image], truth: Group, superposition: Superposition
 ) -> RecordedFrames:
-    """Take recorded superpositions; the truths are fitted to them together.
+    """Use recorded superpositions, and fit the truths of all structures to them together.
 
-    A superposition has one offset. Each structure gets the same share of it; see `share_offset`.
+    A superposition has one offset, of which each structure gets the same share; see `share_offset`.
 
     Parameters
     ----------
     mixed : [frame] of (Y, X)
-        Raw units, superposed as those of the run.
+        Raw intensity, superposed as in the training of the run.
     truth : [structure][frame] of (Y, X)
-        The same fields; any unit.
+        The same fields of view; any unit.
     superposition : Superposition
     """
     where = unsaturated(truth)
@@ -199,7 +199,7 @@ def scenes_of_mixed(
     scale, count = superposition.scale, len(truth)
     offset = (fit.offset - superposition.shift) / (scale * count)
     fitted = [
-        [_line(image, gain / scale, offset) for image in frames]
+        [_scaled(image, gain / scale, offset) for image in frames]
         for frames, gain in zip(truth, fit.gains, strict=True)
     ]
     inputs = [image.astype(np.float32) for image in mixed]
@@ -207,27 +207,28 @@ def scenes_of_mixed(
     return RecordedFrames(fitted, (), inputs, superposition, each, where)
 
 
-def share_offset(scenes: RecordedFrames, means: Sequence[Array]) -> None:
-    """Share the offset of mixed images among the structures as predictions do; in place.
+def share_offset(frames: RecordedFrames, means: Sequence[Array]) -> None:
+    """Distribute the offset of mixed images over the structures as predictions do, in place.
 
-    How it is shared cannot be seen in a mixed image: a network knows it from its training. Every
-    structure's mean error becomes the same, and the superposition of the truths stays what it is.
+    A mixed image does not show how much of its offset belongs to each structure; a network knows it
+    from training. Afterwards all structures have the same mean error, and the superposition of the
+    truths is unchanged.
 
     Parameters
     ----------
-    scenes : RecordedFrames
+    frames : RecordedFrames
     means : [frame] of (C, Y, X)
         Predictions of the inputs.
     """
-    pixels = sum(x.size for x in scenes.inputs)
+    pixels = sum(x.size for x in frames.inputs)
     errors = [
         (p.astype(np.float64) - t).sum(axis=(1, 2))
-        for p, t in zip(means, scenes.truth, strict=True)
+        for p, t in zip(means, frames.truth, strict=True)
     ]
     shift = np.sum(errors, axis=0) / pixels
     shift = (shift - shift.mean()).astype(np.float32)[:, None, None]
-    scenes.truth = [t + shift for t in scenes.truth]
+    frames.truth = [t + shift for t in frames.truth]
 
 
-def _line(image: Image, gain: float, offset: float) -> Array:
+def _scaled(image: Image, gain: float, offset: float) -> Array:
     return (gain * image.astype(np.float64) + offset).astype(np.float32)

@@ -1,5 +1,5 @@
-"""What a run shows of itself: tables, figures and one HTML page.
+"""Reports: tables, figures and HTML pages about runs and noise models.
 
-matplotlib is imported when a figure is drawn and pyplot never, so that importing this costs nothing
-and drawing changes no global state.
+matplotlib is imported only when a figure is drawn, and pyplot never: importing this package is
+cheap, and drawing changes no global state.
 """

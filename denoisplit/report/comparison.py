@@ -1,4 +1,4 @@
-"""One frame as several systems split it."""
+"""Figure of one frame split by several systems."""
 
 from __future__ import annotations
 
@@ -15,38 +15,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Row(NamedTuple):
-    """One panel for each structure."""
+class PanelColumn(NamedTuple):
+    """Column of the figure, with one panel per structure."""
 
     title: str
     images: npt.NDArray[np.float32]  # (C, Y, X)
-    notes: Sequence[str]  # below each panel
+    notes: Sequence[str]  # one per panel
 
 
-def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
-    """A row of panels per structure: each entry of ``rows`` is a column; the last is the truth.
+def comparison_figure(columns: Sequence[PanelColumn], names: Sequence[str]) -> Figure:
+    """Draw a row of panels for each structure.
 
     Parameters
     ----------
-    rows : sequence of Row
-        Input, predictions, truth; the first has a grey scale of its own, the others that of the
-        last.
+    columns : sequence of PanelColumn
+        Input, predictions, truth. The input has its own grey scale, the others that of the truth.
     names : sequence of str
-        Of the structures.
+        Names of the structures.
     """
-    shape = rows[0].images.shape[1:]
-    figure, places = grid(shape, count=len(rows) * len(names), columns=len(rows))
+    shape = columns[0].images.shape[1:]
+    figure, axes = grid(shape, count=len(columns) * len(names), columns=len(columns))
     for k, name in enumerate(names):
-        limits = display_limits(rows[-1].images[k])
-        for column, row in enumerate(rows):
-            # once a row: with the name before each title there is no room for the note beside it
-            title = f"{name}: {row.title}" if column == 0 else row.title
+        limits = display_limits(columns[-1].images[k])
+        for number, column in enumerate(columns):
+            # the name only in the first panel of a row: the others need the space for their notes
             image_panel(
-                places[k * len(rows) + column],
-                row.images[k],
-                title,
-                limits=display_limits(row.images[k]) if column == 0 else limits,
+                axes[k * len(columns) + number],
+                column.images[k],
+                f"{name}: {column.title}" if number == 0 else column.title,
+                limits=display_limits(column.images[k]) if number == 0 else limits,
                 cmap=INTENSITY,
-                note=row.notes[k],
+                note=column.notes[k],
             )
     return figure

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import held_out_frames
-from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.evaluation.metrics import psnr_if_defined
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import Sampling, predict_frame
-from denoisplit.report.comparison import Row, comparison_figure
+from denoisplit.report.comparison import PanelColumn, comparison_figure
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
 from denoisplit.report.tables import html_table
@@ -63,7 +63,7 @@ def comparison_page(
     )
 
 
-def _panels(runs: Mapping[str, Run]) -> list[Row]:
+def _panels(runs: Mapping[str, Run]) -> list[PanelColumn]:
     """Return the input, predictions and truth of the first test frame, or of its busiest part."""
     first = next(iter(runs.values()))
     frames, seed = held_out_frames(first), first.config.settings.seed
@@ -71,9 +71,9 @@ def _panels(runs: Mapping[str, Run]) -> list[Row]:
     y, x = busiest_crop(truth)
     crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
 
-    def panel(title: str, images: npt.NDArray[np.float32]) -> Row:
-        psnr = [range_invariant_psnr(t, p) for t, p in zip(truth, images, strict=True)]
-        return Row(title, images[crop], [f"{v:.1f} dB" if np.isfinite(v) else "" for v in psnr])
+    def panel(title: str, images: npt.NDArray[np.float32]) -> PanelColumn:
+        psnr = [psnr_if_defined(t, p) for t, p in zip(truth, images, strict=True)]
+        return PanelColumn(title, images[crop], ["" if v is None else f"{v:.1f} dB" for v in psnr])
 
     panels = [panel("noisy input", np.broadcast_to(image, truth.shape))]
     for name, run in runs.items():
@@ -82,4 +82,4 @@ def _panels(runs: Mapping[str, Run]) -> list[Row]:
         mean = predict_frame(model, image, sampling, tile=run.tile, halo=run.halo).mean
         panels.append(panel(SYSTEMS[name].title, mean))
     title = "truth" if frames.has_truth else "recorded, noisy"
-    return [*panels, Row(title, truth[crop], [""] * len(truth))]
+    return [*panels, PanelColumn(title, truth[crop], [""] * len(truth))]

@@ -1,4 +1,4 @@
-"""The one test frame that a report shows."""
+"""Choose the test frame that a report shows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.evaluation.metrics import psnr_if_defined
 from denoisplit.prediction.frame import Prediction
 
 Array = npt.NDArray[np.float32]
 
-CROP = 256  # px; larger frames are shown in part
-CROP_STEP = 32  # px between the crops that are looked at
+CROP = 256  # px; of larger frames, a part of this side is shown
+CROP_STEP = 32  # px between the candidate crops
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleFrame:
     """One test frame, or the part of it that is shown; raw intensities, float32.
 
     Attributes
@@ -28,22 +28,22 @@ class Example:
     names : tuple of str
         Structures in channel order.
     number, count : int
-        Which of the test frames it is, from 1, and how many there are.
+        Number of the frame, from 1, and number of test frames.
     frame_shape, origin : tuple of int
-        Shape of the whole frame, and where in it the shown part begins (y, x).
+        Shape of the whole frame, and first pixel of the shown part in it (y, x).
     input : ndarray (Y, X)
-        What was split.
+        Superposed image.
     observed : ndarray (C, Y, X)
-        The recorded structures, with noise.
+        Recorded structures, with noise.
     truth : ndarray (C, Y, X) or None
-        The noise-free structures, where they are known.
+        Noise-free structures, if known.
     mean, std : ndarray (C, Y, X)
         Posterior mean and calibrated standard deviation.
     samples : ndarray (0 to 2, C, Y, X)
         Independent posterior samples.
     psnr : mapping of "input", "observed", "mean", "sample 1", "sample 2" to a value per structure
-        Of the whole frame, in decibel, against the truth (else the recorded structures); None
-        where there is no value.
+        PSNR of the whole frame in decibels against the truth, or else the recorded structures;
+        None where it is not defined.
     pixel_size_um : float or None
     """
 
@@ -63,64 +63,64 @@ class Example:
 
     @property
     def is_part(self) -> bool:
-        """Whether the frame is larger than what is shown of it."""
+        """Whether only a part of the frame is shown."""
         return self.input.shape != self.frame_shape
 
 
-def pick_example(
-    scenes: EvaluationFrames,
+def choose_example_frame(
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
     *,
     antithetic: bool,
     pixel_size_um: float | None = None,
-) -> Example:
-    """The test frame of median PSNR, so neither the best nor the worst.
+) -> ExampleFrame:
+    """Return the test frame of median PSNR, neither the best nor the worst.
 
     Parameters
     ----------
-    scenes : EvaluationFrames
+    frames : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
-        One per frame, with stds, and some of the first samples.
+        One per frame, with stds and the first few samples.
     scalars : mapping of str to float
         Calibration factor of each structure, in channel order.
     antithetic : bool
-        Whether samples come in opposite pairs; the first ones of two pairs are shown then.
+        Whether samples come in opposite pairs; then the first ones of two pairs are shown.
     pixel_size_um : float, optional
     """
     names = tuple(scalars)
     scores = [
         float(np.mean([v for v in _psnr(truth, p.mean) if v is not None] or [0.0]))
-        for truth, p in zip(scenes.truth, predictions, strict=True)
+        for truth, p in zip(frames.truth, predictions, strict=True)
     ]
     index = int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])
-    truth, found = scenes.truth[index], predictions[index]
-    if found.std is None:
-        raise ValueError("a report needs predictions of two or more samples")
-    # an antithetic pair mirrors itself about the mean: two such samples would differ too much
-    samples = found.samples[:: 2 if antithetic and len(found.samples) > 2 else 1][:2]
+    truth, prediction = frames.truth[index], predictions[index]
+    if prediction.std is None:
+        raise ValueError("a report needs predictions with two or more samples")
+    # the samples of an antithetic pair mirror each other about the mean: they differ too much
+    samples = prediction.samples[:: 2 if antithetic and len(prediction.samples) > 2 else 1][:2]
     images = {
-        "input": np.broadcast_to(scenes.inputs[index], truth.shape),
-        "observed": scenes.observed[index],
-        "mean": found.mean,
+        "input": np.broadcast_to(frames.inputs[index], truth.shape),
+        "observed": frames.observed[index],
+        "mean": prediction.mean,
         **{f"sample {i}": sample for i, sample in enumerate(samples, start=1)},
     }
     factors = np.array(list(scalars.values()), dtype=np.float32)[:, None, None]
     y, x = busiest_crop(truth)
     crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
     height, width = truth.shape[1:]
-    return Example(
+    return ExampleFrame(
         names=names,
         number=index + 1,
         count=len(predictions),
         frame_shape=(height, width),
         origin=(y, x),
-        input=scenes.inputs[index][crop],
-        observed=scenes.observed[index][crop],
-        truth=truth[crop] if scenes.has_truth else None,
-        mean=found.mean[crop],
-        std=(found.std * factors)[crop],
+        input=frames.inputs[index][crop],
+        observed=frames.observed[index][crop],
+        truth=truth[crop] if frames.has_truth else None,
+        mean=prediction.mean[crop],
+        std=(prediction.std * factors)[crop],
         samples=samples[crop],
         psnr={key: _psnr(truth, image) for key, image in images.items()},
         pixel_size_um=pixel_size_um,
@@ -128,7 +128,7 @@ def pick_example(
 
 
 def busiest_crop(image: Array) -> tuple[int, int]:
-    """Where the `CROP` px of an image (C, Y, X) with the most contrast begin: (y, x)."""
+    """Return the first pixel (y, x) of the `CROP` px of an image (C, Y, X) with most contrast."""
     scale = image.std(axis=(1, 2), keepdims=True)
     scale[scale == 0] = 1
     starts = [
@@ -146,9 +146,5 @@ def busiest_crop(image: Array) -> tuple[int, int]:
 
 
 def _psnr(truth: Array, images: Array) -> tuple[float | None, ...]:
-    """Per structure; None for a constant truth or a perfect image."""
-    values: list[float | None] = []
-    for g, p in zip(truth, images, strict=True):
-        value = range_invariant_psnr(g, p) if g.min() < g.max() else np.inf
-        values.append(value if np.isfinite(value) else None)
-    return tuple(values)
+    """Return the PSNR of each structure, where it is defined."""
+    return tuple(psnr_if_defined(g, p) for g, p in zip(truth, images, strict=True))

@@ -1,4 +1,4 @@
-"""The parts of a page: one HTML file that holds its pictures and needs no other file."""
+"""Building blocks of a self-contained HTML page, whose pictures are part of the file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ summary { cursor: pointer; }
 
 
 def document(title: str, *parts: str) -> str:
-    """The whole page; parts are HTML, empty ones are left out."""
+    """Return the whole page; parts are HTML, and empty ones are skipped."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -53,12 +53,12 @@ def document(title: str, *parts: str) -> str:
 
 
 def section(title: str, content: str) -> str:
-    """A titled part of the page; ``content`` is HTML."""
+    """Return a section with a title; ``content`` is HTML."""
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 
 def figure(drawn: Figure, alternative: str, caption: str) -> str:
-    """A figure as wide as it was drawn, with a caption below it if there is one."""
+    """Return a figure at the width that it was drawn for, with an optional caption below."""
     data = base64.b64encode(png(drawn)).decode("ascii")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     share = 100 * drawn.get_figwidth() / WIDTH
@@ -70,10 +70,10 @@ def figure(drawn: Figure, alternative: str, caption: str) -> str:
 
 
 def paragraphs(*texts: str) -> str:
-    """Plain texts as paragraphs; empty ones are left out."""
+    """Return plain texts as paragraphs; empty ones are skipped."""
     return "".join(f"<p>{escape(text)}</p>" for text in texts if text)
 
 
 def small(text: str) -> str:
-    """A plain text as a note in small letters."""
+    """Return a plain text as a note in small letters."""
     return f'<p class="small">{escape(text)}</p>'

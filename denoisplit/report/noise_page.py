@@ -1,4 +1,4 @@
-"""A noise model as a page: whether it fits, in words, numbers and figures."""
+"""Page about one noise model: how well it fits, in words, figures and numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.report.html import document, figure, paragraphs, section, small
-from denoisplit.report.noise_plots import digits, line_text, line_words, noise_figures
+from denoisplit.report.noise_plots import digits, line_expression, line_text, noise_figures
 from denoisplit.version import __version__
 
 
 def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
-    """The HTML of a page about one noise model.
+    """Return the HTML page about one noise model.
 
     Parameters
     ----------
     name : str
-        What the model is called.
+        Name of the model.
     model, quality, pairs
-        As of `noise_section`.
+        As for `noise_section`.
     """
     facts = [
         f"from {quality.source}",
@@ -46,17 +46,17 @@ def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs
 def noise_section(
     model: GaussianMixture, quality: Quality, pairs: Pairs, *, colour: str | None = None
 ) -> str:
-    """The same without a head, as a part of another page.
+    """Return verdict, figures and numbers of a noise model, as part of another page.
 
     Parameters
     ----------
     model : GaussianMixture
     quality : Quality
-        Of the model.
+        Quality of its fit.
     pairs : Pairs
-        Of signal and observation, raw intensity.
+        Pairs of signal and observation, raw intensity.
     colour : str, optional
-        Of the model in the figures.
+        Colour of the model in the figures.
     """
     return (
         paragraphs(*quality.verdict())
@@ -76,26 +76,26 @@ def _numbers(model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
     low, high = quality.signal_range
     along_x, along_y = quality.correlation
     rows = {
-        "Pairs fitted to, and held out": f"{quality.pairs:,} and {quality.held_out:,}",
-        "Signals": f"{digits(low)} to {digits(high)}",
+        "Pairs used in the fit, and held out": f"{quality.pairs:,} and {quality.held_out:,}",
+        "Range of signals": f"{digits(low)} to {digits(high)}",
         "Gaussians": f"{model.components}",
-        "Variance, as a straight line": line_text(quality),
+        "Straight line through the variance": line_text(quality),
         "Log-likelihood per held-out pair": f"{quality.log_likelihood:.4f} nat",
         "Log-likelihood of the histogram model": f"{quality.histogram:.4f} nat",
-        "Log-likelihood of a Gaussian of one variance": f"{quality.gaussian:.4f} nat",
-        "Greatest distance of the integral transform from uniform": f"{quality.ks:.4f}",
-        "Correlation of neighbouring noise in x and y": f"{along_x:.3f} and {along_y:.3f}",
-        "Left out as saturated": f"{100 * quality.saturated:.2g} %",
-        "Left out as clipped at the lower end": f"{100 * quality.clipped:.2g} %",
+        "Log-likelihood of a Gaussian of constant variance": f"{quality.gaussian:.4f} nat",
+        "Largest deviation of the probability integral transform from uniform": f"{quality.ks:.4f}",
+        "Correlation of noise with the next pixel in x and y": f"{along_x:.3f} and {along_y:.3f}",
+        "Excluded as saturated": f"{100 * quality.saturated:.2g} %",
+        "Excluded as clipped at the lower end": f"{100 * quality.clipped:.2g} %",
     }
     if pairs.line is not None:
         gain, offset = pairs.line
-        rows["Signal, from the long exposure"] = line_words(gain, "intensity", offset)
+        rows["Signal, from the long exposure"] = line_expression(gain, "intensity", offset)
     body = "".join(
         f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in rows.items()
     )
     return f"<table><tbody>{body}</tbody></table>" + small(
-        "Signals and variances are in raw intensity. The slope of the straight line is the gain of "
-        "the camera in grey levels per detected photon, if its noise is that of photons and of "
-        "its electronics. Held-out pairs are from pixels that the model was not fitted to."
+        "Signals and variances are in raw intensity. If the noise is shot noise and readout noise, "
+        "the slope of the straight line is the gain of the camera in grey levels per detected "
+        "photon. Held-out pairs come from pixels that were not used in the fit."
     )

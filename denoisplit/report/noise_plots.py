@@ -1,4 +1,4 @@
-"""What a noise model says, beside the pairs of signal and observation that it was fitted to."""
+"""Figures that show how well a noise model fits its pairs of signal and observation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.evaluation.scoring import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.noise_models.saturation import grid_step
-from denoisplit.report.plots import density_of, variance_of
+from denoisplit.report.plots import noise_density
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 Flat = npt.NDArray[np.float64]
 
 HISTOGRAM_BINS = (160, 120)  # of signal and observation
-CELLS = 40  # of the observations at one signal
-MARKED = 4  # signals at most whose density is shown
-DENSITY_PAIRS = 300  # pairs that a density is compared with
-REACH = 0.01  # of the signal range: pairs so near to a signal are those of it
+OBSERVATION_BINS = 40  # of the observations at one signal
+MAX_SIGNALS = 4  # whose density is shown
+DENSITY_PAIRS = 300  # needed to show a density
+SIGNAL_TOLERANCE = 0.01  # of the signal range: nearer pairs count as pairs of a signal
 GREY = "#dfe2e7"
 
 
 class NoiseFigure(NamedTuple):
-    """A figure, what it shows in a few words, and how to read it."""
+    """Figure with its alternative text, and a caption that explains how to read it."""
 
     figure: Figure
     alternative: str
@@ -40,46 +41,46 @@ class NoiseFigure(NamedTuple):
 def noise_figures(
     model: GaussianMixture, quality: Quality, pairs: Pairs, *, colour: str | None = None
 ) -> list[NoiseFigure]:
-    """Everything that tells whether a noise model fits, all in raw intensity.
+    """Draw densities, variance, probability integral and log-likelihoods; raw intensity.
 
     Parameters
     ----------
     model : GaussianMixture
     quality : Quality
-        Of the model, on pairs that it was not fitted to.
+        Quality of the fit on held-out pairs.
     pairs : Pairs
-        Those that it was fitted to, or some of them.
+        Pairs that were used in the fit, or some of them.
     colour : str, optional
-        Of the model in the plots.
+        Colour of the model.
     """
     colour = colour or ink(0)
     return [
         NoiseFigure(
             _densities(model, pairs, colour),
             "Pairs of signal and observation",
-            "Left: how many observations fall beside each signal (colour: count to the power of "
-            "0.25), and the densities of the noise model at some signals (white, drawn to the "
-            "left of the signal). Right: the same densities (lines) over what was observed at "
-            "these signals (grey).",
+            "Left: joint histogram of signal and observation (colour: count to the power of 0.25), "
+            "with the densities of the noise model at some signals (white, to the left of the "
+            "signal). Right: the same densities (lines) and the observations at these signals "
+            "(grey).",
         ),
         NoiseFigure(
-            _judgement(model, quality, colour),
+            _quality_figure(model, quality, colour),
             "Variance, probability integral, log-likelihood",
-            "Left: variance of the observations against the signal; larger dots hold more pairs. "
-            "Middle: how far up in the model's distribution each held-out observation lies; flat "
-            "if the model is right, a hump if its noise is too wide, a bowl if it is too narrow. "
-            "Right: mean log density of held-out observations, above that of a Gaussian of one "
-            "variance for all signals; a positive number of nat is better, whatever its size.",
+            "Left: variance of the observations against the signal; larger dots stand for more "
+            "pairs. Middle: quantile of each held-out observation in the distribution of the "
+            "model; flat if the model is right, a hump if its noise is too wide, a bowl if it is "
+            "too narrow. Right: mean log-likelihood of held-out observations, compared with a "
+            "Gaussian of the same variance for all signals; positive is better.",
         ),
     ]
 
 
 def marked_signals(signal: Flat) -> Flat:
-    """A few signals with pairs around them, spread over the range: medians of its equal parts."""
+    """Return a few signals with enough pairs: the medians of equal parts of the range."""
     low, high = (float(v) for v in np.quantile(signal, [0.002, 0.998]))
-    edges = np.linspace(low, high, MARKED + 1)
+    edges = np.linspace(low, high, MAX_SIGNALS + 1)
     place = np.searchsorted(edges, signal, side="right") - 1
-    groups = (signal[place == part] for part in range(MARKED))
+    groups = (signal[place == part] for part in range(MAX_SIGNALS))
     return np.array([np.median(group) for group in groups if group.size >= DENSITY_PAIRS])
 
 
@@ -87,7 +88,7 @@ def marked_signals(signal: Flat) -> Flat:
 
 
 def _densities(model: GaussianMixture, pairs: Pairs, colour: str) -> Figure:
-    """The joint histogram, and the densities at some signals."""
+    """Draw the joint histogram, and the densities at some signals."""
     figure = new_figure(4.2)
     grid = figure.add_gridspec(
         2, 4, left=0.06, right=0.99, bottom=0.12, top=0.92, wspace=0.3, hspace=0.5
@@ -116,7 +117,7 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         ),
     )
     shown = counts.T**0.25
-    # a dark background holds most of the pairs, and would leave the rest in the dark
+    # most pairs belong to the dark background; without a cut, all others would look black
     axes.imshow(
         shown,
         origin="lower",
@@ -126,15 +127,15 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         extent=(x[0], x[-1], y[0], y[-1]),
         vmax=float(np.quantile(shown[shown > 0], 0.99)),
     )
-    stds = np.sqrt(variance_of(model, signals))
+    stds = np.sqrt(noise_variance(model, signals))
     gaps = np.diff(np.concatenate(([x[0]], signals)))
     for value, gap, std in zip(signals, gaps, stds, strict=True):
         observed = np.clip(value + np.linspace(-5, 5, 201) * std, y[0], y[-1])
-        height = density_of(model, observed, np.array(value))
+        height = noise_density(model, observed, np.array(value))
         height /= height.max()
         height[height < 1e-3] = np.nan
         axes.axvline(value, color="white", linewidth=0.6, alpha=0.5)
-        # no density reaches back to the signal before it
+        # scaled so that no density reaches the previous signal
         axes.plot(
             value - 0.85 * gap * height,
             observed,
@@ -144,24 +145,24 @@ def _joint(axes: Axes, model: GaussianMixture, pairs: Pairs, signals: Flat) -> N
         )
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
-    plain(axes, "pairs, and the noise model", "signal", "observation")
+    plain(axes, "pairs and noise model", "signal", "observation")
     axes.grid(visible=False)
 
 
 def _at_signal(axes: Axes, model: GaussianMixture, pairs: Pairs, value: float, colour: str) -> None:
-    std = float(np.sqrt(variance_of(model, np.array([value]))[0]))
-    reach = REACH * float(np.ptp(pairs.signal))
-    near = np.abs(pairs.signal - value) <= reach
+    std = float(np.sqrt(noise_variance(model, np.array([value]))[0]))
+    tolerance = SIGNAL_TOLERANCE * float(np.ptp(pairs.signal))
+    near = np.abs(pairs.signal - value) <= tolerance
     shown = pairs.observed[near] - pairs.signal[near] + value
-    edges = _edges(value - 4 * std, value + 4 * std, CELLS, pairs.step)
+    edges = _edges(value - 4 * std, value + 4 * std, OBSERVATION_BINS, pairs.step)
     axes.hist(shown, bins=list(edges), density=True, color=GREY)
     observed = np.linspace(edges[0], edges[-1], 400)
-    density = density_of(model, observed, np.array(value))
+    density = noise_density(model, observed, np.array(value))
     axes.plot(observed, density, color=colour, linewidth=1.8)
 
 
 def _edges(low: float, high: float, bins: int, step: float) -> Flat:
-    """Edges of about so many bins; of whole levels of the recording, or they would be uneven."""
+    """Return edges of about ``bins`` bins; they hold equally many grey levels of width ``step``."""
     width = (high - low) / bins
     if step > 0:
         width = max(1, math.ceil(width / step)) * step
@@ -170,11 +171,11 @@ def _edges(low: float, high: float, bins: int, step: float) -> Flat:
     return low + width * np.arange(count + 1, dtype=np.float64)
 
 
-# ---------------------------------------------------------------- judgement
+# ---------------------------------------------------------------- quality
 
 
-def _judgement(model: GaussianMixture, quality: Quality, colour: str) -> Figure:
-    """Variance against signal, probability integral transform, log-likelihoods."""
+def _quality_figure(model: GaussianMixture, quality: Quality, colour: str) -> Figure:
+    """Draw variance against signal, probability integral transform and log-likelihoods."""
     figure = new_figure(3.3)
     grid = figure.add_gridspec(
         1, 3, width_ratios=(1.5, 1, 1), left=0.06, right=0.985, bottom=0.16, top=0.9, wspace=0.26
@@ -189,7 +190,7 @@ def _judgement(model: GaussianMixture, quality: Quality, colour: str) -> Figure:
 def _variance(axes: Axes, model: GaussianMixture, quality: Quality, colour: str) -> None:
     bins = quality.bins
     line = np.linspace(*quality.signal_range, 200)
-    axes.plot(line, variance_of(model, line), color=colour, linewidth=1.8, label="noise model")
+    axes.plot(line, noise_variance(model, line), color=colour, linewidth=1.8, label="noise model")
     axes.plot(
         line,
         quality.gain * line + quality.offset,
@@ -212,7 +213,7 @@ def _integral(axes: Axes, quality: Quality) -> None:
     axes.axhline(1.0, color=INK, linewidth=1.2, linestyle="--")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max(1.5, 1.1 * float(shares.max()) * count))
-    plain(axes, "probability integral transform", "share of the model's distribution", "density")
+    plain(axes, "probability integral transform", "quantile in the model", "density")
     axes.text(
         0.97,
         0.95,
@@ -226,7 +227,7 @@ def _integral(axes: Axes, quality: Quality) -> None:
 
 
 def _likelihoods(axes: Axes, quality: Quality, colour: str) -> None:
-    """Bars from the Gaussian of constant variance, which is 0."""
+    """Draw bars that start at the Gaussian of constant variance."""
     gains = {
         "noise model": (quality.log_likelihood - quality.gaussian, colour),
         "histogram": (quality.histogram - quality.gaussian, FAINT),
@@ -239,21 +240,21 @@ def _likelihoods(axes: Axes, quality: Quality, colour: str) -> None:
     axes.set_xlim(min(0.0, *(1.15 * gain for gain, _ in gains.values())), 1.15 * reach)
     axes.set_ylim(-1.6, 0.75)
     axes.set_yticks([])
-    plain(axes, "log-likelihood above a plain Gaussian", "nat per held-out pair", "")
+    plain(axes, "log-likelihood above a Gaussian", "nat per held-out pair", "")
 
 
 def line_text(quality: Quality) -> str:
-    """The straight line of the variance in words, raw units."""
-    return line_words(quality.gain, "signal", quality.offset)
+    """Return the straight line of the variance as text, raw intensity."""
+    return line_expression(quality.gain, "signal", quality.offset)
 
 
-def line_words(slope: float, of: str, offset: float) -> str:
-    """A straight line in words."""
+def line_expression(slope: float, of: str, offset: float) -> str:
+    """Return a straight line as text."""
     return f"{digits(slope)} × {of} {'−' if offset < 0 else '+'} {digits(abs(offset))}"
 
 
 def digits(value: float) -> str:
-    """Three digits that tell, and all of those before the point."""
+    """Return a number with three significant digits, or with all digits before the point."""
     if 0.001 <= abs(value) < 1e6:
         return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
     return f"{value:.3g}"

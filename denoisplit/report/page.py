@@ -1,4 +1,4 @@
-"""report.html: one file that shows what a run has learned, without any other file or network."""
+"""The report of a run: one self-contained HTML file with metrics, figures and settings."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from denoisplit.files.atomic import write_text
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction
-from denoisplit.report.example import pick_example
+from denoisplit.report.example import choose_example_frame
 from denoisplit.report.html import document, figure, paragraphs, section, small
 from denoisplit.report.noise_page import noise_section
 from denoisplit.report.pictures import overview_figure, structure_figure
 from denoisplit.report.plots import (
-    calibrated,
     calibration_figure,
     loss_figure,
     noise_figure,
     read_history,
+    structure_calibrations,
 )
 from denoisplit.report.sentences import (
-    listed,
-    noise_added,
-    numbers_note,
+    added_noise,
+    calibration_note,
+    enumeration,
+    metrics_note,
     overview_caption,
     panels_note,
-    reference_note,
-    std_note,
+    std_paragraphs,
     summary,
 )
 from denoisplit.report.style import ink
@@ -48,77 +48,75 @@ REPORT = "report.html"
 def write_report(
     path: Path,
     config: RunConfig,
-    scenes: EvaluationFrames,
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
     noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
 ) -> None:
-    """Write the report of a run.
+    """Write the report of a run; an existing file is replaced.
 
     Parameters
     ----------
     path : Path
-        The HTML file; replaced if it is there.
+        The HTML file.
     config : RunConfig
-    scenes : EvaluationFrames
+    frames : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
-        One per test frame, with std and the first two or more samples.
+        One per test frame, with std and at least the first two samples.
     calibration, metrics : mapping
         As in calibration.json and metrics.json.
     noise_models : sequence of FittedNoiseModel
-        One per structure, or none; with quality and pairs where they were fitted by the training.
+        One per structure, or none; with quality and pairs if the training has fitted them.
     history : Path, optional
         history.csv of the training.
     """
-    write_text(
-        path,
-        report(config, scenes, predictions, calibration, metrics, noise_models, history),
-    )
+    text = report(config, frames, predictions, calibration, metrics, noise_models, history)
+    write_text(path, text)
 
 
 def report(
     config: RunConfig,
-    scenes: EvaluationFrames,
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
     noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
 ) -> str:
-    """The HTML of a report; see `write_report`."""
+    """Return the report of a run as HTML; see `write_report`."""
     names = config.settings.names
     scalars = {name: float(calibration["scalars"][name]) for name in names}
-    size = config.facts.pixel_size_um.get("x")
-    example = pick_example(
-        scenes,
+    example = choose_example_frame(
+        frames,
         predictions,
         scalars,
         antithetic=config.settings.prediction.antithetic,
-        pixel_size_um=size,
+        pixel_size_um=config.facts.pixel_size_um.get("x"),
     )
-    curves = calibrated(scenes, predictions, scalars, [fitted.model for fitted in noise_models])
+    models = [fitted.model for fitted in noise_models]
+    structures = structure_calibrations(frames, predictions, scalars, models)
     sections = [
         _head(config, metrics),
-        figure(overview_figure(example), "Input, split and truth", overview_caption(example)),
+        figure(overview_figure(example), "Input, prediction and truth", overview_caption(example)),
         '<div class="pair">',
-        section("Numbers", _numbers(metrics) + paragraphs(numbers_note(scenes))),
+        section("Metrics", _metrics(metrics) + paragraphs(metrics_note(frames))),
         section(
             "What the standard deviation means",
             paragraphs(
-                *std_note(
+                *std_paragraphs(
                     calibration,
-                    curves,
-                    truth_known=scenes.has_truth,
+                    structures,
+                    truth_known=frames.has_truth,
                     denoised=SYSTEMS[config.settings.system].denoised,
                 )
             ),
         ),
         "</div>",
         section(
-            "Every structure",
+            "Structures",
             "".join(
                 f"<h3>{escape(name)}</h3>" * (len(names) > 1)
                 + figure(structure_figure(example, k), f"Panels of {name}", "")
@@ -129,25 +127,25 @@ def report(
         section(
             "Calibration",
             figure(
-                calibration_figure(curves),
+                calibration_figure(structures),
                 "Real error against predicted error",
-                "Pixels of all test frames, in 30 bins of equal width of their std; larger dots "
-                "hold more pixels. On the dashed line the predicted error is the real one."
-                + reference_note(scenes, bool(noise_models)),
+                "Pixels of all test frames in 30 bins of their std, of equal width; larger dots "
+                "stand for more pixels. On the dashed line, predicted and real error are equal."
+                + calibration_note(frames, bool(noise_models)),
             ),
         ),
-        _noise_section(scenes, names, noise_models),
+        _noise_section(frames, names, noise_models),
     ]
     if history is not None and history.is_file():
         drawn = figure(loss_figure(read_history(history)), "Losses over the steps", "")
-        sections.append(section("Course of training", drawn))
+        sections.append(section("Losses during training", drawn))
     sections.append(section("Settings", _settings(config)))
     return document(f"{', '.join(names)}: report of a denoiSplit run", *sections)
 
 
 def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     settings, names = config.settings, config.settings.names
-    task = "Split into " + listed(names) if len(names) > 1 else f"Denoised: {names[0]}"
+    task = "Split into " + enumeration(names) if len(names) > 1 else f"Denoised: {names[0]}"
     facts = [
         SYSTEMS[settings.system].title,
         f"{settings.preset} preset",
@@ -161,16 +159,16 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(metrics: Mapping[str, Any]) -> str:
+def _metrics(metrics: Mapping[str, Any]) -> str:
     return html_table(metrics_columns(metrics)) + small(
         f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
-        "± is the standard error over frames. PSNR is higher where better, MS-SSIM at most 1; "
-        "a calibration error of 0.1 means error bars that are off by 10 %."
+        "± is the standard error over frames. Higher PSNR and MS-SSIM are better, MS-SSIM is at "
+        "most 1; a calibration error of 0.1 means that error bars are off by 10 %."
     )
 
 
 def _noise_section(
-    scenes: EvaluationFrames, names: Sequence[str], noise_models: Sequence[FittedNoiseModel]
+    frames: EvaluationFrames, names: Sequence[str], noise_models: Sequence[FittedNoiseModel]
 ) -> str:
     if not noise_models:
         return ""
@@ -180,48 +178,48 @@ def _noise_section(
         if quality is not None and pairs is not None:
             parts.append(noise_section(model, quality, pairs, colour=ink(k)))
         else:
-            parts.append(_given_noise_model(scenes, model, name, k))
+            parts.append(_given_noise_model(frames, model, name, k))
     return section("Noise models", "".join(parts))
 
 
-def _given_noise_model(scenes: EvaluationFrames, model: GaussianMixture, name: str, k: int) -> str:
-    """Of a file nothing is known but the model itself."""
+def _given_noise_model(frames: EvaluationFrames, model: GaussianMixture, name: str, k: int) -> str:
+    """Show a noise model that was read from a file, without the pairs of its fit."""
     pairs = {}
-    left = (
-        "Left: density of the noise model to the power of 0.25. Middle: at the two signals marked "
-        "left."
+    legend = (
+        "Left: density of the noise model to the power of 0.25. Middle: densities at the two "
+        "signals marked on the left."
     )
-    if scenes.has_truth:
+    if frames.has_truth:
         pairs = {
-            "signal": [frame[k] for frame in scenes.truth],
-            "observed": [frame[k] for frame in scenes.observed],
+            "signal": [frame[k] for frame in frames.truth],
+            "observed": [frame[k] for frame in frames.observed],
         }
-        left = (
-            "Left: pairs of signal and observation in the test frames (colour: count to the power "
-            "of 0.25). Middle: the densities of the noise model (lines) at the two signals marked "
-            "left, over what was observed there (grey)."
+        legend = (
+            "Left: joint histogram of signal and observation in the test frames (colour: count to "
+            "the power of 0.25). Middle: densities of the noise model (lines) and observations "
+            "(grey) at the two signals marked on the left."
         )
     return (
-        paragraphs("This noise model was given as a file.")
+        paragraphs("This noise model was read from a file.")
         + figure(noise_figure(model, name, colour=ink(k), **pairs), f"Noise model of {name}", "")
-        + small(left + " Right: variance of the noise. All in raw intensity.")
+        + small(legend + " Right: variance of the noise. All in raw intensity.")
     )
 
 
 def _settings(config: RunConfig) -> str:
     values = config.model_dump(mode="json")
-    for structure in values["settings"]["structures"]:  # a report is passed on; folders are not
+    for structure in values["settings"]["structures"]:  # a shared report must not show folders
         for key in ("files", "repeats"):
             structure[key] = [Path(file).name for file in structure[key]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
-    for prints in values["facts"]["fingerprints"].values():
-        for entry in prints:
+    for fingerprints in values["facts"]["fingerprints"].values():
+        for entry in fingerprints:
             entry["sha256"] = f"{entry['sha256'][:12]}..."
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    frames = ", ".join(f"{count} {part}" for part, count in config.facts.frames.items())
+    counts = ", ".join(f"{count} {part}" for part, count in config.facts.frames.items())
     return (
-        f"<p>Frames: {escape(frames)}. Input: {escape(config.settings.data.superposition)} of the "
-        f"structures. {escape(noise_added(config))}</p>"
+        f"<p>Frames: {escape(counts)}. Input: {escape(config.settings.data.superposition)} of the "
+        f"structures. {escape(added_noise(config))}</p>"
         f"<details><summary>All settings</summary><pre>{escape(text)}</pre></details>"
     )

@@ -1,4 +1,4 @@
-"""Pictures of one test frame: an overview in colour, and every structure in detail."""
+"""Figures of one test frame: an overview in colour, and each structure in detail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.report.example import Example
+from denoisplit.report.example import ExampleFrame
 from denoisplit.report.style import (
     WIDTH,
     Image,
@@ -30,8 +30,8 @@ COLUMNS = 4
 INTENSITY, SPREAD, DIVERGING = "gray", "inferno", "RdBu_r"
 
 
-def overview_figure(example: Example) -> Figure:
-    """The input, its split in colours, and the truth (or the recorded structures) likewise."""
+def overview_figure(example: ExampleFrame) -> Figure:
+    """Draw the input, and in colours the prediction and the truth (or the recorded structures)."""
     limits = _structure_limits(example)
     if example.truth is None:
         title, reference = "recorded, noisy", example.observed
@@ -51,8 +51,8 @@ def overview_figure(example: Example) -> Figure:
     return figure
 
 
-def structure_figure(example: Example, k: int) -> Figure:
-    """Everything about structure k: what went in, what came out, how sure, two samples."""
+def structure_figure(example: ExampleFrame, k: int) -> Figure:
+    """Draw everything about structure k: input, prediction, truth, std, two samples."""
     limits = _structure_limits(example)[k]
     panels: list[tuple[str, Image, Limits, str, str]] = []
 
@@ -95,7 +95,7 @@ def structure_figure(example: Example, k: int) -> Figure:
 
 
 def composite(images: Image, limits: list[Limits]) -> npt.NDArray[np.float64]:
-    """Structures (C, Y, X) added up in their colours, (Y, X, 3) from 0 to 1."""
+    """Return structures (C, Y, X) superposed in their colours, (Y, X, 3) from 0 to 1."""
     from matplotlib.colors import to_rgb
 
     total = np.zeros((*images.shape[1:], 3))
@@ -105,14 +105,14 @@ def composite(images: Image, limits: list[Limits]) -> npt.NDArray[np.float64]:
     return np.clip(total, 0, 1)
 
 
-def _structure_limits(example: Example) -> list[Limits]:
-    """One display range per structure, for its truth, prediction and samples."""
+def _structure_limits(example: ExampleFrame) -> list[Limits]:
+    """Return one display range per structure, for its truth, prediction and samples."""
     reference = example.mean if example.truth is None else example.truth
     return [display_limits(image) for image in reference]
 
 
 def _colour_names(axes: Axes, names: tuple[str, ...]) -> None:
-    """Names of the structures in their colours, in the upper left corner."""
+    """Write the names of the structures in their colours into the upper left corner."""
     from matplotlib import patheffects
 
     for k, name in enumerate(names):
@@ -132,7 +132,7 @@ def _colour_names(axes: Axes, names: tuple[str, ...]) -> None:
 def grid(
     shape: tuple[int, ...], *, count: int, columns: int, keyed: Sequence[bool] = ()
 ) -> tuple[Figure, list[Axes]]:
-    """Axes for images of a shape, row by row; rows with a colour key have room for it."""
+    """Return axes for images of a shape, row by row, with space for colour keys where needed."""
     gap, title, foot, key = 0.1, 0.27, 0.06, 0.3  # inches
     starts = range(0, count, columns)
     feet = [key if any(keyed[start : start + columns]) else foot for start in starts]

@@ -1,7 +1,8 @@
-"""Plots of a run: the course of training, the noise models, the calibration."""
+"""Plots of a run: losses, calibration, noise models."""
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from denoisplit.evaluation.calibration import CalibrationCurve, calibration_curve
 from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.scoring import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
@@ -24,17 +26,17 @@ if TYPE_CHECKING:
 Flat = npt.NDArray[np.float64]
 
 LOSSES = {"loss": "loss = data term + KL", "data": "data term", "kl": "KL"}
-PAIRS = 400_000  # pixels at most that the noise-model picture looks at
+MAX_PAIRS = 400_000  # pixels that a figure of a noise model uses
 DENSITY_BINS = 120
-KEPT = (0.001, 0.999)  # shares of the pixels between which calibration curves are drawn
-DENSITY_PIXELS = 150  # pixels that a density or a variance is estimated from
+CURVE_QUANTILES = (0.001, 0.999)  # of the std, between which calibration curves are drawn
+DENSITY_PIXELS = 150  # needed to estimate a density or a variance
 
 
-# ---------------------------------------------------------------- course of training
+# ---------------------------------------------------------------- losses
 
 
 def read_history(path: Path) -> dict[str, Flat]:
-    """Columns of history.csv; values that were not measured are NaN."""
+    """Return the columns of history.csv; missing values are NaN."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     names = list(rows[0]) if rows else []
@@ -42,15 +44,12 @@ def read_history(path: Path) -> dict[str, Flat]:
 
 
 def loss_figure(history: Mapping[str, Flat]) -> Figure:
-    """Loss, data term and KL over the steps, on training and on validation frames."""
+    """Draw loss, data term and KL over the steps, for training and validation frames."""
     figure = new_figure(2.9)
     for place, (key, title) in enumerate(LOSSES.items(), start=1):
         axes = figure.add_subplot(1, len(LOSSES), place)
         plain(axes, title, "step", "")
-        for part, label, colour in (
-            ("train", "training", FAINT),
-            ("val", "validation", INK),
-        ):
+        for part, label, colour in (("train", "training", FAINT), ("val", "validation", INK)):
             axes.plot(
                 history["step"],
                 history[f"{part}_{key}"],
@@ -70,10 +69,18 @@ def loss_figure(history: Mapping[str, Flat]) -> Figure:
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """Error against spread of one structure, before and after scaling the spread.
+class StructureCalibration:
+    """Calibration curves of one structure on test frames, before and after scaling the std.
 
-    ``within`` is the share of pixels whose reference lies within one scaled std of the mean.
+    Attributes
+    ----------
+    name : str
+    scalar : float
+        Calibration scalar.
+    before, after : CalibrationCurve
+        With the bare and with the scaled std.
+    within : float
+        Share of the pixels whose reference is within one scaled std of the mean.
     """
 
     name: str
@@ -83,50 +90,62 @@ class Calibrated:
     within: float
 
 
-def calibrated(
-    scenes: EvaluationFrames,
+def structure_calibrations(
+    frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
     noise_models: Sequence[GaussianMixture],
-    keep: tuple[float, float] = KEPT,
-) -> list[Calibrated]:
-    """Curves of every structure over the pooled pixels of the test frames.
+    keep: tuple[float, float] = CURVE_QUANTILES,
+) -> list[StructureCalibration]:
+    """Compute the calibration curves of every structure, over the pooled pixels of all frames.
 
-    Against noisy references the noise's variance, as the noise models know it, is taken out of the
-    error, bin by bin. ``keep`` is that of `denoisplit.evaluation.calibration.calibration_curve`.
+    With noisy references, the variance of the noise according to the noise models is subtracted
+    from the error of each bin.
+
+    Parameters
+    ----------
+    frames : EvaluationFrames
+    predictions : sequence of Prediction
+        One per frame, with stds.
+    scalars : mapping of name to float
+        Calibration scalars, in channel order.
+    noise_models : sequence of GaussianMixture
+        One per structure, or none.
+    keep : tuple of float
+        See `denoisplit.evaluation.calibration.calibration_curve`.
     """
-    found = []
+    calibrations = []
     for k, (name, scalar) in enumerate(scalars.items()):
-        truth = [t[k] for t in scenes.truth]
+        truth = [t[k] for t in frames.truth]
         mean = [p.mean[k] for p in predictions]
         std = [p.std[k] for p in predictions if p.std is not None]
 
         def curve(
             factor: float, k: int = k, truth: Any = truth, mean: Any = mean, std: Any = std
         ) -> CalibrationCurve:
-            found = calibration_curve(truth, mean, std, factor, keep=keep)
-            if scenes.has_truth or not noise_models:
-                return found
-            # bins depend on the std alone: an error of the noise's size gives its share in each
-            shifted = [m + np.sqrt(variance_of(noise_models[k], m)) for m in mean]
+            total = calibration_curve(truth, mean, std, factor, keep=keep)
+            if frames.has_truth or not noise_models:
+                return total
+            # bins depend on the std only: an "error" of the size of the noise gives its part
+            shifted = [m + np.sqrt(noise_variance(noise_models[k], m)) for m in mean]
             noise = calibration_curve(shifted, mean, std, factor, keep=keep)
-            rest = np.sqrt(np.maximum(found.rmse**2 - noise.rmse**2, 0))
-            return CalibrationCurve(found.rmv, rest, found.count)
+            rest = np.sqrt(np.maximum(total.rmse**2 - noise.rmse**2, 0))
+            return CalibrationCurve(total.rmv, rest, total.count)
 
         inside = [np.abs(t - m) <= scalar * s for t, m, s in zip(truth, mean, std, strict=True)]
         within = float(np.mean(np.concatenate([np.ravel(frame) for frame in inside])))
-        found.append(Calibrated(name, scalar, curve(1.0), curve(scalar), within))
-    return found
+        calibrations.append(StructureCalibration(name, scalar, curve(1.0), curve(scalar), within))
+    return calibrations
 
 
-def calibration_figure(curves: Sequence[Calibrated]) -> Figure:
-    """RMSE against RMV, one square panel per structure, with the identity line."""
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
+def calibration_figure(structures: Sequence[StructureCalibration]) -> Figure:
+    """Draw RMSE against RMV with the identity line, one square panel per structure."""
+    columns = min(3, len(structures))
+    rows = -(-len(structures) // columns)
     side, left, foot, top, right = 2.9, 0.62, 0.55, 0.35, 0.12  # inches
     width, height = columns * (left + side) + right, rows * (side + foot + top)
     figure = new_figure(height, width)
-    for k, structure in enumerate(curves):
+    for k, structure in enumerate(structures):
         row, column = divmod(k, columns)
         x, y = column * (left + side) + left, height - row * (side + foot + top) - top - side
         axes = figure.add_axes((x / width, y / height, side / width, side / height))
@@ -136,12 +155,12 @@ def calibration_figure(curves: Sequence[Calibrated]) -> Figure:
         axes.plot(
             [0, reach], [0, reach], color=FAINT, linewidth=1.2, linestyle="--", label="identity"
         )
-        for found, label, colour in (
+        for curve, label, colour in (
             (structure.before, "before scaling", FAINT),
             (structure.after, f"std × {structure.scalar:.2f}", ink(k)),
         ):
-            area = 8 + 150 * found.count / found.count.sum()
-            axes.scatter(found.rmv, found.rmse, s=area, color=colour, label=label, zorder=3)
+            area = 8 + 150 * curve.count / curve.count.sum()
+            axes.scatter(curve.rmv, curve.rmse, s=area, color=colour, label=label, zorder=3)
         axes.set_xlim(0, reach)
         axes.set_ylim(0, reach)
         legend(axes)
@@ -159,16 +178,16 @@ def noise_figure(
     signal: Sequence[npt.NDArray[Any]] = (),
     observed: Sequence[npt.NDArray[Any]] = (),
 ) -> Figure:
-    """What a noise model says, beside pairs of signal and observation if there are any.
+    """Draw a noise model, optionally with pairs of signal and observation.
 
-    Left: how often observations fall beside each signal (colour: power 0.25 of the count), or
-    without pairs the model's density; middle: densities at two signals; right: variance.
+    Left: joint histogram of signal and observation (colour: count to the power of 0.25) or, without
+    pairs, the density of the model; middle: densities at two signals; right: variance.
     """
-    return noise_models_figure([Shown(model, name, colour, signal, observed)])
+    return noise_models_figure([NoiseModelRow(model, name, colour, signal, observed)])
 
 
-class Shown(NamedTuple):
-    """A noise model to draw, and pairs of signal and observation if there are any."""
+class NoiseModelRow(NamedTuple):
+    """Noise model to draw, optionally with pairs of signal and observation."""
 
     model: GaussianMixture
     name: str
@@ -177,22 +196,21 @@ class Shown(NamedTuple):
     observed: Sequence[npt.NDArray[Any]] = ()
 
 
-def noise_models_figure(models: Sequence[Shown]) -> Figure:
-    """A row for each noise model; see `noise_figure`."""
-    figure = new_figure(3.0 * len(models))
+def noise_models_figure(rows: Sequence[NoiseModelRow]) -> Figure:
+    """Draw a row for each noise model, see `noise_figure`."""
+    figure = new_figure(3.0 * len(rows))
     figure.set_layout_engine("constrained", w_pad=0.12, wspace=0.06)  # ticks have up to five digits
-    for part, shown in zip(
-        figure.subfigures(len(models), 1, squeeze=False)[:, 0], models, strict=True
-    ):
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
         left, middle, right = part.subplots(1, 3)
-        _noise_row(left, middle, right, shown)
+        _draw_noise_model(left, middle, right, row)
         for axes in (left, middle, right):
             axes.locator_params(axis="x", nbins=4)
     return figure
 
 
-def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
-    model, name, colour, signal, observed = shown
+def _draw_noise_model(left: Axes, middle: Axes, right: Axes, row: NoiseModelRow) -> None:
+    model, name, colour, signal, observed = row
     s, x = _thinned(signal), _thinned(observed)
     if s.size:
         low, high = float(s.min()), float(np.quantile(s, 0.9995))
@@ -202,7 +220,7 @@ def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
         marked = (low + 0.15 * (high - low), low + 0.7 * (high - low))
     high = max(high, low + 1e-6)
     margin = 0.03 * (high - low)
-    widest = float(np.sqrt(variance_of(model, np.array([low, high])).max()))
+    widest = float(np.sqrt(noise_variance(model, np.array([low, high])).max()))
     span = (low - 3.5 * widest, high + 3.5 * widest)
 
     _joint(left, model, (low - margin, high + margin), span, s, x)
@@ -214,7 +232,7 @@ def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
     middle.set_yticks([])
     legend(middle)
     line = np.linspace(low, high, 200)
-    right.plot(line, variance_of(model, line), color=colour, linewidth=1.8, label="noise model")
+    right.plot(line, noise_variance(model, line), color=colour, linewidth=1.8, label="noise model")
     if s.size:
         right.scatter(*_variances(s, x, (low, high)), s=14, color=FAINT, zorder=3, label="pairs")
     right.set_ylim(0, 1.06 * right.get_ylim()[1])
@@ -222,30 +240,23 @@ def _noise_row(left: Axes, middle: Axes, right: Axes, shown: Shown) -> None:
     legend(right)
 
 
-def variance_of(model: GaussianMixture, signal: npt.NDArray[Any]) -> Flat:
-    """Variance of the noise at each signal; raw intensity squared."""
+def noise_density(model: GaussianMixture, observed: Flat, signal: Flat) -> Flat:
+    """Return the density of observations given signals, broadcasting."""
     import torch
 
-    with torch.inference_mode():
-        values = model.cpu().variance(torch.as_tensor(signal, dtype=torch.float32))
-    return values.double().numpy()
-
-
-def density_of(model: GaussianMixture, observed: Flat, signal: Flat) -> Flat:
-    """Density of observations given signals, broadcasting."""
-    import torch
-
-    with torch.inference_mode():
-        log_density = model.cpu().log_prob(torch.as_tensor(observed), torch.as_tensor(signal))
+    with torch.inference_mode():  # on a copy: the caller's model must stay on its device
+        log_density = (
+            copy.deepcopy(model).cpu().log_prob(torch.as_tensor(observed), torch.as_tensor(signal))
+        )
     return log_density.double().exp().numpy()
 
 
 def _thinned(frames: Sequence[npt.NDArray[Any]]) -> Flat:
-    """Pixels of all frames, every n-th where they are many."""
+    """Return the pixels of all frames, at most about `MAX_PAIRS`, evenly thinned."""
     if not frames:
         return np.empty(0)
     pixels = np.concatenate([np.ravel(frame) for frame in frames]).astype(np.float64)
-    return pixels[:: max(1, pixels.size // PAIRS)]
+    return pixels[:: max(1, pixels.size // MAX_PAIRS)]
 
 
 def _joint(
@@ -260,7 +271,7 @@ def _joint(
         counts, *_ = np.histogram2d(x, s, bins=DENSITY_BINS, range=(span, signals))
     else:
         observed, signal = (np.linspace(*ends, DENSITY_BINS) for ends in (span, signals))
-        counts = density_of(model, observed[:, None], signal)
+        counts = noise_density(model, observed[:, None], signal)
     axes.imshow(
         counts**0.25,
         origin="lower",
@@ -283,12 +294,12 @@ def _density(
     s: Flat,
     x: Flat,
 ) -> None:
-    std = float(np.sqrt(variance_of(model, np.array([value]))[0]))
+    std = float(np.sqrt(noise_variance(model, np.array([value]))[0]))
     observed = np.linspace(value - 4 * std, value + 4 * std, 300)
     near = x[np.abs(s - value) <= reach] - s[np.abs(s - value) <= reach] + value
     if near.size >= DENSITY_PIXELS:
         axes.hist(near, bins=40, range=(observed[0], observed[-1]), density=True, color="#dfe2e7")
-    density = density_of(model, observed, np.array(value))
+    density = noise_density(model, observed, np.array(value))
     axes.plot(
         observed,
         density,
@@ -300,7 +311,7 @@ def _density(
 
 
 def _variances(s: Flat, x: Flat, signals: tuple[float, float]) -> tuple[Flat, Flat]:
-    """Mean signal and variance of the noise in 16 ranges of the signal that hold enough pixels."""
+    """Return mean signal and noise variance in those of 16 signal ranges with enough pixels."""
     edges = np.linspace(*signals, 17)
     index = np.searchsorted(edges[1:-1], s, side="right")
     groups = [(index == i) & (s <= signals[1]) for i in range(16)]

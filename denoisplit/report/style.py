@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, image panels, scale bars, PNG bytes."""
+"""Common style of all figures: colours, sizes, image panels, scale bars, PNG output."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ DPI = 120
 WIDTH = 11.0  # inches
 INK = "#33363d"
 FAINT = "#9aa0aa"
-# of the structures: light on black in composites, dark on white in plots
+# colours of the structures: light on black in composites, dark on white in plots
 LIGHTS = ("#ff3df2", "#3dff5a", "#3d9bff", "#ffd23d")
 INKS = ("#b3139f", "#15803d", "#1d63c4", "#a16207")
 WHITE = "#ffffff"
-SHOWN = (0.5, 99.8)  # percentiles that a display range reaches from and to
+DISPLAY_PERCENTILES = (0.5, 99.8)
 
 
 def light(k: int, structures: int) -> str:
-    """Colour of structure k in a composite."""
+    """Return the colour of structure k in a composite."""
     return WHITE if structures == 1 else LIGHTS[k % len(LIGHTS)]
 
 
 def ink(k: int) -> str:
-    """Colour of structure k in a plot."""
+    """Return the colour of structure k in a plot."""
     return INKS[k % len(INKS)]
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty white figure; sides in inches."""
+    """Return an empty white figure; sides in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+    """Return the figure as the bytes of a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=figure.dpi)
     return stream.getvalue()
 
 
 def display_limits(*images: Image) -> Limits:
-    """From where to where intensities are shown, without the few extreme pixels."""
+    """Return a display range that clips the few extreme pixels."""
     values = np.concatenate([np.ravel(image) for image in images])
-    low, high = (float(v) for v in np.percentile(values, SHOWN))
+    low, high = (float(v) for v in np.percentile(values, DISPLAY_PERCENTILES))
     return (low, high) if high > low else (low, low + 1.0)
 
 
 def symmetric_limits(image: Image) -> Limits:
-    """Limits of a difference, zero in the middle."""
+    """Return a display range for a difference, centred on zero."""
     reach = float(np.percentile(np.abs(image), 99.8)) or 1.0
     return -reach, reach
 
@@ -69,7 +69,7 @@ def symmetric_limits(image: Image) -> Limits:
 def image_panel(
     axes: Axes, image: Image, title: str, *, limits: Limits | None, cmap: str, note: str = ""
 ) -> AxesImage:
-    """Show an image (Y, X) or (Y, X, 3) with a title at its left and a note at its right."""
+    """Show an image (Y, X) or (Y, X, 3), with a title above left and a note above right."""
     low, high = limits or (None, None)
     shown = axes.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     axes.set_xticks([])
@@ -83,7 +83,7 @@ def image_panel(
 
 
 def colour_key(axes: Axes, shown: AxesImage) -> None:
-    """A thin key below a panel that says what its colours mean in raw intensity."""
+    """Draw a thin colour bar below a panel, in raw intensity."""
     key = axes.inset_axes((0.0, -0.055, 1.0, 0.03))
     bar = axes.figure.colorbar(shown, cax=key, orientation="horizontal")
     bar.outline.set_visible(False)
@@ -92,12 +92,12 @@ def colour_key(axes: Axes, shown: AxesImage) -> None:
 
 
 def plain(axes: Axes, title: str, x: str, y: str) -> None:
-    """The look of a plot."""
+    """Apply the common style to a plot, with its title and axis labels."""
     axes.set_title(title, loc="left", fontsize=10, color=INK, pad=6)
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
-    axes.ticklabel_format(useOffset=False)  # ticks are the values themselves
+    axes.ticklabel_format(useOffset=False)  # ticks show the full values
     axes.grid(color="#e6e8ec", linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -107,19 +107,19 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """A small legend without a frame."""
+    """Add a small legend without a frame."""
     axes.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.6, handletextpad=0.5)
 
 
 def scale_bar_length(width_um: float) -> float:
-    """A round length (1, 2 or 5 times a power of ten) of about a fifth of the width; µm."""
+    """Return a round length in µm, about a fifth of the width: 1, 2 or 5 times a power of 10."""
     target = 0.25 * width_um
     power = 10.0 ** math.floor(math.log10(target))
     return max(step * power for step in (1, 2, 5) if step * power <= target)
 
 
 def scale_bar(axes: Axes, shape: Sequence[int], pixel_size_um: float) -> None:
-    """Draw a scale bar with its length into the lower right corner of an image panel."""
+    """Draw a labelled scale bar into the lower right corner of an image panel."""
     from matplotlib import patheffects
 
     height, width = shape[:2]

@@ -1,4 +1,4 @@
-"""Tables: plain text for the terminal, cells for the HTML page, CSV."""
+"""Tables of metrics: plain text for the terminal, HTML, CSV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = {
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A line of names and one line per row; None is left empty."""
+    """Return CSV text: a header and one line per row; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -32,19 +32,19 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def metrics_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of the table: every structure, and their mean where there are several."""
+    """Return the columns of the table: the structures and, if there are several, their mean."""
     columns = dict(metrics["structures"])
     return columns | {"mean": metrics["mean"]} if len(columns) > 1 else columns
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """One row per metric, one column per structure and for their mean, with standard errors."""
+    """Return the metrics as plain text, with standard errors: one column per structure."""
     first = f"{metrics['frames']} frames, {metrics['samples']} samples\n"
     return first + text_table(metrics_columns(metrics))
 
 
 def text_table(columns: Mapping[str, Any], corner: str = "") -> str:
-    """Metrics of named columns as plain text; ``corner`` stands above the labels of the rows."""
+    """Return metrics of named columns as plain text; ``corner`` is above the row labels."""
     width = max([16, *(len(name) + 2 for name in columns)])
     lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name in columns)]
     for label, cells in table_rows(columns):
@@ -53,7 +53,7 @@ def text_table(columns: Mapping[str, Any], corner: str = "") -> str:
 
 
 def html_table(columns: Mapping[str, Any]) -> str:
-    """Metrics of named columns as HTML."""
+    """Return metrics of named columns as HTML."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = []
     for label, texts in table_rows(columns):
@@ -64,7 +64,7 @@ def html_table(columns: Mapping[str, Any]) -> str:
 
 
 def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Label and cells of each metric that all columns have: earlier releases lack some."""
+    """Return label and cells of each metric that all columns have; older runs have fewer."""
     return [
         (label, [cell(column[key], key) for column in columns.values()])
         for key, label in ROWS.items()
@@ -72,10 +72,10 @@ def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def cell(score: Mapping[str, float | None], key: str) -> str:
-    """One value with its standard error; a dash where there is none."""
+def cell(average: Mapping[str, float | None], key: str) -> str:
+    """Return one value with its standard error, or a dash if there is none."""
     digits = 2 if key.startswith("psnr") else 3
-    mean, sem = score["mean"], score["sem"]
+    mean, sem = average["mean"], average["sem"]
     if mean is None:
         return "-"
     return f"{mean:.{digits}f}" if sem is None else f"{mean:.{digits}f} ± {sem:.{digits}f}"

@@ -1,1 +1,1 @@
-"""Training: the task, the objective, one network, the chain, and how a training resumes."""
+"""Training of one network or of a chain, from prepared data to an evaluated run folder."""

@@ -1,8 +1,8 @@
-"""HDN(+)muSplit: a denoiser of each structure and of the mixed input, then a splitter.
+"""Train HDN(+)muSplit: a denoiser of each structure and of the mixed input, then a splitter.
 
-Each denoiser is a run of its own in ``denoisers/NAME`` and can be used as one. All training and
-validation frames are denoised, the mixed ones as whole images, and the splitter is trained on what
-came out. Everything is written as soon as it is there, so that the chain goes on at any stage.
+Each denoiser is a complete run in ``denoisers/NAME``. All training and validation frames are
+denoised, the mixed ones as whole images, and the splitter is trained on the denoised frames. Every
+result is saved as soon as it is complete, so an interrupted chain resumes at any stage.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from denoisplit.config.settings import (
 from denoisplit.data.chain_parts import Part, parts_of
 from denoisplit.data.prepare import Mixed, TrainingData
 from denoisplit.data.splits import Image, Splits
-from denoisplit.data.statistics import content_quantum, noise_std, statistics
+from denoisplit.data.statistics import statistics
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
 from denoisplit.machine.distributed import wait_for
-from denoisplit.network import DenoisedVSE
 from denoisplit.network.inference import inference_form
 from denoisplit.noise_models.build import (
+    fit_available_noise_models,
+    fit_remaining_noise_models,
     fit_structure,
-    noise_models_at_hand,
-    remaining_noise_models,
 )
 from denoisplit.noise_models.pairs import from_known
-from denoisplit.noise_models.storage import Fitted, fit_kept
+from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.progress import Stages, bar, stages
 from denoisplit.run import (
@@ -49,136 +48,182 @@ from denoisplit.run import (
     WEIGHTS,
     Run,
     load,
-    put_behind_denoiser,
-    ready_to_predict,
+    load_denoiser,
+    prepare_for_prediction,
 )
+from denoisplit.training.facts import input_facts
 from denoisplit.training.one_network import (
-    calibrate_and_judge,
-    fit_network,
-    follow_network,
+    calibrate_and_evaluate,
+    create_run,
+    fit_or_load_network,
     is_finished,
-    start,
+    join_training,
     train_network,
 )
 
 Array = npt.NDArray[np.float32]
 
 DENOISED = "denoised"  # folder of the frames that the splitter is trained on
-PARTS = ("training", "validation")
-# what the stages take of the overall progress, in hundredths of a denoiser's training
-NOISE_MODEL, DENOISER, FRAMES, SPLITTER, JUDGED = 10, 100, 30, 200, 20
+TRAINING_SPLITS = ("training", "validation")
+# share of each stage in the overall progress, in hundredths of the training of a denoiser
+NOISE_MODEL, DENOISER, FRAMES, SPLITTER, EVALUATION = 10, 100, 30, 200, 20
 
 
-def start_chain(
-    run: Path, config: RunConfig, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
+def create_chain(
+    run: Path, config: RunConfig, data: TrainingData, repeats: Mapping[str, Sequence[Image]]
 ) -> None:
-    """Create the run folder with those of its denoisers, and the noise models at hand, in one step.
+    """Create the run folder of a chain, its denoisers and the available noise models in one step.
+
+    Parameters
+    ----------
+    run : Path
+    config : RunConfig
+    data : TrainingData
+    repeats : mapping of name to stacks (T, Y, X)
+        Repeated shots of static scenes, to which noise models are fitted.
 
     Raises
     ------
     InputError
-        What `noise_models_at_hand` refuses.
+        If a noise model cannot be read or fitted.
     """
-    made = {
+    denoisers = {
         part.name: (
             RunConfig(
-                format_version=FORMAT_VERSION, settings=part.settings, facts=_facts(config, part)
+                format_version=FORMAT_VERSION,
+                settings=part.settings,
+                facts=_facts_of_part(config, part),
             ),
-            _fits(part, data, scenes),
+            _fit_noise_models_of_part(part, data, repeats),
         )
         for part in parts_of(config.settings, data)
     }
-    start(run, config, {}, inside={f"{DENOISERS}/{name}": entry for name, entry in made.items()})
+    create_run(run, config, {}, denoisers=denoisers)
 
 
 def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
-    """Train what is not there yet, calibrate and evaluate the whole; the run is begun already."""
+    """Train the missing networks of a chain, then calibrate and evaluate the whole.
+
+    The run folder must exist, see `create_chain`; finished stages are not repeated.
+    """
     parts = parts_of(settings, data)
-    each = NOISE_MODEL + DENOISER + FRAMES
-    with stages("HDN(+)muSplit", len(parts) * each + SPLITTER + JUDGED) as whole:
-        frames = {part.name: _denoise(run, part, whole) for part in parts}
-        whole.stage("splitter", SPLITTER, counts="training")
-        model = fit_network(run, settings, splitting_data(data, frames), [], resume=True)
-        whole.stage("evaluation", JUDGED, counts="evaluating")
-        if not isinstance(model, DenoisedVSE):
-            raise TypeError(f"a splitter that is a {type(model).__name__}")
-        put_behind_denoiser(model, run, settings)
-        ready_to_predict(model)
-        fits = [fit_kept(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
-        calibrate_and_judge(run, settings, data, fits, model)
+    per_denoiser = NOISE_MODEL + DENOISER + FRAMES
+    with stages("HDN(+)muSplit", len(parts) * per_denoiser + SPLITTER + EVALUATION) as progress:
+        frames = {part.name: _train_and_apply_denoiser(run, part, progress) for part in parts}
+        progress.stage("splitter", SPLITTER, counts="training")
+        model = fit_or_load_network(run, settings, splitter_data(data, frames), [], resume=True)
+        progress.stage("evaluation", EVALUATION, counts="evaluating")
+        load_denoiser(model, run, settings)
+        prepare_for_prediction(model)
+        noise_models = [read_fitted(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
+        calibrate_and_evaluate(run, settings, data, noise_models, model)
     return load(run)
 
 
-def follow_chain(run: Path, settings: Settings, data: TrainingData) -> None:
-    """The share of another than the first process in every training of the chain."""
+def join_chain_training(run: Path, settings: Settings, data: TrainingData) -> None:
+    """Take part in every training of a chain, as a rank other than 0.
+
+    Rank 0 prepares, denoises and writes everything; this rank reads the denoised frames.
+    """
     if (run / WEIGHTS).exists():
         return
     frames = {}
     for part in parts_of(settings, data):
-        follow_network(run / DENOISERS / part.name, part.settings, part.data)
-        # no training is begun before the first process is there too: it would wait in vain
-        noisy = _noisy(run, part)
+        join_training(run / DENOISERS / part.name, part.settings, part.data)
+        noisy = _noisy_frames(run, part)
+        # the next training must not start before rank 0 has reached it: its set-up would time out
         wait_for([path for entries in noisy.values() for path, _ in entries])
         frames[part.name] = {
-            label: tuple(_read(path, frame.shape) for path, frame in entries)
-            for label, entries in noisy.items()
+            split: tuple(_read_frame(path, frame.shape) for path, frame in entries)
+            for split, entries in noisy.items()
         }
-    follow_network(run, settings, splitting_data(data, frames))
+    join_training(run, settings, splitter_data(data, frames))
 
 
-def check_is_whole(run: Path) -> None:
-    """Refuse to resume the denoiser of a chain, which is trained on the frames of the chain.
+def check_not_in_chain(run: Path) -> None:
+    """Refuse to resume an unfinished denoiser alone: only its chain prepares its frames.
 
     Raises
     ------
     InputError
-        If it is one that is not finished.
+        If ``run`` is an unfinished denoiser inside HDN(+)muSplit.
     """
     folder = run.resolve().parent
     chain = folder.parent
     inside = folder.name == DENOISERS and (chain / CONFIG).is_file()
     if inside and not is_finished(run):
         raise InputError(
+            "this denoiser is part of HDN(+)muSplit and cannot be trained alone",
             where=run,
-            found="a part of HDN(+)muSplit",
-            expected="the whole run",
-            remedy=f"finish it with `denoisplit train --resume -o {chain}`",
+            remedy=f"resume the whole run with `denoisplit train --resume -o {chain}`",
         )
 
 
-# ---------------------------------------------------------------- what the denoisers are trained on
+def splitter_data(
+    data: TrainingData, frames: Mapping[str, Mapping[str, tuple[Array, ...]]]
+) -> TrainingData:
+    """Return the training data of the splitter: denoised structures, and denoised mixed inputs.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Of the whole chain.
+    frames : mapping of name to split to frames (Y, X)
+        Denoised, raw intensity; the last name is `MIXED`.
+    """
+    mix = data.superposition
+    *names, last = frames
+    training, validation = (
+        tuple(frames[name][split] for name in names) for split in TRAINING_SPLITS
+    )
+    mixed = Mixed(frames[last]["training"], frames[last]["validation"])
+    # all stacks on the scale of the structures: a sum counts as a mean
+    scale = mix.scale * len(mix.offsets)
+    pooled = (*training, tuple((frame - mix.shift) / scale for frame in mixed.training))
+    noise = SyntheticNoise()  # none is left after denoising
+    measured = statistics(pooled, pooled, noise, data.seed)
+    return replace(
+        data,
+        clean=Splits(training, validation, validation),
+        training=training,
+        validation=validation,
+        test=validation,
+        noise=noise,
+        mixed=mixed,
+        statistics=replace(measured, means=measured.means[:-1], stds=measured.stds[:-1]),
+    )
 
 
-def _fits(
-    part: Part, data: TrainingData, scenes: Mapping[str, Sequence[Image]]
-) -> dict[str, Fitted]:
-    """The noise models that need no denoiser."""
-    if part.name != MIXED or not data.noise or part.settings.noise_model_fit.route == "C":
-        return noise_models_at_hand(part.settings, part.data, scenes)
+# ---------------------------------------------------------------- preparing the denoisers
+
+
+def _fit_noise_models_of_part(
+    part: Part, data: TrainingData, repeats: Mapping[str, Sequence[Image]]
+) -> dict[str, FittedNoiseModel]:
+    """Fit the noise models of a denoiser that need no denoised images."""
+    fit = part.settings.noise_model_fit
+    if part.name != MIXED or not data.noise or fit.route == "C":
+        return fit_available_noise_models(part.settings, part.data, repeats)
     pairs = from_known(
         signal=part.data.clean.training[0], observed=part.data.training[0], seed=part.settings.seed
     )
-    fit = part.settings.noise_model_fit
     return {MIXED: fit_structure(MIXED, pairs, fit, part.settings.seed)}
 
 
-def _facts(config: RunConfig, part: Part) -> Facts:
+def _facts_of_part(config: RunConfig, part: Part) -> Facts:
+    """Return the facts of one denoiser; the mixed one has the files of all structures."""
     facts, data = config.facts, part.data
-    means = [float(frame.mean()) for frame in data.training[0]]
-    noise = float(np.median([noise_std(frame) for frame in data.training[0]]))
-    prints = facts.fingerprints.get(part.name)
-    if prints is None:
-        prints = [entry for entries in facts.fingerprints.values() for entry in entries]
-    held = facts.held_out.get(part.name) or next(iter(facts.held_out.values()), {})
+    fingerprints = facts.fingerprints.get(part.name)
+    if fingerprints is None:
+        fingerprints = [entry for entries in facts.fingerprints.values() for entry in entries]
+    held_out = facts.held_out.get(part.name) or next(iter(facts.held_out.values()), {})
     return facts.model_copy(
         update={
             "gaussian_sigma": data.noise.gaussian_sigma,
             "clip": data.noise.clip,
-            "input_frame_mean": (float(np.mean(means)), float(np.std(means))),
-            "input_noise_std": noise,
-            "content_quantum": content_quantum(noise),
-            "held_out": {part.name: held},
-            "fingerprints": {part.name: prints},
+            **input_facts(data.training[0]),
+            "held_out": {part.name: held_out},
+            "fingerprints": {part.name: fingerprints},
         }
     )
 
@@ -186,110 +231,68 @@ def _facts(config: RunConfig, part: Part) -> Facts:
 # ---------------------------------------------------------------- denoised frames
 
 
-def _denoise(run: Path, part: Part, whole: Stages) -> dict[str, tuple[Array, ...]]:
-    """Train a denoiser unless it is there, and denoise the frames of the splitter's training."""
-    own, name = run / DENOISERS / part.name, part.name
-    whole.stage(f"{name}: noise model", NOISE_MODEL, counts=f"denoiser of {name}")
-    models = remaining_noise_models(own / NOISE_MODELS, own / CHECKPOINTS, part.settings, part.data)
-    whole.stage(f"{name}: denoiser", DENOISER, counts="training")
-    denoiser = (
-        load(own)
-        if is_finished(own)
-        else train_network(own, part.settings, part.data, models, resume=True)
+def _train_and_apply_denoiser(
+    run: Path, part: Part, progress: Stages
+) -> dict[str, tuple[Array, ...]]:
+    """Train a denoiser unless it is finished, and denoise the frames of each training split."""
+    folder, name, settings = run / DENOISERS / part.name, part.name, part.settings
+    progress.stage(f"{name}: noise model", NOISE_MODEL, counts=f"denoiser of {name}")
+    models = fit_remaining_noise_models(
+        folder / NOISE_MODELS, folder / CHECKPOINTS, settings, part.data
     )
-    whole.stage(f"{name}: frames", FRAMES, counts=f"denoising {name}")
-    settings = part.settings
-    sampling = Sampling(
-        settings.prediction.calibration_samples, settings.seed, settings.prediction.antithetic
-    )
-    model = inference_form(denoiser.model)
-    noisy = _noisy(run, part)
-    done: dict[str, list[Array]] = {label: [] for label in noisy}
-    count = 0
+    progress.stage(f"{name}: denoiser", DENOISER, counts="training")
+    if is_finished(folder):
+        denoiser = load(folder)
+    else:
+        denoiser = train_network(folder, settings, part.data, models, resume=True)
+    progress.stage(f"{name}: frames", FRAMES, counts=f"denoising {name}")
+    prediction = settings.prediction
+    sampling = Sampling(prediction.calibration_samples, settings.seed, prediction.antithetic)
+    model, tile, halo = inference_form(denoiser.model), denoiser.tile, denoiser.halo
+    noisy = _noisy_frames(run, part)
+    denoised: dict[str, list[Array]] = {split: [] for split in noisy}
     (run / CHECKPOINTS / DENOISED / name).mkdir(parents=True, exist_ok=True)
-    with bar(f"denoising {name}", sum(map(len, noisy.values()))) as progress:
-        for label, entries in noisy.items():
+    with bar(f"denoising {name}", sum(map(len, noisy.values()))) as frames_done:
+        for split, entries in noisy.items():
             for path, frame in entries:
                 if not path.is_file():
-                    _write(
-                        path,
-                        predict_frame(
-                            model, frame, sampling, tile=denoiser.tile, halo=denoiser.halo
-                        ).mean[0],
-                    )
-                done[label].append(_read(path, frame.shape))
-                count += 1
-                progress.to(count)
-    return {label: tuple(frames) for label, frames in done.items()}
+                    prediction_ = predict_frame(model, frame, sampling, tile=tile, halo=halo)
+                    _write_frame(path, prediction_.mean[0])
+                denoised[split].append(_read_frame(path, frame.shape))
+                frames_done.to(sum(map(len, denoised.values())))
+    return {split: tuple(frames) for split, frames in denoised.items()}
 
 
-def _noisy(run: Path, part: Part) -> dict[str, list[tuple[Path, Array]]]:
-    """Frames of each part of the data, and where they are kept when they are denoised."""
+def _noisy_frames(run: Path, part: Part) -> dict[str, list[tuple[Path, Array]]]:
+    """Return the noisy frames of each training split, each after the path of its denoised form."""
     folder = run / CHECKPOINTS / DENOISED / part.name
     return {
-        label: [
-            (folder / f"{label}_{number}.npy", frame)
-            for number, frame in enumerate(getattr(part.data, label)[0])
+        split: [
+            (folder / f"{split}_{number}.npy", frame)
+            for number, frame in enumerate(getattr(part.data, split)[0])
         ]
-        for label in PARTS
+        for split in TRAINING_SPLITS
     }
 
 
-def _write(path: Path, frame: Array) -> None:
-    """float32 as it is: whole grey levels, or an offset, would be a second noise."""
+def _write_frame(path: Path, frame: Array) -> None:
+    """Write float32 values unchanged: rounding to grey levels would add noise."""
     content = io.BytesIO()
     np.save(content, frame, allow_pickle=False)
     write_bytes(path, content.getvalue())
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Array:
+def _read_frame(path: Path, shape: tuple[int, ...]) -> Array:
+    remedy = "remove the file and resume the training with `resume`"
     try:
         frame: Array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(
-            where=path,
-            found="no readable frame",
-            expected="a denoised frame",
-            remedy="remove it, and resume",
-        ) from error
+        raise InputError("this denoised frame cannot be read", where=path, remedy=remedy) from error
     if frame.shape != shape or frame.dtype != np.float32:
         raise InputError(
             where=path,
-            found=f"{frame.dtype} of {frame.shape}",
-            expected=f"float32 of {shape}",
-            remedy="remove it, and resume",
+            found=f"{frame.dtype} values of shape {frame.shape}",
+            expected=f"float32 values of shape {shape}",
+            remedy=remedy,
         )
     return frame
-
-
-def splitting_data(
-    data: TrainingData, frames: Mapping[str, Mapping[str, tuple[Array, ...]]]
-) -> TrainingData:
-    """What the splitter is trained on: denoised structures, and the denoised mixed frames as input.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Of the whole.
-    frames : mapping of name to part to frames (Y, X)
-        Denoised, raw intensity; the last name is `MIXED`.
-    """
-    mix = data.superposition
-    *names, last = frames
-    training, validation = (tuple(frames[name][part] for name in names) for part in PARTS)
-    mixed = Mixed(frames[last]["training"], frames[last]["validation"])
-    # all stacks on one scale, that of the structures: a sum counts as a mean
-    scale = mix.scale * len(mix.offsets)
-    pooled = (*training, tuple((frame - mix.shift) / scale for frame in mixed.training))
-    none = SyntheticNoise()
-    found = statistics(pooled, pooled, none, data.seed)
-    return replace(
-        data,
-        clean=Splits(training, validation, validation),
-        training=training,
-        validation=validation,
-        test=validation,
-        noise=none,
-        mixed=mixed,
-        statistics=replace(found, means=found.means[:-1], stds=found.stds[:-1]),
-    )

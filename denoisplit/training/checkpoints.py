@@ -1,4 +1,4 @@
-"""Checkpoints of a training: data that is read without executing anything, in a movable folder."""
+"""Checkpoints of a training: files that hold data only, in a folder that may be moved."""
 
 from __future__ import annotations
 
@@ -16,14 +16,76 @@ from torch import Tensor
 from denoisplit.files.atomic import write_bytes
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-FIRST = 10  # while there are few, the mean is about that of the last tenth of the steps
+AVERAGING_START = 10  # early on, the mean is about that of the last tenth of the steps
+
+
+@dataclass(frozen=True)
+class CheckpointCallbacks:
+    """Callbacks that keep the states of a training.
+
+    Attributes
+    ----------
+    averaging : list of WeightAveraging
+        One, or none.
+    best, last : ModelCheckpoint
+        State of the best monitored value, and the state to resume from.
+    """
+
+    averaging: list[WeightAveraging]
+    best: ModelCheckpoint
+    last: ModelCheckpoint
+
+    @classmethod
+    def in_folder(
+        cls, folder: Path, monitor: str, mode: Literal["min", "max"], *, averaging: float
+    ) -> CheckpointCallbacks:
+        """Create the callbacks that write to ``folder``.
+
+        Parameters
+        ----------
+        folder : Path
+        monitor, mode : str
+            Name of the monitored value, and whether less or more is better.
+        averaging : float
+            Decay of the running mean of the weights; 0 for none.
+        """
+        common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+        return cls(
+            [weight_averaging(averaging)] if averaging else [],
+            ModelCheckpoint(
+                folder,
+                filename=Path(BEST).stem,
+                monitor=monitor,
+                mode=mode,
+                # a file of weights only would hold those of the step, not their mean
+                save_weights_only=not averaging,
+                **common,
+            ),
+            ModelCheckpoint(folder, filename=Path(LAST).stem, **common),
+        )
+
+
+def weight_averaging(decay: float) -> WeightAveraging:
+    """Create a callback that keeps, validates and saves a running mean of the weights.
+
+    Each step has the weight ``1 - decay``, more at first. Training itself uses the unaveraged
+    weights. The BatchNorm moments are those of the training, not averaged.
+    """
+
+    def update(mean: Any, weights: Any, count: Tensor | int) -> None:
+        weight = max(1 - decay, AVERAGING_START / (AVERAGING_START + float(count)))
+        torch._foreach_lerp_(mean, weights, weight)
+
+    # the mean is set up before Lightning moves the network to this device
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return WeightAveraging(device=device, use_buffers=False, multi_avg_fn=update)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Written beside their place and moved there.
+    """Writer that replaces a checkpoint in one step, by moving a finished file within its folder.
 
-    Lightning itself goes by way of the system's folder of temporary files: where that is another
-    disk, the last step is a copy, which a crash cuts short.
+    Lightning's own writer goes through the system's temporary folder: if that is on another disk,
+    the last step is a copy, which a crash can cut short.
     """
 
     def save_checkpoint(
@@ -35,59 +97,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
         write_bytes(path, content.getvalue())
 
 
-def move_state(state: dict[str, Any], folder: str) -> None:
-    """Tell a ModelCheckpoint's state where its folder is now: a run may be moved."""
+def relocate_state(state: dict[str, Any], folder: str) -> None:
+    """Point the saved state of a ModelCheckpoint, in place, at the present folder of the run."""
     folder = os.path.realpath(folder)
 
-    def here(path: str) -> str:
+    def relocated(path: str) -> str:
         return os.path.join(folder, os.path.basename(path)) if path else path
 
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[key] = here(state[key])
-    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+        state[key] = relocated(state[key])
+    state["best_k_models"] = {relocated(p): value for p, value in state["best_k_models"].items()}
     state["dirpath"] = folder
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a training keeps of its states."""
-
-    averaging: list[WeightAveraging]  # one, or none
-    best: ModelCheckpoint  # of the monitored value
-    last: ModelCheckpoint  # to go on with
-
-    @classmethod
-    def of(
-        cls, folder: Path, monitor: str, mode: Literal["min", "max"], *, averaging: float
-    ) -> Kept:
-        """Files in ``folder``; ``averaging`` is the decay of the mean of the weights, or 0."""
-        each: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-        return cls(
-            [weight_averaging(averaging)] if averaging else [],
-            ModelCheckpoint(
-                folder,
-                filename=Path(BEST).stem,
-                monitor=monitor,
-                mode=mode,
-                # a file of weights only has those of the step, not their mean
-                save_weights_only=not averaging,
-                **each,
-            ),
-            ModelCheckpoint(folder, filename=Path(LAST).stem, **each),
-        )
-
-
-def weight_averaging(decay: float) -> WeightAveraging:
-    """A running mean of the weights, which is validated and kept, while training goes on beside it.
-
-    Each step has the share ``1 - decay``, at first more. The moments of BatchNorm are those of the
-    training.
-    """
-
-    def towards(mean: Any, weights: Any, count: Tensor | int) -> None:
-        share = max(1 - decay, FIRST / (FIRST + float(count)))
-        torch._foreach_lerp_(mean, weights, share)
-
-    # where the network will be: it is moved there only after the mean was set up
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return WeightAveraging(device=device, use_buffers=False, multi_avg_fn=towards)

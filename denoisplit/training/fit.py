@@ -1,4 +1,4 @@
-"""Train a network with Lightning."""
+"""Fit the weights of one network with Lightning."""
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from denoisplit.config.settings import Settings
 from denoisplit.data.prepare import TrainingData
-from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_checkpoint
 from denoisplit.machine.distributed import team
 from denoisplit.network import VSE
 from denoisplit.network.inference import compile_blocks
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import bar
-from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, Kept
-from denoisplit.training.history import History, quiet
+from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, CheckpointCallbacks
+from denoisplit.training.history import History, quiet_lightning
 from denoisplit.training.loaders import loaders
 from denoisplit.training.precision import precision, strategy
-from denoisplit.training.task import SplittingTask
+from denoisplit.training.task import SplittingTask, divergence
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """How a training ended."""
+class TrainingOutcome:
+    """How a training ended.
+
+    Attributes
+    ----------
+    epochs, steps : int
+    best : float
+        Best value of the monitored quantity.
+    skipped_steps : int
+        Steps whose loss or gradient was not finite.
+    """
 
     epochs: int
     steps: int
-    best: float  # monitored value
-    skipped_steps: int  # with NaN or infinite loss or gradient
+    best: float
+    skipped_steps: int
 
 
 def fit(
@@ -46,7 +54,7 @@ def fit(
     checkpoints: Path,
     history: Path,
     resume: bool = False,
-) -> Fitted:
+) -> TrainingOutcome:
     """Train a network in place; it ends with the weights of the best monitored value.
 
     Parameters
@@ -62,48 +70,53 @@ def fit(
     history : Path
         The CSV file of losses.
     resume : bool
-        Continue from ``last.ckpt`` where there is one. Crops, eps and dropout depend on seed and
-        step only, so the result is that of the uninterrupted run.
+        Resume from ``last.ckpt`` if it exists. Crops, eps and dropout depend on seed and step
+        only, so the result is that of an uninterrupted run.
+
+    Returns
+    -------
+    TrainingOutcome
 
     Raises
     ------
     InputError
-        If the training diverges, or a checkpoint cannot be written.
+        If the training diverges, or a checkpoint cannot be read or written.
     """
-    who = team()
-    batches = loaders(data, noise_models, settings, who)
-    plan = batches.plan
+    ranks = team()
+    batches = loaders(data, noise_models, settings, ranks)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
     if settings.training.compile:
         compile_blocks(model)
     superposition = data.superposition if data.mixed is None else None
-    task = SplittingTask(model, noise_models, superposition, settings, plan, who)
-    kept = Kept.of(
-        checkpoints, task.monitor, task.better, averaging=settings.training.weight_averaging
+    task = SplittingTask(model, noise_models, superposition, settings, batches.schedule, ranks)
+    saved = CheckpointCallbacks.in_folder(
+        checkpoints, task.monitor, task.mode, averaging=settings.training.weight_averaging
     )
-    stop = EarlyStopping(
+    early_stopping = EarlyStopping(
         task.monitor,
-        mode=task.better,
+        mode=task.mode,
         min_delta=1e-6,
         patience=settings.training.early_stop_patience,
         check_finite=False,
         check_on_train_epoch_end=True,
     )
-    found = checkpoints / LAST if resume and (checkpoints / LAST).exists() else None
-    if found:
-        read_checkpoint(found)
-    with bar("training", plan.steps) as progress, quiet(), torch.random.fork_rng():
-        told = [History(history, progress)] if who.leads else []
+    last = checkpoints / LAST
+    resume_from = last if resume and last.exists() else None
+    if resume_from:
+        read_checkpoint(resume_from)  # a damaged file fails here, with a clear message
+    progress_bar = bar("training", batches.schedule.steps)
+    with progress_bar as progress, quiet_lightning(), torch.random.fork_rng():
+        records = [History(history, progress)] if ranks.leads else []
         trainer = L.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=who.devices,
-            num_nodes=who.nodes,
-            strategy=strategy(model, who),
+            devices=ranks.devices,
+            num_nodes=ranks.nodes,
+            strategy=strategy(model, ranks),
             use_distributed_sampler=False,
             precision=precision(settings.training.precision),
-            max_epochs=plan.epochs,
+            max_epochs=batches.schedule.epochs,
             logger=False,
-            callbacks=[*kept.averaging, *told, kept.best, kept.last, stop],
+            callbacks=[*saved.averaging, *records, saved.best, saved.last, early_stopping],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -112,26 +125,26 @@ def fit(
         )
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            # weights_only: a checkpoint is data, never code
             trainer.fit(
-                task, batches.training, batches.validation, weights_only=True, ckpt_path=found
+                task,
+                batches.training,
+                batches.validation,
+                weights_only=True,  # a checkpoint is data, never code
+                ckpt_path=resume_from,
             )
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit:  # Lightning turns Ctrl-C into this
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
-    best = kept.best.best_model_score
+    best = saved.best.best_model_score
     if best is None or not torch.isfinite(best):
-        raise InputError(
-            where="training",
-            found="no epoch with a finite validation loss",
-            expected="a loss that can be minimised",
-            remedy="check the images for extreme values, or set a lower training.learning_rate",
-        )
-    if who.leads:  # who goes on with it, and removes it
+        raise divergence("no epoch had a finite validation loss")
+    if ranks.leads:  # only rank 0 uses the trained network; it also removes this file
         state = read_checkpoint(checkpoints / BEST)["state_dict"]
         prefix = "model."
         model.load_state_dict(
             {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return Fitted(trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps)
+    return TrainingOutcome(
+        trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps
+    )

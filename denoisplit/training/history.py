@@ -1,4 +1,4 @@
-"""What a training tells: history.csv, one line per epoch, the progress bar."""
+"""Records of a training: history.csv, one log line per epoch, the progress bar."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ COLUMNS = (
 
 
 class History(Callback):
-    """One row per epoch in history.csv, and the progress bar."""
+    """Callback that writes history.csv, one row per epoch, and moves the progress bar."""
 
     def __init__(self, path: Path, progress: Bar) -> None:
         self.path = path
         self.bar = progress
         self.rows: list[dict[str, Any]] = []
-        self._since = time.monotonic()
-        self._before = 0.0
+        self._start = time.monotonic()
+        self._seconds_before = 0.0  # of the interrupted training that is resumed
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the rows of finished epochs when a run is continued."""
+        """Keep the rows of finished epochs when a training is resumed."""
         if trainer.current_epoch and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
             self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
-            self._before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+            self._seconds_before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         self.bar.to(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any
     ) -> None:
-        """Move the bar."""
+        """Move the progress bar."""
         self.bar.to(trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add a row."""
+        """Write one more row and log the losses."""
         values = {name: f"{v.item():.6g}" for name, v in trainer.callback_metrics.items()}
-        seconds = self._before + time.monotonic() - self._since
+        seconds = self._seconds_before + time.monotonic() - self._start
         row = {
             **{name: values.get(name, "") for name in COLUMNS},
             "epoch": trainer.current_epoch + 1,
@@ -87,8 +87,8 @@ class History(Callback):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Lightning's hints to its developers from our users."""
+def quiet_lightning() -> Iterator[None]:
+    """Silence, within the context, the hints that Lightning gives to its developers."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     loggers = [logging.getLogger(name) for name in names]
     levels = [log.level for log in loggers]
@@ -96,7 +96,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # crops are cut from memory: workers would cost more than they bring
+            # crops are cut from memory: worker processes would only cost time
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")

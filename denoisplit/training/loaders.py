@@ -1,4 +1,4 @@
-"""The crops and the validation patches of one training, in batches."""
+"""Batches of training crops and validation patches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,61 @@ from denoisplit.data.prepare import TrainingData
 from denoisplit.data.summed_crops import Sums
 from denoisplit.machine.distributed import Team
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.binning import straight_line
+from denoisplit.noise_models.binning import fit_variance_line
 from denoisplit.training.schedule import Schedule, schedule
 
-PLACES = 64  # signals between which the line is fitted
+LINE_POINTS = 64  # signals at which the variance of a noise model is compared with a line
 
 
-class Ahead(DataLoader[Tensor]):
-    """Cuts the next batch while the network works on this one, in a thread: frames lie once."""
+class Loaders(NamedTuple):
+    """Batches of a training loop, as `RandomCrops` shapes them, and its schedule."""
+
+    training: DataLoader[Tensor]
+    validation: DataLoader[Tensor]
+    schedule: Schedule
+
+
+def loaders(
+    data: TrainingData, noise_models: Sequence[GaussianMixture], settings: Settings, ranks: Team
+) -> Loaders:
+    """Return the training crops of this rank, and the grid of validation patches.
+
+    Raises
+    ------
+    InputError
+        If a batch cannot be shared evenly between the ranks.
+    """
+    options = settings.data
+    sizes = {"patch": settings.network.patch, "planes": settings.network.planes}
+    crops = RandomCrops(
+        data.training_images,
+        seed=settings.seed,
+        independent=options.pairing == "unrelated",
+        augment=options.augment,
+        candidates=options.crop_candidates,
+        sums=allowed_sums(noise_models, binned=options.binned_crops, stacked=options.stacked_crops),
+        **sizes,
+    )
+    plan, batch = schedule(settings, crops.per_epoch), settings.training.batch
+    share = ranks.share(batch)
+    sampler = EpochSampler(
+        plan.steps_per_epoch * batch, share=share, rank=ranks.rank, size=ranks.size
+    )
+    return Loaders(
+        PrefetchLoader(crops, batch_size=share, sampler=sampler),
+        DataLoader(GridPatches(data.validation_images, **sizes), batch_size=batch),
+        plan,
+    )
+
+
+class PrefetchLoader(DataLoader[Tensor]):
+    """Loader that cuts the next batch in a thread while the network works on the present one.
+
+    A thread shares the frames with the training; a worker process would copy them.
+    """
 
     def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
-        """The batches of the loader, in its order."""
+        """Yield the batches of a plain loader, in the same order."""
         batches: Iterator[Any] = super().__iter__()
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(next, batches, None)
@@ -36,56 +80,31 @@ class Ahead(DataLoader[Tensor]):
                 yield batch
 
 
-class Loaders(NamedTuple):
-    """What a training loop goes over; batches are as `RandomCrops` says."""
+def allowed_sums(
+    models: Sequence[GaussianMixture], *, binned: float, stacked: float
+) -> Sums | None:
+    """Return how pixels and crops may be summed so that the noise models remain valid.
 
-    training: DataLoader[Tensor]
-    validation: DataLoader[Tensor]
-    plan: Schedule
+    Parameters
+    ----------
+    models : sequence of GaussianMixture
+        One per structure.
+    binned, stacked : float
+        Shares of the crops that are binned, and to which another crop is added.
 
-
-def loaders(
-    data: TrainingData, noise_models: Sequence[GaussianMixture], settings: Settings, who: Team
-) -> Loaders:
-    """Crops of the training frames, this process' share of them, and the validation grid.
-
-    Raises
-    ------
-    InputError
-        If a batch cannot be shared evenly between the processes.
-    """
-    chosen = settings.data
-    sizes = {"patch": settings.network.patch, "planes": settings.network.planes}
-    crops = RandomCrops(
-        data.training_images,
-        seed=settings.seed,
-        independent=chosen.pairing == "unrelated",
-        augment=chosen.augment,
-        candidates=chosen.crop_candidates,
-        sums=sums_of(noise_models, binned=chosen.binned_crops, stacked=chosen.stacked_crops),
-        **sizes,
-    )
-    plan, batch = schedule(settings, crops.per_epoch), settings.training.batch
-    own = who.share(batch)
-    numbers = EpochSampler(plan.steps_per_epoch * batch, share=own, rank=who.rank, size=who.size)
-    return Loaders(
-        Ahead(crops, batch_size=own, sampler=numbers),
-        DataLoader(GridPatches(data.validation_images, **sizes), batch_size=batch),
-        plan,
-    )
-
-
-def sums_of(models: Sequence[GaussianMixture], *, binned: float, stacked: float) -> Sums | None:
-    """What the noise models allow; None without any, or where a dark sum is too bright already.
-
-    The latter is so where the noise is mostly that of reading out: it adds up with the pixels.
+    Returns
+    -------
+    Sums or None
+        None without noise models, and where even a sum of dark pixels is brighter than a noise
+        model knows. That happens if most noise is readout noise, which adds up with every pixel.
     """
     zeros, limits = [], []
     for model in models:
         low, high = model.min_signal.item(), model.max_signal.item()
-        signal = torch.linspace(low, high, PLACES)
+        signal = torch.linspace(low, high, LINE_POINTS)
         variance = model.variance(signal.to(model.weight.device)).double().cpu().numpy()
-        gain, offset = straight_line(signal.double().numpy(), variance, np.ones(PLACES), variance)
+        ones = np.ones(LINE_POINTS)
+        gain, offset = fit_variance_line(signal.double().numpy(), variance, ones, variance)
         zeros.append(-offset / gain if gain > 0 else -np.inf)
         limits.append(high)
         if 4 * low - 3 * zeros[-1] > high:

@@ -1,4 +1,4 @@
-"""One network: trained, calibrated, evaluated and reported, in a run folder that is there."""
+"""Train one network in a run folder: noise models, weights, calibration, metrics, report."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from denoisplit.config.settings import RunConfig, Settings
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
 from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.scoring import calibrate_on, judge, split_frames
+from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
 from denoisplit.files.atomic import new_folder
 from denoisplit.files.json_file import write_json
 from denoisplit.machine.distributed import wait_for
 from denoisplit.network import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.storage import Fitted, fit_kept, keep
+from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted, write_fitted
 from denoisplit.prediction.frame import Sampling
-from denoisplit.prediction.halo import SAME, chosen, halo_errors
+from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
 from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, write_report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
+    DENOISERS,
     HISTORY,
     METRICS,
     NOISE_MODELS,
@@ -36,58 +37,81 @@ from denoisplit.run import (
     load_config,
     load_weights,
     noise_model_path,
-    ready_to_predict,
+    prepare_for_prediction,
     save_config,
     save_weights,
     write_calibration,
 )
+from denoisplit.training.checkpoints import BEST
 from denoisplit.training.fit import fit
 
 
-def is_finished(run: Path) -> bool:
-    """Whether there is nothing left to do."""
-    return all(path.exists() for path in last_files(run))
-
-
-def last_files(run: Path) -> list[Path]:
-    """What is written when a training is over."""
-    return [run / name for name in (METRICS, CALIBRATION, REPORT)]
-
-
-def start(
+def create_run(
     run: Path,
     config: RunConfig,
-    fits: Mapping[str, Fitted],
+    noise_models: Mapping[str, FittedNoiseModel],
     *,
-    inside: Mapping[str, tuple[RunConfig, Mapping[str, Fitted]]] | None = None,
+    denoisers: Mapping[str, tuple[RunConfig, Mapping[str, FittedNoiseModel]]] | None = None,
 ) -> None:
-    """Create a run folder in one step, with its configuration and the noise models at hand.
+    """Create a run folder in one step, with its configuration and the available noise models.
 
     Parameters
     ----------
     run : Path
     config : RunConfig
-    fits : mapping of name to Fitted
-    inside : mapping of path to (config, fits), optional
+    noise_models : mapping of name to FittedNoiseModel
+    denoisers : mapping of name to (config, noise models), optional
         Runs inside the run.
     """
     with new_folder(run) as draft:
-        _fill(draft, config, fits)
-        for name, (own, own_fits) in (inside or {}).items():
-            (draft / name).mkdir(parents=True)
-            _fill(draft / name, own, own_fits)
+        _fill(draft, config, noise_models)
+        for name, contents in (denoisers or {}).items():
+            (draft / DENOISERS / name).mkdir(parents=True)
+            _fill(draft / DENOISERS / name, *contents)
 
 
-def _fill(draft: Path, config: RunConfig, fits: Mapping[str, Fitted]) -> None:
-    (draft / NOISE_MODELS).mkdir()
-    (draft / CHECKPOINTS).mkdir()
-    for name, fitted in fits.items():
-        keep(draft / NOISE_MODELS, name, fitted)
-    save_config(draft, config)
+def _fill(folder: Path, config: RunConfig, noise_models: Mapping[str, FittedNoiseModel]) -> None:
+    (folder / NOISE_MODELS).mkdir()
+    (folder / CHECKPOINTS).mkdir()
+    for name, fitted in noise_models.items():
+        write_fitted(folder / NOISE_MODELS, name, fitted)
+    save_config(folder, config)
 
 
-def follow_network(run: Path, settings: Settings, data: TrainingData) -> None:
-    """The share of another than the first process, which prepares and writes everything."""
+def is_finished(run: Path) -> bool:
+    """Return whether the training of a run is complete, evaluation and report included."""
+    return all(path.exists() for path in final_files(run))
+
+
+def final_files(run: Path) -> list[Path]:
+    """Return the files that are written when a training is complete."""
+    return [run / name for name in (METRICS, CALIBRATION, REPORT)]
+
+
+def train_network(
+    run: Path,
+    settings: Settings,
+    data: TrainingData,
+    models: list[GaussianMixture],
+    *,
+    resume: bool,
+) -> Run:
+    """Train, calibrate, evaluate and report one network; finished steps are not repeated."""
+    model = fit_or_load_network(run, settings, data, models, resume=resume)
+    prepare_for_prediction(model)
+    noise_models = (
+        [read_fitted(run / NOISE_MODELS, name) for name in settings.names] if models else []
+    )
+    calibrate_and_evaluate(run, settings, data, noise_models, model)
+    return load(run)
+
+
+def join_training(run: Path, settings: Settings, data: TrainingData) -> None:
+    """Take part in the training of one network, as a rank other than 0.
+
+    Rank 0 prepares and writes everything; this rank waits for the noise models and computes its
+    share of every step.
+    """
     names = settings.names if SYSTEMS[settings.system].noise_models else ()
     paths = [noise_model_path(run, name) for name in names]
     wait_for(paths)
@@ -103,23 +127,7 @@ def follow_network(run: Path, settings: Settings, data: TrainingData) -> None:
         )
 
 
-def train_network(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    models: list[GaussianMixture],
-    *,
-    resume: bool,
-) -> Run:
-    """Train, calibrate and evaluate one network in a run folder; what is there already stays."""
-    model = fit_network(run, settings, data, models, resume=resume)
-    ready_to_predict(model)
-    fits = [fit_kept(run / NOISE_MODELS, name) for name in settings.names] if models else []
-    calibrate_and_judge(run, settings, data, fits, model)
-    return load(run)
-
-
-def fit_network(
+def fit_or_load_network(
     run: Path,
     settings: Settings,
     data: TrainingData,
@@ -127,58 +135,58 @@ def fit_network(
     *,
     resume: bool,
 ) -> VSE:
-    """The trained network of a run: read if it is there, else trained and written."""
+    """Return the trained network of a run; fit and save its weights if they do not exist yet."""
     model = initial_network(settings, data)
     if (run / WEIGHTS).exists():
         load_weights(model, run / WEIGHTS)
-    else:
-        fitted = fit(
-            model,
-            models,
-            data,
-            settings,
-            checkpoints=run / CHECKPOINTS,
-            history=run / HISTORY,
-            resume=resume,
-        )
-        if fitted.skipped_steps:
-            logger.warning("%d steps without a finite gradient were left out", fitted.skipped_steps)
-        logger.info("trained %d steps, best value %.4f", fitted.steps, fitted.best)
-        save_weights(model, run / WEIGHTS)
-        (run / CHECKPOINTS / "best.ckpt").unlink(missing_ok=True)
+        return model
+    outcome = fit(
+        model,
+        models,
+        data,
+        settings,
+        checkpoints=run / CHECKPOINTS,
+        history=run / HISTORY,
+        resume=resume,
+    )
+    if outcome.skipped_steps:
+        logger.warning("skipped %d steps without a finite gradient", outcome.skipped_steps)
+    logger.info("trained for %d steps; best validation value %.4f", outcome.steps, outcome.best)
+    save_weights(model, run / WEIGHTS)
+    (run / CHECKPOINTS / BEST).unlink(missing_ok=True)
     return model
 
 
 def initial_network(settings: Settings, data: TrainingData) -> VSE:
-    """The seeded initial network with the statistics of the data in its buffers."""
+    """Return the seeded initial network, with the statistics of the data in its buffers."""
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = build_network(settings)
-    found = data.statistics
-    mean, std = data.superposition.input_statistics(found.pooled_mean, found.pooled_std)
+    measured = data.statistics
+    mean, std = data.superposition.input_statistics(measured.pooled_mean, measured.pooled_std)
     model.input_mean.fill_(mean)
     model.input_std.fill_(std)
-    model.target_mean.copy_(torch.tensor(found.means))
-    model.target_std.copy_(torch.tensor(found.stds))
+    model.target_mean.copy_(torch.tensor(measured.means))
+    model.target_std.copy_(torch.tensor(measured.stds))
     return model
 
 
-def calibrate_and_judge(
+def calibrate_and_evaluate(
     run: Path,
     settings: Settings,
     data: TrainingData,
-    fits: Sequence[Fitted],
+    noise_models: Sequence[FittedNoiseModel],
     model: VSE,
 ) -> None:
-    """Scalars on validation frames, metrics on test frames, the report; written into the run.
+    """Calibrate on validation frames and evaluate on test frames; write the results and the report.
 
     Parameters
     ----------
     run : Path
     settings : Settings
     data : TrainingData
-    fits : sequence of Fitted
-        Noise models of the structures, or none.
+    noise_models : sequence of FittedNoiseModel
+        One per structure, or none.
     model : VSE
         Ready to predict.
     """
@@ -191,22 +199,23 @@ def calibrate_and_judge(
     )
     validation, test = (EvaluationFrames.of_training(data, part) for part in ("validation", "test"))
     errors = halo_errors(model, validation.inputs, seed=settings.seed)
-    halo = chosen(prediction.halo, errors, SAME)
+    halo = prediction.halo
+    if halo is None:
+        halo = sufficient_halo(errors, PREDICTION_TOLERANCE)
     tiling = {"tile": prediction.tile or tile_side(model, halo), "halo": halo}
-    predicted = split_frames(model, validation, sampling, label="calibrating", **tiling)
-    calibration = calibrate_on(
+    calibration = fit_calibration(
         validation,
-        predicted,
+        predict_frames(model, validation, sampling, label="calibrating", **tiling),
         settings.names,
-        [fitted.model for fitted in fits],
+        [fitted.model for fitted in noise_models],
         sampling.samples,
         prediction.calibration_form,
     )
     calibration["halo_errors"] = errors
-    predicted = split_frames(model, test, sampling, label="evaluating", **tiling)
-    metrics = judge(
+    predictions = predict_frames(model, test, sampling, label="evaluating", **tiling)
+    metrics = score_predictions(
         test,
-        predicted,
+        predictions,
         settings.names,
         calibration["scalars"],
         sampling,
@@ -220,9 +229,9 @@ def calibrate_and_judge(
         run / REPORT,
         load_config(run),
         test,
-        predicted,
+        predictions,
         calibration,
         metrics,
-        fits,
+        noise_models,
         history=run / HISTORY,
     )

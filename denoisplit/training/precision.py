@@ -1,4 +1,4 @@
-"""How a training uses the machine: by how many processes, and in which precision."""
+"""Lightning's names for the number of processes and the precision of a training."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from denoisplit.machine.distributed import Team
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network import VSE
 
 
-def strategy(model: VSE, who: Team) -> str:
-    """One process alone, or one per device; a network with context has parts without a gradient."""
-    if who.size == 1:
+def strategy(model: VSE, ranks: Team) -> str:
+    """Return the strategy for one process, or for one process per device."""
+    if ranks.size == 1:
         return "auto"
-    return "ddp_find_unused_parameters_true" if isinstance(model, ContextVSE) else "ddp"
+    return "ddp_find_unused_parameters_true" if model.has_unused_parameters else "ddp"
 
 
 def precision(setting: str) -> Any:
-    """Mixed precision where the machine has it; likelihood and KL stay in float32."""
+    """Return the precision; "auto" is mixed precision on GPUs. Likelihood and KL stay float32."""
     if setting == "auto":
         if not torch.cuda.is_available():
             setting = "32"

@@ -1,4 +1,4 @@
-"""Arguments of ``train`` -> settings; a resumed run must be given the same ones."""
+"""Check that a training is resumed with the settings and images that it was started with."""
 
 from __future__ import annotations
 
@@ -9,38 +9,66 @@ from typing import Any
 from denoisplit.config.settings import Facts, Settings
 from denoisplit.errors import InputError, difference
 
-SHOWN = 3  # settings that one line names
+MAX_NAMED = 3  # differing settings that the error line names
 
 
 def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
-    """Refuse to resume with other settings: all of them, also those that are not given now."""
-    a, b = (_flat(_wherever(s)) for s in (stored, given))
-    others = [difference(k, a.get(k), b.get(k)) for k in {**a, **b} if a.get(k) != b.get(k)]
-    if others:
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    """Refuse to resume with other settings; one that is left out counts with its default.
+
+    Raises
+    ------
+    InputError
+        If any setting differs, apart from folders of files and the size of tiles.
+    """
+    before, now = (_flat(_comparable(settings)) for settings in (stored, given))
+    differences = [
+        difference(name, before.get(name), now.get(name))
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]
+    if differences:
+        more = len(differences) - MAX_NAMED
+        names = ", ".join(differences[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
         raise InputError(
+            f"this training was started with other settings: {names}",
             where=run,
-            found=f"a training with other settings than now: {', '.join(others[:SHOWN])}{more}",
-            expected="those that it was started with, or none",
-            remedy="leave all of them out, or train into a new folder",
+            remedy="to resume it, leave all settings out; to use these, train into a new folder",
         )
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Groups in groups as dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else None
-        found |= {before + key: value} if inner is None else inner
-    return found
+def check_same_images(
+    facts: Facts, fingerprints: Mapping[str, list[dict[str, Any]]], run: Path
+) -> None:
+    """Refuse to resume with other images.
+
+    Raises
+    ------
+    InputError
+        If the number or the content of the image files of a structure differs.
+    """
+    remedy = "restore the images, or train into a new folder"
+    for name, stored in facts.fingerprints.items():
+        for old, new in zip(stored, fingerprints[name], strict=False):
+            if old["sha256"] != new["sha256"]:
+                raise InputError(
+                    f"{new['name']} is not the image that this run was trained on ({old['name']})",
+                    where=run,
+                    remedy=remedy,
+                )
+        if len(stored) != len(fingerprints[name]):
+            raise InputError(
+                where=run,
+                found=f"{len(fingerprints[name])} files of structure {name}",
+                expected=f"{len(stored)} as before",
+                remedy=remedy,
+            )
 
 
-def _wherever(settings: Settings) -> dict[str, Any]:
-    """The settings without folders and tiles: files may have been moved since.
+def _comparable(settings: Settings) -> dict[str, Any]:
+    """Return the settings that must not change.
 
-    Tiles are as this machine likes them, and change no result that anyone can see.
-
-    `check_same_images` compares the content of images; noise models and shots are not read again.
+    Files may have been moved: `check_same_images` compares the content of the images, and repeats
+    and noise models are not read again. Tiles depend on the machine and not on the training.
     """
     values = settings.model_dump(exclude={"structures": {"__all__": {"files"}}})
     for structure in values["structures"]:
@@ -51,21 +79,10 @@ def _wherever(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def check_same_images(facts: Facts, prints: Mapping[str, Any], run: Path) -> None:
-    """Refuse to resume with other images."""
-    for name, stored in facts.fingerprints.items():
-        for old, new in zip(stored, prints[name], strict=False):
-            if old["sha256"] != new["sha256"]:
-                raise InputError(
-                    where=run,
-                    found=f"that {new['name']} is not the image it was trained on ({old['name']})",
-                    expected="the same images",
-                    remedy="restore them, or train into a new folder",
-                )
-        if len(stored) != len(prints[name]):
-            raise InputError(
-                where=run,
-                found=f"{len(prints[name])} files of structure {name}",
-                expected=f"{len(stored)} as before",
-                remedy="restore them, or train into a new folder",
-            )
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested groups of settings as one mapping of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat

@@ -1,4 +1,4 @@
-"""When a training does what, and with which random numbers."""
+"""Length of a training in epochs and steps, and the random seed of each step."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from denoisplit.network.addressed_noise import mix
 
 @dataclass(frozen=True)
 class Schedule:
-    """Epochs of equally many steps; an epoch ends with validation and a checkpoint."""
+    """Epochs of equally many steps; each epoch ends with validation and a checkpoint."""
 
     epochs: int
     steps_per_epoch: int
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """Number of steps of the whole training."""
         return self.epochs * self.steps_per_epoch
 
 
 def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
-    """Epoch length as set, or from the data; ``max_steps`` is never passed."""
+    """Return the schedule of a training; it never has more than ``max_steps`` steps.
+
+    Unless it is set, an epoch has as many steps as the training frames fill with crops.
+    """
     training = settings.training
     per_epoch = training.steps_per_epoch or max(
         -(-crops_per_epoch // training.batch), training.min_steps_per_epoch
@@ -39,7 +42,7 @@ def schedule(settings: Settings, crops_per_epoch: int) -> Schedule:
 
 
 def step_seed(seed: int, use: int, step: int) -> int:
-    """Seed of eps and dropout of one step: a function of (seed, use, step) alone."""
+    """Return the seed of eps and dropout of one step, a function of (seed, use, step) alone."""
     h = torch.zeros(1, dtype=torch.int64)
     for value in (seed, use, step):
         h = mix(h, value)

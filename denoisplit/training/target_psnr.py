@@ -1,4 +1,4 @@
-"""PSNR of noisy targets on the validation patches: a value to choose an epoch by."""
+"""PSNR against noisy validation targets, by which the best epoch can be chosen."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 class TargetPsnr:
-    """PSNR of one epoch in normalised target units, whose peak is the range of the noisy targets.
+    """PSNR of one validation epoch in normalised units; the peak is the range of the noisy targets.
 
-    The monitored value of muSplit (paper, supplement). It is not the range-invariant PSNR that
-    results are judged by: noise that a prediction shares with its target counts for it.
+    The monitored value of muSplit (paper, supplement). It differs from the range-invariant PSNR of
+    the evaluation: noise that a prediction shares with its target improves it.
     """
 
     def __init__(self) -> None:
-        # of each batch: pixels of a structure, and per structure (C,) error, least, greatest
+        # per batch: pixels of one structure; summed squared error, minimum and maximum, each (C,)
         self._batches: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def add(self, targets: Tensor, means: Tensor) -> None:
-        """A batch (B, C, P, P) of noisy targets and of predictions."""
+        """Add a batch (B, C, P, P) of noisy targets and their predictions."""
         targets, means = targets.detach().float(), means.detach().float()
         over = (0, 2, 3)
         squared = (targets - means).square().sum(dim=over)
@@ -27,7 +27,7 @@ class TargetPsnr:
         )
 
     def of_epoch(self) -> Tensor:
-        """Mean over structures, dB; the next epoch begins anew."""
+        """Return the mean over structures in dB, and start a new epoch."""
         pixels, squared, low, high = zip(*self._batches, strict=True)
         self._batches = []
         error = torch.stack(squared).sum(dim=0) / sum(pixels)

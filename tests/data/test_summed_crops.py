@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from denoisplit.data.patches import RandomCrops
 from denoisplit.data.summed_crops import Sums
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.training.loaders import sums_of
+from denoisplit.training.loaders import allowed_sums
 
 Array = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def observed(model: GaussianMixture, signal: float, seed: int = 0) -> Array:
 
 def test_sums_of_pixels_obey_the_noise_model() -> None:
     model = camera()
-    sums = sums_of([model], binned=0.5, stacked=0.0)
+    sums = allowed_sums([model], binned=0.5, stacked=0.0)
     assert sums is not None
     (found,) = sums.of_pixels([observed(model, 30)], [0]) or [np.empty(0)]
     assert found.shape == (200, 200)
@@ -54,7 +54,7 @@ def test_sums_of_pixels_obey_the_noise_model() -> None:
 def test_sums_of_places_obey_the_noise_model() -> None:
     """Two, and three, of different brightness."""
     model = camera()
-    sums = sums_of([model], binned=0.0, stacked=0.5)
+    sums = allowed_sums([model], binned=0.0, stacked=0.5)
     assert sums is not None
     two = sums.of_places(observed(model, 30), observed(model, 50, seed=1), 0)
     assert in_the_law(two, model, 30 + 50 - ZERO)
@@ -64,7 +64,7 @@ def test_sums_of_places_obey_the_noise_model() -> None:
 
 @pytest.mark.parametrize(("gain", "zero"), [(2.5, 10.8), (1.0, 0.0), (40.0, 11.0)])
 def test_the_line_is_found(gain: float, zero: float) -> None:
-    sums = sums_of([camera(gain, zero)], binned=0.3, stacked=0.2)
+    sums = allowed_sums([camera(gain, zero)], binned=0.3, stacked=0.2)
     assert sums is not None
     assert sums.zeros == pytest.approx([zero], abs=0.05)
     assert (sums.binned, sums.stacked) == (0.3, 0.2)
@@ -74,8 +74,8 @@ def test_without_a_line_there_is_none() -> None:
     """Read noise adds up with the pixels; and without noise models nothing is known."""
     flat = GaussianMixture(np.array([[0.0], [5.0], [0.0]]), 0, 100, 0.1)
     for models in ([camera(4, -900)], [camera(), camera(4, -900)], [flat], []):
-        assert sums_of(models, binned=0.5, stacked=0.5) is None
-    assert sums_of([camera()], binned=0.0, stacked=0.0) is None
+        assert allowed_sums(models, binned=0.5, stacked=0.5) is None
+    assert allowed_sums([camera()], binned=0.0, stacked=0.0) is None
 
 
 def frames(count: int = 2, side: int = 64, brightest: float = 60) -> tuple[tuple[Array, ...], ...]:

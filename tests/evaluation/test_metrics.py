@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from denoisplit.evaluation.metrics import (
     BLUR_SIGMAS,
     MS_SSIM_MIN_SIDE,
-    Score,
+    FrameAverage,
     align,
+    average_over_frames,
     blur,
     blur_psnr,
     ms_ssim,
     range_invariant_psnr,
-    score,
 )
 
 Image = NDArray[np.float64]
@@ -91,7 +91,7 @@ def test_frames_are_checked() -> None:
     image = smooth(0, 16)
     with pytest.raises(ValueError, match=r"\(16, 16\) and prediction \(15, 16\)"):
         range_invariant_psnr(image, image[1:])
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         align(image[None], image[None])
     broken = image.copy()
     broken[3, 4] = np.nan
@@ -151,12 +151,12 @@ def test_align_leaves_an_error_that_no_scale_lowers() -> None:
 
 def test_score_by_hand() -> None:
     # values 1, 2, 3: std 1, three frames
-    assert score([1.0, None, 2.0, 3.0]).as_dict() == pytest.approx(
+    assert average_over_frames([1.0, None, 2.0, 3.0]).as_dict() == pytest.approx(
         {"mean": 2.0, "sem": 1 / math.sqrt(3)}
     )
-    assert score([5.0]) == Score(5.0, None)
-    assert score([]) == score([None, None]) == Score(None, None)
-    assert score([1.0, math.inf]) == Score(math.inf, None)
+    assert average_over_frames([5.0]) == FrameAverage(5.0, None)
+    assert average_over_frames([]) == average_over_frames([None, None]) == FrameAverage(None, None)
+    assert average_over_frames([1.0, math.inf]) == FrameAverage(math.inf, None)
 
 
 def test_blur_reflects_at_the_border() -> None:

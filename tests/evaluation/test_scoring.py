@@ -14,7 +14,7 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.metrics import blur
-from denoisplit.evaluation.scoring import calibrate_on, judge, split_frames
+from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
 from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
 from denoisplit.noise_models import GaussianMixture
@@ -25,7 +25,7 @@ KINDS = ("mesh", "filaments", "puncta")
 SIGMA = 20.0
 
 
-def scenes(
+def frames_of(
     structures: int = 2,
     *,
     size: int = 64,
@@ -56,7 +56,8 @@ def judged(
 ) -> dict[str, Any]:
     names = NAMES[: made.truth[0].shape[0]]
     sampling = Sampling(4, keep=1)
-    return judge(made, predictions, names, dict.fromkeys(names, 1.0) | scalars, sampling)
+    scalars = dict.fromkeys(names, 1.0) | scalars
+    return score_predictions(made, predictions, names, scalars, sampling)
 
 
 def inputs_for_all(made: EvaluationFrames) -> list[np.ndarray]:
@@ -64,12 +65,12 @@ def inputs_for_all(made: EvaluationFrames) -> list[np.ndarray]:
     return [np.stack([x] * len(t)) for x, t in zip(made.inputs, made.truth, strict=True)]
 
 
-# ---------------------------------------------------------------- judge
+# ---------------------------------------------------------------- score_predictions
 
 
 @pytest.mark.parametrize("structures", [1, 2, 3])
 def test_the_input_itself_is_the_naive_answer(structures: int) -> None:
-    made = scenes(structures)
+    made = frames_of(structures)
     found = judged(made, predicted(inputs_for_all(made)))
     assert found["frames"] == 3 and found["samples"] == 4
     assert list(found["structures"]) == list(NAMES[:structures])
@@ -79,7 +80,7 @@ def test_the_input_itself_is_the_naive_answer(structures: int) -> None:
 
 
 def test_the_clean_input_is_the_clean_mixture() -> None:
-    made = scenes()
+    made = frames_of()
     clean = [np.stack([x, x]) for x in made.clean_inputs]
     found = judged(made, predicted(clean))["mean"]
     assert found["psnr"]["mean"] == pytest.approx(found["psnr_clean_mixture"]["mean"])
@@ -88,14 +89,14 @@ def test_the_clean_input_is_the_clean_mixture() -> None:
 
 def test_of_one_structure_the_clean_input_is_the_truth() -> None:
     """Which has no finite PSNR, and JSON no infinity."""
-    found = judged(scenes(1), predicted(scenes(1).truth))["structures"]["ER"]
+    found = judged(frames_of(1), predicted(frames_of(1).truth))["structures"]["ER"]
     nothing = {"mean": None, "sem": None}
     assert found["psnr"] == found["psnr_clean_mixture"] == nothing
     assert found["calibration_error"]["mean"] == 1.0  # no error at all, and a std
 
 
 def test_the_best_blur_is_that_of_all_frames() -> None:
-    made = scenes()
+    made = frames_of()
     blurred = {
         sigma: judged(made, predicted([np.stack([blur(x, sigma)] * 2) for x in made.inputs]))
         for sigma in (1, 2, 3, 4)
@@ -108,7 +109,7 @@ def test_the_best_blur_is_that_of_all_frames() -> None:
 
 def test_what_is_after_the_last_cell_does_not_count() -> None:
     """Of 88 x 88 px the first 64 x 64 with cells of 32 px, however wrong the others are."""
-    made = scenes(size=88, noise=SyntheticNoise())
+    made = frames_of(size=88, noise=SyntheticNoise())
     rng = np.random.default_rng(0)
     near = [np.float32(t + rng.normal(0, 1, t.shape)) for t in made.truth]
     wrong = [image.copy() for image in near]
@@ -117,16 +118,17 @@ def test_what_is_after_the_last_cell_does_not_count() -> None:
     names, sampling = NAMES[:2], Sampling(4, keep=1)
     scalars = dict.fromkeys(names, 1.0)
     found, expected = (
-        judge(made, predicted(means), names, scalars, sampling, cell=32) for means in (wrong, near)
+        score_predictions(made, predicted(means), names, scalars, sampling, cell=32)
+        for means in (wrong, near)
     )
     assert found == expected
-    assert found != judge(made, predicted(near), names, scalars, sampling)
-    small = scenes(size=48, noise=SyntheticNoise()).cropped(64)
+    assert found != score_predictions(made, predicted(near), names, scalars, sampling)
+    small = frames_of(size=48, noise=SyntheticNoise()).cropped(64)
     assert small.truth[0].shape == (2, 48, 48)  # no cell fits: all of it
 
 
 def test_less_error_is_a_better_value() -> None:
-    made = scenes(size=192, frames=2)
+    made = frames_of(size=192, frames=2)
     rng = np.random.default_rng(0)
     errors = [rng.normal(0, 1, t.shape) for t in made.truth]
     values = []
@@ -143,7 +145,7 @@ def test_less_error_is_a_better_value() -> None:
 
 
 def test_scale_and_offset_of_a_prediction_count_only_where_they_should() -> None:
-    made = scenes(size=192, frames=1)
+    made = frames_of(size=192, frames=1)
     rng = np.random.default_rng(0)
     means = [t + rng.normal(0, 5, t.shape) for t in made.truth]
     plain = judged(made, predicted(means))["mean"]
@@ -154,24 +156,24 @@ def test_scale_and_offset_of_a_prediction_count_only_where_they_should() -> None
 
 
 def test_means_and_errors_are_over_frames() -> None:
-    made = scenes()
+    made = frames_of()
     found = judged(made, predicted(inputs_for_all(made)))
     single = []
     for number in range(3):
-        one = scenes()
+        one = frames_of()
         for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
             setattr(one, name, getattr(made, name)[number : number + 1])
         single.append(judged(one, predicted(inputs_for_all(one)))["structures"]["MT"])
     values = [score["psnr"]["mean"] for score in single]
-    told = found["structures"]["MT"]["psnr"]
-    assert told["mean"] == pytest.approx(np.mean(values))
-    assert told["sem"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
+    average = found["structures"]["MT"]["psnr"]
+    assert average["mean"] == pytest.approx(np.mean(values))
+    assert average["sem"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
     assert single[0]["psnr"]["sem"] is None
 
 
 def test_the_calibration_error_is_that_of_the_scaled_std() -> None:
     """A std of half the error, in bins of its own size: 100 % off, and 0 with the scalar 2."""
-    made = scenes(frames=2, size=128)
+    made = frames_of(frames=2, size=128)
     rng = np.random.default_rng(0)
     predictions = []
     for truth in made.truth:
@@ -191,7 +193,7 @@ def test_noise_of_the_input_is_found_in_the_prediction(
     structures: int, kept: float, own: float
 ) -> None:
     """Errors that hold a share of the input's noise, and others of their own."""
-    made = scenes(structures, noise=SyntheticNoise(2.0, SIGMA))
+    made = frames_of(structures, noise=SyntheticNoise(2.0, SIGMA))
     rng = np.random.default_rng(0)
     means = []
     for truth, x, clean in zip(made.truth, made.inputs, made.clean_inputs, strict=True):
@@ -205,14 +207,14 @@ def test_noise_of_the_input_is_found_in_the_prediction(
 
 def test_where_nothing_is_noise_nothing_correlates_with_it() -> None:
     """Without synthetic noise there is no truth that would tell the noise of the input."""
-    made = scenes(noise=SyntheticNoise())
+    made = frames_of(noise=SyntheticNoise())
     found = judged(made, predicted([t + np.arange(64) for t in made.truth]))
     assert found["mean"]["noise_correlation"] == {"mean": None, "sem": None}
     assert found["mean"]["psnr"]["mean"] is not None
 
 
 def test_one_sample_has_no_calibration_error() -> None:
-    made = scenes()
+    made = frames_of()
     found = judged(made, predicted(inputs_for_all(made), std=None))
     for scores in (*found["structures"].values(), found["mean"]):
         assert scores["calibration_error"] == {"mean": None, "sem": None}
@@ -226,35 +228,35 @@ def test_a_constant_frame_has_no_psnr_and_spoils_no_other() -> None:
         flat, SyntheticNoise(0, SIGMA), Superposition("sum", (0.0, 0.0)), seed=0, part="evaluation"
     )
     found = judged(made, predicted(inputs_for_all(made)))
-    whole = judged(scenes(), predicted(inputs_for_all(scenes())))
+    whole = judged(frames_of(), predicted(inputs_for_all(frames_of())))
     assert found["structures"]["MT"]["psnr"]["mean"] is not None
     # the mean over structures has two frames: a frame without one structure's value has none
     assert found["mean"]["psnr"]["sem"] != whole["mean"]["psnr"]["sem"]
 
 
-def test_scenes_superpose_what_they_observe() -> None:
+def test_frames_superpose_what_they_observe() -> None:
     for kind, scale in (("sum", 1.0), ("mean", 0.5)):
-        made = scenes(kind=kind, noise=SyntheticNoise(2.0, SIGMA))
+        made = frames_of(kind=kind, noise=SyntheticNoise(2.0, SIGMA))
         assert made.has_truth and len(made) == 3
         for truth, observed, seen, clean in zip(
             made.truth, made.observed, made.inputs, made.clean_inputs, strict=True
         ):
             np.testing.assert_allclose(seen, scale * observed.sum(axis=0), rtol=1e-5)
             np.testing.assert_allclose(clean, scale * truth.sum(axis=0), rtol=1e-5)
-    assert not scenes(noise=SyntheticNoise()).has_truth
+    assert not frames_of(noise=SyntheticNoise()).has_truth
 
 
 def test_the_truth_is_clipped_as_the_noise_is() -> None:
-    made = scenes(noise=SyntheticNoise(0.0, 0.0, clip=50.0))
+    made = frames_of(noise=SyntheticNoise(0.0, 0.0, clip=50.0))
     assert max(truth.max() for truth in made.truth) == 50
 
 
-def test_scenes_are_predicted_frame_by_frame() -> None:
+def test_frames_are_predicted_one_by_one() -> None:
     torch.manual_seed(0)
     model = VSE(2, filters=4, latents=2, levels=2, patch=16).eval()
-    made = scenes(frames=2)
+    made = frames_of(frames=2)
     sampling = Sampling(2, keep=1)
-    found = split_frames(model, made, sampling, tile=64, halo=16, label="")
+    found = predict_frames(model, made, sampling, tile=64, halo=16, label="")
     model = inference_form(model)
     for one, frame in zip(found, made.inputs, strict=True):
         np.testing.assert_array_equal(
@@ -262,7 +264,7 @@ def test_scenes_are_predicted_frame_by_frame() -> None:
         )
 
 
-# ---------------------------------------------------------------- calibrate_on
+# ---------------------------------------------------------------- fit_calibration
 
 
 def with_error_bars(made: EvaluationFrames, scalars: tuple[float, ...]) -> list[Prediction]:
@@ -287,8 +289,8 @@ def gaussian_model(sigma: float) -> GaussianMixture:
 @pytest.mark.parametrize("samples", [4, 50])
 def test_scalars_of_a_noise_free_reference(scalars: tuple[float, ...], samples: int) -> None:
     names = NAMES[: len(scalars)]
-    made = scenes(len(scalars), size=128)
-    found = calibrate_on(made, with_error_bars(made, scalars), names, [], samples)
+    made = frames_of(len(scalars), size=128)
+    found = fit_calibration(made, with_error_bars(made, scalars), names, [], samples)
     assert found["reference"] == "noise-free" and found["samples"] == samples
     for name, scalar in zip(names, scalars, strict=True):
         assert found["closed"][name] == pytest.approx(scalar, rel=0.02)
@@ -301,29 +303,29 @@ def test_scalars_of_a_noise_free_reference(scalars: tuple[float, ...], samples: 
 def test_scalars_of_a_noisy_reference(scalars: tuple[float, ...]) -> None:
     """The reference is recorded with a noise of four times the error; its model takes it out."""
     names = NAMES[: len(scalars)]
-    made = scenes(len(scalars), size=192)
+    made = frames_of(len(scalars), size=192)
     predictions = with_error_bars(made, scalars)
     rng = np.random.default_rng(2)
     made.observed = [t + np.float32(rng.normal(0, SIGMA, t.shape)) for t in made.truth]
     made.truth, made.has_truth = made.observed, False
-    found = calibrate_on(made, predictions, names, [gaussian_model(SIGMA)] * len(scalars), 50)
+    found = fit_calibration(made, predictions, names, [gaussian_model(SIGMA)] * len(scalars), 50)
     assert found["reference"].startswith("noisy")
     for name, scalar in zip(names, scalars, strict=True):
         assert found["scalars"][name] == pytest.approx(scalar, rel=0.12)
 
 
 def test_without_truth_and_noise_models_the_scalar_is_1() -> None:
-    made = scenes(noise=SyntheticNoise())
-    found = calibrate_on(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], [], 50)
+    made = frames_of(noise=SyntheticNoise())
+    found = fit_calibration(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], [], 50)
     assert found["scalars"] == {"ER": 1.0, "MT": 1.0}
     assert found["reference"].startswith("none")
 
 
 def test_errors_below_the_noise_leave_the_scalar_at_1() -> None:
     """A noise model of more noise than there is explains every error."""
-    made = scenes(noise=SyntheticNoise())
+    made = frames_of(noise=SyntheticNoise())
     models = [gaussian_model(1000.0), gaussian_model(1.0)]
-    found = calibrate_on(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], models, 50)
+    found = fit_calibration(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], models, 50)
     assert found["scalars"]["ER"] == 1.0
     assert found["scalars"]["MT"] == pytest.approx(3.0, rel=0.05)
     assert found["reference"].startswith("none")

@@ -10,12 +10,12 @@ import pytest
 from denoisplit.data.simulation import simulate
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.evaluation.scoring import judge
+from denoisplit.evaluation.scoring import score_predictions
 from denoisplit.evaluation.separate_truth import (
     RecordedFrames,
+    frames_from_mixed,
+    frames_from_structures,
     linear_fit,
-    scenes_of_mixed,
-    scenes_of_structures,
     share_offset,
     unsaturated,
 )
@@ -70,9 +70,10 @@ def predicted(clean: Stacks, brighter: float = 0.0) -> list[Prediction]:
     return predictions
 
 
-def judged(scenes: RecordedFrames, predictions: list[Prediction]) -> dict[str, Any]:
-    names = NAMES[: len(scenes.truth[0])]
-    return judge(scenes, predictions, names, dict.fromkeys(names, 1.0), Sampling(4, keep=1))
+def judged(frames: RecordedFrames, predictions: list[Prediction]) -> dict[str, Any]:
+    names = NAMES[: len(frames.truth[0])]
+    scalars = dict.fromkeys(names, 1.0)
+    return score_predictions(frames, predictions, names, scalars, Sampling(4, keep=1))
 
 
 def check_equal(a: dict[str, Any], b: dict[str, Any], *, within: float) -> None:
@@ -144,9 +145,9 @@ def test_a_mask_is_not_taken_for_saturated(columns: int) -> None:
 
 def test_a_truth_of_one_value_is_refused() -> None:
     flat, image = np.full((32, 32), 7.0), clean_structures(1)[0][0][:32, :32]
-    with pytest.raises(InputError, match="of one value"):
+    with pytest.raises(InputError, match="truth: some images are constant, apart from saturated"):
         linear_fit(((flat,),), [image])
-    with pytest.raises(InputError, match="of one value"):
+    with pytest.raises(InputError, match="truth: some images are constant, apart from saturated"):
         linear_fit(((image,),), [image], [np.zeros((32, 32), dtype=bool)])
 
 
@@ -159,12 +160,12 @@ def test_what_a_saturated_truth_lacks_is_not_taken_for_noise() -> None:
         Prediction(np.float32(f), np.ones_like(f, dtype=np.float32), np.float32(f)[None])
         for f in map(np.stack, zip(*clean, strict=True))
     ]
-    scenes = scenes_of_structures(noisy(clean), truth, mix)
+    recorded = frames_from_structures(noisy(clean), truth, mix)
     for name in NAMES[:2]:
-        found = judged(scenes, exact)["structures"][name]["noise_correlation"]["mean"]
+        found = judged(recorded, exact)["structures"][name]["noise_correlation"]["mean"]
         assert abs(found) < 0.05
-    scenes.unsaturated = [np.ones_like(where) for where in scenes.unsaturated]
-    counted = judged(scenes, exact)["structures"]
+    recorded.unsaturated = [np.ones_like(where) for where in recorded.unsaturated]
+    counted = judged(recorded, exact)["structures"]
     assert max(counted[name]["noise_correlation"]["mean"] for name in NAMES[:2]) > 0.2
 
 
@@ -172,7 +173,7 @@ def test_truths_that_depend_on_each_other_are_refused() -> None:
     er, mt = clean_structures(2)
     both = tuple(a + b for a, b in zip(er, mt, strict=True))
     for truth in ((er, er), (er, tuple(2 * image + 5 for image in er)), (er, mt, both)):
-        with pytest.raises(InputError, match="--truth: found images that are multiples"):
+        with pytest.raises(InputError, match="truth: some images are multiples or sums of others"):
             linear_fit(truth, er)
 
 
@@ -182,14 +183,14 @@ def test_truths_that_depend_on_each_other_are_refused() -> None:
 def test_the_truth_of_structures_comes_into_their_units() -> None:
     clean = clean_structures(2)
     mix = Superposition("sum", (0.0, 0.0))
-    scenes = scenes_of_structures(noisy(clean), in_other_units(clean), mix)
-    assert scenes.has_truth and len(scenes) == 3
-    for j, (truth, seen) in enumerate(zip(scenes.truth, scenes.clean_inputs, strict=True)):
+    recorded = frames_from_structures(noisy(clean), in_other_units(clean), mix)
+    assert recorded.has_truth and len(recorded) == 3
+    for j, (truth, seen) in enumerate(zip(recorded.truth, recorded.clean_inputs, strict=True)):
         # the fit of 27 648 pixels errs by SIGMA / sqrt(27 648) = 0.1 or so
         np.testing.assert_allclose(truth, [frames[j] for frames in clean], atol=2)
         assert abs(truth.mean() - np.mean([frames[j] for frames in clean])) < 0.5
         np.testing.assert_allclose(seen, mix(truth), rtol=1e-6)
-    np.testing.assert_array_equal(scenes.inputs, mixed_of(noisy(clean), mix))
+    np.testing.assert_array_equal(recorded.inputs, mixed_of(noisy(clean), mix))
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["structures", "mixed"])
@@ -199,11 +200,11 @@ def test_gain_and_offset_of_the_truth_change_no_metric(mixed: bool) -> None:
     found = []
     for truth in (clean, in_other_units(clean)):
         if mixed:
-            scenes = scenes_of_mixed(mixed_of(noisy(clean), mix), truth, mix)
-            share_offset(scenes, [p.mean for p in predicted(clean)])
+            recorded = frames_from_mixed(mixed_of(noisy(clean), mix), truth, mix)
+            share_offset(recorded, [p.mean for p in predicted(clean)])
         else:
-            scenes = scenes_of_structures(noisy(clean), truth, mix)
-        found.append(judged(scenes, predicted(clean)))
+            recorded = frames_from_structures(noisy(clean), truth, mix)
+        found.append(judged(recorded, predicted(clean)))
     check_equal(*found, within=1e-3)
     # errors of the size of the std, whatever the units of the truth
     assert found[1]["mean"]["calibration_error"]["mean"] < 0.1
@@ -213,24 +214,24 @@ def test_gain_and_offset_of_the_truth_change_no_metric(mixed: bool) -> None:
 
 def test_a_prediction_that_keeps_the_noise_is_seen_in_other_units_too() -> None:
     clean = clean_structures(2)
-    scenes = scenes_of_structures(
+    recorded = frames_from_structures(
         noisy(clean), in_other_units(clean), Superposition("sum", (0.0, 0.0))
     )
     kept = []
-    for j, x in enumerate(scenes.inputs):
+    for j, x in enumerate(recorded.inputs):
         noise = x - sum(frames[j] for frames in clean)
         mean = np.float32(np.stack([frames[j] for frames in clean]) + noise / 2)
         kept.append(Prediction(mean, None, mean[None]))
-    assert judged(scenes, kept)["mean"]["noise_correlation"]["mean"] > 0.99
+    assert judged(recorded, kept)["mean"]["noise_correlation"]["mean"] > 0.99
 
 
 def test_the_clip_of_a_run_holds_for_both() -> None:
     clean = clean_structures(2)
     mix = Superposition("sum", (0.0, 0.0))
-    scenes = scenes_of_structures(noisy(clean), in_other_units(clean), mix, clip=60.0)
-    assert max(t.max() for t in scenes.truth) == max(o.max() for o in scenes.observed) == 60
+    recorded = frames_from_structures(noisy(clean), in_other_units(clean), mix, clip=60.0)
+    assert max(t.max() for t in recorded.truth) == max(o.max() for o in recorded.observed) == 60
     # the fit is that of the whole range
-    assert scenes.fits[0].gains[0] == pytest.approx(1 / GAINS[0], rel=0.02)
+    assert recorded.fits[0].gains[0] == pytest.approx(1 / GAINS[0], rel=0.02)
 
 
 # ---------------------------------------------------------------- mixed images
@@ -242,11 +243,11 @@ def test_the_truth_of_mixed_images_comes_into_the_units_of_the_structures(
 ) -> None:
     clean = clean_structures(len(mix.offsets))
     mixed = mixed_of(noisy(clean), mix)
-    scenes = scenes_of_mixed(mixed, in_other_units(clean), mix)
-    np.testing.assert_allclose(scenes.clean_inputs, mixed_of(clean, mix), atol=3)
-    before = np.array(scenes.clean_inputs)
-    share_offset(scenes, [p.mean for p in predicted(clean)])
-    truth = np.swapaxes(scenes.truth, 0, 1)
+    recorded = frames_from_mixed(mixed, in_other_units(clean), mix)
+    np.testing.assert_allclose(recorded.clean_inputs, mixed_of(clean, mix), atol=3)
+    before = np.array(recorded.clean_inputs)
+    share_offset(recorded, [p.mean for p in predicted(clean)])
+    truth = np.swapaxes(recorded.truth, 0, 1)
     np.testing.assert_allclose(truth, np.array(clean), atol=6)
     np.testing.assert_allclose(truth.mean(axis=(1, 2, 3)), np.mean(clean, axis=(1, 2, 3)), atol=1)
     # sharing the offset moves none of it into or out of the sum
@@ -259,8 +260,8 @@ def test_mixed_images_and_their_structures_give_the_same_metrics() -> None:
     clean = clean_structures(2, size=128)
     mix = Superposition("sum", (12.0, 8.0))
     truth = in_other_units(clean)
-    apart = scenes_of_structures(noisy(clean, 10), truth, mix)
-    together = scenes_of_mixed(mixed_of(noisy(clean, 10), mix), truth, mix)
+    apart = frames_from_structures(noisy(clean, 10), truth, mix)
+    together = frames_from_mixed(mixed_of(noisy(clean, 10), mix), truth, mix)
     share_offset(together, [p.mean for p in predicted(clean)])
     np.testing.assert_array_equal(apart.inputs, together.inputs)
     check_equal(judged(apart, predicted(clean)), judged(together, predicted(clean)), within=0.05)
@@ -271,7 +272,7 @@ def test_a_prediction_that_is_too_bright_stays_so() -> None:
     clean = clean_structures(2)
     mix = Superposition("sum", (0.0, 0.0))
     bright = [p.mean for p in predicted(clean, brighter=10)]
-    scenes = scenes_of_mixed(mixed_of(noisy(clean), mix), in_other_units(clean), mix)
-    share_offset(scenes, bright)
-    errors = np.mean(np.array(bright) - scenes.truth, axis=(0, 2, 3))
+    recorded = frames_from_mixed(mixed_of(noisy(clean), mix), in_other_units(clean), mix)
+    share_offset(recorded, bright)
+    errors = np.mean(np.array(bright) - recorded.truth, axis=(0, 2, 3))
     np.testing.assert_allclose(errors, 10, atol=0.5)

@@ -13,7 +13,7 @@ from denoisplit.config.settings import Facts, RunConfig, Settings
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.scoring import judge
+from denoisplit.evaluation.scoring import score_predictions
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction, Sampling
@@ -26,7 +26,7 @@ class Made:
     """All that `write_report` takes."""
 
     names: tuple[str, ...]
-    scenes: EvaluationFrames
+    frames: EvaluationFrames
     predictions: list[Prediction]
     config: RunConfig
     calibration: dict[str, Any]
@@ -40,7 +40,7 @@ class Made:
     @property
     def parts(self) -> tuple[Any, ...]:
         return (
-            self.config, self.scenes, self.predictions, self.calibration, self.metrics,
+            self.config, self.frames, self.predictions, self.calibration, self.metrics,
             [FittedNoiseModel(model) for model in self.noise_models],
         )  # fmt: skip
 
@@ -72,11 +72,11 @@ def make(
         for k in range(structures)
     )
     noise = SyntheticNoise(0.0, 10.0 if truth else 0.0)
-    scenes = EvaluationFrames(
+    evaluation_frames = EvaluationFrames(
         clean, noise, Superposition("sum", (0.0,) * structures), seed=0, part="test"
     )
     predictions = []
-    for frame, image in enumerate(scenes.truth):
+    for frame, image in enumerate(evaluation_frames.truth):
         # frame 0 is predicted worst and the last one best
         std = np.float32(6.0 - frame)
         samples = image + rng.normal(0, std, (4, *image.shape)).astype(np.float32)
@@ -110,13 +110,13 @@ def make(
         ),
     )  # fmt: skip
     scalars = {name: 2.0 + k for k, name in enumerate(names)}
-    metrics = judge(scenes, predictions, names, scalars, Sampling(4, keep=3))
+    metrics = score_predictions(evaluation_frames, predictions, names, scalars, Sampling(4, keep=3))
     metrics["reference"] = "noise-free" if truth else "the recorded, noisy images"
     reference = "noise-free" if truth else "noisy, the noise model's variance taken out"
     if not truth and not noise_models:
         reference = "none: no scalar could be fitted to noisy references"
     return Made(
-        names, scenes, predictions, config,
+        names, evaluation_frames, predictions, config,
         {"scalars": scalars, "samples": 4, "reference": reference}, metrics,
         [constant_mixture(100.0) for _ in names] if noise_models else [],
     )  # fmt: skip

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from denoisplit.evaluation.scoring import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality, VarianceBins
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.report.noise_page import noise_page, noise_section
 from denoisplit.report.noise_plots import digits, line_text, marked_signals, noise_figures
-from denoisplit.report.plots import variance_of
 
 VARIANCE = 25.0
 
@@ -113,7 +113,7 @@ def test_judgement_shows_the_numbers() -> None:
     _, (figure, _, _) = noise_figures(gaussian(), found, pairs())
     variance, integral, likelihood = figure.axes
     model, line = variance.lines
-    np.testing.assert_allclose(model.get_ydata(), variance_of(gaussian(), model.get_xdata()))
+    np.testing.assert_allclose(model.get_ydata(), noise_variance(gaussian(), model.get_xdata()))
     np.testing.assert_allclose(line.get_ydata(), 2.5 * line.get_xdata() - 27.25)
     (points,) = variance.collections
     np.testing.assert_allclose(

@@ -94,7 +94,7 @@ def test_summary_has_the_key_numbers(made) -> None:
     for key in ("psnr", "psnr_naive", "psnr_single_sample"):
         assert f"{mean[key]['mean']:.2f} ± {mean[key]['sem']:.2f} dB" in text
     assert f"{100 * mean['calibration_error']['mean']:.0f} %" in text
-    assert "Test frame 2 of 3, the one of median PSNR" in text
+    assert "Test frame 2 of 3, the one with the median PSNR" in text
     assert "Gaussian noise of 10" in text
 
 
@@ -105,25 +105,25 @@ def test_settings_hold_no_folders(made) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("form", "words"),
     [
         ({}, "2.00 for ER and 3.00 for actin <b>"),
         ({}, "against the noise-free truth"),
-        ({"truth": False}, "whose own noise was taken out by the noise model"),
+        ({"truth": False}, "after subtracting the variance of their noise"),
         ({"truth": False}, "There is no noise-free truth"),
         ({"truth": False}, "against the recorded, noisy images"),
-        ({"truth": False, "noise_models": False}, "No such factor could be fitted"),
+        ({"truth": False, "noise_models": False}, "The factor could not be fitted"),
     ],
 )
-def test_words_about_the_std(made, form, said) -> None:
-    assert said in " ".join(Tags(report(*made(**form).parts)).text.split())
+def test_words_about_the_std(made, form, words) -> None:
+    assert words in " ".join(Tags(report(*made(**form).parts)).text.split())
 
 
 def test_losses_where_there_is_a_history(made, tmp_path) -> None:
     path = tmp_path / "history.csv"
     path.write_text("step,train_loss,train_data,train_kl,val_loss,val_data,val_kl\n1,1,1,1,1,1,1\n")
-    assert "Course of training" in report(*made().parts, history=path)
-    assert "Course of training" not in report(*made().parts, history=tmp_path / "none.csv")
+    assert "Losses during training" in report(*made().parts, history=path)
+    assert "Losses during training" not in report(*made().parts, history=tmp_path / "none.csv")
 
 
 def test_written_whole_and_again(made, tmp_path) -> None:

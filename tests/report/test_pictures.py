@@ -8,14 +8,14 @@ from matplotlib.colors import to_rgb
 
 from denoisplit.evaluation.metrics import range_invariant_psnr
 from denoisplit.prediction.frame import Prediction
-from denoisplit.report.example import busiest_crop, pick_example
+from denoisplit.report.example import busiest_crop, choose_example_frame
 from denoisplit.report.pictures import composite, overview_figure, structure_figure
 from denoisplit.report.style import light, png, scale_bar_length
 
 
 def example_of(made, *, antithetic=True, pixel_size_um=0.1):
-    return pick_example(
-        made.scenes, made.predictions, made.scalars,
+    return choose_example_frame(
+        made.frames, made.predictions, made.scalars,
         antithetic=antithetic, pixel_size_um=pixel_size_um,
     )  # fmt: skip
 
@@ -34,8 +34,8 @@ def test_the_frame_of_median_psnr_is_shown(made) -> None:
     example = example_of(parts)
     assert (example.number, example.count) == (2, 3)
     np.testing.assert_array_equal(example.mean, parts.predictions[1].mean)
-    np.testing.assert_array_equal(example.truth, parts.scenes.truth[1])
-    expected = [range_invariant_psnr(parts.scenes.truth[1][k], example.mean[k]) for k in (0, 1)]
+    np.testing.assert_array_equal(example.truth, parts.frames.truth[1])
+    expected = [range_invariant_psnr(parts.frames.truth[1][k], example.mean[k]) for k in (0, 1)]
     assert example.psnr["mean"] == pytest.approx(expected)
 
 
@@ -68,9 +68,9 @@ def test_a_large_frame_is_cropped_where_there_is_most_to_see(made) -> None:
     crop = np.s_[:, y : y + 256, x : x + 256]
     assert example.is_part and example.frame_shape == (300, 280)
     for shown, whole in (
-        (example.truth, parts.scenes.truth[0]),
+        (example.truth, parts.frames.truth[0]),
         (example.mean, parts.predictions[0].mean),
-        (example.observed, parts.scenes.observed[0]),
+        (example.observed, parts.frames.observed[0]),
     ):
         assert shown.shape == (2, 256, 256)
         np.testing.assert_array_equal(shown, whole[crop])
@@ -106,10 +106,10 @@ def test_panels_of_a_structure(made) -> None:
     low, high = ranges["sample 1 − sample 2"]
     assert low == -high < 0
     assert ranges["calibrated std"][0] == 0
-    said = notes(figure)
-    assert said["prediction (MMSE)"] == f"{example.psnr['mean'][1]:.1f} dB"
-    assert said["sample 2"] == f"{example.psnr['sample 2'][1]:.1f} dB"
-    assert said["truth"] == said["calibrated std"] == said["sample 1 − sample 2"] == ""
+    texts = notes(figure)
+    assert texts["prediction (MMSE)"] == f"{example.psnr['mean'][1]:.1f} dB"
+    assert texts["sample 2"] == f"{example.psnr['sample 2'][1]:.1f} dB"
+    assert texts["truth"] == texts["calibrated std"] == texts["sample 1 − sample 2"] == ""
 
 
 def test_panels_do_not_overlap_and_stay_inside(made) -> None:

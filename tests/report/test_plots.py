@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from denoisplit.evaluation.calibration import calibration_curve
+from denoisplit.evaluation.scoring import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.report.plots import (
-    calibrated,
     calibration_figure,
-    density_of,
     loss_figure,
+    noise_density,
     noise_figure,
     read_history,
-    variance_of,
+    structure_calibrations,
 )
 
 HISTORY = """epoch,step,train_loss,train_data,train_kl,val_loss,val_data,val_kl
@@ -48,7 +48,9 @@ def test_loss_curves(tmp_path) -> None:
 @pytest.mark.parametrize("structures", [1, 2, 3])
 def test_calibration_plot(made, structures) -> None:
     parts = made(structures=structures)
-    found = calibrated(parts.scenes, parts.predictions, parts.scalars, parts.noise_models)
+    found = structure_calibrations(
+        parts.frames, parts.predictions, parts.scalars, parts.noise_models
+    )
     figure = calibration_figure(found)
     assert [axes.get_title("left") for axes in figure.axes] == list(parts.names)
     for k, axes in enumerate(figure.axes):
@@ -57,7 +59,7 @@ def test_calibration_plot(made, structures) -> None:
         )  # fmt: skip
         (identity,) = axes.lines
         np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
-        truth = [t[k] for t in parts.scenes.truth]
+        truth = [t[k] for t in parts.frames.truth]
         mean, std = [p.mean[k] for p in parts.predictions], [p.std[k] for p in parts.predictions]
         for points, factor in zip(axes.collections, (1.0, 2.0 + k), strict=True):
             curve = calibration_curve(truth, mean, std, factor)
@@ -68,11 +70,11 @@ def test_calibration_plot(made, structures) -> None:
 
 def test_share_within_one_std(made) -> None:
     parts = made()
-    first, second = calibrated(parts.scenes, parts.predictions, parts.scalars, [])
+    first, second = structure_calibrations(parts.frames, parts.predictions, parts.scalars, [])
     for k, found in enumerate((first, second)):
         inside = [
             np.abs(t[k] - p.mean[k]) <= (2 + k) * p.std[k]
-            for t, p in zip(parts.scenes.truth, parts.predictions, strict=True)
+            for t, p in zip(parts.frames.truth, parts.predictions, strict=True)
         ]
         assert found.within == pytest.approx(np.mean(inside))
 
@@ -80,9 +82,9 @@ def test_share_within_one_std(made) -> None:
 def test_noise_of_the_reference_is_taken_out(made) -> None:
     """Recorded images whose own noise has variance 9 beside the error of the prediction."""
     parts = made(truth=False)
-    without = calibrated(parts.scenes, parts.predictions, parts.scalars, [])
+    without = structure_calibrations(parts.frames, parts.predictions, parts.scalars, [])
     models = [gaussian(9.0), gaussian(9.0)]
-    found = calibrated(parts.scenes, parts.predictions, parts.scalars, models)
+    found = structure_calibrations(parts.frames, parts.predictions, parts.scalars, models)
     for a, b in zip(without, found, strict=True):
         np.testing.assert_allclose(b.after.rmv, a.after.rmv)
         expected = np.sqrt(np.maximum(a.after.rmse**2 - 9, 0))
@@ -124,6 +126,15 @@ def test_noise_figure_without_pairs() -> None:
 
 def test_density_and_variance_of_a_model() -> None:
     x = np.linspace(40, 160, 2001)
-    density = density_of(gaussian(100.0), x, np.array(100.0))
+    density = noise_density(gaussian(100.0), x, np.array(100.0))
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(variance_of(gaussian(100.0), np.array([1.0, 50.0])), 100, rtol=1e-5)
+    variance = noise_variance(gaussian(100.0), np.array([1.0, 50.0]))
+    np.testing.assert_allclose(variance, 100, rtol=1e-5)
+
+
+def test_a_model_is_not_moved_to_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, model = [], gaussian(100.0)
+    monkeypatch.setattr(GaussianMixture, "cpu", lambda self: (moved.append(self), self)[1])
+    noise_variance(model, np.array([1.0]))
+    noise_density(model, np.array([1.0]), np.array(2.0))
+    assert len(moved) == 2 and all(one is not model for one in moved)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from denoisplit.data.patches import EpochSampler
-from denoisplit.training.loaders import Ahead
+from denoisplit.training.loaders import PrefetchLoader
 
 
 class Numbers(Dataset[Tensor]):
@@ -40,7 +40,7 @@ def test_batches_and_their_order_are_those_of_a_plain_loader_in_every_epoch() ->
         return [x.tolist() for x in kind(Numbers(), batch_size=5, sampler=sampler)]
 
     for epoch in (0, 1, 3):
-        found = batches(Ahead, epoch)
+        found = batches(PrefetchLoader, epoch)
         assert found == batches(DataLoader, epoch)
         assert found[0][0] == 12 * epoch
         assert [len(b) for b in found] == [5, 5, 2]
@@ -48,7 +48,7 @@ def test_batches_and_their_order_are_those_of_a_plain_loader_in_every_epoch() ->
 
 def test_next_batch_is_cut_while_the_caller_works() -> None:
     numbers = Numbers()
-    batches = iter(Ahead(numbers, batch_size=4))
+    batches = iter(PrefetchLoader(numbers, batch_size=4))
     next(batches)
     deadline = time.monotonic() + 10
     while len(numbers.asked) < 8 and time.monotonic() < deadline:
@@ -58,7 +58,7 @@ def test_next_batch_is_cut_while_the_caller_works() -> None:
 
 
 def test_failure_reaches_the_caller_where_it_belongs() -> None:
-    batches = iter(Ahead(Numbers(fails_at=5), batch_size=4))
+    batches = iter(PrefetchLoader(Numbers(fails_at=5), batch_size=4))
     assert next(batches).tolist() == [0, 1, 2, 3]
     with pytest.raises(OSError, match="gone"):
         next(batches)
@@ -66,7 +66,7 @@ def test_failure_reaches_the_caller_where_it_belongs() -> None:
 
 def test_left_early_it_leaves_no_thread_behind() -> None:
     before = threading.active_count()
-    for batch in Ahead(Numbers(), batch_size=4):
+    for batch in PrefetchLoader(Numbers(), batch_size=4):
         assert batch.tolist() == [0, 1, 2, 3]
         break
     deadline = time.monotonic() + 10

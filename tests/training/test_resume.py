@@ -30,7 +30,7 @@ def test_moved_files_and_other_tiles_are_the_same_training(tile: int | None) -> 
 def test_others_are_refused_by_name(group: str, values: dict[str, Any]) -> None:
     ((name, value),) = values.items()
     before = getattr(getattr(settings(), group), name)
-    says = f"other settings than now: {group}.{name} ({before}, not {value})"
+    says = f"started with other settings: {group}.{name} ({before}, not {value})"
     with pytest.raises(InputError, match=re.escape(says)):
         check_same_settings(settings(), settings(**{group: values}), Path("run"))
 
