@@ -1,4 +1,4 @@
-"""Results to draw: those of tests/report."""
+"""Made-up results to draw, from tests/report."""
 
 from __future__ import annotations
 

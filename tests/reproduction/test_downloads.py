@@ -1,4 +1,4 @@
-"""Downloads as they come: axes that nothing names, folders of frames, headers that do not fit."""
+"""Downloaded files: unnamed axes, folders of frames, inconsistent headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STACK = (
 )  # T, Y, X, C
 PLANES = np.ascontiguousarray(STACK.transpose(0, 3, 1, 2))  # T, C, Y, X
 GREY = {"photometric": "minisblack"}
-# every way in which such an array is written: which, and with what
+# array and writer options of every layout in which the stack may be published
 WAYS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "channels last": (STACK, {}),
     "channels last, compressed": (STACK, {"compression": "zlib"}),
@@ -42,16 +42,16 @@ WAYS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
 
 
 def write(path: Path, way: str) -> np.ndarray:
-    """Write the stack in a way; returns it as T, C, Y, X."""
+    """Write the stack in a layout, and return it as T, C, Y, X."""
     array, how = WAYS[way]
-    with warnings.catch_warnings():  # of tifffile, that its defaults will change
+    with warnings.catch_warnings():  # tifffile announces that its defaults will change
         warnings.simplefilter("ignore", DeprecationWarning)
         tifffile.imwrite(path, array, **how)
     return array if array.shape[1] < array.shape[-1] else array.transpose(0, 3, 1, 2)
 
 
 def ready(folder: Path) -> list[str]:
-    """Tasks that a folder can run."""
+    """Return the tasks whose files are all in a folder."""
     return [line[:2] for line in availability(folder).splitlines() if line.endswith(" ready")]
 
 
@@ -59,7 +59,7 @@ def ready(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     "way", ["channels first, grey", "channels first, compressed", "hyperstack", "channels last"]
 )
-def test_a_download_that_was_cut_off_is_told_in_one_line(
+def test_a_truncated_download_is_reported_in_one_line(
     way: str, share: float, tmp_path: Path, capfd: Any
 ) -> None:
     path = tmp_path / ATN
@@ -67,22 +67,22 @@ def test_a_download_that_was_cut_off_is_told_in_one_line(
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     assert cli.main(["data", "check", str(tmp_path)]) in (0, None)
-    told = capfd.readouterr()
-    lines = [line for line in told.out.splitlines() if line.startswith("T7")]
-    assert told.err == "" and len(lines) == 1
+    captured = capfd.readouterr()
+    lines = [line for line in captured.out.splitlines() if line.startswith("T7")]
+    assert captured.err == "" and len(lines) == 1
     assert lines[0].count("wrong: ") == 1 and "complete image file" in lines[0]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_channel_is_found_however_the_array_was_written(way: str, tmp_path: Path) -> None:
+def test_a_channel_is_read_from_every_layout(way: str, tmp_path: Path) -> None:
     expected = write(tmp_path / ATN, way)
     frames, channels, height, width = expected.shape
     header = header_of(tmp_path / ATN, several=True)
     assert header == Header(frames, channels, height, width) and height == 40
     for channel in range(channels):
-        found = read_channel(tmp_path / ATN, channel)
-        assert found.dims == ("t", "y", "x") and found.dtype == np.uint16
-        np.testing.assert_array_equal(found.values, expected[:, channel])
+        image = read_channel(tmp_path / ATN, channel)
+        assert image.dims == ("t", "y", "x") and image.dtype == np.uint16
+        np.testing.assert_array_equal(image.values, expected[:, channel])
     with pytest.raises(InputError, match=f"{channels} channels, expected {channels + 1} or more"):
         read_channel(tmp_path / ATN, channels)
     if channels > 3:
@@ -110,7 +110,7 @@ def test_a_folder_of_frames_serves_as_a_stack(tmp_path: Path) -> None:
     files = images_of(TASKS["T1"], tmp_path, tmp_path / "cache")
     assert files == {"ER": tmp_path / "ER", "CCPs": tmp_path / "CCPs" / "GT_all.mrc"}
     np.testing.assert_array_equal(np.stack(read_frames([files["ER"]]).images), STACK[:12, ..., 0])
-    # the stack goes first, where it is there
+    # a stack takes precedence
     stack = biosr(tmp_path, "ER", STACK[:12, ..., 2])
     assert images_of(TASKS["T1"], tmp_path, tmp_path)["ER"] == stack
     stack.rename(stack.with_name("other.mrc"))
@@ -132,7 +132,7 @@ def test_no_pixel_is_read_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ready(tmp_path) == ["T1", "T7"]
 
 
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: Any) -> None:
+def test_each_problem_is_reported_in_one_line(tmp_path: Path, capsys: Any) -> None:
     stack = STACK[..., 0]
     biosr(tmp_path, "ER", stack[:9])
     cut = biosr(tmp_path, "CCPs", stack)
@@ -150,7 +150,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: Any) -> None:
         tifffile.imwrite(tmp_path / f"{name}-60x-noise2-{snr}snr.tif", data, **GREY)
     assert cli.main(["data", "check", str(tmp_path)]) in (0, None)
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[:9])
-    for name, says in (
+    for name, message in (
         ("T1", "ER/GT_all.mrc: found 9 frames of 40 x 36 px, expected at least 10 frames"),
         ("T1", "CCPs/GT_all.mrc: found an unreadable file ("),
         ("T2", "Microtubules/GT_all.mrc: found complex64 pixels"),
@@ -158,11 +158,11 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: Any) -> None:
         ("T7", f"{ATN}: found a damaged or incomplete TIFF"),
         ("T9", "highsnr.tif: found 30 frames of 40 x 34 px, expected 30 frames of 40 x 36 px as"),
     ):
-        assert "wrong: " in lines[name] and says in lines[name], lines[name]
+        assert "wrong: " in lines[name] and message in lines[name], lines[name]
         with pytest.raises(InputError):
             images_of(TASKS[name], tmp_path, tmp_path / "cache")
     assert lines["T8"].endswith("ready")
-    # colours are no structures, and neither is a second image in the file
+    # colours are not structures, nor is a second image in the file
     path = tmp_path / "mito-60x-noise2-highsnr.tif"
     tifffile.imwrite(path, np.uint8(STACK[..., :3] // 256), photometric="rgb")
     assert f"{path}: found 3 channels, expected 1" in availability(tmp_path)
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_either_byte_order_of_an_mrc_stack(tmp_path: Path) -> None:
-    """Also without the mark that tells it, and with further bytes before the pixels."""
+    """Also without a byte order mark, and with an extended header."""
     path = biosr(tmp_path, "ER", STACK[:12, ..., 0].astype(np.int16))
     little = path.read_bytes()
     with mrcfile.open(path) as mrc:

@@ -1,4 +1,4 @@
-"""What the paper's figures show: panels, titles, numbers, curves."""
+"""Contents of the paper's figures: panels, titles, numbers, curves."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def images_of(parts, j: int = 0) -> PanelImages:
 
 
 def grid(figure, names):
-    """(structure, column title) -> axes, of the image panels."""
-    found = {}
+    """Return the axes of the image panels by structure and column title."""
+    panels = {}
     for axes in figure.axes:
         if axes.images and ": " in axes.get_label():
             name, title = axes.get_label().split(": ", 1)
-            found[name, title] = axes
-    assert {name for name, _ in found} == set(names)
-    return found
+            panels[name, title] = axes
+    assert {name for name, _ in panels} == set(names)
+    return panels
 
 
 def shown(axes) -> np.ndarray:
@@ -91,7 +91,7 @@ def test_whole_frames(made, structures) -> None:
     assert note.count("/") == structures - 1 and note.endswith(" dB")
 
 
-def test_recorded_images_are_no_high_snr(made) -> None:
+def test_recorded_images_are_not_called_high_snr(made) -> None:
     parts = made(truth=False)
     figure = systems_figure(images_of(parts), [("denoiSplit", parts.predictions[0].mean)])
     titles = {title for _, title in grid(figure, parts.names)}
@@ -221,8 +221,7 @@ def test_pixels_are_not_resampled_and_large_images_are_reduced() -> None:
         return lattice([Column("a", [cell])], ["ER"], side=2.5)
 
     for side, times in ((64, 5), (256, 2), (300, 1)):
-        found = drawn(side)
-        width = found.panels[0][0].get_window_extent().width
+        width = drawn(side).panels[0][0].get_window_extent().width
         assert width == pytest.approx(times * side)
     large = drawn(1000)
     assert large.panels[0][0].get_window_extent().width == pytest.approx(640)
@@ -230,9 +229,9 @@ def test_pixels_are_not_resampled_and_large_images_are_reduced() -> None:
 
 
 def test_a_density_of_a_constant_prediction_is_drawn() -> None:
-    found = lattice([Column("a", [Cell(np.zeros((8, 8)), (0.0, 1.0))])], [""])
-    density_inset(found.panels[0][0], np.zeros((8, 8)), np.zeros((8, 8)), "red")
-    assert len(found.panels[0][0].child_axes) == 1
+    grid = lattice([Column("a", [Cell(np.zeros((8, 8)), (0.0, 1.0))])], [""])
+    density_inset(grid.panels[0][0], np.zeros((8, 8)), np.zeros((8, 8)), "red")
+    assert len(grid.panels[0][0].child_axes) == 1
 
 
 def test_a_frame_for_each_sample() -> None:

@@ -1,4 +1,4 @@
-"""Eq. 3 against Eq. 4: what is left of the input's noise, measured and drawn."""
+"""Eq. 3 against Eq. 4: the input's noise that is left, measured and drawn."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_both_forms_are_trained_once_and_measured(tmp_path: Path) -> None:
 
 
 def test_the_share_of_noise_is_a_slope() -> None:
-    """All of it, none of it, a third of it beside errors that are the network's own."""
+    """For errors with none, a third or all of the noise, alone or with independent errors."""
     rng = np.random.default_rng(0)
-    noise, own = 3 * rng.standard_normal((2, 256, 256))
+    noise, independent = 3 * rng.standard_normal((2, 256, 256))
     for share in (0.0, 1 / 3, 1.0):
         assert noise_left(share * noise + 7, noise + 2) == pytest.approx(share, abs=1e-9)
-        assert noise_left(share * noise + own, noise) == pytest.approx(share, abs=0.02)
-    assert noise_left(own, np.zeros_like(own)) is None
+        assert noise_left(share * noise + independent, noise) == pytest.approx(share, abs=0.02)
+    assert noise_left(independent, np.zeros_like(independent)) is None
 
 
 def test_the_figure_has_a_column_per_structure_and_a_line_per_form() -> None:

@@ -1,4 +1,4 @@
-"""Fig. S.1: three routes at every level, nothing twice, and a table of what came out."""
+"""Fig. S.1: three routes at every level, each trained once; table, CSV and plot."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_route_is_trained_once_and_scored(
         "simulated shots of known signals", "clean images and synthetic noise",
         "noisy images and their denoised form",
     ]  # fmt: skip
-    # what the first route was fitted to: the integers that occur
+    # the first route is fitted to all integers of the training frames' range
     pairs = read_fitted(folders[0] / "noise_models", "MT").pairs
     held = load(folders[0]).config.facts.held_out["MT"]
     training = np.delete(
@@ -84,7 +84,7 @@ def test_every_route_is_trained_once_and_scored(
         FIG_S1.run(files, tmp_path / "s1", synthetic_gaussian=[0.5], **TINY, seed=1)
 
 
-def test_runs_that_were_begun_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_runs_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: dict[str, tuple[bool, Any, Any]] = {}
 
     def recorded(structures: Any, run: Path, **options: Any) -> Any:
@@ -140,14 +140,14 @@ def test_the_figure_has_a_line_per_route_and_a_panel_per_structure() -> None:
     assert [text.get_text() for text in panels[0].get_xticklabels()] == ["1", "2", "4"]
 
 
-def test_routes_of_one_level_lie_beside_each_other() -> None:
+def test_routes_of_one_level_are_drawn_side_by_side() -> None:
     panel = FIG_S1.draw([score for score in SCORES if score.level == 1.0]).axes[0]
     places = {float(bars.lines[0].get_xydata()[0, 0]) for bars in panel.containers}
     assert len(places) == 3
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["S1", "-o", "out"], "S1: there are no images to train on; provide --structure"),
         (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
@@ -156,8 +156,8 @@ def test_routes_of_one_level_lie_beside_each_other() -> None:
         (["S9", "-o", "out"], "reproduce: unknown item S9; choose all, T1 to T9, S1, S2 or EQ"),
     ],
 )
-def test_bad_input_is_told_in_one_line(
-    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_bad_input_is_reported_in_one_line(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -165,8 +165,8 @@ def test_bad_input_is_told_in_one_line(
         code = main(["reproduce", "-q", *words])
     except SystemExit as end:
         code = int(end.code or 0)
-    told = capsys.readouterr().err
-    assert code == 2 and told.count("\n") == 1 and says in told
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1 and message in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,16 +179,16 @@ def test_a_dry_run_lists_the_trainings(
              "--structure", "ER", "none.tif"]  # fmt: skip
     for given, folders in (([], ("S1/T1", "S1/T2")), (["T5"], ("S1/T5",)), (image, (".",))):
         assert main(["reproduce", "S1", "EQ", *given, *words]) == 0
-        told = [line for line in capsys.readouterr().out.splitlines() if "level-" in line]
-        listed = [line for line in told if "route-" in line]
+        lines = [line for line in capsys.readouterr().out.splitlines() if "level-" in line]
+        listed = [line for line in lines if "route-" in line]
         assert [line.partition(":")[0] for line in listed] == [
             str(Path(folder) / f"route-{route}-level-{level}")
             for folder in folders for level in (1, 2) for route in "ABC"
         ]  # fmt: skip
         assert all("noise models from" in line for line in listed)
-        assert len([line for line in told if "KL of Eq." in line]) == 2 * 2 * len(folders)
+        assert len([line for line in lines if "KL of Eq." in line]) == 2 * 2 * len(folders)
     assert list(tmp_path.iterdir()) == [files["MT"][0]]
-    # what is listed is what is trained
+    # the listed trainings are those that are trained
     trained: list[Path] = []
 
     def recorded(structures: Any, run: Path, **options: Any) -> None:
@@ -196,7 +196,7 @@ def test_a_dry_run_lists_the_trainings(
         run.mkdir(parents=True)
 
     monkeypatch.setattr(trainings, "train", recorded)
-    with pytest.raises(InputError, match="route-A-level-1"):  # nothing was trained indeed
+    with pytest.raises(InputError, match="route-A-level-1"):  # no run was written
         FIG_S1.run(files, tmp_path / "out", synthetic_gaussian=[1.0, 2.0])
     assert trained == [(tmp_path / "out" / line.partition(":")[0]) for line in listed]
 
@@ -204,10 +204,10 @@ def test_a_dry_run_lists_the_trainings(
 def test_the_command_passes_its_options_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given: dict[str, Any] = {}
+    options_used: dict[str, Any] = {}
 
     def recorded(_: LevelFigure, structures: Any, output: Any, **options: Any) -> list[LevelScore]:
-        given.update(structures=structures, output=output, **options)
+        options_used.update(structures=structures, output=output, **options)
         return SCORES
 
     monkeypatch.setattr(LevelFigure, "run", recorded)
@@ -215,7 +215,7 @@ def test_the_command_passes_its_options_on(
              "4", "--preset", "small", "--max-steps", "9", "--synthetic-poisson", "2",
              "--jobs", "3"]  # fmt: skip
     assert main(["reproduce", "S1", *words, "-o", "out"]) == 0
-    assert given == {
+    assert options_used == {
         "structures": {"ER": ["a.tif", "b.tif"]}, "output": Path("out"), "seed": 4, "max_steps": 9,
         "synthetic_gaussian": [1.0, 1.5], "synthetic_poisson": 2.0, "preset": "small",
         "jobs": 3,

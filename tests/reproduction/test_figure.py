@@ -80,16 +80,16 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """The figures that the command draws."""
-    found: list[Any] = []
+    """Figures that the command draws."""
+    figures: list[Any] = []
     original = command.png
 
     def kept(made: Any) -> bytes:
-        found.append(made)
+        figures.append(made)
         return original(made)
 
     monkeypatch.setattr(command, "png", kept)
-    return found
+    return figures
 
 
 def labels(made: Any) -> list[str]:
@@ -107,8 +107,8 @@ def test_a_miniature_of_t2_writes_every_table_and_figure(done: SimpleNamespace) 
     with Image.open(folder / "T2_sampling.gif") as gif:
         assert gif.n_frames == 4
     # nothing is missing
-    told = done.text.partition("Figures\n")[2].splitlines()
-    assert sorted(told) == sorted(f"- {path}" for path in (*folder.iterdir(), routes))
+    listed = done.text.partition("Figures\n")[2].splitlines()
+    assert sorted(listed) == sorted(f"- {path}" for path in (*folder.iterdir(), routes))
     # every row of the tables with this noise, and every point of Fig. S.1
     assert (done.output / "tables.md").read_text() in done.text
     with (done.output / "tables.csv").open() as stream:
@@ -122,7 +122,7 @@ def test_a_miniature_of_t2_writes_every_table_and_figure(done: SimpleNamespace) 
     assert points == [(route, name) for route in "ABC" for name in ("ER", "MT")]
 
 
-def test_figures_that_are_there_are_left(done: SimpleNamespace) -> None:
+def test_figures_that_are_up_to_date_are_kept(done: SimpleNamespace) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.output.rglob("*") if p.parent.name != "T2"}
     (done.output / "figures" / "T2_fig3.png").unlink()
     reproduce(["T2"], done.output, data=done.downloads, **TINY)
@@ -133,13 +133,13 @@ def test_figures_that_are_there_are_left(done: SimpleNamespace) -> None:
     assert redrawn == ["T2_fig3.png"]
 
 
-def test_runs_that_lack_are_told(done: SimpleNamespace, tmp_path: Path) -> None:
+def test_missing_runs_are_reported(done: SimpleNamespace, tmp_path: Path) -> None:
     options = {"data": done.downloads, **TINY}
     (tmp_path / "T2").mkdir()
     shutil.copytree(done.musplit, tmp_path / "T2" / done.musplit.name)
     text = reproduce(["T2"], tmp_path, systems=["musplit"], **options)
-    told = text.partition("Figures\n")[2].splitlines()
-    assert len(told) == 10 and all(": not drawn, needs " in line for line in told)
+    lines = text.partition("Figures\n")[2].splitlines()
+    assert len(lines) == 10 and all(": not drawn, needs " in line for line in lines)
     assert not (tmp_path / "figures").exists()
 
 
@@ -148,7 +148,7 @@ def test_denoisers_are_trained_once_for_all_tasks_and_noises(done: SimpleNamespa
     assert {(run.task, run.poisson) for run in runs} == {(t, 1000.0) for t in ("T1", "T2", "T3")}
     names = [denoiser.name for denoiser in denoisers_of(runs)]
     assert len(names) == len(set(names)) == 3 * 4
-    # where a task has no Poisson noise there is none
+    # none for a task without Poisson noise
     assert {run.poisson for run in splitting_runs_of_s2(["T7"], None, None)} == {0.0}
     trained = [path.name for path in finished_runs(done.output / "denoisers")]
     assert trained == [done.er.name, done.mt.name]
@@ -192,7 +192,7 @@ def test_numbers_of_s2_are_those_of_the_runs(
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
     assert set(panels) == {"ER", "MT"}
     for name, alone in (("ER", done.er), ("MT", done.mt)):
-        found = {
+        points = {
             bars.get_label(): bars.lines[0].get_xydata().tolist()
             for bars in panels[name].containers
         }
@@ -200,13 +200,13 @@ def test_numbers_of_s2_are_those_of_the_runs(
         for label, run in (("HDN, alone", alone), ("denoiSplit, ER and MT", done.denoisplit)):
             psnr = read_json(run / METRICS)["structures"][name]["psnr"]["mean"]
             expected[label] = [[load_config(run).facts.gaussian_sigma, psnr]]
-        assert found == expected
+        assert points == expected
     with pytest.raises(InputError, match="two or more structures"):
         figure("S2", [done.er], tmp_path / "none.png")
 
 
 def changed(run: Path, target: Path, old: str, new: str) -> Path:
-    """A copy of a run with another line in its configuration."""
+    """Copy a run and change a line of its configuration."""
     shutil.copytree(run, target)
     text = (target / "config.yaml").read_text()
     assert old in text
@@ -219,9 +219,9 @@ def test_numbers_of_s1_are_those_of_the_runs(
 ) -> None:
     level = "synthetic_gaussian: 1.0"
     higher = changed(done.routes[2], tmp_path / "higher", level, "synthetic_gaussian: 2.0")
-    found = read_json(higher / METRICS)
-    found["structures"]["MT"]["psnr"] = {"mean": 7.5, "sem": 0.25}
-    (higher / METRICS).write_text(json.dumps(found))
+    metrics = read_json(higher / METRICS)
+    metrics["structures"]["MT"]["psnr"] = {"mean": 7.5, "sem": 0.25}
+    (higher / METRICS).write_text(json.dumps(metrics))
     a, _, c = done.routes
     figure("S1", [higher, a, c], tmp_path / "s1.png")
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
@@ -252,7 +252,7 @@ def test_runs_that_s1_cannot_show_are_refused(
         (tmp_path / "busy" / "config.yaml").read_text().replace("route: A", "route: B")
     )
     image = f"--structure ER {done.downloads / 'ER' / 'GT_all.mrc'}".split()
-    for words, says in (
+    for words, message in (
         ([a, done.denoisplit], "noise models by route auto, expected a run of denoiSplit"),
         ([a, done.musplit], "found a run of muSplit"),
         ([noiseless], "found no synthetic noise"),
@@ -262,8 +262,8 @@ def test_runs_that_s1_cannot_show_are_refused(
     ):  # fmt: skip
         target = tmp_path / "s1.png"
         code = cli.main(["figure", "S1", *map(str, words), "-o", str(target)])
-        told = capsys.readouterr().err.splitlines()
-        assert code == 2 and len(told) == 1 and says in told[0], told
+        lines = capsys.readouterr().err.splitlines()
+        assert code == 2 and len(lines) == 1 and message in lines[0], lines
         assert not target.exists()
 
 
@@ -274,16 +274,16 @@ def test_the_frames_are_those_of_the_runs_own_evaluation(done: SimpleNamespace) 
     expected = EvaluationFrames(
         data.clean.test, data.noise, data.superposition, seed=settings.seed, part="test"
     )
-    found = held_out_frames(run)
-    assert len(found) == len(expected) == 2 and found.has_truth
+    frames = held_out_frames(run)
+    assert len(frames) == len(expected) == 2 and frames.has_truth
     for name in ("truth", "observed", "inputs"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(frames, name), getattr(expected, name))
 
 
 def test_frames_of_a_denoiser_are_those_of_its_chain(
     done: SimpleNamespace, tmp_path: Path, capsys: Any
 ) -> None:
-    """The chain pairs stacks of different length, and mixes frames; the files alone do not tell."""
+    """The chain pairs stacks of different length and mixes frames, which the files do not show."""
     names = ("ER", "MT", "mixed")
     runs = {name: load(done.chain / "denoisers" / name) for name in names}
     er, mt, mixed = (held_out_frames(run) for run in runs.values())
@@ -295,12 +295,12 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
         for k, scenes in enumerate((er, mt)):
             np.testing.assert_array_equal(scenes.truth[j][0], whole.truth[j][k])
             np.testing.assert_array_equal(scenes.observed[j][0], whole.observed[j][k])
-    # what a figure shows is what the run has measured
+    # a figure shows the PSNR that the run has measured
     for name, scenes in zip(names, (er, mt, mixed), strict=True):
-        found = FigureInput(runs[name], scenes).predict_all(2, "predicting")
+        predictions = FigureInput(runs[name], scenes).predict_all(2, "predicting")
         psnr = [
             range_invariant_psnr(truth[0], prediction.mean[0])
-            for truth, prediction in zip(scenes.truth, found, strict=True)
+            for truth, prediction in zip(scenes.truth, predictions, strict=True)
         ]
         measured = read_json(runs[name].path / METRICS)["structures"][name]["psnr"]["mean"]
         assert np.mean(psnr) == pytest.approx(measured, abs=1e-3)
@@ -312,9 +312,9 @@ def test_frames_of_a_denoiser_are_those_of_its_chain(
     for name in ("ER", "mixed"):
         alone = shutil.copytree(runs[name].path, tmp_path / name)
         assert cli.main(["figure", "2", str(alone), *out]) == 2
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1 and "was moved out of its HDN(+)muSplit" in told
-        assert "structure" in told and not (tmp_path / "f.png").exists()
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "was moved out of its HDN(+)muSplit" in error
+        assert "structure" in error and not (tmp_path / "f.png").exists()
 
 
 def test_given_images_frame_and_crop(
@@ -341,21 +341,21 @@ def test_given_images_frame_and_crop(
     assert "ER: high-SNR" in labels(drawn[1])
 
 
-def test_samples_differ_and_are_no_mirror_images(
+def test_samples_differ_and_are_not_mirror_images(
     done: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
 
     def kept(names: Any, frame: Any, samples: Any, *rest: Any) -> bytes:
-        given.update(frame=frame, samples=samples)
+        drawn.update(frame=frame, samples=samples)
         return b"GIF"
 
     monkeypatch.setattr(paper_figures, "sampling_gif", kept)
     inputs = []
     for seed in (0, 0, 1, 2, 3):
         figure("sampling", done.denoisplit, tmp_path / "a.gif", samples=4, seed=seed)
-        inputs.append(given["frame"])
-    samples = given["samples"].astype(np.float64)
+        inputs.append(drawn["frame"])
+    samples = drawn["samples"].astype(np.float64)
     assert samples.shape == (4, 2, 64, 64)
     spread = np.sqrt(samples.var(axis=0).mean())
     for i in range(3):  # an antithetic pair would nearly have the mean of all
@@ -365,7 +365,7 @@ def test_samples_differ_and_are_no_mirror_images(
     assert any(not np.array_equal(inputs[0], other) for other in inputs[2:])  # a random frame
 
 
-def test_what_does_not_fit_is_told_in_one_line(
+def test_bad_input_is_reported_in_one_line(
     done: SimpleNamespace, tmp_path: Path, capsys: Any
 ) -> None:
     run, other = str(done.denoisplit), tmp_path / "other"
@@ -374,7 +374,7 @@ def test_what_does_not_fit_is_told_in_one_line(
     noisier = changed(done.denoisplit, tmp_path / "noisier", *poisson)
     files = f"{done.downloads}/ER", f"{done.downloads}/Microtubules"
     replaced = changed(done.er, tmp_path / "replaced", *files)
-    for words, says in (
+    for words, message in (
         (["5", run], "expected one of 2, 3, 4"),
         (["3", run, run], "2 runs, expected one run"),
         (["3", run, "--frame", "2"], "0 to 1"),
@@ -392,9 +392,9 @@ def test_what_does_not_fit_is_told_in_one_line(
     ):  # fmt: skip
         target = tmp_path / "out" / "f.png"
         code = cli.main(["figure", *words, "-o", str(target)])
-        told = capsys.readouterr().err.splitlines()
-        assert code == 2 and says in told[-1], (words, told)
-        assert sum("error" in line for line in told) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert code == 2 and message in lines[-1], (words, lines)
+        assert sum("error" in line for line in lines) == 1
         assert not target.parent.exists()
 
 

@@ -70,13 +70,13 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_a_folder_can_run(downloads: Path, capsys: Any) -> None:
+def test_tasks_that_a_folder_can_run(downloads: Path, capsys: Any) -> None:
     assert cli.main(["data", "check", str(downloads)]) in (0, None)
-    told = capsys.readouterr().out.splitlines()
-    lines = dict(line.split(None, 1) for line in told[: len(TASKS)])
+    printed = capsys.readouterr().out.splitlines()
+    lines = dict(line.split(None, 1) for line in printed[: len(TASKS)])
     assert list(lines) == list(TASKS)
-    doubtful = [line for line in told if line.startswith("doubtful")]
-    assert told[len(TASKS) :] == doubtful and len(doubtful) == 3
+    doubtful = [line for line in printed if line.startswith("doubtful")]
+    assert printed[len(TASKS) :] == doubtful and len(doubtful) == 3
     assert doubtful[0].startswith("doubtful  T5, T6: T5 and T6 are probably swapped")
     for name, line in lines.items():
         if name in ("T4", "T5", "T6"):
@@ -103,7 +103,7 @@ def test_threes_in_turn_as_in_the_paper() -> None:
     assert validation == [0, 1, 2, 6, 7, 8] and test == [3, 4, 5, 9, 10, 11]
 
 
-def test_the_jobs_are_the_rows_of_the_tables() -> None:
+def test_the_runs_are_the_rows_of_the_tables() -> None:
     known = published()
     systems = SPLITTING
     rows = {run for run, _ in known}
@@ -143,7 +143,7 @@ def test_a_dry_run_lists_the_trainings(downloads: Path, tmp_path: Path, capsys: 
 def test_sigma_is_the_published_one_for_the_published_data(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Table S.3, where the images are as bright as the paper's; else a multiple of their std."""
+    """From Table S.3 for images with the std of the paper's, else a multiple of their own std."""
     monkeypatch.setattr(logging.getLogger("denoisplit"), "propagate", True)
     rng = np.random.default_rng(0)
     paths = []
@@ -191,7 +191,7 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     settings = load_config(run).settings
     assert (settings.network.planes, settings.data.split) == (3, "truncated")
     assert settings.prediction.judged_cell == 64
-    # these images are not those of the paper
+    # other images than those of the paper
     assert settings.data.gaussian_sigma is None
     assert {float(row["sigma"]) for row in rows} == {load_config(run).facts.gaussian_sigma}
     assert {float(r["hours"]) for r in rows if r["system"] == "musplit"} == {hours_of(run)}
@@ -213,40 +213,40 @@ def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
 def test_figures_of_tasks_have_the_noise_and_the_judged_pixels_of_the_tables(
     item: str, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sigma by Table S.3 where the data are those, whatever the std of the training frames is."""
-    found: list[Any] = []
+    """Sigma of Table S.3 for the published data, whatever the std of the training frames is."""
+    planned: list[Any] = []
 
-    def planned(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
+    def recorded(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
         settings = settings_from(settings_values(structures, None, None, None, options))
-        found.append(settings)
+        planned.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tables, "train", planned)
-    monkeypatch.setattr(trainings, "train", planned)
+    monkeypatch.setattr(tables, "train", recorded)
+    monkeypatch.setattr(trainings, "train", recorded)
     monkeypatch.setattr("denoisplit.reproduction.tasks.pooled_std", lambda _: 3300.0)
-    for what in ([item, "T1"], ["T1"]):
+    for items in ([item, "T1"], ["T1"]):
         with pytest.raises(KeyboardInterrupt):
-            reproduce(what, tmp_path, data=downloads, systems=["denoisplit"], preset="small",
+            reproduce(items, tmp_path, data=downloads, systems=["denoisplit"], preset="small",
                       synthetic_gaussian=[1.5])  # fmt: skip
-    assert [s.prediction.judged_cell for s in found] == [64, 64]
-    assert found[0].data.gaussian_sigma == found[1].data.gaussian_sigma == 1.5 * 3400
-    assert found[0].data.split == found[1].data.split == "truncated"
+    assert [s.prediction.judged_cell for s in planned] == [64, 64]
+    assert planned[0].data.gaussian_sigma == planned[1].data.gaussian_sigma == 1.5 * 3400
+    assert planned[0].data.split == planned[1].data.split == "truncated"
 
 
 def test_denoisers_have_three_levels_where_the_noise_is_real(
     downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of T9, in the chain and for Fig. S.2; T8 has synthetic noise and the settings of BioSR."""
-    found: dict[str, Any] = {}
+    planned: dict[str, Any] = {}
 
-    def planned(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
-        found[run.relative_to(tmp_path).as_posix()] = settings_from(
+    def recorded(structures: Any, run: Path, *, resume: bool = False, **options: Any) -> Any:
+        planned[run.relative_to(tmp_path).as_posix()] = settings_from(
             settings_values(structures, None, None, None, options)
         )
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tables, "train", planned)
-    monkeypatch.setattr(trainings, "train", planned)
+    monkeypatch.setattr(tables, "train", recorded)
+    monkeypatch.setattr(trainings, "train", recorded)
     for preset in ("paper", "small"):
         for task in ("T8", "T9"):
             for items in (tables.train_table_runs, fig_s2.train_denoisers):
@@ -257,20 +257,21 @@ def test_denoisers_have_three_levels_where_the_noise_is_real(
         if preset == "small":
             continue
         levels, limits, forms = {}, {}, {}
-        for name, settings in found.items():
-            own = settings.denoiser or settings
-            levels[name], limits[name] = own.network.levels, own.network.log_variance_max
-            forms[name] = own.objective.closed_form
+        for name, settings in planned.items():
+            denoiser = settings.denoiser or settings
+            levels[name], limits[name] = denoiser.network.levels, denoiser.network.log_variance_max
+            forms[name] = denoiser.objective.closed_form
         hagen = "denoisers/Hagen et al 2021 actin poisson-0 gaussian-"
         chain = "hdn_musplit poisson-0 gaussian-"
         assert levels == {
             f"T8/{chain}1": 6, f"{hagen}1": 6, f"T9/{chain}0": 3, f"{hagen}0": 3
         }  # fmt: skip
-        for name in found:
+        for name in planned:
             real = name.endswith("-0")
             assert (limits[name], forms[name]) == ((20.0, False) if real else (None, True))
-    assert {s.prediction.judged_cell for s in found.values()} == {64}
-    assert {(s.denoiser or s).network.levels for s in found.values()} == {4}  # of the preset small
+    assert {s.prediction.judged_cell for s in planned.values()} == {64}
+    # the preset small has 4
+    assert {(s.denoiser or s).network.levels for s in planned.values()} == {4}
 
 
 def test_doubts_are_reported(capsys: Any) -> None:
@@ -285,8 +286,8 @@ def test_doubts_are_reported(capsys: Any) -> None:
     sure = as_csv([TableEntry(run._replace(task="T1"), "psnr", 30.0, 0.5, 36.8)])
     assert next(csv.DictReader(sure.splitlines()))["note"] == ""
     assert cli.main(["reproduce", "T6", "T1", "--dry-run"]) == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "swapped" in line]
-    assert len(told) == 1 and told[0].startswith("doubtful  T6: ")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "swapped" in line]
+    assert len(lines) == 1 and lines[0].startswith("doubtful  T6: ")
     assert cli.main(["reproduce", "T1", "--dry-run"]) == 0
     assert "doubtful" not in capsys.readouterr().out
 
@@ -308,7 +309,7 @@ def test_the_ms_ssim_of_t9_is_no_target() -> None:
 
 
 def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> None:
-    """Of a chain all of its networks; of a run that does not know, the published ones alone."""
+    """Hours of all networks of a chain; only the published ones if a run has not recorded them."""
     chain = tmp_path / "chain"
     for part, seconds in (("", 7200), ("denoisers/ER", 1800), ("denoisers/mixed", 1800)):
         (chain / part).mkdir(parents=True, exist_ok=True)
