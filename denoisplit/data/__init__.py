@@ -1,1 +1,1 @@
-"""From arrays to training pairs: splits, superposition, synthetic noise, statistics, patches."""
+"""Prepare training data: splits, superposition, synthetic noise, statistics and patches."""

@@ -1,4 +1,4 @@
-"""The denoisers of HDN(+)muSplit: their settings and what they are trained on."""
+"""Settings and training data of the denoisers in HDN(+)muSplit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Part:
-    """One denoiser of a chain: a run with one structure, and what it is trained on."""
+    """Settings and training data of one denoiser: a run with a single structure."""
 
     name: str
     settings: Settings
@@ -27,7 +27,7 @@ class Part:
 
 
 def parts_of(settings: Settings, data: TrainingData) -> list[Part]:
-    """The denoisers: one of every structure, then that of the mixed input."""
+    """Return the denoisers: one of every structure, then that of the mixed input."""
     alone = [
         Part(s.name, _settings(settings, s, data.noise), _of_structure(data, k, s))
         for k, s in enumerate(settings.structures)
@@ -39,24 +39,24 @@ def parts_of(settings: Settings, data: TrainingData) -> list[Part]:
 
 
 def _settings(settings: Settings, structure: StructureSettings, noise: SyntheticNoise) -> Settings:
-    own = settings.denoiser
-    if own is None:
-        raise ValueError("settings without denoisers")
+    denoiser = settings.denoiser
+    if denoiser is None:
+        raise ValueError("the settings have no denoisers")
     level = {
         "synthetic_poisson": noise.poisson_factor,
         "synthetic_gaussian": 0.0,
         "gaussian_sigma": noise.gaussian_sigma,
     }
-    # its samples are drawn for every frame anyway: as many calibrate it
-    prediction = {"calibration_samples": own.samples, "halo": None}
+    # as many samples as are drawn of every frame to denoise it
+    prediction = {"calibration_samples": denoiser.samples, "halo": None}
     return Settings(
         structures=(structure,),
         system="hdn",
         preset=settings.preset,
         seed=settings.seed,
-        network=own.network,
-        objective=own.objective,
-        training=own.training,
+        network=denoiser.network,
+        objective=denoiser.objective,
+        training=denoiser.training,
         data=settings.data.model_copy(update=level),
         noise_model_fit=settings.noise_model_fit,
         n2v=settings.n2v,
@@ -65,7 +65,7 @@ def _settings(settings: Settings, structure: StructureSettings, noise: Synthetic
 
 
 def _of_structure(data: TrainingData, k: int, structure: StructureSettings) -> TrainingData:
-    """The frames of one structure, with the noise that they have in the whole."""
+    """Return the frames of one structure, with the same noise as in the whole data."""
     mean, std = data.statistics.means[k], data.statistics.stds[k]
     return replace(
         data,
@@ -79,10 +79,10 @@ def _of_structure(data: TrainingData, k: int, structure: StructureSettings) -> T
 
 
 def _of_mixture(data: TrainingData) -> TrainingData:
-    """The mixed frames as images of one structure; their noise is that of all structures together.
+    """Return the mixed frames as images of one structure, with the noise of all structures.
 
-    Poisson noise of a sum is Poisson noise of the sum, and Gaussian noise adds up in squares. So
-    the mixture has dependent noise, as that which the other systems split.
+    The sum of Poisson noise is Poisson noise of the sum, and variances of Gaussian noise add up. So
+    the noise of the mixture depends on that of the structures, as in the other systems.
     """
     mix, noise = data.superposition, data.noise
     count = len(mix.offsets)

@@ -1,4 +1,4 @@
-"""Training crops addressed by (seed, number), and the validation grid."""
+"""Datasets of training crops, addressed by (seed, number), and of the validation grid."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch.utils.data import Dataset, Sampler
 
 from denoisplit.data.pyramid import Pyramid
 from denoisplit.data.splits import Group
-from denoisplit.data.summed_crops import MOST, Sums
+from denoisplit.data.summed_crops import MAX_PLACES, Sums
 
 Array = npt.NDArray[np.float32]
 
 
 class RandomCrops(Dataset[Tensor]):
-    """Crop number i of a run: a pure function of (seed, i), so training resumes exactly.
+    """Random crops: crop i is a pure function of (seed, i), so that training resumes exactly.
 
     An item is the raw noisy targets (C, P, P), float32; the input is their superposition. With
     more than one plane it is (C, n, P, P), see `denoisplit.data.pyramid`.
@@ -33,17 +33,17 @@ class RandomCrops(Dataset[Tensor]):
         P, side in px.
     seed : int
     independent : bool
-        Structures from unrelated cells: frame and place are drawn for each structure.
+        Draw frame and position for each structure separately, for unrelated fields of view.
     augment : bool
-        One of the 8 flips and rotations per crop (per structure where independent).
+        Apply one of the 8 flips and rotations per crop (per structure if independent).
     candidates : int
-        Places that are drawn for every crop, of which the one with the most contrast is taken:
-        images that are mostly empty are not learnt from mostly empty crops. 1 is the paper's way.
+        Positions that are drawn for every crop; the one with the most contrast is used, so that
+        mostly empty images do not give mostly empty crops. The paper has 1.
     planes : int
         n; more than 1 for a network with context.
     sums : Sums, optional
-        Makes some crops from places of twice the side (not of frames that are smaller than these),
-        and lays several places over each other; not with context.
+        Bins some crops from windows of twice the side (if all frames are large enough), and adds
+        several positions up; not with context.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RandomCrops(Dataset[Tensor]):
         return torch.from_numpy(np.stack(crops))
 
     def _crop(self, structures: Sequence[int], rng: np.random.Generator) -> list[Array]:
-        """The same place of the same frame in all given structures."""
+        """Return the same position of the same frame in all given structures."""
         crops: list[Array] | None = None
         if self.sums and self.sums.binned and rng.random() < self.sums.binned:
             crops = self.sums.of_pixels(self._cut(structures, rng, 2 * self.patch), structures)
@@ -106,16 +106,16 @@ class RandomCrops(Dataset[Tensor]):
         return crops
 
     def _stacked(self, sums: Sums, crop: Array, k: int, rng: np.random.Generator) -> Array:
-        """One structure of a crop, with none to three of its other places on top."""
-        for _ in range(1, MOST):
+        """Add up to three other positions of the same structure to a crop."""
+        for _ in range(1, MAX_PLACES):
             if rng.random() >= sums.stacked:
                 break
             crop = sums.of_places(crop, self._crop([k], rng)[0], k)
         return crop
 
     def _cut(self, structures: Sequence[int], rng: np.random.Generator, side: int) -> list[Array]:
-        """The place of most contrast among the candidates, ``side`` px wide."""
-        places = [self._drawn(structures[0], rng, side) for _ in range(self.candidates)]
+        """Return the candidate position of most contrast, ``side`` px wide."""
+        places = [self._position(structures[0], rng, side) for _ in range(self.candidates)]
         best = max(places, key=lambda place: self._contrast(structures, place, side))
         if self._pyramids:
             j, y, x = best
@@ -123,13 +123,13 @@ class RandomCrops(Dataset[Tensor]):
         return [self._window(k, best, side) for k in structures]
 
     def _contrast(self, structures: Sequence[int], place: tuple[int, int, int], side: int) -> float:
-        """Of all structures, each in units of its own standard deviation."""
+        """Sum of the contrasts of all structures, each in units of its standard deviation."""
         if self.candidates == 1:
             return 0.0
         return sum(self._weights[k] * float(self._window(k, place, side).std()) for k in structures)
 
-    def _drawn(self, first: int, rng: np.random.Generator, side: int) -> tuple[int, int, int]:
-        """Frame, and first pixel (y, x) of a place."""
+    def _position(self, first: int, rng: np.random.Generator, side: int) -> tuple[int, int, int]:
+        """Draw a frame, and the first pixel (y, x) of a window in it."""
         j = int(rng.choice(len(self._chances[first]), p=self._chances[first]))
         height, width = self.frames[first][j].shape
         y = int(rng.integers(0, height - side, endpoint=True))
@@ -143,14 +143,14 @@ class RandomCrops(Dataset[Tensor]):
 
 
 def _pyramids(frames: Group, planes: int, patch: int) -> list[list[Pyramid]]:
-    """[structure][frame], none without context."""
+    """Return the pyramids [structure][frame]; none without context."""
     if planes == 1:
         return []
     return [[Pyramid(f, planes=planes, patch=patch) for f in structure] for structure in frames]
 
 
 def _contrast_unit(frames: Sequence[npt.NDArray[Any]]) -> float:
-    """One over the standard deviation of a structure; 0 for masks, which have no contrast."""
+    """Return one over the standard deviation of a structure; 0 for masks."""
     if frames[0].dtype == np.bool_:
         return 0.0
     n = sum(frame.size for frame in frames)
@@ -160,10 +160,10 @@ def _contrast_unit(frames: Sequence[npt.NDArray[Any]]) -> float:
 
 
 class EpochSampler(Sampler[int]):
-    """Numbers the crops of epoch e from ``e * n``; the loop calls ``set_epoch``.
+    """Number the crops of epoch e from ``e * n``; the training loop calls `set_epoch`.
 
-    Of several processes each has its share of every batch, so that all of them together take the
-    batches that one would.
+    With several processes, each takes its share of every batch, so that together they process the
+    same batches as a single one.
     """
 
     def __init__(self, per_epoch: int, *, share: int = 1, rank: int = 0, size: int = 1) -> None:
@@ -172,7 +172,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the training loop before each epoch, also after a resume."""
+        """Select the epoch; called before each one, also after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -186,7 +186,7 @@ class EpochSampler(Sampler[int]):
 
 
 class GridPatches(Dataset[Tensor]):
-    """The non-overlapping P-grid of every frame: raw noisy targets, as those of `RandomCrops`."""
+    """Non-overlapping grid of patches in every frame: raw noisy targets, as in `RandomCrops`."""
 
     def __init__(self, frames: Group, *, patch: int, planes: int = 1) -> None:
         self.frames = frames
@@ -205,7 +205,7 @@ class GridPatches(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         j, y, x = self._corners[index]
         if self._pyramids:
-            return torch.from_numpy(np.stack([own[j].cut(y, x) for own in self._pyramids]))
+            return torch.from_numpy(np.stack([p[j].cut(y, x) for p in self._pyramids]))
         window = (slice(y, y + self.patch), slice(x, x + self.patch))
         crops = [np.asarray(structure[j][window], dtype=np.float32) for structure in self.frames]
         return torch.from_numpy(np.stack(crops))

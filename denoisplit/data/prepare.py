@@ -1,4 +1,4 @@
-"""Frames of the structures -> everything that training needs, noise and statistics included."""
+"""Prepare training data: split frames, add noise, and measure statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FloatGroup = tuple[tuple[Array, ...], ...]  # [structure][frame] -> (Y, X)
 
 @dataclass(frozen=True)
 class Mixed:
-    """Input frames that are no superposition of the targets: those of a chain, denoised apart."""
+    """Input frames of a chain, which are denoised and no superposition of the targets."""
 
     training: tuple[Array, ...]
     validation: tuple[Array, ...]
@@ -28,7 +28,7 @@ class Mixed:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Splits without and with synthetic noise; without any, both are the recorded images."""
+    """Splits with and without synthetic noise; if none is added, both are the recorded images."""
 
     clean: Splits
     training: FloatGroup  # noisy
@@ -40,31 +40,31 @@ class TrainingData:
     pooled_std: float  # of the clean training frames, raw units
     seed: int
     split_rule: str
-    mixed: Mixed | None = None  # the input, where it is not the superposition of the structures
+    mixed: Mixed | None = None  # the input, if it is not the superposition of the structures
 
     @property
     def training_images(self) -> FloatGroup:
-        """What crops are cut from: the structures, and after them the input where it is given."""
+        """Images that crops are cut from: the structures, then the mixed input if there is one."""
         return self.training if self.mixed is None else (*self.training, self.mixed.training)
 
     @property
     def validation_images(self) -> FloatGroup:
-        """As `training_images`."""
+        """Images of the validation grid, as `training_images`."""
         return self.validation if self.mixed is None else (*self.validation, self.mixed.validation)
 
     def inputs(self, noisy: FloatGroup) -> list[Array]:
-        """Superposed frames, raw units."""
+        """Superpose the structures of every frame, raw units."""
         return [self.superposition(frame) for frame in zip(*noisy, strict=True)]
 
 
 def superposition_of(settings: Settings) -> Superposition:
-    """How the structures of a run add up."""
+    """Return how the structures of a run add up."""
     offsets = tuple(s.offset for s in settings.structures)
     return Superposition(settings.data.superposition, offsets)
 
 
 def observe(clean: Group, noise: SyntheticNoise, *, seed: int, part: str) -> FloatGroup:
-    """Add the noise of a split, once."""
+    """Add the synthetic noise of a split, the same in every call."""
     return tuple(
         tuple(noise.observe(image, Address(seed, part, k, j)) for j, image in enumerate(frames))
         for k, frames in enumerate(clean)
@@ -72,7 +72,7 @@ def observe(clean: Group, noise: SyntheticNoise, *, seed: int, part: str) -> Flo
 
 
 def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> TrainingData:
-    """Split, add noise, measure (paper, supplement on data).
+    """Split frames, add noise and measure statistics (paper, supplement on data).
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
     Raises
     ------
     InputError
-        If the frames do not pair, or are too few or too small.
+        If frames do not match, or are too few or too small.
     """
     data, chain = settings.data, settings.denoiser
     rule = rule_for(structures, data.split)
@@ -98,9 +98,8 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
     sigma = data.synthetic_gaussian * unit if data.gaussian_sigma is None else data.gaussian_sigma
     noise = SyntheticNoise(data.synthetic_poisson, sigma)
     if data.clip_quantile is not None:
-        shot = observe(
-            clean.training, noise_without_gaussian(noise), seed=settings.seed, part="training"
-        )
+        poisson = SyntheticNoise(data.synthetic_poisson)
+        shot = observe(clean.training, poisson, seed=settings.seed, part="training")
         values = np.concatenate([image.ravel() for frames in shot for image in frames])
         clip = float(np.quantile(values, data.clip_quantile))
         noise = SyntheticNoise(noise.poisson_factor, noise.gaussian_sigma, clip)
@@ -117,8 +116,3 @@ def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> Traini
         seed=settings.seed,
         split_rule=rule,
     )
-
-
-def noise_without_gaussian(noise: SyntheticNoise) -> SyntheticNoise:
-    """The Poisson part alone: what the upper clip is measured on."""
-    return SyntheticNoise(noise.poisson_factor, 0.0, noise.clip)

@@ -1,9 +1,9 @@
 """Simulated fluorescence images, for demonstrations and tests without a download.
 
 These are **simulated** images and must be labelled so wherever they are shown: they look like
-microscopy, but no claim about real data follows from them. `simulate` gives clean expected
-intensities of one structure, `camera` turns them into noisy camera counts. Frame i depends on the
-seed, the kind and i only, never on how many frames are asked for.
+microscopy, but they support no claim about real data. `simulate` returns clean expected intensities
+of one structure, and `camera` turns them into noisy camera counts. Frame i depends on the seed, the
+kind and i only, not on the number of frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_SIDE = 16
 
 Image = NDArray[np.float64]
 
-# keeps the random streams of `simulate` and `camera` apart when they get the same seed
+# separates the random streams of `simulate` and `camera` for the same seed
 _CAMERA = zlib.crc32(b"camera")
 
 
@@ -37,7 +37,7 @@ def simulate(
     peak: float = 120.0,
     background: float = 10.0,
 ) -> NDArray[np.float32]:
-    """Draw clean frames of one simulated structure.
+    """Simulate clean frames of one structure.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ def simulate(
     seed : int
         Not negative.
     peak, background : float
-        Raw intensity that the 99.8 percentile of every frame has above the background, and the
+        Raw intensity of the 99.8 percentile of every frame above the background, and of the
         background itself.
 
     Returns
     -------
     ndarray, (N, Y, X), float32
-        Expected intensities in raw units, nowhere below `background`.
+        Expected intensities in raw units, not below `background`.
 
     Raises
     ------
@@ -63,21 +63,21 @@ def simulate(
         When the kind is unknown or a number is out of range.
     """
     if kind not in KINDS:
-        raise ValueError(f"there is no simulated structure {kind!r}; choose from {sorted(KINDS)}")
+        raise ValueError(f"unknown simulated structure {kind!r}; choose from {sorted(KINDS)}")
     if frames < 1 or size < MIN_SIDE:
         raise ValueError(
-            f"{frames} frames of {size} px came in; ask for 1 or more frames of {MIN_SIDE} or more"
+            f"cannot simulate {frames} frames of {size} px; at least 1 frame of {MIN_SIDE} px"
         )
     if seed < 0 or peak <= 0 or background < 0:
         raise ValueError(
-            f"seed {seed}, peak {peak:g} and background {background:g} came in; "
-            "the peak must be positive, the others not negative"
+            f"the peak must be positive ({peak:g}), seed ({seed}) and background ({background:g}) "
+            "not negative"
         )
     stack = np.empty((frames, size, size), dtype=np.float32)
     for i in range(frames):
         rng = np.random.default_rng([seed, zlib.crc32(kind.encode()), i])
         light = KINDS[kind](rng, size)
-        while not light.any():  # a small frame may lie in a hole of the mesh
+        while not light.any():  # a small frame may fall into a hole of the mesh
             light = KINDS[kind](rng, size)
         image = _through_microscope(light)
         stack[i] = background + peak * image / np.percentile(image, TOP_PERCENTILE)
@@ -119,13 +119,13 @@ def camera(
     """
     if clean.ndim != 3 or clean.size == 0 or not np.isfinite(clean).all() or clean.min() < 0:
         raise ValueError(
-            f"clean frames of shape {clean.shape} came in; give frames (N, Y, X) "
-            "of finite intensities, none of them negative"
+            f"clean has shape {clean.shape}; it must be (N, Y, X) with finite intensities, none of "
+            "them negative"
         )
     if gain <= 0 or read_noise < 0 or seed < 0:
         raise ValueError(
-            f"gain {gain:g}, read noise {read_noise:g} and seed {seed} came in; "
-            "the gain must be positive, the others not negative"
+            f"the gain must be positive ({gain:g}), read_noise ({read_noise:g}) and seed ({seed}) "
+            "not negative"
         )
     counts = np.empty(clean.shape, dtype=np.uint16)
     for i, frame in enumerate(clean):
@@ -137,7 +137,7 @@ def camera(
 
 
 def _filaments(rng: np.random.Generator, size: int) -> Image:
-    """Smooth curved lines of even width: persistent random walks, both ways from a middle."""
+    """Draw smooth curved lines of equal width: persistent random walks, both ways from a centre."""
     n = max(3, round(45 * (size / 256) ** 2))
     steps, pace = 260, 0.5  # each half is up to 130 px long
     middle = rng.uniform(0, size, (n, 1, 2))
@@ -157,15 +157,15 @@ def _filaments(rng: np.random.Generator, size: int) -> Image:
 
 
 def _mesh(rng: np.random.Generator, size: int) -> Image:
-    """Network of thin tubules, denser here and there: wavy edges of a Voronoi diagram."""
+    """Draw a network of thin tubules of varying density: wavy edges of a Voronoi diagram."""
     from scipy.ndimage import gaussian_filter, zoom
     from scipy.spatial import Voronoi
 
     margin, spacing = 24, 13
     side = size + 2 * margin
     n = round((side / spacing) ** 2)
-    # of a few candidates each cell takes the one where a smooth random field is highest
-    # (smooth over 28 px, so a fourth of the resolution will do)
+    # each cell is the one of three candidates at which a smooth random field is highest
+    # (smooth over 28 px, so a quarter of the resolution suffices)
     coarse = gaussian_filter(rng.normal(size=(side // 4 + 1, side // 4 + 1)), 7)
     field = zoom(coarse, 4, order=1)[:side, :side]
     candidates = rng.uniform(0, side, (n, 3, 2))
@@ -177,8 +177,8 @@ def _mesh(rng: np.random.Generator, size: int) -> Image:
     ends = ends[rng.random(len(ends)) < 0.88]
     start, stop = graph.vertices[ends[:, 0]], graph.vertices[ends[:, 1]]
     length = np.linalg.norm(stop - start, axis=1)
-    sound = length < 4 * spacing  # leaves out the long edges around the rim
-    start, stop, length = start[sound], stop[sound], length[sound, None]
+    short = length < 4 * spacing  # drops the long edges around the rim
+    start, stop, length = start[short], stop[short], length[short, None]
 
     t = np.linspace(0, 1, 32)
     along = (stop - start)[:, None, :]
@@ -195,13 +195,13 @@ def _mesh(rng: np.random.Generator, size: int) -> Image:
 
 
 def _puncta(rng: np.random.Generator, size: int) -> Image:
-    """Spots and small rings of differing brightness and size, some of them in clusters."""
+    """Draw spots and small rings of varying brightness and size, some of them in clusters."""
     n = max(6, round(260 * (size / 256) ** 2))
     centres = rng.uniform(0, size, (n, 1, 2))
     follows = rng.random(n) < 0.35
     leader = centres[rng.integers(0, max(1, n // 12), n)]
     centres[follows] = leader[follows] + rng.normal(0, 9.0, (n, 1, 2))[follows]
-    # each spot is a ring of points; the smallest melt into one spot behind the PSF
+    # each spot is a ring of points; the PSF blurs the smallest into one spot
     turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     radius = np.clip(rng.gamma(3.0, 0.4, (n, 1, 1)), 0.2, 2.8)
     ring = np.stack([np.sin(turn), np.cos(turn)], axis=-1)
@@ -209,15 +209,15 @@ def _puncta(rng: np.random.Generator, size: int) -> Image:
     return _splat(centres + radius * ring, weight, size)
 
 
-# kind of structure -> function that draws where its light comes from, (Y, X), any unit
+# kind of structure -> function that draws its light sources, (Y, X), any unit
 KINDS: Mapping[str, Callable[[np.random.Generator, int], Image]] = MappingProxyType(
     {"filaments": _filaments, "mesh": _mesh, "puncta": _puncta}
 )
 
 
 def _splat(points: Image, weight: Image, size: int) -> Image:
-    """Add points (..., 2) in (y, x) to an image, each shared by its four nearest pixels."""
-    # a rim of one pixel takes the share of points that lie between the frame and the outside
+    """Add points (..., 2) in (y, x) to an image, each distributed over its four nearest pixels."""
+    # a rim of one pixel receives the share outside the frame of points near the border
     inside = np.all((points > -1) & (points < size), axis=-1)
     weight, points = weight[inside], points[inside] + 1
     corner = points.astype(np.int64)
@@ -231,7 +231,7 @@ def _splat(points: Image, weight: Image, size: int) -> Image:
 
 
 def _through_microscope(light: Image) -> Image:
-    """Blur by the point-spread function and add the haze of what is out of focus."""
+    """Blur by the point-spread function and add out-of-focus haze."""
     from scipy.ndimage import gaussian_filter
 
     sharp = gaussian_filter(light, PSF_SIGMA)

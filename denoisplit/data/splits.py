@@ -1,4 +1,4 @@
-"""Training, validation and test frames of C structures."""
+"""Split the frames of C structures into training, validation and test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from denoisplit.errors import InputError
 Image = npt.NDArray[np.generic]
 Group = tuple[tuple[Image, ...], ...]  # [structure][frame] -> (Y, X)
 
-PAPER = ("truncated", "threes")  # rules of the paper
+PAPER_RULES = {"truncated": 10, "threes": 30}  # with the fewest frames that each can split
 GAP = 32  # px between the parts of a frame that is cut
-SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
-COARSE = 16  # px that are averaged before frames are compared
-ALIKE = 0.5  # correlation of neighbouring frames from which on they show the same cells
+CUT_SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
+COARSE_BLOCK = 16  # side of the blocks that are averaged before frames are compared, px
+SAME_CELLS = 0.5  # correlation of neighbouring frames above which they show the same cells
 
 
 class Splits(NamedTuple):
@@ -47,23 +47,24 @@ def split(
     ----------
     structures : [structure][frame] of (Y, X)
     names : sequence of str
-        For messages.
+        Named in errors.
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
-        stack; unrelated ones are split each for itself.
+        stack; unrelated structures are split separately.
     rule : {"auto", "rounded", "spread", "truncated", "threes"}
-        How many frames are test, and as many validation, and which; see `rule_for`. "rounded":
-        ``max(1, round(0.1 N))``, in file order: test first, then validation. "spread": as many,
-        evenly over the files. "truncated": ``int(0.1 N)`` in file order, as in the paper. "threes":
-        of the first ``int(0.2 N)`` threes in turn are validation and test (PaviaATN in the paper).
-        One or two frames are cut into parts, except by the rules of the paper.
+        Number of test frames, which equals that of validation frames, and their choice; for "auto"
+        see `rule_for`. "rounded": ``max(1, round(0.1 N))``, the first frames for test, the next for
+        validation. "spread": as many, spread evenly over the files. "truncated": ``int(0.1 N)`` in
+        file order, as in the paper. "threes": of the first ``int(0.2 N)`` frames, groups of three
+        alternate between validation and test (PaviaATN in the paper). One or two frames are cut
+        into parts, except by the rules of the paper.
     patch : int
-        Side of the training patch: training and validation parts must hold one.
+        Side of the training patch, which training and validation frames must hold.
 
     Raises
     ------
     InputError
-        If frames do not pair, or are too few or too small.
+        If frames do not match, or are too few or too small.
     """
     rule = rule_for(structures, rule)
     groups = [tuple(frames) for frames in structures]
@@ -77,7 +78,7 @@ def split(
     validation, test = (_common(tuple(p[i] for p in parts)) for i in (1, 2))
     if pairing == "in-order":
         training = _common(training)
-    parted = [rule not in PAPER and len(frames) <= 2 for frames in groups]
+    parted = [rule not in PAPER_RULES and len(frames) <= 2 for frames in groups]
     for label, group, side in (
         ("training", training, patch),
         ("validation", validation, patch),
@@ -92,23 +93,24 @@ def _split_one(
     frames: tuple[Image, ...], name: str, rule: str
 ) -> tuple[tuple[Image, ...], tuple[Image, ...], tuple[Image, ...]]:
     n = len(frames)
-    if n <= 2 and rule not in PAPER:
+    if n <= 2 and rule not in PAPER_RULES:
         cut = [_cut(frame, name) for frame in frames]
         return tuple(c[0] for c in cut), tuple(c[1] for c in cut), tuple(c[2] for c in cut)
-    validation, test = held_out(n, rule)
+    validation, test = held_out_indices(n, rule)
     if not test:
         raise InputError(
             where=f"structure {name}",
             found=f"{n} frames",
-            expected="at least 10 (30 of threes) with the paper's rule of splitting",
-            remedy="give more frames, or set data.split to rounded",
+            expected=f"at least {PAPER_RULES[rule]} for the split rule {rule}",
+            remedy="provide more frames, or set data.split to rounded",
         )
     training = sorted({*range(n)} - {*test, *validation})
-    return _chosen(frames, training), _chosen(frames, validation), _chosen(frames, test)
+    first, second, third = (tuple(frames[j] for j in part) for part in (training, validation, test))
+    return first, second, third
 
 
-def held_out(n: int, rule: str) -> tuple[list[int], list[int]]:
-    """Numbers of the validation and of the test frames among ``n``, counted from 0."""
+def held_out_indices(n: int, rule: str) -> tuple[list[int], list[int]]:
+    """Return the indices of the validation and of the test frames among ``n``."""
     if rule == "threes":
         turns = [range(first, first + 3) for first in range(0, int(0.2 * n) - 2, 3)]
         return [j for t in turns[::2] for j in t], [j for t in turns[1::2] for j in t]
@@ -122,77 +124,76 @@ def held_out(n: int, rule: str) -> tuple[list[int], list[int]]:
 def frames_held_out(
     counts: Sequence[int], *, pairing: str, rule: str
 ) -> list[dict[str, list[int]]]:
-    """Per structure the numbers of its validation and test frames; none where frames are cut.
+    """Return the indices of validation and test frames per structure; none if frames are cut.
 
     Parameters
     ----------
     counts : sequence of int
         Frames of every structure.
     pairing, rule : str
-        As of `split`; "auto" is no rule here.
+        As in `split`, but not "auto".
     """
     if pairing == "in-order":
         counts = [min(counts)] * len(counts)
-    cut = [rule not in PAPER and n <= 2 for n in counts]
-    found = [held_out(n, rule) for n in counts]
-    # of a frame that is cut a part is held out
-    common = min(n if c else len(test) for n, c, (_, test) in zip(counts, cut, found, strict=True))
+    cut = [rule not in PAPER_RULES and n <= 2 for n in counts]
+    indices = [held_out_indices(n, rule) for n in counts]
+    # frames that are cut have a held-out part each
+    common = min(
+        n if c else len(test) for n, c, (_, test) in zip(counts, cut, indices, strict=True)
+    )
     return [
         {} if c else {"validation": v[:common], "test": t[:common]}
-        for c, (v, t) in zip(cut, found, strict=True)
+        for c, (v, t) in zip(cut, indices, strict=True)
     ]
 
 
 def rule_for(structures: Sequence[Sequence[Image]], asked: str) -> str:
-    """The rule of `split`; "auto" is decided by the frames themselves.
+    """Return the rule of `split`; "auto" is decided by the similarity of neighbouring frames.
 
-    Files in order often are one dish or condition after another. So test and validation are spread
-    over them: then a calibration scalar holds for all of them, and a metric speaks of all of them.
-    But neighbours in a time series or a z-stack show the same cells, which a test must not have
-    seen in the training: where frames look like their neighbours, they stay in file order.
+    Files are often ordered by dish or condition, so test and validation frames are spread over
+    them, and calibration and metrics represent all conditions. But neighbours in a time series or a
+    z-stack show the same cells, which must not be in both training and test: if neighbouring frames
+    are similar, test and validation are taken from the start instead.
     """
     if asked != "auto":
         return asked
-    alike = [_alike(frames) for frames in structures]
-    return "rounded" if max(alike) > ALIKE else "spread"
+    similarity = [_similarity(frames) for frames in structures]
+    return "rounded" if max(similarity) > SAME_CELLS else "spread"
 
 
-def _alike(frames: Sequence[Image]) -> float:
-    """Median correlation of frames of one size with their neighbours; 0 where there are none."""
-    found = [0.0]
+def _similarity(frames: Sequence[Image]) -> float:
+    """Median correlation of frames with neighbours of the same size; 0 if there are none."""
+    correlations = [0.0]
     for pair in pairwise(frames):
-        if pair[0].shape == pair[1].shape and min(pair[0].shape) >= COARSE:
+        if pair[0].shape == pair[1].shape and min(pair[0].shape) >= COARSE_BLOCK:
             a, b = (_coarse(frame) for frame in pair)
             scale = float(np.sqrt((a @ a) * (b @ b)))
-            found.append(float(a @ b) / scale if scale > 0 else 0.0)
-    return float(np.median(found[1:] or found))
+            correlations.append(float(a @ b) / scale if scale > 0 else 0.0)
+    return float(np.median(correlations[1:] or correlations))
 
 
 def _coarse(frame: Image) -> npt.NDArray[np.float64]:
-    """Block means about their mean: noise of single pixels averages out."""
-    rows, columns = (side // COARSE for side in frame.shape)
-    inner = frame[: rows * COARSE, : columns * COARSE].astype(np.float64)
-    means = inner.reshape(rows, COARSE, columns, COARSE).mean(axis=(1, 3)).ravel()
+    """Return centred block means, in which pixel-wise noise averages out."""
+    rows, columns = (side // COARSE_BLOCK for side in frame.shape)
+    inner = frame[: rows * COARSE_BLOCK, : columns * COARSE_BLOCK].astype(np.float64)
+    blocks = inner.reshape(rows, COARSE_BLOCK, columns, COARSE_BLOCK)
+    means = blocks.mean(axis=(1, 3)).ravel()
     centred: npt.NDArray[np.float64] = means - means.mean()
     return centred
-
-
-def _chosen(frames: tuple[Image, ...], indices: Sequence[int]) -> tuple[Image, ...]:
-    return tuple(frames[j] for j in indices)
 
 
 def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
     """Cut one frame along its longer side, with gaps between the parts."""
     axis = int(frame.shape[1] >= frame.shape[0])
     usable = frame.shape[axis] - 2 * GAP
-    sides = [round(share * usable) for share in SHARES[:2]]
+    sides = [round(share * usable) for share in CUT_SHARES[:2]]
     sides.append(usable - sum(sides))
     if min(sides) <= 0:
         raise InputError(
+            f"a frame of {frame.shape[0]} x {frame.shape[1]} px is too small to be cut into "
+            "training, validation and test",
             where=f"structure {name}",
-            found=f"a frame of {frame.shape[0]} x {frame.shape[1]} px",
-            expected="frames large enough to be cut into training, validation and test",
-            remedy="give larger frames, or at least three of them",
+            remedy="provide larger frames, or at least three of them",
         )
     start, pieces = 0, []
     for side in sides:
@@ -204,7 +205,7 @@ def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
 
 
 def _common(group: Group) -> Group:
-    """Frame j of every structure cut to one size, all structures to one number of frames."""
+    """Cut frame j of every structure to one size, and all structures to one number of frames."""
     count = min(len(frames) for frames in group)
     sizes = [
         tuple(min(frames[j].shape[axis] for frames in group) for axis in (0, 1))
@@ -216,10 +217,11 @@ def _common(group: Group) -> Group:
 
 
 def check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) -> None:
-    """Refuse structures whose frames do not agree in number and size."""
+    """Raise `InputError` unless the frames of all structures agree in number and size."""
     first = groups[0]
     remedy = (
-        "give the same fields of view of every structure (training alone: or --pairing unrelated)"
+        "provide the same fields of view for every structure (only training accepts other ones, "
+        "with `pairing` unrelated)"
     )
     for name, frames in zip(names[1:], groups[1:], strict=True):
         if len(frames) != len(first):
@@ -242,10 +244,10 @@ def check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) 
 def _check_size(frames: Sequence[Image], name: str, label: str, side: int, *, cut: bool) -> None:
     for frame in frames:
         if min(frame.shape) < side:
-            of = "a part" if cut else "a frame"
+            kind = "a part" if cut else "a frame"
             raise InputError(
                 where=f"structure {name}",
-                found=f"{of} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
+                found=f"{kind} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
                 expected=f"at least {side} x {side} px",
-                remedy="give larger or more frames, or set a smaller network.patch",
+                remedy="provide larger or more frames, or set a smaller network.patch",
             )

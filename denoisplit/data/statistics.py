@@ -1,9 +1,9 @@
-"""The numbers that normalise input and targets, from the training split alone."""
+"""Measure the statistics that normalise input and targets, on the training split alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and std of the training data, raw units: pooled over structures, and of each."""
+    """Mean and std of the training data, raw units: pooled over structures, and per structure."""
 
     pooled_mean: float
     pooled_std: float
@@ -25,7 +25,7 @@ class Statistics:
 
 @dataclass
 class _Moments:
-    """Count, sum and sum of squares in float64, from which any pooling follows."""
+    """Count, sum and sum of squares in float64, which can be pooled."""
 
     n: int = 0
     total: float = 0.0
@@ -46,8 +46,7 @@ class _Moments:
         return math.sqrt(max(self.squares / self.n - self.mean**2, 0.0))
 
 
-def _pooled(parts: Iterable[_Moments]) -> _Moments:
-    every = list(parts)
+def _pooled(every: Sequence[_Moments]) -> _Moments:
     return _Moments(
         sum(m.n for m in every), sum(m.total for m in every), sum(m.squares for m in every)
     )
@@ -63,10 +62,10 @@ def pooled_std(frames: Group) -> float:
 
 
 def statistics(clean: Group, noisy: Group, noise: SyntheticNoise, seed: int) -> Statistics:
-    """Statistics of the training split (paper, supplement on data).
+    """Measure the statistics of the training split (paper, supplement on data).
 
-    Means leave the Gaussian noise out (it has mean zero), stds include it. Without synthetic noise
-    both are those of the images.
+    Stds include the Gaussian noise; means are taken without it, since its mean is zero. Without
+    synthetic noise both are those of the images.
     """
     shot, full = [], []
     for k, structure in enumerate(clean):
@@ -85,9 +84,9 @@ def statistics(clean: Group, noisy: Group, noise: SyntheticNoise, seed: int) -> 
 
 
 def noise_std(image: npt.NDArray[np.generic]) -> float:
-    """Standard deviation of pixel-wise noise in one image (Y, X), raw units (Immerkaer 1996).
+    """Estimate the standard deviation of pixel-wise noise in an image (Y, X) (Immerkaer 1996).
 
-    A second difference in both directions cancels smooth structure.
+    A second difference in both directions cancels smooth structure. Raw units.
     """
     y = image.astype(np.float64)
     d = y[:, :-2] - 2 * y[:, 1:-1] + y[:, 2:]
@@ -96,5 +95,5 @@ def noise_std(image: npt.NDArray[np.generic]) -> float:
 
 
 def content_quantum(noise: float) -> float:
-    """Step of the quantised intensities of content keys: a power of two well below the noise."""
+    """Return the quantisation step of content keys: a power of two, well below the noise."""
     return 2.0 ** math.floor(math.log2(noise / 8)) if noise > 0 else 1.0

@@ -1,8 +1,8 @@
-"""Crops that are sums of pixels: brighter, denser and in other proportions than the frames.
+"""Augment crops by sums of pixels, which are brighter, denser and of other proportions.
 
-Where the variance of the noise is a straight line, ``gain * (signal - zero)``, that of a sum of n
-pixels is ``gain * (sum - n * zero)``, the law of ``sum - (n - 1) * zero``. So the noise models hold
-for that, and the noise is that of a camera.
+If the variance of noise is linear in the signal, ``gain * (signal - zero)``, that of a sum of n
+pixels is ``gain * (sum - n * zero)``, the same law at the signal ``sum - (n - 1) * zero``. Such
+sums, shifted, therefore have the noise of the camera, and the noise models apply to them.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-BEYOND = 0.01  # share of a sum's pixels that may be brighter than the noise model knows
-MOST = 4  # places of one structure in a crop
+TOO_BRIGHT = 0.01  # share of a sum's pixels that may exceed the range of the noise model
+MAX_PLACES = 4  # positions of one structure in a crop
 
 
 @dataclass(frozen=True)
 class Sums:
-    """How many crops are sums, and what keeps them within the noise models.
+    """Frequency of summed crops, and limits that keep them within the noise models.
 
     Parameters
     ----------
     binned : float
-        Share of the crops that are sums of 2 x 2 pixels, as a camera with pixels of twice the side
-        would have taken them; those that would be too bright stay as they are.
+        Share of the crops that are sums of 2 x 2 pixels, as recorded by a camera with pixels of
+        twice the side; crops that would be too bright are not binned.
     stacked : float
-        Chance that another place of a structure is laid over it, and then a third and a fourth, for
-        each structure by itself: what is dim and rare in the frames is not always so.
+        Probability that a second position of a structure is added, and then a third and a fourth,
+        independently per structure, so that dim and rare structures are also seen bright and dense.
     zeros : sequence of float
-        Signal at which the line of the noise's variance is 0, raw intensity, per structure.
+        Signal at which the variance of the noise extrapolates to 0, raw intensity, per structure.
     limits : sequence of float
-        Brightest signal that the noise model knows, raw intensity, per structure.
+        Brightest signal in the range of the noise model, raw intensity, per structure.
     """
 
     binned: float
@@ -43,20 +43,20 @@ class Sums:
     limits: Sequence[float]
 
     def of_pixels(self, crops: Sequence[Array], structures: Sequence[int]) -> list[Array] | None:
-        """Crops of 2P x 2P px -> (P, P) each; None if one is too bright for its noise model."""
-        found = []
+        """Bin crops of 2P x 2P px to (P, P); None if one is too bright for its noise model."""
+        sums = []
         for crop, k in zip(crops, structures, strict=True):
             side = len(crop) // 2
             four = crop.reshape(side, 2, side, 2).sum(axis=(1, 3), dtype=np.float32)
-            found.append(four - np.float32(3 * self.zeros[k]))
-            if self._too_bright(found[-1], k):
+            sums.append(four - np.float32(3 * self.zeros[k]))
+            if self._too_bright(sums[-1], k):
                 return None
-        return found
+        return sums
 
     def of_places(self, crop: Array, other: Array, k: int) -> Array:
-        """Two places of structure ``k`` in one, (P, P); the first alone if that is too bright."""
+        """Add two positions of structure ``k``, (P, P); only the first if the sum is too bright."""
         both: Array = crop + other - np.float32(self.zeros[k])
         return crop if self._too_bright(both, k) else both
 
     def _too_bright(self, crop: Array, k: int) -> bool:
-        return bool((crop > self.limits[k]).mean() > BEYOND)
+        return bool((crop > self.limits[k]).mean() > TOO_BRIGHT)

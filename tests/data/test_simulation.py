@@ -99,7 +99,7 @@ def test_camera_clips_instead_of_wrapping() -> None:
 def test_bad_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="filaments"):
         simulate("nuclei", frames=1, size=64, seed=0)
-    with pytest.raises(ValueError, match="1 or more frames"):
+    with pytest.raises(ValueError, match="at least 1 frame of"):
         simulate("mesh", frames=0, size=64, seed=0)
     with pytest.raises(ValueError, match="peak must be positive"):
         simulate("mesh", frames=1, size=64, seed=0, peak=0)

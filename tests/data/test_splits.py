@@ -247,8 +247,8 @@ def test_no_pixel_is_in_two_splits(pairing: str, n: int) -> None:
             {},
             ["s1, frame 2", "64 x 81 px", "64 x 80 px"],
         ),
-        ((frames(9),), {"rule": "truncated"}, ["s0", "9 frames", "at least 10"]),
-        ((frames(1, 60, 66),), {}, ["s0", "60 x 66 px", "larger frames"]),
+        ((frames(9),), {"rule": "truncated"}, ["s0", "9 frames", "at least 10 for the split rule truncated"]),
+        ((frames(1, 60, 66),), {}, ["s0", "60 x 66 px is too small to be cut", "larger frames"]),
         ((frames(3, 64, 40),), {"patch": 48}, ["s0", "64 x 40 px", "48 x 48", "network.patch"]),
         # the parts of 300 px are 165, 35 and 36 px wide: validation cannot hold a patch
         ((frames(1, 300, 300),), {"patch": 64}, ["s0", "validation", "64 x 64"]),
@@ -256,7 +256,7 @@ def test_no_pixel_is_in_two_splits(pairing: str, n: int) -> None:
     ],
     ids=["number", "size", "few", "tiny", "patch", "part", "test"],
 )
-def test_frames_that_do_not_do_are_refused_in_one_line(
+def test_unsuitable_frames_are_refused_in_one_line(
     structures: tuple[list[Image], ...], settings: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
