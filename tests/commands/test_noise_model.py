@@ -277,7 +277,7 @@ def test_a_full_disk_leaves_neither_file(call: Call, images: Path, tmp_path: Pat
         (["--observed", "noisy.tif"], ("--observed", "--signal with --observed")),
         (["--repeats", "none.tif"], ("none.tif", "no such file")),
         (["--repeats", "rgb.tif"], ("rgb.tif", "colour (RGB)")),
-        (["--noisy", "constant.tif"], ("constant.tif[0]", "all have the value 7")),
+        (["--noisy", "constant.tif"], ("constant.tif[0]", "all pixels of this frame have the value 7")),
         (["--repeats", "shot0.tif"], ("shot0.tif", "only one shot", "a stack of shots")),
         (["--repeats", "shots.tif", "shot0.tif"], ("shot0.tif", "only one shot")),
         (["--repeats", "shot0.tif", "small.tif"], ("small.tif", "12 x 12 px", "shot0.tif")),
@@ -287,7 +287,7 @@ def test_a_full_disk_leaves_neither_file(call: Call, images: Path, tmp_path: Pat
         (["--noisy", "small.tif"], ("small.tif", "12 x 12 px", "at least 16 x 16 px")),
         (["--clean", "clean.tif"], ("clean.tif", "no noise to add", "--synthetic-poisson")),
         (["--clean", "clean.tif", "--synthetic-gaussian", "-1"], ("clean.tif", "Gaussian sigma")),
-        (["--clean", "clean.tif", "--synthetic-poisson", "nan"], ("clean.tif", "factor of nan")),
+        (["--clean", "clean.tif", "--synthetic-poisson", "nan"], ("clean.tif", "factor is nan")),
         (["--repeats", "shots.tif", "--synthetic-poisson", "1"], ("is used with --clean only",)),
         (["--repeats", "shots.tif", "--preset", "small"], ("--preset is used with --noisy only",)),
         (["--signal", "noisy.tif", "--observed", "clean.tif"], ("noisy.tif", "swapped")),
@@ -307,7 +307,7 @@ def test_what_it_cannot_be_fitted_to(
 
 def test_outputs(refused: Call, images: Path) -> None:
     line = ["noise-model", "fit", *routes(images)["repeats"]]
-    refused(*line, says=("no -o MODEL.npz",))
+    refused(*line, says=("missing required option -o MODEL.npz",))
     refused(*line, "-o", "model", says=("model", "''", ".npz", "rename the output"))
     refused(*line, "-o", "model.tif", says=("'.tif'", ".npz"))
     for name in ("model.npz", "model.html"):
@@ -332,7 +332,12 @@ def test_yaml(refused: Call, images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"), [([], ("ACTION",)), (["train"], ("'train'",)), (["fit"], ("-o MODEL.npz",))]
+    ("line", "says"),
+    [
+        ([], ("'noise-model'", "noise-model fit")),
+        (["train"], ("'noise-model train'", "noise-model fit")),
+        (["fit"], ("-o MODEL.npz",)),
+    ],
 )
 def test_incomplete_lines(line: list[str], says: tuple[str, ...], refused: Call) -> None:
     refused("noise-model", *line, says=says)

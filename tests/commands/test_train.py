@@ -350,7 +350,7 @@ def test_resuming_a_finished_run_changes_nothing(
     before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
     answer = works("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run", "--resume",
                    *bench.structures("ER", "MT"))  # fmt: skip
-    assert "finished already" in answer.err
+    assert "already complete" in answer.err
     assert {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()} == before
 
 
