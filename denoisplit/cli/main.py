@@ -12,6 +12,7 @@ from typing import Any
 
 from denoisplit.cli.parser import EXIT_BAD_INPUT, parse
 from denoisplit.cli.translation import Formatter, Translation
+from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command
 from denoisplit.errors import InputError
 from denoisplit.machine.memory import keep_freed_memory
@@ -189,9 +190,9 @@ def _export(options: dict[str, Any]) -> None:
 def _check(options: dict[str, Any]) -> int:
     from denoisplit_zoo import check
 
-    checked = check(**options)
-    sys.stdout.write(checked.text)
-    return 0 if checked.passed else EXIT_FAILED
+    result = check(**options)
+    sys.stdout.write(Translation(COMMANDS["check"]).text(result.text))
+    return 0 if result.passed else EXIT_FAILED
 
 
 def _import(options: dict[str, Any]) -> None:

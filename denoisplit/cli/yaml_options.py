@@ -40,6 +40,8 @@ def _checked(path: str | Path, option: Option, value: Any) -> Any:
     kind = option.type
     if value is None and option.default is None:
         return None
+    if option.name == "about" and isinstance(value, Mapping):  # in place of a file
+        return value
     if kind == Groups:
         if not isinstance(value, Mapping):
             raise InputError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,8 +60,8 @@ class About(_Frozen):
         return [name for name in ASKED_BY_REVIEWERS if name not in self.model_fields_set]
 
 
-def read_about(source: About | str | Path | None) -> About:
-    """Read the authors' metadata from a YAML file, if there is one.
+def read_about(source: About | Mapping[str, Any] | str | Path | None) -> About:
+    """Read the authors' metadata from a YAML file or a mapping, if there is one.
 
     Raises
     ------
@@ -70,8 +72,11 @@ def read_about(source: About | str | Path | None) -> About:
         return About()
     if isinstance(source, About):
         return source
+    values, where = (
+        (source, "about") if isinstance(source, Mapping) else (read_yaml(source), source)
+    )
     try:
-        return About.model_validate(read_yaml(source))
+        return About.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -79,4 +84,4 @@ def read_about(source: About | str | Path | None) -> About:
             problem = f"unknown key {key}, expected one of {', '.join(About.model_fields)}"
         else:
             problem = f"the value {first['input']!r} of {key} is invalid: {first['msg']}"
-        raise InputError(problem, where=source, remedy="correct or remove it") from None
+        raise InputError(problem, where=where, remedy="correct or remove it") from None

@@ -31,20 +31,8 @@ from denoisplit_zoo.exporting.phrases import CITATIONS, package_texts
 from denoisplit_zoo.exporting.weights import OPSET
 
 TAGS = (
-    "fluorescence-light-microscopy",
-    "2d",
-    "cells",
-    "pytorch",
-    "unet",
-    "image-restoration",
-    "denoising",
-    "ilastik",
-    "fiji",
-    "imagej",
-    "deepimagej",
-    "denoisplit",
-    "variational-autoencoder",
-    "uncertainty",
+    "fluorescence-light-microscopy 2d cells pytorch unet image-restoration denoising ilastik fiji "
+    "imagej deepimagej denoisplit variational-autoencoder uncertainty"
 )
 PACKAGE_VERSION = 1  # of config.denoisplit and the attachments
 # share of the largest test value: more than the errors of reduced precision, half of the format's
@@ -96,12 +84,12 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
     values = {
         "name": package.name,
         "description": about.description or texts["summary"],
-        "authors": _people(about.authors),
-        "maintainers": _people(about.maintainers),
+        "authors": [person.model_dump(exclude_none=True) for person in about.authors],
+        "maintainers": [person.model_dump(exclude_none=True) for person in about.maintainers],
         "license": about.license,
         "version": about.version,
         "timestamp": trained.isoformat(timespec="seconds"),
-        "tags": list(dict.fromkeys((*TAGS, *texts["tag"].split(), *about.tags))),
+        "tags": list(dict.fromkeys((*TAGS.split(), *texts["tag"].split(), *about.tags))),
         "input_description": texts["input_description"],
         "input_channel": texts["input_channel"],
         "output_description": PACKAGE_KINDS[package.kind].output,
@@ -142,7 +130,7 @@ def card(package: Package) -> str:
         description=package.about.description or texts["summary"],
         task=_wrapped(
             f"{texts['task']} Many results are compatible with a noisy image. This package draws "
-            f"{samples} posterior samples and {kind.returns}."
+            f"{samples} posterior sample{'s' * (samples > 1)} and {kind.returns}."
         ),
         use=_wrapped(texts["use"]),
         picture=texts["picture"],
@@ -259,10 +247,6 @@ def _steps(run: Run) -> int | None:
     with (run.path / HISTORY).open(newline="", encoding="utf-8") as stream:
         steps = [int(row["step"]) for row in csv.DictReader(stream)]
     return max(steps, default=None)
-
-
-def _people(people: Sequence[Any]) -> list[dict[str, str]]:
-    return [person.model_dump(exclude_none=True) for person in people]
 
 
 def _wrapped(text: str, *, indent: str = "") -> str:

@@ -55,7 +55,7 @@ def export(
     halo: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    about: About | PathLike | None = None,
+    about: About | Mapping[str, Any] | PathLike | None = None,
     test_image: PathLike | None = None,
 ) -> Path:
     """Write a run as a bioimage.io model package.

@@ -230,7 +230,7 @@ def test_an_output_that_is_no_zip(run_folder: Path, tmp_path: Path, name: str) -
 
 def test_an_existing_output_stays(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "p.zip").write_text("mine")
-    with pytest.raises(InputError, match="this file exists already"):
+    with pytest.raises(InputError, match="this output exists already"):
         export(run_folder, tmp_path / "p.zip", **SMALL)
     assert (tmp_path / "p.zip").read_text() == "mine"
 
@@ -311,7 +311,7 @@ def test_the_command_takes_a_yaml_file(
     ("arguments", "word"),
     [
         (["RUN"], "-o PACKAGE.zip"),
-        (["-o", "p.zip"], "no RUN"),
+        (["-o", "p.zip"], "missing required argument RUN"),
         (["RUN", "-o", "p.zip", "--kind", "other"], "--kind"),
         (["RUN", "-o", "p.zip", "--samples", "1"], "--samples"),
     ],
@@ -335,4 +335,4 @@ def test_an_unknown_key_of_the_yaml_file(
     config = tmp_path / "export.yaml"
     config.write_text(f"run: {run_folder}\nsample: 4\n")
     assert cli.main(["export", "--config", str(config), "-o", str(tmp_path / "p.zip")]) == 2
-    assert "unknown key sample, expected some of about, halo, kind" in capsys.readouterr().err
+    assert "unknown key sample; remove it, or choose from about, halo, kind" in capsys.readouterr().err

@@ -95,8 +95,8 @@ def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
     [
         (other_network, "weights.pt: the weights do not belong to the network of config.yaml ("),
         (no_tensors, "weights.pt: this file is not a plain state dict ("),
-        (other_calibration, "calibration.json: found scalars of other structures"),
-        (newer, "config.yaml: found format version 99"),
+        (other_calibration, "calibration.json: expected one calibration scalar for each of ER, F-actin (60x)"),
+        (newer, "config.yaml: format version 99 is unknown"),
         (no_noise_model, "noise_model_ER.npz is missing from this package"),
         (damaged_noise_model, "noise_models/ER.npz"),
     ],
@@ -120,7 +120,7 @@ def test_a_changed_file_is_refused(package: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_is_there_stays(package: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with pytest.raises(InputError, match="this file or folder exists already"):
+    with pytest.raises(InputError, match="this output exists already"):
         import_package(package, tmp_path / "run")
 
 
