@@ -29,13 +29,13 @@ FILES = {
     "missing.tif": ("no such file", "check the name"),
     "cut.tif": ("TIFF", "copy or save the file again"),
     "junk.tif": ("TIFF", "copy or save the file again"),
-    "junk.mrc": ("unreadable MRC", "copy the file again"),
-    "text.txt": ("a file of type '.txt'", "save it as TIFF"),
-    "empty": ("a folder without image files", "check the folder"),
+    "junk.mrc": ("this MRC file is unreadable", "copy the file again"),
+    "text.txt": ("files of type '.txt' cannot be read", "save it as TIFF"),
+    "empty": ("this folder has no image files", "check the folder"),
     "rgb.tif": ("a colour (RGB) image", "split its colours"),
     "complex.mrc": ("complex pixels", "save the intensities"),
-    "nan.tif": ("1 NaN or infinite of ", "crop or fill"),
-    "infinite.tif": ("1 NaN or infinite of ", "crop or fill"),
+    "nan.tif": (": 1 of ", "pixels are NaN or infinite", "crop or fill"),
+    "infinite.tif": (": 1 of ", "pixels are NaN or infinite", "crop or fill"),
     "constant.tif": ("constant", "7"),
     "channels.tif": ("2 channels", "save"),
 }
@@ -55,7 +55,10 @@ def test_images_that_cannot_be_used(
     }
     says = FILES[name]
     if name == "constant.tif":
-        says = ("constant" if command == "predict" else "all have the value", "7")
+        says = (
+            "constant" if command == "predict" else "all pixels of this frame have the value",
+            "7",
+        )
     refused(command, *lines[command], says=(name, *says))
 
 
@@ -77,7 +80,7 @@ def test_structures_that_do_not_belong_together(
         refused(*start, *bench.structures("ER"), "--structure", "MT", path,
                 says=("structure MT", *says, "the same fields of view"))  # fmt: skip
     twice = (*bench.structures("ER"), "--structure", "ER", bench.image("MT"))
-    refused(*start, *twice, says=("--structure ER", "twice", "its own name"))
+    refused(*start, *twice, says=("--structure ER is given twice",))
     same = ("--structure", "ER", bench.image("ER"), bench.image("ER"))
     refused(*start, *same, *bench.structures("MT"), says=("ER.tif", "named twice"))
     refused(*start, "--structure", "ER", says=("--structure ER", "no files"))
@@ -131,7 +134,7 @@ def test_outputs_that_exist(refused: Call, bench: Any, run_folder: Path, tmp_pat
     refused("superpose", *both, "-o", image, says=(image, "this output exists already"))
     new = [f"{n}.tif" for n in range(3)]
     refused("superpose", *both, "-o", *new, image, says=(image, "this output exists already"))
-    refused("superpose", *both, "-o", *new, new[0], says=("0.tif", "this output exists already"))
+    refused("superpose", *both, "-o", *new, new[0], says=("0.tif", "this file exists already"))
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "superpose"])
@@ -145,7 +148,7 @@ def test_outputs_where_nothing_can_be_written(
         "predict": [run_folder, bench.image("mixed")],
         "superpose": both,
     }
-    refused(command, *lines[command], "-o", inside, says=(inside, "an error on writing"))
+    refused(command, *lines[command], "-o", inside, says=(inside, "cannot write this file"))
 
 
 def test_outputs_of_other_kinds(refused: Call, bench: Any) -> None:
@@ -191,7 +194,7 @@ def test_a_full_disk_leaves_no_file(bench: Any, run_folder: Path, tmp_path: Path
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         assert f"{line[line.index('-o') + 1]}" in done.stderr
-        assert "free some space" in done.stderr
+        assert ("free some space" if command == "superpose" else "check disk space") in done.stderr
         assert files() == []
 
 
@@ -245,8 +248,9 @@ def test_a_disk_that_is_really_full(bench: Any, run_folder: Path, call: Call) ->
         ):
             answer = call(*command)
             assert answer.code == 2 and answer.err.count("\n") == 1
-            assert "free some space" in answer.err
-            assert "No space left" in answer.err or "no room for the file" in answer.err
+            remedy = "free some space" if command[0] == "superpose" else "check disk space"
+            assert remedy in answer.err
+            assert "No space left" in answer.err or "no space for this file" in answer.err
             shutil.rmtree(disk / "out" / "mixed_split.unfinished", ignore_errors=True)
             assert [path for path in disk.rglob("*") if path.is_file()] == []
     finally:
