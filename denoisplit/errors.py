@@ -1,4 +1,4 @@
-"""The error that bad input raises: one line that says what is wrong and what to do."""
+"""Error of bad input: one line that names the problem and the remedy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The one logger and the one progress bar; both speak on standard error.
-
-Work of many stages has a bar of its own above that of the stage at work, see `stages`.
-"""
+"""Logger and progress bars, both on standard error."""
 
 from __future__ import annotations
 
@@ -23,31 +20,28 @@ logger = logging.getLogger("denoisplit")
 
 
 class Bar:
-    """A running progress bar."""
+    """Progress bar of one stage."""
 
     def __init__(
-        self, progress: Progress, description: str, total: int, whole: Stages | None = None
+        self, progress: Progress, description: str, total: int, overall: Stages | None = None
     ) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total)
-        self._description, self._total, self._whole = description, total, whole
+        self._description, self._total, self._overall = description, total, overall
 
     def to(self, done: int, description: str | None = None) -> None:
         """Move to ``done`` of the total."""
-        if self._whole is not None:
-            self._whole.within(self._description, done / max(1, self._total))
-        if description is None:
-            self._progress.update(self._task, completed=done)
-        else:
-            self._progress.update(self._task, completed=done, description=description)
+        if self._overall is not None:
+            self._overall.advance(self._description, done / max(1, self._total))
+        self._progress.update(self._task, completed=done, description=description)
 
     def close(self) -> None:
-        """Take it from the screen."""
+        """Remove the bar from the screen."""
         self._progress.remove_task(self._task)
 
 
 class Stages:
-    """The bar of work of several stages, whose own bars move it on."""
+    """Progress bar over several stages, which the bars of the stages advance."""
 
     def __init__(self, progress: Progress, description: str, total: float) -> None:
         self.progress = progress
@@ -56,36 +50,36 @@ class Stages:
 
     @property
     def done(self) -> float:
-        """Weights of all stages so far, and the share of the one at work."""
+        """Weight of all finished stages, and of the finished share of the current one."""
         return float(self.progress.tasks[0].completed)
 
     def stage(self, description: str, weight: float, *, counts: str = "") -> None:
-        """Begin a stage, which ends the one before.
+        """Begin a stage, which ends the previous one.
 
         Parameters
         ----------
         description : str
         weight : float
-            Its share of the total.
+            Share of the total.
         counts : str
-            Name of the bar that tells how far this stage is.
+            Description of the bar that measures this stage.
         """
         self._before += self._weight
         self._weight, self._counts = weight, counts
         self.progress.update(self._task, completed=self._before, description=description)
 
-    def within(self, name: str, share: float) -> None:
-        """A bar of this name is so far."""
+    def advance(self, name: str, share: float) -> None:
+        """Take in the finished share of a bar within the current stage."""
         if name == self._counts:
             self.progress.update(self._task, completed=self._before + self._weight * share)
 
 
-_stages: list[Stages] = []  # none, or the one that is at work
+_stages: list[Stages] = []  # the open bars over several stages, innermost last
 
 
 @contextmanager
 def stages(description: str, total: float) -> Iterator[Stages]:
-    """A bar over several stages; bars that are opened within stand below it.
+    """Show a bar over several stages; bars that are opened within the block appear below it.
 
     Parameters
     ----------
@@ -103,7 +97,7 @@ def stages(description: str, total: float) -> Iterator[Stages]:
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Bar]:
-    """A bar with steps done, time passed and time left; silent unless the logger informs."""
+    """Show a bar with steps, time passed and time left, unless the logger is quieter than INFO."""
     if _stages:
         inner = Bar(_stages[-1].progress, description, total, _stages[-1])
         try:

@@ -207,7 +207,7 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "image.tif").write_bytes(b"II*\0")
-    assert "a folder without config.yaml" in refusal(tmp_path)
+    assert "this folder holds no config.yaml" in refusal(tmp_path)
 
 
 def test_a_file_is_no_run(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def rewrite(name: str, content: str | bytes) -> Callable[[Path], Any]:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (change_config(lambda v: v.update(format_version=99)), ["version 99", "version 1"]),
+        (change_config(lambda v: v.update(format_version=99)), ["version 99", "versions 1 to 2"]),
         (change_config(lambda v: v.pop("format_version")), ["version None"]),
         (change_config(lambda v: v.update(format_version="1")), ["version 1"]),
         (change_config(lambda v: v.update(extra=1)), ["unknown key extra"]),
@@ -255,10 +255,10 @@ def rewrite(name: str, content: str | bytes) -> Callable[[Path], Any]:
         (change_config(lambda v: v["facts"].pop("pooled_std")), ["facts.pooled_std"]),
         (change_config(lambda v: v["settings"]["network"].update(patch=40)), ["patch 40"]),
         (change_config(lambda v: v.update(settings=None)), ["settings"]),
-        (rewrite("config.yaml", ""), ["NoneType"]),
-        (rewrite("config.yaml", "a: [1\n"), ["no YAML"]),
-        (rewrite("config.yaml", b"\xff\xff"), ["no YAML"]),
-        (rewrite("config.yaml", "!!python/object/apply:os.getcwd []\n"), ["no YAML"]),
+        (rewrite("config.yaml", ""), ["expected a YAML mapping, but the file holds nothing"]),
+        (rewrite("config.yaml", "a: [1\n"), ["this is not valid YAML"]),
+        (rewrite("config.yaml", b"\xff\xff"), ["this is not valid YAML"]),
+        (rewrite("config.yaml", "!!python/object/apply:os.getcwd []\n"), ["not valid YAML"]),
     ],
 )
 def test_damaged_configurations(
@@ -307,10 +307,10 @@ def other_weights(**values: Any) -> Callable[[Path], Any]:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (rewrite("model.safetensors", b""), ["no readable weights"]),
-        (rewrite("model.safetensors", b"weights"), ["no readable weights"]),
-        (rewrite("model.safetensors", pickle.dumps(Trap())), ["no readable weights"]),
-        (cut_weights, ["no readable weights"]),
+        (rewrite("model.safetensors", b""), ["the weights are not readable"]),
+        (rewrite("model.safetensors", b"weights"), ["the weights are not readable"]),
+        (rewrite("model.safetensors", pickle.dumps(Trap())), ["the weights are not readable"]),
+        (cut_weights, ["the weights are not readable"]),
         (other_weights(network=SIZES | {"filters": 8}), ["another network"]),
         (other_weights(network=SIZES | {"levels": 3}), ["another network"]),
         (other_weights(network=SIZES | {"patch": 64}), ["another network", "prior"]),
@@ -356,7 +356,7 @@ def test_damaged_calibrations(folder: Path, content: str | bytes) -> None:
 def test_a_missing_noise_model_is_named_when_it_is_asked_for(folder: Path) -> None:
     noise_model_path(folder, NAMES[1]).unlink()
     run = load(folder, device="cpu")  # prediction needs none
-    with pytest.raises(InputError, match=r"F-actin \(60x\).npz: found no such file"):
+    with pytest.raises(InputError, match=r"F-actin \(60x\).npz: no such file, expected a noise"):
         run.noise_models()
 
 

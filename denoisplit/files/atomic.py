@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear when they are complete, or not at all."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import IO
 
 from denoisplit.errors import InputError
 
-UNIQUE = "[0-9a-f]" * 32  # pattern of the part of a draft's name that no other has
+UNIQUE = "[0-9a-f]" * 32  # pattern of the unique part of a draft's name
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary stream that becomes ``path`` when the block ends without an error.
+    """Open a binary stream that becomes ``path`` when the block ends without an error.
 
     Raises
     ------
     InputError
-        If the disk or the file system does not take it; the old file, if any, stays.
+        If it cannot be written; the old file, if any, stays.
     """
     path = Path(path)
     temporary = draft_of(path)
@@ -42,12 +42,12 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def draft_of(path: Path) -> Path:
-    """A new file beside ``path``, to be written and moved to its place."""
+    """Return the name of a draft beside ``path``, to be written and moved to its place."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def drop_drafts(place: Path) -> None:
-    """Remove what killed processes have left of a file, or of all files in a folder."""
+    """Remove the drafts of killed processes, of one file or of all files in a folder."""
     if place.is_dir():
         drafts = place.rglob(f".*.{UNIQUE}.tmp")
     else:
@@ -57,30 +57,25 @@ def drop_drafts(place: Path) -> None:
 
 
 def not_written(path: str | Path, error: OSError) -> InputError:
-    """The one line for a file that could not be written."""
-    reason = error.strerror or str(error) or type(error).__name__
-    return InputError(
-        where=path,
-        found=f"an error on writing ({reason})",
-        expected="room and permission to write",
-        remedy="free some space or write elsewhere; the file was left as it was",
-    )
+    """Return the error for a file that could not be written."""
+    problem = f"cannot write this file ({error.strerror or str(error) or type(error).__name__})"
+    return InputError(problem, where=path, remedy="check disk space and permissions")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a whole file."""
+    """Write a file."""
     with replacing(path) as stream:
         stream.write(content)
 
 
 def write_new(contents: Mapping[Path, bytes]) -> None:
-    """Write several files that are not there yet: all, or none."""
+    """Write several new files, all or none."""
     try:
         with ExitStack() as stack:
             for path, content in contents.items():
                 stream = stack.enter_context(replacing(path))
                 stream.write(content)
-                stream.flush()  # a full disk is told here, before the first file is in its place
+                stream.flush()  # a full disk raises here, before any file is in its place
     except BaseException:
         for path in contents:
             with suppress(OSError):
@@ -90,12 +85,12 @@ def write_new(contents: Mapping[Path, bytes]) -> None:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that appears with all that is put into it, or not at all.
+    """Create a folder that appears with all its files when the block ends, or not at all.
 
     Raises
     ------
     InputError
-        If something cannot be written.
+        If it cannot be written.
     """
     path = Path(path)
     try:
@@ -112,5 +107,5 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a whole UTF-8 file."""
+    """Write a UTF-8 file."""
     write_bytes(path, text.encode())

@@ -1,4 +1,4 @@
-"""A folder for one process at a time."""
+"""Lock on a folder, for one process at a time."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from filelock import BaseFileLock, FileLock, Timeout
 from denoisplit.errors import InputError
 from denoisplit.progress import logger
 
-LOCK = "lock"  # a file in it
+LOCK = "lock"  # file in the folder
 
 
 @contextmanager
-def held(folder: Path, *, keep: str) -> Iterator[None]:
-    """A folder, made where there is none, that no other process holds.
-
-    The hold ends with the process, however that ends.
+def folder_lock(folder: Path, *, keep: str) -> Iterator[None]:
+    """Lock a folder, created if missing, during the block; a process that dies releases it.
 
     Parameters
     ----------
     folder : Path
     keep : str
-        A file in it, without which the folder is removed after the block.
+        File without which the folder is removed after the block.
 
     Raises
     ------
     InputError
-        If another process holds it.
+        If another process has locked it.
     """
     lock = _locked(folder)
     try:
@@ -43,7 +41,7 @@ def held(folder: Path, *, keep: str) -> Iterator[None]:
 
 
 def _locked(folder: Path) -> BaseFileLock | None:
-    """The lock, or None where the file system has none."""
+    """Return the lock, or None if the file system has none."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, blocking=False)
@@ -51,13 +49,14 @@ def _locked(folder: Path) -> BaseFileLock | None:
             lock.acquire()
         except Timeout:
             raise InputError(
+                "this job is in use by another process",
                 where=folder,
-                found="a job that another process is at",
-                expected="one that nobody is at",
                 remedy="wait for it, or choose another output",
             ) from None
         except NotImplementedError:
-            logger.warning("%s: no file locks there: take care that one call is at it", folder)
+            logger.warning(
+                "%s: file locking is unavailable here; run only one process at a time", folder
+            )
             return None
         except FileNotFoundError:  # removed by a process that has just finished
             continue

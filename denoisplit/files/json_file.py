@@ -11,27 +11,23 @@ from denoisplit.files.atomic import write_text
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the run folder."""
+    """Read a JSON object.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is no JSON object.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            where=path,
-            found=f"no JSON ({reason})",
-            expected="a JSON object",
-            remedy="copy the run again",
-        ) from None
+        problem = f"this is not valid JSON ({str(error).splitlines()[0]})"
+        raise InputError(problem, where=path, remedy="copy the file again") from None
     if not isinstance(value, dict):
-        raise InputError(
-            where=path,
-            found="no JSON object",
-            expected="a JSON object",
-            remedy="copy the run again",
-        )
+        raise InputError("this is not a JSON object", where=path, remedy="copy the file again")
     return value
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON; NaN is refused, since other readers refuse it."""
+    """Write JSON, without NaN, which other readers refuse."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""Arrays of an .npz file, of which nothing is executed."""
+"""Reading of .npz files, which executes nothing."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -> Arrays:
-    """All arrays of an .npz file.
+    """Read all arrays of an .npz file.
 
     Parameters
     ----------
     path : path
     keys : sequence of str
-        Arrays that have to be there.
+        Arrays that are required.
     what, remedy : str
-        What the file should be, and what to do if it is not.
+        What the file should be, and what to do if it is not; for error messages.
 
     Raises
     ------
     InputError
-        If the file is missing, no such archive, or lacks a key.
+        If the file is missing, is no such archive, or a required array is missing.
     """
-    expected = f"arrays {', '.join(keys)}"
+    expected = f"{what} with the arrays {', '.join(keys)}"
     try:
-        # from memory: of a damaged archive numpy leaves the file open
+        # from memory, because numpy leaves the file of a damaged archive open
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             arrays = {key: np.asarray(archive[key]) for key in archive.files}
     except FileNotFoundError:
-        raise InputError(where=path, found="no such file", expected=what, remedy=remedy) from None
+        problem = f"no such file, expected {what}"
+        raise InputError(problem, where=path, remedy=remedy) from None
     except (
         OSError,
         ValueError,
@@ -48,14 +49,12 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
         zipfile.BadZipFile,
         zlib.error,
         RuntimeError,
-        NotImplementedError,  # encrypted, compressed in an odd way
+        NotImplementedError,  # encrypted, or of an unusual compression
     ):
-        raise InputError(
-            where=path, found="no readable npz archive", expected=expected, remedy=remedy
-        ) from None
+        problem = f"this is not a readable npz archive, expected {expected}"
+        raise InputError(problem, where=path, remedy=remedy) from None
     missing = [key for key in keys if key not in arrays]
     if missing:
-        raise InputError(
-            where=path, found=f"no array {', '.join(missing)}", expected=expected, remedy=remedy
-        )
+        problem = f"missing array {', '.join(missing)}, expected {expected}"
+        raise InputError(problem, where=path, remedy=remedy)
     return arrays

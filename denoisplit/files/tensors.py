@@ -1,4 +1,4 @@
-"""Tensors and plain values that ``torch.save`` wrote, read as data and never as code."""
+"""Reading of ``torch.save`` files, which executes nothing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from denoisplit.errors import InputError
 
 
 def read_tensors(data: bytes) -> Any:
-    """Read tensors and plain values; nothing in them is executed.
+    """Read tensors and plain values.
 
     Raises
     ------
     ValueError
-        In one line, if it is anything else.
+        With one line, if the data are damaged or of other types.
     """
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle, zipfile and torch, which have errors of their own
+    except Exception as error:  # of pickle, zipfile or torch
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(reason[:80]) from None
 
@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is not readable.
+        If it is unreadable.
     """
     try:
         state = read_tensors(path.read_bytes())
@@ -40,9 +40,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(type(state).__name__)
     except (ValueError, OSError) as error:
         raise InputError(
+            f"this checkpoint is unreadable ({error})",
             where=path,
-            found=f"no readable checkpoint ({error})",
-            expected="that of the interrupted training",
-            remedy="copy it again, or remove it to start from the beginning",
+            remedy="copy it again, or remove it to start the training from the beginning",
         ) from None
     return state

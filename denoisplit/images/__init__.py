@@ -1,4 +1,4 @@
-"""Image files in and out: named axes, channel names, pixel size in micrometres."""
+"""Reading and writing of image files: named axes, channel names, pixel size in micrometres."""
 
 from denoisplit.images.files import Files, each_of, list_files, open_image, read_image
 from denoisplit.images.frames import Frames, fingerprint, read_frames

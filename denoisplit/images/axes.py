@@ -1,4 +1,4 @@
-"""An array and the axes its file gives it -> the Image of the contract, checked once."""
+"""Images with named axes, made from the array and the axes of a file, and checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from denoisplit.errors import InputError
 DIMS = ("t", "c", "z", "y", "x")
 
 # Keys are casefolded, which also turns the micro sign into the Greek letter and the
-# Angstrom sign into the Scandinavian letter. A unit that is not here is unknown.
+# Angstrom sign into the Scandinavian letter. Other units are unknown.
 _MICROMETRES = {
     "å": 1e-4,
     "nm": 1e-3,
@@ -36,7 +36,7 @@ _MICROMETRES = {
 
 
 def to_micrometres(value: float, unit: str) -> float | None:
-    """A length in micrometres; None for an unknown unit or a value that is no length."""
+    """Convert a length to micrometres; None for an unknown unit or a value that is no length."""
     factor = _MICROMETRES.get(unit.strip().casefold())
     if factor is None or not math.isfinite(value) or value <= 0:
         return None
@@ -44,7 +44,7 @@ def to_micrometres(value: float, unit: str) -> float | None:
 
 
 def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
-    """The entries of `lengths` that are known."""
+    """Return the lengths that are not None."""
     return {axis: value for axis, value in lengths.items() if value is not None}
 
 
@@ -56,17 +56,18 @@ def make_image(
     pixel_size_um: Mapping[str, float],
     source: Path,
 ) -> xr.DataArray:
-    """Build an Image from what a file reader found.
+    """Build an image from the pixels and metadata of a file.
 
     Parameters
     ----------
     array : ndarray
         Pixels, one dimension per letter of `axes`, any byte order.
     axes : str
-        Letters as in tifffile. Y and X must be there; C and Z are kept; every other axis longer
-        than 1 is time, several of them are flattened into one in the order of the file.
+        Letters as in tifffile. Y and X are required; C and Z are kept; all other axes longer than
+        1 are flattened into one axis of time, in the order of the file.
     channels : sequence of str or None
-        Channel names; used if there are as many as channels. A missing one is numbered from 1.
+        Channel names; used if their number is that of the channels. A missing name is numbered
+        from 1.
     pixel_size_um : mapping
         Micrometres for the known ones of x, y, z.
     source : Path
@@ -84,19 +85,11 @@ def make_image(
     """
     axes = axes.upper()
     if "Y" not in axes or "X" not in axes:
-        raise InputError(
-            where=source,
-            found=f"axes {axes}",
-            expected="axes Y and X",
-            remedy="save it as an image",
-        )
+        problem = f"this file has the axes {axes}, but an image needs Y and X"
+        raise InputError(problem, where=source, remedy="save it as an image")
     if array.size == 0:
-        raise InputError(
-            where=source,
-            found=f"no pixels (shape {array.shape})",
-            expected="a non-empty image",
-            remedy="save the file again",
-        )
+        problem = f"this image has no pixels (shape {array.shape})"
+        raise InputError(problem, where=source, remedy="save the file again")
     array = _real_numbers(array, source)
     place = {axis: axes.rindex(axis) for axis in "CZYX" if axis in axes}
     n_channels = array.shape[place["C"]] if "C" in place else 1
@@ -121,24 +114,22 @@ def make_image(
 
 
 def _real_numbers(array: NDArray[Any], source: Path) -> NDArray[Any]:
-    """The same pixels as finite real numbers of native byte order, or a refusal."""
+    """Return the pixels as finite real numbers of native byte order, or raise InputError."""
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind not in "iuf":
         kind = "complex" if array.dtype.kind == "c" else str(array.dtype)
         raise InputError(
+            f"this image has {kind} pixels, expected one real number per pixel",
             where=source,
-            found=f"{kind} pixels",
-            expected="real numbers, one per pixel",
             remedy="save the intensities (or the magnitude) as an integer or float32 image",
         )
     if array.dtype.kind == "f":
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise InputError(
+                f"{bad} of {array.size} pixels are NaN or infinite",
                 where=source,
-                found=f"{bad} NaN or infinite of {array.size} pixels",
-                expected="finite numbers",
                 remedy="crop or fill those pixels and save it again",
             )
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,4 +1,4 @@
-"""Which files are meant, and one file -> one Image."""
+"""Lists of image files, and the reader of each file type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READERS: dict[str, Callable[[Path], xr.DataArray]] = {
     ".mrc": read_mrc,
     ".zarr": read_zarr,
 }
-_LOOKS: dict[str, Callable[[Path], LazyImage | None]] = {
+_OPENERS: dict[str, Callable[[Path], LazyImage | None]] = {
     ".tif": open_tiff,
     ".tiff": open_tiff,
     ".mrc": open_mrc,
@@ -63,32 +63,28 @@ def read_image(path: Path | str) -> xr.DataArray:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise InputError(
-            where=path,
-            found=f"no readable file ({error.strerror})",
-            expected="an image file",
-            remedy="check name and rights",
-        ) from error
+        problem = f"cannot read this file ({error.strerror})"
+        raise InputError(problem, where=path, remedy="check its name and permissions") from error
     return reader(path)
 
 
 def open_image(path: Path | str) -> LazyImage:
-    """Look at an image file; planes of TIFF and MRC, parts of Zarr are read as they are looked at.
+    """Open an image file without reading its pixels: planes or parts are read when indexed.
 
     Raises
     ------
     InputError
-        As `read_image`; of damaged or NaN pixels when they are read.
+        As `read_image`; for damaged or NaN pixels when they are read.
     """
     path = Path(path)
     if is_zarr(path):
         return open_zarr(path)
-    look = _LOOKS.get(path.suffix.lower())
-    return (look and look(path)) or in_memory(read_image(path))
+    opener = _OPENERS.get(path.suffix.lower())
+    return (opener and opener(path)) or in_memory(read_image(path))
 
 
 def each_of(files: Files) -> list[PathLike]:
-    """A single name as a list of one, several as a list."""
+    """Return a list of names, also for a single one."""
     return [files] if isinstance(files, str | Path) else list(files)
 
 
@@ -98,8 +94,8 @@ def list_files(entries: Files) -> list[Path]:
     Parameters
     ----------
     entries : Path or str, or a sequence of them
-        Files, folders (every image file directly in it, ``img2`` before ``img10``, hidden files
-        left out), or patterns with ``*`` or ``?`` for shells that do not expand them.
+        Files, folders (all image files directly in them, ``img2`` before ``img10``, without hidden
+        files), or patterns with ``*`` or ``?`` for shells that do not expand them.
 
     Returns
     -------
@@ -113,23 +109,13 @@ def list_files(entries: Files) -> list[Path]:
     """
     files = [file for entry in each_of(entries) for file in _expand(Path(entry))]
     if not files:
-        raise InputError(
-            where="images",
-            found="no file name",
-            expected="at least one file or folder",
-            remedy="name one",
-        )
+        raise InputError("no image file was given", remedy="name at least one file or folder")
     seen: set[Path] = set()
     for file in files:
         _reader(file)
         resolved = file.resolve()
         if resolved in seen:
-            raise InputError(
-                where=file,
-                found="the same file named twice",
-                expected="each file once",
-                remedy="name it once",
-            )
+            raise InputError("this file is named twice", where=file, remedy="name it once")
         seen.add(resolved)
     return files
 
@@ -137,11 +123,10 @@ def list_files(entries: Files) -> list[Path]:
 def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
     reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
     if reader is None:
-        kind = f"a file of type {path.suffix!r}" if path.suffix else "a file without a type"
+        kind = f"of type {path.suffix!r}" if path.suffix else "without a type"
         raise InputError(
+            f"files {kind} cannot be read, only {_KINDS}",
             where=path,
-            found=kind,
-            expected=f"one of {_KINDS}",
             remedy="save it as TIFF (Fiji: File > Save As)",
         )
     return reader
@@ -151,38 +136,28 @@ def _expand(entry: Path) -> list[Path]:
     if is_zarr(entry):
         return [entry]
     if entry.is_dir():
-        found = _images(entry, "*")
-        if not found:
-            raise InputError(
-                where=entry,
-                found="a folder without image files",
-                expected=f"files of type {_KINDS}",
-                remedy="check the folder",
-            )
-        return found
+        if not (files := _images(entry, "*")):
+            problem = f"this folder has no image files ({_KINDS})"
+            raise InputError(problem, where=entry, remedy="check the folder")
+        return files
     if entry.exists():
         return [entry]
-    found = _images(entry.parent, entry.name) if re.search(r"[*?]", entry.name) else []
-    if not found:
-        raise InputError(
-            where=entry,
-            found="no such file or folder",
-            expected="an image file",
-            remedy="check the name",
-        )
-    return found
+    files = _images(entry.parent, entry.name) if re.search(r"[*?]", entry.name) else []
+    if not files:
+        raise InputError("no such file or folder", where=entry, remedy="check the name")
+    return files
 
 
 def _images(folder: Path, pattern: str) -> list[Path]:
-    """The image files of a folder, numbers in their names counted as numbers."""
-    found = [
+    """Return the image files of a folder that match a pattern, in natural order of their names."""
+    files = [
         file
         for file in folder.glob(pattern)
         if file.suffix.lower() in _READERS
         and not file.name.startswith(".")
         and (file.is_file() or is_zarr(file))
     ]
-    return sorted(found, key=_natural)
+    return sorted(files, key=_natural)
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:

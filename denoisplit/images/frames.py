@@ -1,4 +1,4 @@
-"""The image files of one structure -> single (Y, X) frames."""
+"""Frames (Y, X) of one structure, from its image files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from denoisplit.images.files import Files, each_of, list_files, read_image
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of one structure, in the order they were named.
+    """Frames of one structure, in the order of the files.
 
     Attributes
     ----------
     images : tuple of ndarray
         One ``(Y, X)`` array per frame, dtype of its file; sizes may differ.
     origins : tuple of str
-        Where each frame came from: the path, with ``[index]`` for a frame of a stack.
+        Origin of each frame: the path, with ``[index]`` for a frame of a stack.
     files : tuple of Path
-        The single files, resolved.
+        All files, resolved.
     pixel_size_um : dict
         Micrometres for the known ones of x, y, z, from the first file.
     """
@@ -53,7 +53,7 @@ def read_frames(files: Files) -> Frames:
     Raises
     ------
     InputError
-        What `list_files` and `read_image` refuse, a file with several channels, or a frame whose
+        As `list_files` and `read_image`, and for a file with several channels or a frame whose
         pixels all have one value.
     """
     images: list[NDArray[Any]] = []
@@ -74,7 +74,7 @@ def read_frames(files: Files) -> Frames:
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:
-    """What identifies the data of a run, whatever folder they lie in.
+    """Return what identifies image files, wherever they are.
 
     Parameters
     ----------
@@ -89,39 +89,34 @@ def fingerprint(files: Files) -> list[dict[str, str | int]]:
     Raises
     ------
     InputError
-        A file that cannot be read.
+        If a file cannot be read.
     """
     return [_fingerprint(Path(file)) for file in each_of(files)]
 
 
 def _fingerprint(file: Path) -> dict[str, str | int]:
     parts = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
-    whole, size = hashlib.sha256(), 0
+    digest, size = hashlib.sha256(), 0
     try:
         for part in parts:  # one, unless the image is a folder
             if file.is_dir():
-                whole.update(part.relative_to(file).as_posix().encode() + b"\0")
+                digest.update(part.relative_to(file).as_posix().encode() + b"\0")
             with part.open("rb") as stream:
-                hashlib.file_digest(stream, lambda: whole)
+                hashlib.file_digest(stream, lambda: digest)
                 size += stream.tell()
     except OSError as error:
-        raise InputError(
-            where=file,
-            found=f"no readable file ({error.strerror})",
-            expected="a file",
-            remedy="check name and rights",
-        ) from error
-    return {"name": file.name, "bytes": size, "sha256": whole.hexdigest()}
+        problem = f"cannot read this file ({error.strerror})"
+        raise InputError(problem, where=file, remedy="check its name and permissions") from error
+    return {"name": file.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def _planes(image: xr.DataArray) -> NDArray[Any]:
-    """(t, z, Y, X) of one channel as (frames, Y, X)."""
+    """Return the planes (t, z, Y, X) of a single channel as (frames, Y, X)."""
     if "c" in image.dims:
         names = ", ".join(str(name) for name in image["c"].values)
         raise InputError(
+            f"this image has {image.sizes['c']} channels ({names}), expected one structure",
             where=image.attrs["source"],
-            found=f"{image.sizes['c']} channels ({names})",
-            expected="one structure per file",
             remedy="split the channels (Fiji: Image > Color > Split Channels) "
             "and save each as a file",
         )
@@ -132,9 +127,5 @@ def _planes(image: xr.DataArray) -> NDArray[Any]:
 def _refuse_constant(plane: NDArray[Any], origin: str) -> None:
     low = np.min(plane)
     if low == np.max(plane):
-        raise InputError(
-            where=origin,
-            found=f"a frame whose pixels all have the value {low}",
-            expected="an image of a structure",
-            remedy="leave this frame out",
-        )
+        problem = f"all pixels of this frame have the value {low}"
+        raise InputError(problem, where=origin, remedy="leave this frame out")

@@ -1,4 +1,4 @@
-"""MRC stacks -> Image, by mrcfile."""
+"""MRC stacks, read by mrcfile."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from denoisplit.images.axes import known_lengths, make_image, to_micrometres
 from denoisplit.images.lazy import LazyImage, Mapped
 
 AXES = "TZYX"
-_ATOM = 10.0  # Angstrom; no light microscope has smaller pixels
+_SMALLEST_PIXEL = 10.0  # Angstrom; no light microscope has smaller pixels
 
 
 class _Layout(NamedTuple):
-    """Where the pixels of a file lie."""
+    """Position, shape and type of the pixels in a file."""
 
     dtype: np.dtype[Any]  # in the byte order of the file
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ def read_mrc(path: Path) -> xr.DataArray:
     Raises
     ------
     InputError
-        Not an MRC file, cut off, complex or otherwise unusable pixels.
+        If the file is not MRC, is cut off, or has complex or otherwise unusable pixels.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -70,12 +70,12 @@ def read_mrc(path: Path) -> xr.DataArray:
 
 
 def open_mrc(path: Path) -> LazyImage | None:
-    """Look at an MRC stack whose planes are read when they are looked at.
+    """Open an MRC stack without reading its pixels.
 
     Returns
     -------
     LazyImage or None
-        None for what `read_mrc` may refuse.
+        None for files that `read_mrc` may refuse.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,41 +92,41 @@ def open_mrc(path: Path) -> LazyImage | None:
 
 
 def _layout(path: Path) -> _Layout:
-    """What the header says, its length checked before memory is taken for it."""
+    """Read the header, after a check that it is not longer than the file."""
     with path.open("rb") as stream:
         start = stream.read(96)
-    # the length of the extended header, in either byte order: mrcfile reads it without a look
+    # length of the extended header, in either byte order: mrcfile allocates it unchecked
     if min(int.from_bytes(start[92:], order) for order in ("little", "big")) > path.stat().st_size:
         raise ValueError("its header asks for more than the file holds")
     with mrcfile.open(path, permissive=True, header_only=True) as mrc:
         header, voxel = mrc.header, mrc.voxel_size
         lengths = [int(header[key]) for key in ("nz", "ny", "nx")]
         extended, dtype = int(header.nsymbt), data_dtype_from_header(header)
-        found, start_of_data = path.stat().st_size, HEADER_DTYPE.itemsize + extended
+        size, start_of_data = path.stat().st_size, HEADER_DTYPE.itemsize + extended
         needed = start_of_data + math.prod(lengths) * dtype.itemsize
-        if min(*lengths, extended) < 0 or found < needed:
-            raise ValueError(f"{found} bytes, its header asks for {needed} with shape {lengths}")
+        if min(*lengths, extended) < 0 or size < needed:
+            raise ValueError(f"{size} bytes, its header asks for {needed} with shape {lengths}")
         shape = tuple(map(int, data_shape_from_header(header)))
     sizes = {axis: float(voxel[axis]) for axis in "xyz"}
     return _Layout(dtype, shape, start_of_data, _pixel_size(sizes))
 
 
 def _pixel_size(sizes: dict[str, float]) -> dict[str, float]:
-    """Micrometres from the voxel size of the header.
+    """Convert the voxel size of the header to micrometres.
 
-    The format counts in Angstrom. Light microscopes' software writes micrometres all the same,
-    and 1 where it knows nothing.
+    The unit of the format is Angstrom. Software of light microscopes writes micrometres all the
+    same, and 1 where the size is unknown.
     """
     if sizes["x"] == sizes["y"] == 1.0 or not math.isfinite(sizes["x"]):
         return {}
-    unit = "å" if sizes["x"] >= _ATOM else "um"
+    unit = "å" if sizes["x"] >= _SMALLEST_PIXEL else "um"
     return known_lengths({axis: to_micrometres(size, unit) for axis, size in sizes.items()})
 
 
 def _unreadable(path: Path, reason: str) -> InputError:
     return InputError(
+        f"this MRC file is unreadable ({reason[:300]})",
         where=path,
-        found=f"an unreadable MRC file ({reason[:300]})",
-        expected="a complete MRC file with pixels of mode 0, 1, 2, 6 or 12",
-        remedy="copy the file again or save it as TIFF",
+        remedy="copy the file again, or save it as TIFF if its pixels are not of mode 0, 1, 2, 6 "
+        "or 12",
     )

@@ -1,4 +1,4 @@
-"""Read repeats of a static scene: several shots of the same field, one stack per field."""
+"""Repeats of static scenes: several shots of the same field of view, one stack per field."""
 
 from __future__ import annotations
 
@@ -43,16 +43,15 @@ def read_repeats(files: Files) -> list[NDArray[Any]]:
     for file, image in shots:
         if image.shape != shots[0][1].shape:
             raise InputError(
+                f"this shot has {image.shape[0]} x {image.shape[1]} px, unlike {shots[0][0]}, but "
+                "single shots form one stack",
                 where=file,
-                found=f"{image.shape[0]} x {image.shape[1]} px",
-                expected=f"the size of {shots[0][0]}, because single shots form one stack",
                 remedy="save the shots of every further field as a stack",
             )
     if len(shots) == 1:
         raise InputError(
+            "there is only one shot, but two or more of a static scene are needed",
             where=shots[0][0],
-            found="only one shot",
-            expected="two or more of a static scene",
             remedy="provide a stack of shots, or one file per shot",
         )
     return [*stacks, np.stack([image for _, image in shots])] if shots else stacks

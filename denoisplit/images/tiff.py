@@ -1,4 +1,4 @@
-"""TIFF, BigTIFF, ImageJ and OME-TIFF -> Image, by tifffile."""
+"""TIFF, BigTIFF, ImageJ and OME-TIFF images, read by tifffile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import known_lengths, make_image, to_micrometres
 from denoisplit.images.lazy import LazyImage, Mapped
 
-_DAMAGED = "a complete image file"
 _PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
 
 Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pixel size in um
@@ -41,7 +40,7 @@ def read_tiff(path: Path) -> xr.DataArray:
     Raises
     ------
     InputError
-        Not a TIFF, cut off or damaged, several images, colour samples, or unusable pixels.
+        If the file is not TIFF, is damaged, or has several images, colours or unusable pixels.
     """
     with listening() as complaints:
         try:
@@ -59,13 +58,8 @@ def read_tiff(path: Path) -> xr.DataArray:
         except InputError:
             raise
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
-            reason = str(error)[:200]
-            raise InputError(
-                where=path,
-                found=f"an unreadable TIFF ({reason})",
-                expected=_DAMAGED,
-                remedy="copy or save the file again",
-            ) from error
+            problem = f"this TIFF is unreadable ({str(error)[:200]})"
+            raise InputError(problem, where=path, remedy="copy or save the file again") from error
     refuse_damaged(path, complaints)
     if "S" in axes and "C" not in axes:
         axes = axes.replace("S", "C")  # several samples per pixel that are not colours
@@ -73,12 +67,12 @@ def read_tiff(path: Path) -> xr.DataArray:
 
 
 def open_tiff(path: Path) -> LazyImage | None:
-    """Look at a TIFF whose planes can be read one by one, from a memory map or page by page.
+    """Open a TIFF whose planes can be read one by one, from a memory map or page by page.
 
     Returns
     -------
     LazyImage or None
-        None for all others, and for what `read_tiff` may refuse.
+        None for other files, and for those that `read_tiff` may refuse.
     """
     with listening() as complaints:
         try:
@@ -112,7 +106,7 @@ def open_tiff(path: Path) -> LazyImage | None:
 
 
 def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
-    """The pixels where they lie in the file, if they lie there one after another as they are."""
+    """Map the pixels of a file that are stored contiguously and uncompressed, else return None."""
     try:
         whole = tifffile.memmap(path, mode="r")
     except ValueError:
@@ -121,7 +115,7 @@ def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
 
 
 class _Pages:
-    """The planes of a series, or of all, each a page of the file; the last one stays at hand."""
+    """Planes of the first series, or of the whole file, one per page; the last one read is kept."""
 
     def __init__(
         self, path: Path, shape: tuple[int, ...], dtype: Any, *, all_of_file: bool = False
@@ -132,11 +126,11 @@ class _Pages:
         self._plane: Any = None
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
-        """Places of a plane, and two slices."""
-        *places, y, x = key
+        """Read a plane, given by its indices, and slice it."""
+        *indices, y, x = key
         number = 0
-        for place, size in zip(places, self.shape, strict=False):
-            number = number * size + place
+        for index, size in zip(indices, self.shape, strict=False):
+            number = number * size + index
         if self._number != number:
             with listening() as complaints, tifffile.TiffFile(self.path) as tif:
                 pages: Any = tif.pages if self._all_of_file else tif.series[0].pages
@@ -151,17 +145,17 @@ class _Pages:
 
 
 def description_of(path: Path) -> str:
-    """What an OME-TIFF says of itself; nothing where it says nothing, or is none."""
+    """Return the description in an OME-TIFF, empty for any other file."""
     try:
         with tifffile.TiffFile(path) as tif:
-            found = ElementTree.fromstring(tif.ome_metadata or "<OME/>").find(".//{*}Description")
+            metadata = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
     except (OSError, ValueError, ElementTree.ParseError):
         return ""
-    return "" if found is None else found.text or ""
+    return metadata.findtext(".//{*}Description") or ""
 
 
 def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
-    """Whether these are planes of one size that a script has written one after another."""
+    """Return whether the series are equal planes, as a script writes them one after another."""
     kinds = {(one.kind, one.axes, one.shape, one.dtype, len(one.pages)) for one in series}
     return (
         len(series) > 1
@@ -172,25 +166,19 @@ def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
 
 def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:
     if not series:
-        raise InputError(
-            where=path, found="no image", expected="one image", remedy="save the file again"
-        )
+        raise InputError("this TIFF has no image", where=path, remedy="save the file again")
     if len(series) > 1:
         shapes = ", ".join(f"{one.axes} {one.shape}" for one in series[:8])
         more = ", ..." if len(series) > 8 else ""
-        raise InputError(
-            where=path,
-            found=f"{len(series)} images in one file ({shapes}{more})",
-            expected="one",
-            remedy="save each as a file of its own",
-        )
+        problem = f"there are {len(series)} images in one file ({shapes}{more})"
+        raise InputError(problem, where=path, remedy="save each image as a file")
     page = series[0].keyframe
     grey = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     if "S" in series[0].axes.upper() and page.photometric not in grey:
         raise InputError(
+            f"this is a colour (RGB) image, {series[0].axes} {series[0].shape}, "
+            "expected one grey value per pixel and channel",
             where=path,
-            found=f"a colour (RGB) image, {series[0].axes} {series[0].shape}",
-            expected="grey values, one per pixel and channel",
             remedy="split its colours (Fiji: Image > Color > Split Channels) "
             "and save the one you need",
         )
@@ -238,7 +226,7 @@ def _imagej_metadata(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> Me
 
 
 def _resolution(page: tifffile.TiffPage, units: Mapping[str, str]) -> dict[str, float | None]:
-    """Pixel size from the resolution tags, which count pixels per unit."""
+    """Read the pixel size from the resolution tags, which count pixels per unit."""
     sizes: dict[str, float | None] = {}
     for axis, unit in units.items():
         count, per = page.tags.valueof(f"{axis.upper()}Resolution") or (0, 1)
@@ -247,11 +235,11 @@ def _resolution(page: tifffile.TiffPage, units: Mapping[str, str]) -> dict[str, 
 
 
 class _Complaints(logging.Filter):
-    """Keeps tifffile's messages off the screen and remembers those of this thread."""
+    """Filter that hides tifffile's messages and collects those of this thread."""
 
-    # What tifffile puts right by itself without loss.
+    # defects that tifffile corrects without loss
     _harmless = ("invalid data type", "ByteCounts", "StripOffsets")
-    # Warnings that mean zeros in place of pixels.
+    # warnings that mean zeros in place of pixels
     _lossy = ("issing", "failed to re", "out of range", "incomplete")
 
     def __init__(self) -> None:
@@ -270,7 +258,7 @@ class _Complaints(logging.Filter):
 
 @contextmanager
 def listening() -> Iterator[_Complaints]:
-    """Hear what tifffile says of the files that this thread reads; none of it is printed."""
+    """Collect tifffile's messages on the files that this thread reads; none is printed."""
     complaints, logger = _Complaints(), logging.getLogger("tifffile")
     logger.addFilter(complaints)
     try:
@@ -280,11 +268,10 @@ def listening() -> Iterator[_Complaints]:
 
 
 def refuse_damaged(path: Path, complaints: _Complaints) -> None:
-    """Raise `InputError` where tifffile has told of damage."""
+    """Raise `InputError` if tifffile has reported damage."""
     if complaints.damage:
         raise InputError(
+            f"this TIFF is damaged or incomplete ({complaints.damage[0][:200]})",
             where=path,
-            found=f"a damaged or incomplete TIFF ({complaints.damage[0][:200]})",
-            expected=_DAMAGED,
             remedy="copy or save the file again, all planes in one file",
         )

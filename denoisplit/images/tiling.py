@@ -1,4 +1,4 @@
-"""Cores that cover a frame once, and pixels cut from it with reflection outside."""
+"""Cores that cover a frame once, and cuts from a frame that is reflected at its border."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float32]
 
 
 class Frame(Protocol):
-    """A plane of raw intensities, in memory or read where it is looked at."""
+    """Plane of raw intensities, in memory or read when it is indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -20,12 +20,12 @@ class Frame(Protocol):
         ...
 
     def __getitem__(self, where: Any) -> Any:
-        """Pixels of a pair of slices."""
+        """Return the pixels of a pair of slices."""
         ...
 
 
 class Tile(NamedTuple):
-    """The core of a tile: what it writes. Starts are multiples of the total stride."""
+    """Core of a tile: the pixels of its result; starts are multiples of the total stride."""
 
     y: int
     x: int
@@ -39,9 +39,9 @@ def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]
     Parameters
     ----------
     height, width : int
-        Of the frame, px; any size.
+        Size of the frame, px; any.
     tile : int
-        Side of a core to aim at, px; none is much larger.
+        Approximate side of a core, px; none is much larger.
     stride : int
         Total stride of the network, px.
     """
@@ -56,20 +56,20 @@ def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]
 
 
 def cut(frame: Frame, y: int, x: int, bottom: int, right: int) -> Array:
-    """Pixels [y, bottom) x [x, right), float32; reflected outside the frame, as often as needed.
+    """Cut pixels [y, bottom) x [x, right), float32, from a frame that is reflected as needed.
 
-    Only what is needed is read, so frames may lie on disk.
+    Only the pixels that are needed are read, so frames may be on disk.
     """
-    spans, around, inside = [], [], []
+    spans, margins, inside = [], [], []
     for start, stop, side in ((y, bottom, frame.shape[0]), (x, right, frame.shape[1])):
         before, after = max(0, -start), max(0, stop - side)
-        # a reflection looks as far into the frame as it reaches out of it
+        # a reflection needs as many pixels inside the frame as it adds outside
         first = max(0, min(start, side - after - 1))
         last = min(side, max(stop, before + 1))
         spans.append(slice(first, last))
-        around.append((before, after))
+        margins.append((before, after))
         offset = start - first + before
         inside.append(slice(offset, offset + stop - start))
     block = np.asarray(frame[spans[0], spans[1]], dtype=np.float32)
-    padded: Array = np.pad(block, around, mode="reflect")
+    padded: Array = np.pad(block, margins, mode="reflect")
     return padded[inside[0], inside[1]]

@@ -1,4 +1,4 @@
-"""Image -> OME-TIFF that Fiji opens, whole or not at all."""
+"""Writing of OME-TIFF files, which are complete or absent."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ import tifffile
 import xarray as xr
 
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import draft_of
+from denoisplit.files.atomic import draft_of, not_written
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lazy import LazyImage
 
-_BIG = 3_900_000_000  # bytes; classic TIFF ends at 4 GiB
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_BIG = 3_900_000_000  # bytes; classic TIFF is limited to 4 GiB
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
 def write_ome_tiff(
     path: Path | str, image: xr.DataArray | LazyImage, *, overwrite: bool = False, about: str = ""
 ) -> None:
-    """Write an Image as uncompressed OME-TIFF.
+    """Write an image as uncompressed OME-TIFF.
 
-    The file appears under its name when it is complete, never before. Of an image on disk one plane
-    is in memory at a time.
+    The file appears under its name when it is complete. An image on disk is written plane by plane.
 
     Parameters
     ----------
     path : Path or str
         A ``.tif`` or ``.tiff`` file in an existing folder.
     image : DataArray
-        Dims out of ``t c z y x`` with y and x, a dtype that OME-TIFF knows (float32 and integers up
-        to 32 bit among them); channel names as coordinate ``c`` and ``attrs["pixel_size_um"]``
-        are written where present.
+        Dims out of ``t c z y x`` with y and x, and a dtype of OME-TIFF, such as float32 or integers
+        up to 32 bit. Channel names (coordinate ``c``) and ``attrs["pixel_size_um"]`` are written
+        if present.
     overwrite : bool
         Replace an existing file.
     about : str
-        The description in the file.
+        Description in the file.
 
     Raises
     ------
     InputError
-        The file exists, its type or the pixel type does not fit, or the disk does not take it.
+        If the file exists, its type or that of the pixels is not supported, or writing fails.
     ValueError
         Dims outside ``t c z y x``.
     """
@@ -54,19 +53,12 @@ def write_ome_tiff(
     check_tiff_name(path)
     if path.exists() and not overwrite:
         raise InputError(
-            where=path,
-            found="an existing file",
-            expected="a new name",
-            remedy="remove it, rename it, or allow overwriting",
+            "this file exists already", where=path, remedy="choose another name, or remove it"
         )
     dtype = (image.array if isinstance(image, LazyImage) else image).dtype
     if dtype.name not in _TYPES:
-        raise InputError(
-            where=path,
-            found=f"{dtype} pixels to write",
-            expected=f"one of {', '.join(_TYPES)}",
-            remedy="convert the image to float32 first",
-        )
+        problem = f"{dtype} pixels cannot be written, only {', '.join(_TYPES)}"
+        raise InputError(problem, where=path, remedy="convert the image to float32 first")
     if isinstance(image, xr.DataArray):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
     temporary = draft_of(path)
@@ -83,7 +75,7 @@ def write_ome_tiff(
 
 
 def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
-    """Write several Images, all or none; see `write_ome_tiff`."""
+    """Write several images, all or none; see `write_ome_tiff`."""
     written: list[Path] = []
     try:
         for path, image in images:
@@ -97,14 +89,10 @@ def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
 
 
 def check_tiff_name(path: Path) -> None:
-    """Refuse an output that is not named as a TIFF."""
+    """Raise InputError if an output file is not named as a TIFF."""
     if path.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(
-            where=path,
-            found=f"file type {path.suffix!r}",
-            expected=".tif or .tiff",
-            remedy="rename the output",
-        )
+        problem = f"the file type is {path.suffix!r}, expected .tif or .tiff"
+        raise InputError(problem, where=path, remedy="rename the output")
 
 
 def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
@@ -126,7 +114,7 @@ def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
         metadata[f"PhysicalSize{axis.upper()}Unit"] = "µm"
     if names:
         metadata["Channel"] = {"Name": [str(name) for name in names]}
-    # The tags repeat the pixel size for readers that do not know OME.
+    # the tags repeat the pixel size for readers that do not know OME
     per_cm = (1e4 / sizes["x"], 1e4 / sizes["y"]) if {"x", "y"} <= sizes.keys() else None
     tifffile.imwrite(
         stream,
@@ -141,17 +129,11 @@ def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
 
 
 def _not_written(path: Path, error: OSError, needed: int) -> InputError:
-    # numpy reports a short write, which is a full disk, without a number.
-    if error.errno is None or error.errno in _FULL:
+    # numpy reports a short write, which means a full disk, without a number
+    if error.errno is None or error.errno in _DISK_FULL:
         return InputError(
+            f"no space for this file of {needed / 1e6:.1f} MB ({error.strerror or error})",
             where=path,
-            found=f"no room for the file ({error.strerror or error})",
-            expected=f"{needed / 1e6:.1f} MB of free space",
             remedy="free some space or write to another disk",
         )
-    return InputError(
-        where=path,
-        found=f"a place that cannot be written ({error.strerror})",
-        expected="a folder",
-        remedy="check its rights",
-    )
+    return not_written(path, error)

@@ -1,7 +1,8 @@
-"""Zarr and OME-Zarr: images that are read and written part by part."""
+"""Zarr and OME-Zarr images, which are read and written part by part."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,61 +13,57 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS, known_lengths, make_image, to_micrometres
 from denoisplit.images.lazy import LazyImage, first_line
 
-OME_VERSION = "0.4"  # on Zarr 2: what Fiji, napari and QuPath of today read
-COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of viewers
-ABOUT = "denoisplit"  # attribute
-# dims of arrays that do not name them, by their number
+OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
+COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
+ABOUT = "denoisplit"  # attribute with run, image and options of a result
+# dims of arrays that do not name them, by number of dims
 UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
-LOOKED_AT = 1024  # px
+PENDING = 5  # s, for reads to end after one has failed
+CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr array or group."""
+    """Return whether a folder is a Zarr array or group."""
     return path.is_dir() and any((path / name).is_file() for name in MARKERS)
 
 
 def open_zarr(path: Path | str) -> LazyImage:
-    """Look at a Zarr array, or at the full resolution of an OME-Zarr image.
+    """Open a Zarr array, or the full resolution of an OME-Zarr image, without reading its pixels.
 
     Raises
     ------
     InputError
-        If the folder is neither, has no plane, or its pixels are no real numbers.
+        If the folder is neither, or has other axes or pixels than an image.
     """
     import zarr
 
     path = Path(path)
     try:
-        found: Any = zarr.open(str(path), mode="r")
-    except Exception as error:  # of the metadata, which has many
-        raise InputError(
-            where=path,
-            found=f"no readable Zarr ({first_line(error)})",
-            expected="a Zarr array or an OME-Zarr image",
-            remedy="copy or write it again",
-        ) from None
-    if isinstance(found, zarr.Array):
-        named: Any = found.metadata.to_dict().get("dimension_names") or ()
-        dims = tuple(map(str, named))
-        return _checked(path, found, dims or UNNAMED.get(found.ndim, DIMS), (), {})
-    attributes = found.attrs.asdict()
+        node: Any = zarr.open(str(path), mode="r")
+    except Exception as error:  # damaged metadata raise many types
+        problem = f"this Zarr is unreadable ({first_line(error)})"
+        raise InputError(problem, where=path, remedy="copy or write it again") from None
+    if isinstance(node, zarr.Array):
+        names: Any = node.metadata.to_dict().get("dimension_names") or ()
+        dims = tuple(map(str, names))
+        return _checked(path, node, dims or UNNAMED.get(node.ndim, DIMS), (), {})
+    attributes = node.attrs.asdict()
     attributes = attributes.get("ome", attributes)
     scales = attributes.get("multiscales") or [{}]
     datasets = scales[0].get("datasets") or []
-    if not datasets or str(datasets[0].get("path")) not in found:
+    if not datasets or str(datasets[0].get("path")) not in node:
         raise InputError(
+            "this Zarr group is not an OME-Zarr image",
             where=path,
-            found="a Zarr group without an image",
-            expected="an OME-Zarr image, or a Zarr array",
             remedy="name the image inside it: the folder with multiscales in its attributes",
         )
-    array = found[str(datasets[0]["path"])]
+    array = node[str(datasets[0]["path"])]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
     dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
-    named = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
-    labels = tuple(map(str, named)) if all(named) else ()
-    return _checked(path, array, dims, labels, _pixel_size(axes, datasets[0]))
+    labels = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
+    channels = tuple(map(str, labels)) if all(labels) else ()
+    return _checked(path, array, dims, channels, _pixel_size(axes, datasets[0]))
 
 
 def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, float]:
@@ -95,23 +92,48 @@ def _checked(
     unknown = [dim for dim in dims if dim not in DIMS]
     if len(dims) != array.ndim or unknown or not {"y", "x"} <= set(dims):
         raise InputError(
+            f"this {array.ndim}-dimensional array has the axes {', '.join(dims)}, expected y and "
+            "x, and none but t, c, z beside them",
             where=path,
-            found=f"axes {', '.join(dims)} of an array with {array.ndim}",
-            expected="y and x, and no others than t, c, z",
             remedy="write it with these axes",
         )
     if array.dtype.kind not in "biuf" or array.size == 0:
         raise InputError(
+            f"this image has {array.dtype} pixels and the shape {array.shape}, expected one or "
+            "more real numbers",
             where=path,
-            found=f"{array.dtype} pixels, shape {array.shape}",
-            expected="real numbers, one or more",
             remedy="write the intensities as integers or float32",
         )
-    return LazyImage(array, dims, channels, pixel_size_um, path)
+    return LazyImage(StoredArray(array), dims, channels, pixel_size_um, path)
+
+
+class StoredArray:
+    """Pixels of a Zarr array; a read that fails ends with all the reads that belong to it."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part."""
+        try:
+            return self.array[key]
+        except Exception:
+            # reads of other chunks are still pending, of which Python would warn at exit
+            from zarr.core.sync import sync
+
+            sync(_finish_reads())
+            raise
+
+
+async def _finish_reads() -> None:
+    """Wait for the other tasks of Zarr's event loop, which other threads may use too."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=PENDING)
 
 
 def read_zarr(path: Path) -> xr.DataArray:
-    """A whole image in memory; see `denoisplit.images.read_image`."""
+    """Read a whole image; see `denoisplit.images.read_image`."""
     image = open_zarr(path)
     return make_image(
         image.pixels(...),
@@ -131,7 +153,7 @@ def create_ome_zarr(
     pixel_size_um: dict[str, float],
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make an OME-Zarr image of float32 to be filled chunk by chunk.
+    """Create an OME-Zarr image of float32, to be filled chunk by chunk.
 
     Parameters
     ----------
@@ -141,11 +163,12 @@ def create_ome_zarr(
     channels : sequence of str
         Names, as many as ``sizes["c"]``.
     chunk : tuple of int
-        Height and width of a chunk, which holds all channels of one plane. A chunk appears whole.
+        Height and width of a chunk, which holds all channels of one plane. A chunk appears when it
+        is complete.
     pixel_size_um : dict
         Known ones of x, y, z.
     about : mapping, optional
-        How it is made; see `about_zarr`.
+        Attributes of the result, see `about_zarr`.
     """
     import zarr
 
@@ -186,13 +209,13 @@ def create_ome_zarr(
             ABOUT: dict(about or {}),
         },
     )
-    of_chunk = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
+    chunk_sizes = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
     group.create_array(
         "0",
         shape=tuple(sizes.values()),
-        chunks=tuple(of_chunk.get(d, 1) for d in sizes),
+        chunks=tuple(chunk_sizes.get(d, 1) for d in sizes),
         dtype="float32",
-        fill_value=float("nan"),  # which no result is: a chunk that is set becomes a file
+        fill_value=float("nan"),  # no result has it, so every chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )
 
@@ -201,34 +224,34 @@ def _window(darkest: float, brightest: float) -> dict[str, float]:
     return {"min": darkest, "max": brightest, "start": darkest, "end": brightest}
 
 
-def show_all(path: Path) -> None:
-    """Let viewers begin with the range of the middle of a filled image, channel by channel."""
+def set_display_range(path: Path) -> None:
+    """Set the initial display range of viewers, per channel, to that of the image's middle."""
     import zarr
 
     image, group = open_zarr(path), zarr.open_group(str(path), mode="r+")
     omero: Any = group.attrs["omero"]
-    every = image.middle(LOOKED_AT).reshape(len(omero["channels"]), -1)
-    for own, channel in zip(every, omero["channels"], strict=True):
-        low, high = float(own.min()), float(own.max())
+    middle = image.middle(CONTRAST_SIDE).reshape(len(omero["channels"]), -1)
+    for pixels, channel in zip(middle, omero["channels"], strict=True):
+        low, high = float(pixels.min()), float(pixels.max())
         channel["window"] = _window(low, high if high > low else low + 1)
     group.attrs["omero"] = omero
 
 
 def about_zarr(path: Path) -> dict[str, Any]:
-    """How an image made by `create_ome_zarr` says that it is made; nothing where it does not."""
+    """Return the attributes of an image made by `create_ome_zarr`; empty for others."""
     import zarr
 
-    found: Any = zarr.open(str(path), mode="r").attrs.asdict().get(ABOUT)
-    return dict(found) if isinstance(found, dict) else {}
+    about: Any = zarr.open(str(path), mode="r").attrs.asdict().get(ABOUT)
+    return dict(about) if isinstance(about, dict) else {}
 
 
-def to_fill(path: Path) -> Any:
-    """The array of an image made by `create_ome_zarr`."""
+def writable_array(path: Path) -> Any:
+    """Open the array of an image made by `create_ome_zarr`, for writing."""
     import zarr
 
     return zarr.open_array(str(path / "0"), mode="r+")
 
 
 def chunk_file(path: Path, chunk: Sequence[int]) -> Path:
-    """Where a chunk of such an image lies; it is there when it was set, and whole."""
+    """Return the file of a chunk of such an image; it exists once the chunk is complete."""
     return path.joinpath("0", *map(str, chunk))

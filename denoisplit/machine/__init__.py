@@ -1,1 +1,1 @@
-"""What this machine offers: device, memory, processes, a Dask cluster."""
+"""Resources of this machine: device, memory, processes, Dask clusters."""

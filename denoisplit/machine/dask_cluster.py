@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster: an address, or processes here."""
+"""Dask clusters: an existing scheduler, or processes on this machine."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.progress import logger
 
-WAIT = 20  # s, for a scheduler to answer
-TALKATIVE = ("distributed", "distributed.client", "tornado.application")  # loggers
+TIMEOUT = 20  # s, for a scheduler to answer
+SILENCED = ("distributed", "distributed.client", "tornado.application")  # loggers
 
 
 @contextmanager
 def workers(address: str | None) -> Iterator[Any]:
-    """A client of a Dask cluster, or None.
+    """Connect to a Dask cluster during the block; yields its client, or None.
 
     Parameters
     ----------
     address : str or None
-        Of a scheduler; "local" for a cluster of processes that ends with the block.
+        Address of a scheduler; "local" for processes that end with the block.
 
     Raises
     ------
     InputError
-        If Dask is not installed, or nobody answers.
+        If Dask is not installed, or no scheduler answers.
     """
     if address is None:
         yield None
@@ -38,59 +38,51 @@ def workers(address: str | None) -> Iterator[Any]:
         import distributed
     except ImportError:
         raise InputError(
-            where="--dask",
-            found="no Dask",
-            expected="dask and distributed, installed",
-            remedy="pip install 'denoisplit[cluster]'",
+            "the packages dask and distributed are not installed",
+            where="dask",
+            remedy="`pip install 'denoisplit[cluster]'`",
         ) from None
     dask: Any = distributed
     with ExitStack() as stack:
-        stack.enter_context(_quiet())
+        stack.enter_context(_dask_silenced())
         try:
             cluster: Any = address
             if address == "local":
                 cluster = stack.enter_context(local_cluster(local_workers()))
-            client = stack.enter_context(dask.Client(cluster, timeout=WAIT))
-        except (OSError, RuntimeError, ValueError) as error:  # of asyncio's time out too
+            client = stack.enter_context(dask.Client(cluster, timeout=TIMEOUT))
+        except (OSError, RuntimeError, ValueError) as error:  # among them asyncio's timeout
             if address == "local":
                 raise InputError(
-                    where="--dask",
-                    found=f"processes that cannot be started ({error})",
-                    expected="some of this machine",
-                    remedy="leave --dask out; in a script, call it below if __name__ == "
-                    "'__main__':",
+                    f"processes cannot be started on this machine ({error})",
+                    where="dask",
+                    remedy="leave it out; in a script, call this below if __name__ == '__main__':",
                 ) from None
             raise InputError(
-                where="--dask",
-                found=f"no scheduler at {address} ({error})",
-                expected="the address of one, or local",
+                f"no scheduler answers at {address} ({error})",
+                where="dask",
                 remedy="start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
             ) from None
         if not client.scheduler_info()["workers"]:
-            logger.warning(
-                "%s has no workers yet, and is waited for: start them with `dask worker %s`",
-                address,
-                address,
-            )
+            logger.warning("waiting for workers: start them with `dask worker %s`", address)
         yield client
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing said by Dask itself: what it means for the work, the error says in one line."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    levels = [own.level for own in loggers]
-    for own in loggers:
-        own.setLevel(logging.CRITICAL + 1)
+def _dask_silenced() -> Iterator[None]:
+    """Silence Dask's loggers during the block; errors are reported in one line instead."""
+    loggers = [logging.getLogger(name) for name in SILENCED]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        for own, level in zip(loggers, levels, strict=True):
-            own.setLevel(level)
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
 
 
 def local_workers() -> int:
-    """Processes of a local cluster: one per CPU that this process may use, or one for a GPU."""
+    """Return the size of a local cluster: one process per usable CPU, or one for a GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -100,9 +92,9 @@ def local_workers() -> int:
 
 
 def local_cluster(count: int) -> Any:
-    """Processes of one thread, whose memory Dask does not limit; several clusters may be here.
+    """Start a cluster of single-threaded processes, whose memory Dask does not limit.
 
-    A Ctrl-C is for this process alone, which ends them.
+    Ctrl-C reaches this process alone, which ends them. A machine may have several clusters.
     """
     import distributed
 
@@ -114,22 +106,22 @@ def local_cluster(count: int) -> Any:
             memory_limit=0,
             dashboard_address=None,
             silence_logs=logging.CRITICAL + 1,
-            # its scheduler serves HTTP all the same, by default at a port that only one can have
+            # the scheduler serves HTTP all the same, by default at one fixed port
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         )
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C never comes to threads and processes begun in the block, or by them.
+    """Block Ctrl-C in the threads and processes that the block starts, and in theirs.
 
-    To this one it comes after the block, unless another thread takes it.
+    This thread receives it after the block, unless another thread takes it.
     """
     mask = getattr(signal, "pthread_sigmask", None)  # Windows has none
     if mask is None:
         yield
         return
-    resource_tracker.ensure_running()  # when multiprocessing starts it, it lets interrupts through
+    resource_tracker.ensure_running()  # started by multiprocessing, it would unblock interrupts
     before = mask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -137,10 +129,10 @@ def _interrupts_held() -> Iterator[None]:
         mask(signal.SIG_SETMASK, before)
 
 
-def on_cluster(
+def run_on_cluster(
     client: Any, work: Callable[..., None], jobs: Sequence[tuple[Any, ...]]
 ) -> Iterator[None]:
-    """Calls by the workers of a Dask cluster; one that is lost costs only what it had in hand."""
+    """Run calls on the workers of a Dask cluster; those of a lost worker are repeated."""
     from distributed import as_completed
 
     futures = [client.submit(work, *arguments, pure=False) for arguments in jobs]
@@ -149,20 +141,19 @@ def on_cluster(
         for future, value in completed(futures, with_results=True):
             if future.status != "finished":  # Dask hands those out too
                 raise InputError(
-                    where="--dask",
-                    found="a scheduler that was lost, or has given up the work",
-                    expected="one that stays to the end",
+                    "the scheduler was lost, or has given up the work",
+                    where="dask",
                     remedy="start it again",
                 )
             yield value
     except (InputError, OSError):
         raise
-    except Exception as error:  # whatever happened in a worker, or to all of them
+    except Exception as error:  # of a worker, or of the cluster
         raise InputError(
-            where="--dask",
-            found=f"workers that failed ({type(error).__name__}: {error})",
-            expected="workers that see the run, the image and the output under the same paths",
-            remedy="look at their logs, and go on with --resume",
+            f"the workers failed ({type(error).__name__}: {error}); they must see the run, the "
+            "image and the output under the same paths",
+            where="dask",
+            remedy="look at their logs, and continue with `resume`",
         ) from None
     finally:
         client.cancel(futures)

@@ -1,8 +1,8 @@
-"""Training by several processes that ``torchrun`` or SLURM has started: which of them this one is.
+"""Rank and number of processes in a training that ``torchrun`` or SLURM has started.
 
-Their number is no setting: it is read from what the starter says, so a run may be continued with
-another one. Each process has its share of every batch; the first one writes the run folder, and the
-others read there what it has prepared.
+The number of processes is read from the environment and is no setting, so a run may be resumed with
+another one. Each process trains on its share of every batch. Rank 0 writes the run folder; the
+other ranks read what it has prepared.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from denoisplit.errors import InputError
 
-PAUSE = 0.5  # s, between two looks at a file
+POLL_INTERVAL = 0.5  # s
 
 
 @dataclass(frozen=True)
 class Team:
-    """Place of this process: 0 is the one that writes."""
+    """Rank of this process and number of processes; rank 0 writes."""
 
     rank: int = 0
     size: int = 1
@@ -28,45 +28,44 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that writes."""
+        """Whether this process writes the run folder."""
         return self.rank == 0
 
     @property
     def devices(self) -> int:
-        """Processes of one machine."""
+        """Number of processes on each machine."""
         return self.size // self.nodes
 
     def share(self, batch: int) -> int:
-        """Of a batch, this process has so many.
+        """Return this process's share of a batch.
 
         Raises
         ------
         InputError
-            If the batch cannot be shared evenly.
+            If the batch is not a multiple of the number of processes.
         """
         if batch % self.size:
             raise InputError(
+                f"a batch of {batch} crops cannot be shared by {self.size} processes",
                 where="training.batch",
-                found=f"{batch} with {self.size} processes",
-                expected=f"a multiple of {self.size}",
-                remedy="start fewer, or set another batch",
+                remedy=f"set a multiple of {self.size}, or start fewer processes",
             )
         return batch // self.size
 
 
 def team() -> Team:
-    """What the starter of this process says; one process alone where there is none."""
-    said = os.environ
-    if "TORCHELASTIC_RUN_ID" in said:
-        size = int(said["WORLD_SIZE"])
-        return Team(int(said["RANK"]), size, size // int(said["LOCAL_WORLD_SIZE"]))
-    if int(said.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # of srun; a batch script itself is alone
-        size, nodes = int(said["SLURM_STEP_NUM_TASKS"]), int(said["SLURM_STEP_NUM_NODES"])
-        return Team(int(said["SLURM_PROCID"]), size, nodes)
+    """Read rank and world size from the environment; without them, this process is alone."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        size = int(env["WORLD_SIZE"])
+        return Team(int(env["RANK"]), size, size // int(env["LOCAL_WORLD_SIZE"]))
+    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # set by srun; a batch script itself has 1
+        size, nodes = int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_STEP_NUM_NODES"])
+        return Team(int(env["SLURM_PROCID"]), size, nodes)
     return Team()
 
 
 def wait_for(paths: Sequence[Path]) -> None:
-    """Wait for what the first process writes; where that fails, the starter ends all of them."""
+    """Wait for files that rank 0 writes; if it fails, the launcher ends all ranks."""
     while not all(path.exists() for path in paths):
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""Memory: how much there is for this process, and what it does with what it has freed."""
+"""Memory of this process: its limit, and the reuse of freed blocks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-ASSUMED = 8 * 2**30  # bytes of a machine that does not tell
+ASSUMED = 8 * 2**30  # bytes, if the system does not report its memory
 LIMITS = {"memory": "memory/{}/memory.limit_in_bytes", "": "{}/memory.max"}  # control groups 1, 2
 LARGEST_KEPT, KEPT = 2**30, 2**31 - 1  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks that are freed, for the next feature map.
+    """Let the C library keep freed large blocks for the next feature map.
 
-    By default glibc gives each back to the system and takes the next one page by page, which is a
-    fifth to a half of the time of a convolutional network on a CPU. Holds for the whole process, so
-    it is for programs to say. Nothing happens where the C library is another one.
+    By default glibc returns each block to the system and requests the next one page by page, which
+    takes a fifth to a half of the time of a convolutional network on a CPU. This changes the whole
+    process, so only programs call it. It has no effect on other C libraries.
     """
     if sys.platform != "linux":
         return
@@ -29,12 +29,12 @@ def keep_freed_memory() -> None:
 
 
 def memory_at_most(root: Path = Path("/")) -> int:
-    """Bytes of this machine, or those that a container or a batch system allows this process.
+    """Return the memory of this machine, or of its container or batch job if less, in bytes.
 
     Parameters
     ----------
     root : path
-        Of the file system.
+        Root of the file system.
     """
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -44,21 +44,21 @@ def memory_at_most(root: Path = Path("/")) -> int:
 
 
 def _limits(root: Path) -> list[int]:
-    """Of the control groups of this process and of all those around them."""
+    """Return the limits of this process's control groups and of all their parents, in bytes."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux
         return []
-    found = []
+    limits = []
     for line in lines:
         _, controller, group = line.split(":", 2)
         if controller not in LIMITS:
             continue
         inner = Path(group.lstrip("/"))
-        for place in (inner, *inner.parents):
+        for folder in (inner, *inner.parents):
             try:
-                text = (root / "sys/fs/cgroup" / LIMITS[controller].format(place)).read_text()
-                found.append(int(text))
-            except (OSError, ValueError):  # not seen from here, or "max"
+                text = (root / "sys/fs/cgroup" / LIMITS[controller].format(folder)).read_text()
+                limits.append(int(text))
+            except (OSError, ValueError):  # not visible from here, or "max"
                 continue
-    return found
+    return limits

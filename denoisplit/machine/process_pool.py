@@ -1,4 +1,4 @@
-"""Jobs one after another, or side by side in processes, on a GPU each where there are some."""
+"""Calls one after another, or in parallel processes with a GPU each if there are GPUs."""
 
 from __future__ import annotations
 
@@ -19,43 +19,41 @@ from denoisplit.progress import bar, logger
 Call = Sequence[Any]
 
 
-def workers_of(jobs: int | None) -> int:
-    """Jobs at a time: as many as wanted, or one per GPU, and one without any.
+def parallel_jobs(jobs: int | None) -> int:
+    """Return the number of parallel jobs: as given, or one per GPU, or one.
 
     Raises
     ------
     InputError
-        If none are wanted.
+        If the given number is below 1.
     """
     if jobs is not None and jobs < 1:
-        raise InputError(
-            where="--jobs", found=str(jobs), expected="1 or more", remedy="give a larger number"
-        )
+        raise InputError(f"`jobs` must be 1 or more, not {jobs}")
     return jobs or max(1, torch.cuda.device_count())
 
 
-def finished(
+def run_calls(
     function: Callable[..., Any], calls: Sequence[Call], names: Sequence[str], workers: int
 ) -> Iterator[tuple[Call, Any]]:
-    """Each call and its result, as soon as it is there.
+    """Run calls, and yield each call and its result as soon as it has ended.
 
     Parameters
     ----------
     function : callable
-        Of a module, so that another process finds it.
+        Function of a module, which another process can import.
     calls : sequence of arguments
     names : sequence of str
-        Of the calls, for messages.
+        Names of the calls, for messages.
     workers : int
-        Calls at a time. One is made in this process, more in processes of their own: number k is
-        shown GPU k (modulo their number) alone, and without GPUs has its share of the threads.
+        Calls at a time. A single one runs in this process, several in processes of their own:
+        process k sees GPU k (modulo their number) only, or has its share of the threads.
 
     Raises
     ------
     InputError
-        If a process is ended from outside, as for want of memory.
+        If a process is ended from outside, for example for lack of memory.
     Exception
-        The first that a call raises; the others are ended. A call has to bear that.
+        The first that a call raises; the other calls are terminated.
     """
     if min(workers, len(calls)) <= 1:
         for number, (call, name) in enumerate(zip(calls, names, strict=True), start=1):
@@ -66,51 +64,49 @@ def finished(
     gpus, threads = _gpus(), max(1, torch.get_num_threads() // workers)
     waiting = list(range(len(calls)))[::-1]
     free = list(range(workers))[::-1]
-    at_work: dict[Connection, tuple[int, int, BaseProcess]] = {}
+    running: dict[Connection, tuple[int, int, BaseProcess]] = {}
     try:
         with bar("jobs", len(calls)) as progress:
-            while waiting or at_work:
+            while waiting or running:
                 while waiting and free:
                     number, worker = waiting.pop(), free.pop()
-                    here, there = context.Pipe(duplex=False)
+                    receiver, sender = context.Pipe(duplex=False)
                     gpu = gpus[worker % len(gpus)] if gpus else None
                     process: BaseProcess = context.Process(
-                        target=_work, args=(there, function, tuple(calls[number]), gpu, threads)
+                        target=_work, args=(sender, function, tuple(calls[number]), gpu, threads)
                     )
                     process.start()
-                    there.close()
-                    at_work[here] = (number, worker, process)
-                    logger.info("%s: begun", names[number])
-                ready = wait(list(at_work))
-                for here in [one for one in at_work if one in ready]:
-                    number, worker, ended = at_work.pop(here)
+                    sender.close()
+                    running[receiver] = (number, worker, process)
+                    logger.info("%s: started", names[number])
+                ready = wait(list(running))
+                for receiver in [r for r in running if r in ready]:
+                    number, worker, ended = running.pop(receiver)
                     free.append(worker)
-                    yield calls[number], _outcome(here, ended, names[number])
-                    progress.to(len(calls) - len(waiting) - len(at_work))
+                    yield calls[number], _outcome(receiver, ended, names[number])
+                    progress.to(len(calls) - len(waiting) - len(running))
     finally:
-        for _, _, left in at_work.values():
-            left.terminate()
-            left.join()
+        for _, _, unfinished in running.values():
+            unfinished.terminate()
+            unfinished.join()
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs that this process may use."""
+    """Return the names of the GPUs that this process may use."""
     count = torch.cuda.device_count()
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",")[:count] if given else [str(number) for number in range(count)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
-def _outcome(here: Connection, process: BaseProcess, name: str) -> Any:
+def _outcome(receiver: Connection, process: BaseProcess, name: str) -> Any:
     try:
-        value, error = here.recv()
+        value, error = receiver.recv()
     except (EOFError, OSError):  # also in the middle of a result
         process.join()
         raise InputError(
+            f"the process of this job ended with code {process.exitcode}",
             where=name,
-            found=f"a process that ended with code {process.exitcode}",
-            expected="one that ends its job",
-            remedy="start again, with fewer --jobs if memory was short: what is "
-            "there is not repeated",
+            remedy="start again, with fewer `jobs` if memory was short; finished jobs are kept",
         ) from None
     process.join()
     if error is not None:
@@ -119,9 +115,9 @@ def _outcome(here: Connection, process: BaseProcess, name: str) -> Any:
 
 
 def _work(
-    there: Connection, function: Callable[..., Any], call: Call, gpu: str | None, threads: int
+    sender: Connection, function: Callable[..., Any], call: Call, gpu: str | None, threads: int
 ) -> None:
-    """One call in a process of its own, which ends with the one that began it."""
+    """Run one call in a child process, which ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()  # as the command line does in its own process
     if gpu is not None:
@@ -129,12 +125,12 @@ def _work(
     else:
         torch.set_num_threads(threads)
     try:
-        there.send((function(*call), None))
+        sender.send((function(*call), None))
     except KeyboardInterrupt:
         pass  # the parent was interrupted too
     except Exception as error:
-        there.send((None, error))
-    there.close()
+        sender.send((None, error))
+    sender.close()
 
 
 def _end_with_parent() -> None:

@@ -99,7 +99,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     with pytest.raises(InputError) as caught:
         half(path, OSError(28, "No space left on device"))
-    assert str(caught.value).startswith(f"{path}: found an error on writing (No space left")
+    assert str(caught.value).startswith(f"{path}: cannot write this file (No space left")
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1

@@ -72,7 +72,7 @@ def test_channels_are_refused_by_name(tmp_path: Path) -> None:
     metadata = {"axes": "CYX", "Channel": {"Name": ["ER", "MT"]}}
     _write(tmp_path / "both.ome.tif", 2, 5, 7, metadata=metadata)
     refusal = _refusal([tmp_path / "both.ome.tif"])
-    assert refusal.found == "2 channels (ER, MT)"
+    assert refusal.problem == "this image has 2 channels (ER, MT), expected one structure"
     assert "both.ome.tif" in refusal.where
 
 
@@ -82,12 +82,12 @@ def test_constant_frame_is_refused_with_its_place_and_value(tmp_path: Path) -> N
     tifffile.imwrite(tmp_path / "er.tif", stack, photometric="minisblack")
     refusal = _refusal([tmp_path / "er.tif"])
     assert refusal.where.endswith("er.tif[1]")
-    assert "42" in refusal.found
+    assert "42" in refusal.problem
 
 
 def test_real_constant_image_is_refused(data_dir: Path) -> None:
     refusal = _refusal([data_dir / "formats" / "constant_zero_2000x2000.tif"])
-    assert refusal.found.endswith("value 0")
+    assert refusal.problem.endswith("value 0")
 
 
 def test_real_stack_gives_its_tiles(data_dir: Path) -> None:
@@ -100,12 +100,12 @@ def test_nothing_missing_foreign_and_doubled_entries_are_refused(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     _write(tmp_path / "a.tif", 5, 7)
     (tmp_path / "a.png").write_bytes(b"x")
-    assert "no file name" in _refusal([]).found
-    assert "without image files" in _refusal([tmp_path / "empty"]).found
-    assert "no such file" in _refusal([tmp_path / "gone.tif"]).found
-    assert "no such file" in _refusal([tmp_path / "gone*.tif"]).found
-    assert "'.png'" in _refusal([tmp_path / "a.png"]).found
-    assert "twice" in _refusal([tmp_path, tmp_path / "empty" / ".." / "a.tif"]).found
+    assert "no image file was given" in _refusal([]).problem
+    assert "this folder has no image files" in _refusal([tmp_path / "empty"]).problem
+    assert "no such file" in _refusal([tmp_path / "gone.tif"]).problem
+    assert "no such file" in _refusal([tmp_path / "gone*.tif"]).problem
+    assert "'.png'" in _refusal([tmp_path / "a.png"]).problem
+    assert "twice" in _refusal([tmp_path, tmp_path / "empty" / ".." / "a.tif"]).problem
 
 
 def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:

@@ -227,15 +227,15 @@ def test_real_odd_files(data_dir: Path, name: str, dims: tuple[str, ...], dtype:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "problem"),
     [
-        ("multi_series_two_sizes.ome.tif", "3 images in one file"),
+        ("multi_series_two_sizes.ome.tif", "there are 3 images in one file"),
         ("otf_complex64_mode4.mrc", "complex pixels"),
-        ("rgb24.tif", "a colour (RGB) image"),
+        ("rgb24.tif", "this is a colour (RGB) image"),
     ],
 )
-def test_real_files_that_are_refused(data_dir: Path, name: str, found: str) -> None:
+def test_real_files_that_are_refused(data_dir: Path, name: str, problem: str) -> None:
     with pytest.raises(InputError) as refusal:
         read_image(data_dir / "formats" / name)
     assert name in refusal.value.where
-    assert found in refusal.value.found
+    assert problem in refusal.value.problem

@@ -94,22 +94,22 @@ def test_ome_set_without_its_other_files(tmp_path: Path) -> None:
     )
     xml = xml.replace(own, '<TiffData IFD="0" PlaneCount="3"/>' + parts)
     tifffile.tiffcomment(path, xml.encode())
-    assert "incomplete" in _refusal(path).found
+    assert "incomplete" in _refusal(path).problem
 
 
 def test_missing_file_folder_and_unsupported_type(tmp_path: Path) -> None:
-    assert "no readable file" in _refusal(tmp_path / "gone.tif").found
+    assert "cannot read this file" in _refusal(tmp_path / "gone.tif").problem
     (tmp_path / "folder.tif").mkdir()
-    assert "no readable file" in _refusal(tmp_path / "folder.tif").found
+    assert "cannot read this file" in _refusal(tmp_path / "folder.tif").problem
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    assert ".png" in _refusal(tmp_path / "a.png").found
-    assert "without a type" in _refusal(tmp_path / "image").found
+    assert ".png" in _refusal(tmp_path / "a.png").problem
+    assert "without a type" in _refusal(tmp_path / "image").problem
 
 
 def test_colours_are_refused_but_grey_samples_are_channels(tmp_path: Path) -> None:
     samples = STACK[:3].transpose(1, 2, 0)
     tifffile.imwrite(tmp_path / "rgb.tif", samples.astype("uint8"), photometric="rgb")
-    assert "RGB" in _refusal(tmp_path / "rgb.tif").found
+    assert "RGB" in _refusal(tmp_path / "rgb.tif").problem
     options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
     tifffile.imwrite(tmp_path / "grey.tif", samples, **options)
     image = read_image(tmp_path / "grey.tif")
@@ -122,21 +122,23 @@ def test_several_images_in_one_file_are_counted(tmp_path: Path) -> None:
         tif.write(STACK[0], photometric="minisblack")
         tif.write(STACK[0, :20], photometric="minisblack")
     refusal = _refusal(tmp_path / "two.tif")
-    assert "2 images" in refusal.found
-    assert "(20, 48)" in refusal.found
+    assert "2 images" in refusal.problem
+    assert "(20, 48)" in refusal.problem
 
 
 def test_complex_and_not_finite_pixels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "complex.tif", STACK[0].astype("complex64"))
-    assert "complex" in _refusal(tmp_path / "complex.tif").found
+    assert "complex" in _refusal(tmp_path / "complex.tif").problem
     holes = STACK[0].astype("float32")
     holes[0, :3] = np.nan, np.inf, -np.inf
     tifffile.imwrite(tmp_path / "holes.tif", holes)
-    assert _refusal(tmp_path / "holes.tif").found.startswith("3 NaN or infinite of 1920")
+    assert _refusal(tmp_path / "holes.tif").problem.startswith(
+        "3 of 1920 pixels are NaN or infinite"
+    )
 
 
 def test_no_pixels(tmp_path: Path) -> None:
     header = np.zeros(256, dtype="<i4")
     header[:4] = 7, 0, 1, 6
     (tmp_path / "empty.mrc").write_bytes(header.tobytes())
-    assert "no pixels" in _refusal(tmp_path / "empty.mrc").found
+    assert "no pixels" in _refusal(tmp_path / "empty.mrc").problem

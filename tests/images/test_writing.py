@@ -85,7 +85,7 @@ def test_existing_file_is_kept_unless_overwriting_is_allowed(tmp_path: Path) -> 
     first, second = _image("yx"), _image("yx")
     path = tmp_path / "a.tif"
     write_ome_tiff(path, first)
-    with pytest.raises(InputError, match="existing file"):
+    with pytest.raises(InputError, match="this file exists already"):
         write_ome_tiff(path, second)
     xr.testing.assert_equal(read_image(path), first)
     write_ome_tiff(path, second, overwrite=True)
@@ -132,8 +132,7 @@ def test_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1
     assert run.stderr.startswith(target)
-    assert "no room" in run.stderr
-    assert "4.0 MB" in run.stderr
+    assert "no space for this file of 4.0 MB" in run.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -141,7 +140,7 @@ def test_unfit_targets_are_refused(tmp_path: Path) -> None:
     image = _image("yx")
     with pytest.raises(InputError, match=r"\.png"):
         write_ome_tiff(tmp_path / "a.png", image)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write this file"):
         write_ome_tiff(tmp_path / "no folder" / "a.tif", image)
     with pytest.raises(InputError, match="int64"):
         write_ome_tiff(tmp_path / "a.tif", image.astype("int64"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import zarr
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_frames, read_image
 from denoisplit.images.frames import fingerprint
-from denoisplit.images.zarr import chunk_file, create_ome_zarr, is_zarr, open_zarr, to_fill
+from denoisplit.images.zarr import chunk_file, create_ome_zarr, is_zarr, open_zarr, writable_array
 
 
 def written(path: Path, **more: Any) -> np.ndarray:
@@ -23,7 +25,7 @@ def written(path: Path, **more: Any) -> np.ndarray:
         path, sizes, channels=("A", "B", "C"), chunk=(32, 48), pixel_size_um={"y": 0.1, "x": 0.2}
     )
     pixels = np.random.default_rng(0).random(tuple(sizes.values())).astype(np.float32)
-    to_fill(path)[:] = pixels
+    writable_array(path)[:] = pixels
     return pixels
 
 
@@ -43,7 +45,7 @@ def test_a_chunk_that_is_set_is_a_file_even_if_it_is_all_zero(tmp_path: Path) ->
     create_ome_zarr(path, {"c": 1, "y": 20, "x": 30}, channels="A", chunk=(16, 16),
                     pixel_size_um={})  # fmt: skip
     assert not chunk_file(path, (0, 0, 1)).exists()
-    to_fill(path)[:, :16, 16:30] = np.zeros((1, 16, 14), dtype=np.float32)
+    writable_array(path)[:, :16, 16:30] = np.zeros((1, 16, 14), dtype=np.float32)
     assert chunk_file(path, (0, 0, 1)).is_file()
     assert not chunk_file(path, (0, 0, 0)).exists()
 
@@ -123,9 +125,11 @@ def test_refusals(tmp_path: Path) -> None:
     zarr.save_array(str(tmp_path / "complex.zarr"), np.zeros((4, 4), dtype=np.complex64))
     zarr.save_array(str(tmp_path / "line.zarr"), np.zeros(4, dtype=np.uint8))
     for name, says in (
-        ("broken", "no readable Zarr"), ("empty", "without an image"), ("complex", "complex64"),
-        ("line", "y and x"),
-    ):  # fmt: skip
+        ("broken", "this Zarr is unreadable"),
+        ("empty", "this Zarr group is not an OME-Zarr image"),
+        ("complex", "complex64"),
+        ("line", "expected y and x"),
+    ):
         with pytest.raises(InputError) as caught:
             read_image(tmp_path / f"{name}.zarr")
         assert says in str(caught.value) and "\n" not in str(caught.value)
@@ -137,7 +141,7 @@ def test_pixels_that_are_no_numbers_are_found_where_they_are_read(tmp_path: Path
     zarr.save_array(str(tmp_path / "a.zarr"), pixels)
     plane = open_zarr(tmp_path / "a.zarr").plane({})
     assert plane[:20, :20].sum() == 400
-    with pytest.raises(InputError, match="1 NaN or infinite of 192 pixels, .* y 30, x 35"):
+    with pytest.raises(InputError, match="1 of 192 pixels are NaN or infinite, .* y 30, x 35"):
         plane[16:40, 32:40]
 
 
@@ -159,7 +163,33 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     written(path)
     chunk = chunk_file(path, (0, 0, 0, 0))
     chunk.write_bytes(chunk.read_bytes()[:20])
-    with pytest.raises(InputError, match="a part that cannot be read"):
+    with pytest.raises(InputError, match="a part of this image cannot be read"):
         read_image(path)
-    with pytest.raises(InputError, match="a part that cannot be read"):
+    with pytest.raises(InputError, match="a part of this image cannot be read"):
         open_zarr(path).plane({"t": 0})[:9, :9]
+
+
+def test_a_failed_read_leaves_no_trace(tmp_path: Path) -> None:
+    """No pending task of Zarr is reported at exit, and no warning or logger is silenced for it."""
+    path = str(tmp_path / "a.zarr")
+    array = zarr.create_array(path, shape=(64, 64), chunks=(4, 4), dtype="uint16")
+    array[:] = np.random.default_rng(0).integers(1, 999, (64, 64))
+    for chunk in sorted(Path(path, "c").rglob("*"))[20:90]:
+        if chunk.is_file():
+            chunk.write_bytes(chunk.read_bytes()[:9])
+    code = (
+        "import logging, sys, warnings\n"
+        "from denoisplit.errors import InputError\n"
+        "from denoisplit.images import open_image\n"
+        "image = open_image(sys.argv[1])\n"
+        "before = list(warnings.filters), logging.getLogger('asyncio').level\n"
+        "for _ in range(3):\n"
+        "    try:\n"
+        "        image.plane({})[:, :]\n"
+        "    except InputError:\n"
+        "        print('damaged')\n"
+        "assert before == (list(warnings.filters), logging.getLogger('asyncio').level)\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, path]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (run.returncode, run.stdout.split(), run.stderr) == (0, ["damaged"] * 3, "")

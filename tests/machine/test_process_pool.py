@@ -13,7 +13,7 @@ import torch
 
 from denoisplit.errors import InputError
 from denoisplit.machine import process_pool as workers
-from denoisplit.machine.process_pool import finished
+from denoisplit.machine.process_pool import run_calls
 
 # another process has to find the function, which it would not in a module of tests
 MODULE = """
@@ -49,23 +49,23 @@ def test_jobs_are_done_side_by_side_on_a_gpu_each(
 ) -> None:
     monkeypatch.setattr(workers, "_gpus", lambda: ["4", "7"])
     calls = [(tmp_path, number, 2) for number in range(3)]
-    found = list(finished(job, calls, ["a", "b", "c"], 2))
+    found = list(run_calls(job, calls, ["a", "b", "c"], 2))
     assert sorted(call[1] for call, _ in found) == [0, 1, 2]
     pids, gpus, at_work = zip(*(result for _, result in found), strict=True)
     assert len(set(pids)) == 3 and os.getpid() not in pids
     assert set(gpus) == {"4", "7"} and min(at_work) >= 2
     (tmp_path / "errors").mkdir()
     with pytest.raises(InputError, match="job: found a negative number"):
-        list(finished(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
+        list(run_calls(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
 
 
 def test_a_process_that_is_killed_is_told_in_one_line(job: Any, tmp_path: Path) -> None:
     calls = [(tmp_path, 13, 1), (tmp_path, 1, 9)]
     with pytest.raises(InputError) as told:
-        list(finished(job, calls, ["T1/musplit", "T1/denoisplit"], 2))
+        list(run_calls(job, calls, ["T1/musplit", "T1/denoisplit"], 2))
     text = str(told.value)
-    assert text.startswith("T1/musplit: found a process that ended with code -9, expected")
-    assert "fewer --jobs" in text and "\n" not in text
+    assert text.startswith("T1/musplit: the process of this job ended with code -9")
+    assert "fewer `jobs`" in text and "\n" not in text
     assert not multiprocessing.active_children()
 
 
@@ -82,18 +82,18 @@ def test_a_process_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatc
 
 def test_one_at_a_time_needs_no_process(job: Any, tmp_path: Path) -> None:
     calls = [(tmp_path, number, 1) for number in range(2)]
-    found = list(finished(job, calls, ["a", "b"], 1))
+    found = list(run_calls(job, calls, ["a", "b"], 1))
     assert [result[0] for _, result in found] == [os.getpid()] * 2
 
 
 def test_the_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert workers._gpus() == ["3", "5"] and workers.workers_of(None) == 2
+    assert workers._gpus() == ["3", "5"] and workers.parallel_jobs(None) == 2
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert workers._gpus() == ["0", "1"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert workers._gpus() == [] and workers.workers_of(None) == 1
-    assert workers.workers_of(3) == 3
-    with pytest.raises(InputError, match="--jobs: found 0, expected 1 or more"):
-        workers.workers_of(0)
+    assert workers._gpus() == [] and workers.parallel_jobs(None) == 1
+    assert workers.parallel_jobs(3) == 3
+    with pytest.raises(InputError, match="`jobs` must be 1 or more, not 0"):
+        workers.parallel_jobs(0)
