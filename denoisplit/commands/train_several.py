@@ -10,7 +10,7 @@ from denoisplit.commands.train import train
 from denoisplit.config.presets import merged
 from denoisplit.errors import InputError
 from denoisplit.images import Files
-from denoisplit.machine.process_pool import finished, workers_of
+from denoisplit.machine.process_pool import parallel_jobs, run_calls
 
 
 class Training(NamedTuple):
@@ -67,7 +67,7 @@ def train_each(trainings: Sequence[Training], workers: int | None = None) -> Non
     """
     names = [f"{training.run}: {training.about}" for training in trainings]
     calls = [(training,) for training in trainings]
-    for _ in finished(_train, calls, names, workers_of(workers)):
+    for _ in run_calls(_train, calls, names, parallel_jobs(workers)):
         pass
 
 

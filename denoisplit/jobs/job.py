@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
-from denoisplit.files.folder_lock import held
+from denoisplit.files.folder_lock import folder_lock
 from denoisplit.files.json_file import write_json
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.tiling import Tile
@@ -195,7 +195,7 @@ def job_lock(work: Path) -> AbstractContextManager[None]:
     InputError
         If the job is in use by another process.
     """
-    return held(work, keep=JOB)
+    return folder_lock(work, keep=JOB)
 
 
 def is_unfinished(started: StartedJob) -> bool:

@@ -29,7 +29,7 @@ from denoisplit.jobs.job import (
     missing_pieces,
     result_dims,
 )
-from denoisplit.machine.dask_cluster import on_cluster
+from denoisplit.machine.dask_cluster import run_on_cluster
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import Prediction, predict_frame, predict_tile
@@ -68,7 +68,7 @@ def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> No
     before = len(pieces) - len(missing)
     on_progress(before / len(pieces))
     if cluster:
-        done = on_cluster(cluster, split_piece, [(job, piece) for piece in missing])
+        done = run_on_cluster(cluster, split_piece, [(job, piece) for piece in missing])
     else:
         done = _split_here(
             started.run, job, missing, lambda count: on_progress((before + count) / len(pieces))

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from denoisplit.images import read_image, write_ome_tiff
-from denoisplit.images.zarr import create_ome_zarr, to_fill
+from denoisplit.images.zarr import create_ome_zarr, writable_array
 
 from ..commands.conftest import _in_an_empty_folder as _in_an_empty_folder
 from ..commands.conftest import bench as bench
@@ -39,7 +39,7 @@ def made(path: Path, seed: int = 0) -> Path:
         path, {"t": 2, "c": 1, "y": 75, "x": 90}, channels=("mixed",), chunk=(64, 64),
         pixel_size_um={"y": 0.1, "x": 0.1},
     )  # fmt: skip
-    to_fill(path)[:] = pixels[:, None]
+    writable_array(path)[:] = pixels[:, None]
     return path
 
 

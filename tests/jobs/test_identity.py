@@ -11,7 +11,7 @@ import pytest
 
 from denoisplit.errors import InputError
 from denoisplit.images import read_image, write_ome_tiff
-from denoisplit.images.zarr import to_fill
+from denoisplit.images.zarr import writable_array
 from denoisplit.jobs.identity import check_same_record, weights_digest
 
 from .conftest import OPTIONS, made
@@ -53,7 +53,7 @@ def test_an_image_that_differs_anywhere_is_another(
             pixels[1, 3, 70] += 1
             write_ome_tiff(image, pixels, overwrite=True)
         else:
-            array = to_fill(image)
+            array = writable_array(image)
             array[1, 0, 3, 70] = array[1, 0, 3, 70] + 1
         refused("predict", run_folder, image, "-o", kind, *OPTIONS, "--resume",
                 says=("this result used another image",))  # fmt: skip

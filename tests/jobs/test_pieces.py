@@ -78,19 +78,19 @@ def test_a_cluster_gives_the_same_and_survives_its_workers(
 ) -> None:
     """Two workers of a given cluster or a local one; one is killed after its first piece."""
     works("predict", run_folder, image, "-o", "alone", *OPTIONS)
-    on_cluster = pieces.on_cluster
+    run_on_cluster = pieces.run_on_cluster
 
     def disturbed(client: Any, *work: Any) -> Any:
         victims = list(client.run(os.getpid).values())
         # a Ctrl-C at the terminal goes to all of them, and is for the main process
         for mask in client.run(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [])).values():
             assert signal.SIGINT in mask
-        for number, value in enumerate(on_cluster(client, *work)):
+        for number, value in enumerate(run_on_cluster(client, *work)):
             if number == 0:
                 os.kill(victims[0], signal.SIGKILL)
             yield value
 
-    monkeypatch.setattr(pieces, "on_cluster", disturbed)
+    monkeypatch.setattr(pieces, "run_on_cluster", disturbed)
     monkeypatch.setattr(cluster, "local_workers", lambda: 2)
     own = image.suffix == ".tif"
     with cluster.local_cluster(0 if own else 2) as there:
@@ -104,20 +104,20 @@ def test_a_job_is_resumed_after_its_scheduler_was_lost(
 ) -> None:
     """Dask returns the futures of a lost scheduler as if they were done."""
     works("predict", run_folder, image, "-o", "alone", *OPTIONS)
-    on_cluster = pieces.on_cluster
+    run_on_cluster = pieces.run_on_cluster
     with cluster.local_cluster(1) as there:
 
         def lost(client: Any, *work: Any) -> Any:
-            for value in on_cluster(client, *work):
+            for value in run_on_cluster(client, *work):
                 there.close()
                 yield value
 
         with monkeypatch.context() as patch:
-            patch.setattr(pieces, "on_cluster", lost)
+            patch.setattr(pieces, "run_on_cluster", lost)
             answer = call("predict", run_folder, image, "-o", "out", *OPTIONS, "--dask",
                           there.scheduler_address)  # fmt: skip
     assert answer.code == 2 and "Traceback" not in answer.err
-    assert "scheduler that was lost" in answer.err and "--resume continues" in answer.err
+    assert "the scheduler was lost" in answer.err and "--resume continues" in answer.err
     assert os.listdir("out") == ["mixed_split.unfinished"]
     works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
     same(results("out"), results("alone"))
