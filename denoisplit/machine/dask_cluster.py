@@ -44,7 +44,7 @@ def workers(address: str | None) -> Iterator[Any]:
         ) from None
     dask: Any = distributed
     with ExitStack() as stack:
-        stack.enter_context(_dask_silenced())
+        stack.enter_context(_restored())
         try:
             cluster: Any = address
             if address == "local":
@@ -68,8 +68,9 @@ def workers(address: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _dask_silenced() -> Iterator[None]:
-    """Silence Dask's loggers during the block; errors are reported in one line instead."""
+def _restored() -> Iterator[None]:
+    """Silence Dask's loggers; restore them, and the environment that Dask changes, afterwards."""
+    environment = dict(os.environ)
     loggers = [logging.getLogger(name) for name in SILENCED]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -79,6 +80,9 @@ def _dask_silenced() -> Iterator[None]:
     finally:
         for log, level in zip(loggers, levels, strict=True):
             log.setLevel(level)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
 
 
 def local_workers() -> int:
