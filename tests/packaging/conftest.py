@@ -15,9 +15,10 @@ from scipy.ndimage import gaussian_filter
 
 from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, settings_from
 from denoisplit.config.systems import SYSTEMS
+from denoisplit.data.splits import rule_for, split
 from denoisplit.files.json_file import write_json
 from denoisplit.images import Frames, fingerprint, read_frames
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.run import (
     METRICS,
@@ -81,9 +82,15 @@ def make_run(
         "prediction": {"halo": 32},
     }
     frames = {name: read_frames(paths) for name, paths in files.items()}
+    images = [f.images for f in frames.values()]
+    checked = settings_from(given | settings)
+    parts = split(
+        images, names=checked.names, pairing=checked.data.pairing, patch=checked.network.patch,
+        rule=rule_for(images, checked.data.split),
+    )  # fmt: skip
     config = RunConfig(
         format_version=FORMAT_VERSION,
-        settings=settings_from(given | settings),
+        settings=checked,
         facts=Facts(
             gaussian_sigma=20.0,
             pooled_std=40.0,
@@ -91,7 +98,7 @@ def make_run(
             input_frame_mean=(sum(float(np.mean(f.images)) for f in frames.values()), 10.0),
             input_noise_std=25.0,
             content_quantum=2.0,
-            frames={"training": 1, "validation": 1, "test": 1},
+            frames={part: len(group[0]) for part, group in parts._asdict().items()},
             pixel_size_um={} if pixel_size_um is None else dict.fromkeys("yx", pixel_size_um),
             fingerprints={name: fingerprint(f.files) for name, f in frames.items()},
             libraries={"torch": torch.__version__},

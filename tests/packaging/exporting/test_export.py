@@ -335,4 +335,6 @@ def test_an_unknown_key_of_the_yaml_file(
     config = tmp_path / "export.yaml"
     config.write_text(f"run: {run_folder}\nsample: 4\n")
     assert cli.main(["export", "--config", str(config), "-o", str(tmp_path / "p.zip")]) == 2
-    assert "unknown key sample; remove it, or choose from about, halo, kind" in capsys.readouterr().err
+    assert (
+        "unknown key sample; remove it, or choose from about, halo, kind" in capsys.readouterr().err
+    )

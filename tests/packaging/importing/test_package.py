@@ -95,7 +95,10 @@ def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
     [
         (other_network, "weights.pt: the weights do not belong to the network of config.yaml ("),
         (no_tensors, "weights.pt: this file is not a plain state dict ("),
-        (other_calibration, "calibration.json: expected one calibration scalar for each of ER, F-actin (60x)"),
+        (
+            other_calibration,
+            "calibration.json: expected one calibration scalar for each of ER, ",
+        ),
         (newer, "config.yaml: format version 99 is unknown"),
         (no_noise_model, "noise_model_ER.npz is missing from this package"),
         (damaged_noise_model, "noise_models/ER.npz"),

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions.normal import Normal
 
 from denoisplit.errors import InputError
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, predict_frame
 
 SIDE = 64
