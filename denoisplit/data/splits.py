@@ -190,8 +190,7 @@ def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
     sides.append(usable - sum(sides))
     if min(sides) <= 0:
         raise InputError(
-            f"a frame of {frame.shape[0]} x {frame.shape[1]} px is too small to be cut into "
-            "training, validation and test",
+            f"a frame of {_px(frame)} is too small to be cut into training, validation and test",
             where=f"structure {name}",
             remedy="provide larger frames, or at least three of them",
         )
@@ -219,35 +218,35 @@ def _common(group: Group) -> Group:
 def check_registered(groups: Sequence[tuple[Image, ...]], names: Sequence[str]) -> None:
     """Raise `InputError` unless the frames of all structures agree in number and size."""
     first = groups[0]
-    remedy = (
-        "provide the same fields of view for every structure (only training accepts other ones, "
-        "with `pairing` unrelated)"
-    )
+
+    def mismatch(where: str, found: str, expected: str) -> InputError:
+        return InputError(
+            where=where,
+            found=found,
+            expected=f"{expected} as in structure {names[0]}",
+            remedy="provide the same fields of view for every structure (only training accepts "
+            "other ones, with `pairing` unrelated)",
+        )
+
     for name, frames in zip(names[1:], groups[1:], strict=True):
+        where = f"structure {name}"
         if len(frames) != len(first):
-            raise InputError(
-                where=f"structure {name}",
-                found=f"{len(frames)} frames",
-                expected=f"{len(first)} as in structure {names[0]}",
-                remedy=remedy,
-            )
+            raise mismatch(where, f"{len(frames)} frames", f"{len(first)}")
         for j, (a, b) in enumerate(zip(first, frames, strict=True)):
             if a.shape != b.shape:
-                raise InputError(
-                    where=f"structure {name}, frame {j}",
-                    found=f"{b.shape[0]} x {b.shape[1]} px",
-                    expected=f"{a.shape[0]} x {a.shape[1]} px as in structure {names[0]}",
-                    remedy=remedy,
-                )
+                raise mismatch(f"{where}, frame {j}", _px(b), _px(a))
 
 
 def _check_size(frames: Sequence[Image], name: str, label: str, side: int, *, cut: bool) -> None:
     for frame in frames:
         if min(frame.shape) < side:
-            kind = "a part" if cut else "a frame"
             raise InputError(
                 where=f"structure {name}",
-                found=f"{kind} of {frame.shape[0]} x {frame.shape[1]} px for {label}",
+                found=f"{'a part' if cut else 'a frame'} of {_px(frame)} for {label}",
                 expected=f"at least {side} x {side} px",
                 remedy="provide larger or more frames, or set a smaller network.patch",
             )
+
+
+def _px(frame: Image) -> str:
+    return f"{frame.shape[0]} x {frame.shape[1]} px"

@@ -19,7 +19,8 @@ from denoisplit.noise_models.fit import OnStep
 from denoisplit.noise_models.from_noisy import check_noisy, pairs_of_noisy
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import fit_pairs
-from denoisplit.noise_models.pairs import Image, Pairs, from_clean, from_repeats
+from denoisplit.noise_models.pairs import Pairs, from_clean, from_repeats
+from denoisplit.noise_models.saturation import Image
 from denoisplit.noise_models.storage import FittedNoiseModel, is_written, write_fitted
 from denoisplit.noise_models.validity import check_range, correlation_warning
 from denoisplit.progress import Bar, bar, logger

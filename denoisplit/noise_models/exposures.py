@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from denoisplit.errors import InputError
-
-Image = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
+from denoisplit.noise_models.saturation import Image, Mask
 
 LINE_PIXELS = 100  # fewest pixels that a line is fitted to
 NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))

@@ -88,6 +88,7 @@ def fit(
     step: float | None = None,
     about: dict[str, str | float] | None = None,
     on_step: OnStep | None = None,
+    check_swap: bool = True,
 ) -> GaussianMixture:
     """Fit a noise model by maximum likelihood, with a penalty on errors of the variance.
 
@@ -120,6 +121,9 @@ def fit(
         Stored with the model.
     on_step : callable, optional
         Called with (steps done, total steps).
+    check_swap : bool
+        Check that signal and observation are not swapped. The check is unnecessary for pairs of
+        known origin, and unreliable for images truncated at their median.
 
     Raises
     ------
@@ -129,36 +133,8 @@ def fit(
         If the two are swapped.
     """
     s, y = flat_pairs(signal, observed)
-    check_direction(signal=s, observed=y)
-    return fit_flat(
-        s,
-        y,
-        components=components,
-        coefficients=coefficients,
-        steps=steps,
-        seed=seed,
-        step=step,
-        about=about,
-        on_step=on_step,
-    )
-
-
-def fit_flat(
-    s: Flat,
-    y: Flat,
-    *,
-    components: int | None,
-    coefficients: int,
-    steps: int,
-    seed: int,
-    step: float | None,
-    about: dict[str, str | float] | None,
-    on_step: OnStep | None,
-) -> GaussianMixture:
-    """Fit pairs (n,), float64, that the program itself made, so that they cannot be swapped.
-
-    The check of `fit` is omitted, which is undecided for images truncated at their median.
-    """
+    if check_swap:
+        check_direction(signal=s, observed=y)
     rng = np.random.default_rng(seed)
     if s.size > MAX_FITTED:
         chosen = np.sort(rng.choice(s.size, MAX_FITTED, replace=False))
@@ -178,9 +154,10 @@ def fit_flat(
     trial = -(-steps // TRIAL_SHARE)
     tried = (components,) if components else CANDIDATES
     progress = _Progress(on_step, trial * len(STARTS) * len(tried) + steps)
+    search = _Search(coefficients, trial, rng, progress)
     with _one_thread():
         problem = _Problem.of(t, u, spread, floor / std**2)
-        start = _choose(problem, t, u, spread, tried, coefficients, trial, rng, progress)
+        start = search.choose(problem, t, u, spread, tried)
         weight = _optimise(problem, start, steps, progress)
     progress.end()
     a, b, d = np.split(weight.numpy(), 3)
@@ -209,84 +186,74 @@ class _Progress:
         self.next(self.total)
 
 
-def _start(
-    components: int,
-    coefficients: int,
-    means: tuple[float, float],
-    rng: np.random.Generator,
-    known: Variances | None,
-) -> Tensor:
-    """Return initial (3J, M) weights in scaled units: the same shape of noise at all signals.
+class _Search(NamedTuple):
+    """Choice of the number of Gaussians and of the start, by short trial fits."""
 
-    Variances are spread geometrically about the polynomial with positive coefficients that fits the
-    empirical variance best, or about 1 if it is unknown; means are spread from the first to the
-    second of ``means``, in standard deviations.
-    """
-    variance: Flat = np.full(coefficients, 1e-3)
-    std: Flat = np.zeros(coefficients)
-    variance[0] = std[0] = 1.0
-    if known is not None:
-        powers = known.share @ known.signal[:, None] ** np.arange(coefficients)
-        scale = np.sqrt(known.weight) / known.variance  # least squares of relative errors
-        positive, _ = nnls(powers * scale[:, None], known.variance * scale)
-        variance = np.maximum(positive, 1e-3)
-        scale = np.sqrt(known.weight / known.variance)
-        root, *_ = np.linalg.lstsq(powers * scale[:, None], np.sqrt(known.weight), rcond=None)
-        std = root.astype(np.float64)
-    a = np.linspace(*means, components)[:, None] * std
-    a += rng.normal(0, 0.02, a.shape)
-    spread = np.geomspace(0.4, 1.6, components) if components > 1 else np.ones(1)
-    b = np.log(variance) + np.log(spread)[:, None]
-    return torch.from_numpy(np.concatenate((a, b, np.zeros_like(a))))
+    coefficients: int
+    steps: int  # of each trial
+    rng: np.random.Generator
+    progress: _Progress
 
+    def choose(
+        self, problem: _Problem, t: Flat, u: Flat, spread: Flat, tried: Sequence[int]
+    ) -> Tensor:
+        """Return preliminary weights of the fewest Gaussians that are as likely as the best number.
 
-def _choose(
-    problem: _Problem,
-    t: Flat,
-    u: Flat,
-    spread: Flat,
-    tried: Sequence[int],
-    coefficients: int,
-    steps: int,
-    rng: np.random.Generator,
-    progress: _Progress,
-) -> Tensor:
-    """Return preliminary weights of the fewest Gaussians that are as likely as the best number.
+        The comparison is on held-out pairs; "as likely" means within two standard errors of the
+        difference, or less than `MIN_GAIN` apart.
+        """
+        runs = -(-t.size // CHOICE_RUN)
+        held = np.repeat(self.rng.permutation(runs) < HELD_OUT_SHARE * runs, CHOICE_RUN)[: t.size]
+        few = (
+            min(held.sum(), (~held).sum()) < CHOICE_RUN
+            or min(np.ptp(t[held]), np.ptp(t[~held])) == 0
+        )
+        if len(tried) == 1 or few:
+            return self._best(problem, tried[0])
+        fitted, judged = (
+            _Problem.of(t[part], u[part], spread[part], problem.floor) for part in (~held, held)
+        )
+        weights = [self._best(fitted, n) for n in tried]
+        scores = [judged.negative_log(weight) for weight in weights]
+        best = min(scores, key=lambda score: float((judged.share * score).sum()))
+        for weight, score in zip(weights, scores, strict=True):
+            gap = float((judged.share * (score - best)).sum())
+            variance = float((judged.share * (score - best - gap) ** 2).sum())
+            if gap <= max(2 * math.sqrt(variance / held.sum()), MIN_GAIN):
+                return weight
+        raise AssertionError("the best candidate always qualifies")
 
-    The comparison is on held-out pairs; "as likely" means within two standard errors of the
-    difference, or less than `MIN_GAIN` apart.
-    """
-    runs = -(-t.size // CHOICE_RUN)
-    held = np.repeat(rng.permutation(runs) < HELD_OUT_SHARE * runs, CHOICE_RUN)[: t.size]
-    few = min(held.sum(), (~held).sum()) < CHOICE_RUN or min(np.ptp(t[held]), np.ptp(t[~held])) == 0
-    if len(tried) == 1 or few:
-        return _search(problem, tried[0], coefficients, steps, rng, progress)
-    fitted, judged = (
-        _Problem.of(t[part], u[part], spread[part], problem.floor) for part in (~held, held)
-    )
-    weights = [_search(fitted, n, coefficients, steps, rng, progress) for n in tried]
-    scores = [judged.negative_log(weight) for weight in weights]
-    best = min(scores, key=lambda score: float((judged.share * score).sum()))
-    for weight, score in zip(weights, scores, strict=True):
-        gap = float((judged.share * (score - best)).sum())
-        variance = float((judged.share * (score - best - gap) ** 2).sum())
-        if gap <= max(2 * math.sqrt(variance / held.sum()), MIN_GAIN):
-            return weight
-    raise AssertionError("the best candidate always qualifies")
+    def _best(self, problem: _Problem, components: int) -> Tensor:
+        """Return the best weights over all of `STARTS`."""
+        starts = [self._start(components, means, problem.known) for means in STARTS]
+        weights = [_optimise(problem, start, self.steps, self.progress) for start in starts]
+        return min(weights, key=lambda weight: problem.loss(weight).item())
 
+    def _start(
+        self, components: int, means: tuple[float, float], known: Variances | None
+    ) -> Tensor:
+        """Return initial (3J, M) weights in scaled units: the same shape of noise at all signals.
 
-def _search(
-    problem: _Problem,
-    components: int,
-    coefficients: int,
-    steps: int,
-    rng: np.random.Generator,
-    progress: _Progress,
-) -> Tensor:
-    """Return the best weights over all of `STARTS`."""
-    starts = [_start(components, coefficients, means, rng, problem.known) for means in STARTS]
-    weights = [_optimise(problem, start, steps, progress) for start in starts]
-    return min(weights, key=lambda weight: problem.loss(weight).item())
+        Variances are spread geometrically about the polynomial with positive coefficients that fits
+        the empirical variance best, or about 1 if it is unknown; means are spread from the first to
+        the second of ``means``, in standard deviations.
+        """
+        variance: Flat = np.full(self.coefficients, 1e-3)
+        std: Flat = np.zeros(self.coefficients)
+        variance[0] = std[0] = 1.0
+        if known is not None:
+            powers = known.share @ known.signal[:, None] ** np.arange(self.coefficients)
+            scale = np.sqrt(known.weight) / known.variance  # least squares of relative errors
+            positive, _ = nnls(powers * scale[:, None], known.variance * scale)
+            variance = np.maximum(positive, 1e-3)
+            scale = np.sqrt(known.weight / known.variance)
+            root, *_ = np.linalg.lstsq(powers * scale[:, None], np.sqrt(known.weight), rcond=None)
+            std = root.astype(np.float64)
+        a = np.linspace(*means, components)[:, None] * std
+        a += self.rng.normal(0, 0.02, a.shape)
+        spread = np.geomspace(0.4, 1.6, components) if components > 1 else np.ones(1)
+        b = np.log(variance) + np.log(spread)[:, None]
+        return torch.from_numpy(np.concatenate((a, b, np.zeros_like(a))))
 
 
 def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress) -> Tensor:

@@ -13,11 +13,9 @@ from denoisplit.config.groups import N2VSettings
 from denoisplit.noise2void import train_n2v
 from denoisplit.noise2void.frames import check_frames, moments, patch_side
 from denoisplit.noise_models.fit import OnStep
-from denoisplit.noise_models.pairs import Image, Pairs, from_denoised
-from denoisplit.noise_models.saturation import limits_of
+from denoisplit.noise_models.pairs import Pairs, from_denoised
+from denoisplit.noise_models.saturation import Image, Mask, limits_of
 from denoisplit.noise_models.validity import Correlation
-
-Mask = npt.NDArray[np.bool_]
 
 FLAT_BLOCK = 16  # side of the blocks in which the correlation of noise is measured, px
 FLAT_SHARE = 0.05  # share of the blocks that are used: those of least variance

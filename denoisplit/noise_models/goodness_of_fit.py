@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from denoisplit.errors import InputError
-from denoisplit.noise_models.binning import Flat, edges_of, fit_variance_line, place
-from denoisplit.noise_models.fit import OnStep, fit_flat
+from denoisplit.noise_models.binning import Flat, Index, edges_of, fit_variance_line, place
+from denoisplit.noise_models.fit import OnStep, fit
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.histogram import HistogramModel
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.noise_models.validity import Correlation, correlation_warning
-
-Count = npt.NDArray[np.int64]
 
 QUALITY_BINS = 20  # of the signal, and of the probability integral transform
 BIN_PARTS = 25  # parts of each bin, at whose mean signals the model's variance is evaluated
@@ -52,7 +49,7 @@ class VarianceBins:
     signal: Flat
     measured: Flat
     model: Flat
-    count: Count
+    count: Index
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +215,9 @@ def fit_pairs(
                 where=pairs.source,
                 remedy="check that these are the right files",
             )
-    model = fit_flat(
-        fitted.signal,
-        fitted.observed,
+    model = fit(
+        signal=fitted.signal,
+        observed=fitted.observed,
         components=components,
         coefficients=coefficients,
         steps=steps,
@@ -228,6 +225,7 @@ def fit_pairs(
         step=pairs.step,
         about={"source": pairs.source, **(about or {})},
         on_step=on_step,
+        check_swap=False,
     )
     return model, assess(model, fitted, held, seed=seed)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from denoisplit.data.synthetic_noise import Address, SyntheticNoise
 from denoisplit.errors import InputError
+from denoisplit.noise_models.binning import Flat, Index
 from denoisplit.noise_models.exposures import check_matching, fit_exposure_line
 from denoisplit.noise_models.saturation import (
+    Image,
     Limits,
+    Mask,
     ceiling_of,
     find_limits,
     grid_step,
@@ -21,10 +22,6 @@ from denoisplit.noise_models.saturation import (
     signal_range,
 )
 from denoisplit.noise_models.validity import Correlation, check_direction, residual_correlation
-
-Image = npt.NDArray[Any]
-Flat = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 MAX_PAIRS = 6_000_000  # a fifth of them is held out
 HELD_OUT_RUN = 32  # neighbouring pixels that are held out together
@@ -55,7 +52,7 @@ class Pairs:
 
     signal: Flat
     observed: Flat
-    block: npt.NDArray[np.int64]
+    block: Index
     step: float
     source: str
     saturated: float = 0.0
@@ -203,8 +200,8 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
     check_matching(signal, observed)
     limits = [limits_of([frame]) for frame in signal]
     free = [
-        own.inside(s) & limits_of([y]).inside(y)
-        for own, s, y in zip(limits, signal, observed, strict=True)
+        limit.inside(s) & limits_of([y]).inside(y)
+        for limit, s, y in zip(limits, signal, observed, strict=True)
     ]
     every = 1 + sum(s.size for s in signal) // MAX_PAIRS
     gain, offset = fit_exposure_line(signal, observed, free, every=every)
@@ -217,10 +214,10 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
         _Field(
             gain * s.astype(np.float64) + offset,
             y[None],
-            None if own.high is None else s >= own.high,
-            None if own.low is None else s <= own.low,
+            None if limit.high is None else s >= limit.high,
+            None if limit.low is None else s <= limit.low,
         )
-        for s, y, own in zip(signal, observed, limits, strict=True)
+        for s, y, limit in zip(signal, observed, limits, strict=True)
     ]
     pairs = _pairs(fields, "pairs of a long and a short exposure", seed)
     return replace(pairs, line=(gain, offset))
@@ -256,7 +253,7 @@ def _pairs(
         raise InputError("there are none", where="images", remedy="provide image files")
     total = sum(field.observed.size for field in fields)
     rng = np.random.default_rng((seed, 0))
-    parts: list[tuple[Flat, Flat, Flat, npt.NDArray[np.int64]]] = []
+    parts: list[tuple[Flat, Flat, Flat, Index]] = []
     first = 0
     for field in fields:
         pixels = field.signal.size
@@ -309,9 +306,7 @@ def _excluded(signals: Sequence[Mask | None], pairs: Mask) -> float:
     return lost + (1 - lost) * float(pairs.mean())
 
 
-def _residuals(
-    fields: Sequence[_Field], limits: Limits, low: float, high: float
-) -> Iterator[npt.NDArray[np.float64]]:
+def _residuals(fields: Sequence[_Field], limits: Limits, low: float, high: float) -> Iterator[Flat]:
     """Yield images of observation minus signal, NaN where excluded."""
     count = 0
     for field in fields:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from denoisplit.noise_models.binning import Flat
+
 Image = npt.NDArray[Any]
-Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LIMITED_SHARE = 1e-3  # of a signal's observations; above, the signal is excluded

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from denoisplit.errors import InputError
+from denoisplit.noise_models.binning import Flat
 from denoisplit.noise_models.gmm import GaussianMixture
 
-Flat = npt.NDArray[np.float64]
 Correlation = tuple[float, float]
 
 MAX_CORRELATION = 0.2  # of neighbouring residuals; above, a warning is due

@@ -247,7 +247,11 @@ def test_no_pixel_is_in_two_splits(pairing: str, n: int) -> None:
             {},
             ["s1, frame 2", "64 x 81 px", "64 x 80 px"],
         ),
-        ((frames(9),), {"rule": "truncated"}, ["s0", "9 frames", "at least 10 for the split rule truncated"]),
+        (
+            (frames(9),),
+            {"rule": "truncated"},
+            ["s0", "9 frames", "at least 10 for the split rule truncated"],
+        ),
         ((frames(1, 60, 66),), {}, ["s0", "60 x 66 px is too small to be cut", "larger frames"]),
         ((frames(3, 64, 40),), {"patch": 48}, ["s0", "64 x 40 px", "48 x 48", "network.patch"]),
         # the parts of 300 px are 165, 35 and 36 px wide: validation cannot hold a patch

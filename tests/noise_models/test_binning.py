@@ -43,8 +43,8 @@ def test_cells_lie_within_a_signal_bin() -> None:
     signal, residual = crowded(20_000)
     cells, edges = gather(signal, residual), edges_of(signal)
     # edges are signals themselves, which a mean of equal ones may miss by rounding
-    found = np.bincount(place(cells.signal + 1e-9, edges), cells.pairs, minlength=edges.size - 1)
-    np.testing.assert_array_equal(found, np.bincount(place(signal, edges)))
+    counts = np.bincount(place(cells.signal + 1e-9, edges), cells.pairs, minlength=edges.size - 1)
+    np.testing.assert_array_equal(counts, np.bincount(place(signal, edges)))
 
 
 def test_bins_part_the_crowd_and_the_few() -> None:
@@ -59,14 +59,14 @@ def test_bins_part_the_crowd_and_the_few() -> None:
 def test_measured_variances_are_those_of_the_law() -> None:
     """In each bin, with the shares of the signals in it; sampling error is the only one."""
     signal, residual = crowded()
-    found = variances(signal, residual + 100)  # about the mean: a signal may be off
-    assert found is not None
-    np.testing.assert_allclose(found.share.sum(axis=1), 1)
-    assert found.weight.sum() == pytest.approx(1)
-    expected = found.share @ (2 * found.signal)
+    measured = variances(signal, residual + 100)  # about the mean: a signal may be off
+    assert measured is not None
+    np.testing.assert_allclose(measured.share.sum(axis=1), 1)
+    assert measured.weight.sum() == pytest.approx(1)
+    expected = measured.share @ (2 * measured.signal)
     # 5 standard errors of the fewest pairs a bin may have, 500; most have more
-    np.testing.assert_allclose(found.variance, expected, rtol=5 * np.sqrt(2 / 500))
-    assert np.sqrt(np.mean((found.variance / expected - 1) ** 2)) < 0.05
+    np.testing.assert_allclose(measured.variance, expected, rtol=5 * np.sqrt(2 / 500))
+    assert np.sqrt(np.mean((measured.variance / expected - 1) ** 2)) < 0.05
 
 
 def test_few_pairs_have_no_variance() -> None:
@@ -78,11 +78,13 @@ def test_bins_without_noise_are_left_out() -> None:
     """As of a detector that shows one value below a threshold: the others still have a variance."""
     signal = np.linspace(0, 1, 100_000)
     noise = np.random.default_rng(0).standard_normal(signal.size)
-    found = variances(signal, np.where(signal > 0.5, noise, 0))
-    assert found is not None
-    assert (found.share @ found.signal).min() > 0.48  # one bin lies on both sides of the threshold
-    assert found.weight.sum() == pytest.approx(1)
-    np.testing.assert_allclose(found.variance[1:-1], 1, rtol=0.6)
+    measured = variances(signal, np.where(signal > 0.5, noise, 0))
+    assert measured is not None
+    assert (
+        measured.share @ measured.signal
+    ).min() > 0.48  # one bin lies on both sides of the threshold
+    assert measured.weight.sum() == pytest.approx(1)
+    np.testing.assert_allclose(measured.variance[1:-1], 1, rtol=0.6)
     assert variances(signal, 0 * signal) is None
 
 
@@ -93,18 +95,18 @@ def test_uncertain_variances_go_to_the_line_if_it_holds() -> None:
     line = 3 * signal + 20
     count = np.where(np.arange(40) < 30, 1e6, 500.0)
     measured = line * (1 + np.sqrt(2 / count) * rng.standard_normal(40))
-    found = shrink_towards_line(signal, measured, count)
+    shrunk = shrink_towards_line(signal, measured, count)
     few = count < 1000
-    before, after = (np.sqrt(np.mean((v / line - 1)[few] ** 2)) for v in (measured, found))
+    before, after = (np.sqrt(np.mean((v / line - 1)[few] ** 2)) for v in (measured, shrunk))
     assert after < before / 3
-    np.testing.assert_allclose(found[~few], measured[~few], rtol=5 * np.sqrt(2 / 1e6))
+    np.testing.assert_allclose(shrunk[~few], measured[~few], rtol=5 * np.sqrt(2 / 1e6))
 
 
 def test_variances_stay_where_the_line_does_not_hold() -> None:
     signal = np.linspace(10, 200, 40)
     measured = 0.05 * signal**2 + 20
-    found = shrink_towards_line(signal, measured, np.full(40, 5000.0))
-    np.testing.assert_allclose(found, measured, rtol=0.02)
+    shrunk = shrink_towards_line(signal, measured, np.full(40, 5000.0))
+    np.testing.assert_allclose(shrunk, measured, rtol=0.02)
     # however far it is from them
     steep = np.maximum(50 * (signal - 100), 1.0)
     np.testing.assert_allclose(

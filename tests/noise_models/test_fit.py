@@ -59,9 +59,9 @@ def test_fit_recovers_the_variance_of_poisson_and_gaussian_noise(
     m, case = fitted
     low, high, factor, sigma, offset, scale = CASES[case]
     clean = np.linspace(low, high, 25)
-    found = m.variance(torch.as_tensor((clean + offset) * scale)).numpy()
+    variance = m.variance(torch.as_tensor((clean + offset) * scale)).numpy()
     # the acceptance check of the method: 5 % at every signal
-    np.testing.assert_allclose(found, (factor * clean + sigma**2) * scale**2, rtol=0.05)
+    np.testing.assert_allclose(variance, (factor * clean + sigma**2) * scale**2, rtol=0.05)
 
 
 def test_fitted_range_is_that_of_the_signal(fitted: tuple[GaussianMixture, str]) -> None:
@@ -78,7 +78,7 @@ def test_fit_is_as_likely_as_the_true_density(fitted: tuple[GaussianMixture, str
     m, case = fitted
     low, high, factor, sigma, offset, scale = CASES[case]
     signal, observed = pairs(4000, low, high, factor, sigma, offset, seed=1)
-    found = m.log_prob(tensor(observed * scale), tensor(signal * scale)).double().numpy()
+    log_p = m.log_prob(tensor(observed * scale), tensor(signal * scale)).double().numpy()
     clean, y = signal - offset, observed - offset
     top = (high + 10 * math.sqrt(high * factor)) / factor
     events = np.arange(int(top) + 10)
@@ -89,7 +89,7 @@ def test_fit_is_as_likely_as_the_true_density(fitted: tuple[GaussianMixture, str
         sigma * math.sqrt(2 * math.pi)
     )
     truth = np.log(np.exp(log_poisson + log_normal).sum(axis=1)) - math.log(scale)
-    gap = truth - found
+    gap = truth - log_p
     # an error of r in the std costs r^2 nat: 0.0025 for 5 %, beside the mean gap's sampling error
     assert gap.mean() < 0.0025 + 5 * gap.std() / math.sqrt(gap.size)
 
@@ -211,15 +211,15 @@ def test_variance_is_right_where_few_of_the_signals_are() -> None:
 @pytest.mark.parametrize("components", [None, 2])
 def test_progress_ends_at_its_end(components: int | None) -> None:
     signal, observed = pairs(2000, 10, 200, 1, 3)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     fit(
         signal=signal, observed=observed, components=components, coefficients=2, steps=30,
-        on_step=lambda done, total: told.append((done, total)),
+        on_step=lambda done, total: reports.append((done, total)),
     )  # fmt: skip
-    assert len({total for _, total in told}) == 1
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][0] == told[-1][1]
-    assert len(told) > 10
+    assert len({total for _, total in reports}) == 1
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
+    assert reports[-1][0] == reports[-1][1]
+    assert len(reports) > 10
 
 
 def test_fit_keeps_what_it_is_told_and_the_shape_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Noisy images alone: what is left out, what is warned of, and whether the noise is found."""
+"""Noisy images alone: exclusions, warnings, and whether the noise is recovered."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def test_dark_photon_counts_are_targets(kind: str, background: float) -> None:
 def test_pairs_hold_no_saturated_pixels() -> None:
     noisy = camera(200 * scaled(), gain=4.0, read_noise=3.0, offset=60.0, seed=0)
     frames = [*np.minimum(noisy, 180)]
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     pairs = pairs_of_noisy(
-        frames, SETTINGS, seed=0, on_step=lambda *progress: told.append(progress)
+        frames, SETTINGS, seed=0, on_step=lambda *progress: reports.append(progress)
     )
     # training and denoising, one progress that never goes back
-    done, totals = zip(*told, strict=True)
+    done, totals = zip(*reports, strict=True)
     assert all(a < b for a, b in pairwise(done))
     assert len(set(totals)) == 1 and done[-1] == totals[0]
-    assert len(told) == SETTINGS.max_steps + len(frames)
+    assert len(reports) == SETTINGS.max_steps + len(frames)
     assert 0 < pairs.saturated < 0.1 and pairs.clipped == 0
     assert pairs.observed.max() < 180
     assert len(pairs) < sum(frame.size for frame in frames)
@@ -79,8 +79,8 @@ def test_correlation_is_seen_in_the_images_themselves(
     """Also of small ones that are full of structure."""
     noisy = camera(simulate(kind, frames=4, size=size, seed=2), gain=8, read_noise=4, offset=100,
                    seed=3)  # fmt: skip
-    found = flat_correlation([gaussian_filter(f.astype(float), blur) for f in noisy])
-    assert bool(correlation_warning(found)) == correlated
+    correlation = flat_correlation([gaussian_filter(f.astype(float), blur) for f in noisy])
+    assert bool(correlation_warning(correlation)) == correlated
 
 
 def test_a_denoiser_does_not_hide_correlated_noise() -> None:

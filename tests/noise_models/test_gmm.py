@@ -72,10 +72,10 @@ def test_log_density_is_the_formula(seed: int, components: int, coefficients: in
     std = np.sqrt((lambda mu, v, w: (w * (v + (mu - s[:, None]) ** 2)).sum(1))(*reference(m, s)))
     y = (s + std * rng.uniform(-8, 8, s.size)).astype(np.float32).astype(np.float64)
     expected = reference_log_density(m, y, s)
-    found = m.log_prob(observed=tensor(y), signal=tensor(s)).double().numpy()
+    log_p = m.log_prob(observed=tensor(y), signal=tensor(s)).double().numpy()
     # mean, variance and logit are sums of four terms, each good to 1.2e-7: relative 1e-6 of an
     # exponent of at most |log p| + a few, with a factor of two for the square
-    np.testing.assert_allclose(found, expected, rtol=5e-6, atol=2e-5)
+    np.testing.assert_allclose(log_p, expected, rtol=5e-6, atol=2e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,9 +163,9 @@ def test_cumulative_is_the_integral_of_the_density(s: float) -> None:
     y = s + std * np.linspace(-9, 9, 20_001)
     density = np.exp(reference_log_density(m, y, np.full(y.size, s)))
     expected = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(y))))
-    found = m.cumulative(observed=tensor(y), signal=torch.tensor(s)).double().numpy()
+    below = m.cumulative(observed=tensor(y), signal=torch.tensor(s)).double().numpy()
     # float32 places observations of about 1000 to 6e-5, of a density of 0.1 at most
-    np.testing.assert_allclose(found, expected, atol=3e-5)
+    np.testing.assert_allclose(below, expected, atol=3e-5)
 
 
 def test_log_prob_broadcasts_and_is_float32() -> None:
@@ -298,8 +298,8 @@ def test_a_file_of_another_program_is_read(tmp_path: Path, shape: tuple[int, ...
     torch.testing.assert_close(m.weight, model(4, components=3, coefficients=2).weight)
     s = np.array([200.0, 900.0])
     expected = reference_log_density(m, s + 10, s)
-    found = m.log_prob(tensor(s + 10), tensor(s)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    log_p = m.log_prob(tensor(s + 10), tensor(s)).numpy()
+    np.testing.assert_allclose(log_p, expected, rtol=1e-5)
 
 
 class Trap:

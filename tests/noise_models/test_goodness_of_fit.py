@@ -50,61 +50,61 @@ def judged(model: GaussianMixture, pairs: Pairs) -> Quality:
 
 def test_the_true_model_has_the_true_numbers() -> None:
     pairs = made()
-    found = judged(camera(), pairs)
+    quality = judged(camera(), pairs)
     fitted, held = pairs.split()
-    assert (found.pairs, found.held_out) == (len(fitted), len(held))
+    assert (quality.pairs, quality.held_out) == (len(fitted), len(held))
     n = len(held)
-    assert found.ks < 1.9 / math.sqrt(n)  # but once in a thousand seeds
-    assert found.pit.sum() == pytest.approx(1)
-    np.testing.assert_allclose(found.pit, 0.05, atol=5 * np.sqrt(0.05 / n))
-    np.testing.assert_allclose(found.bins.model, GAIN * found.bins.signal + READ, rtol=1e-3)
-    ratio = found.bins.measured / found.bins.model
-    np.testing.assert_allclose(ratio, 1, atol=5 * np.sqrt(2 / found.bins.count.min()))
-    assert found.bins.count.sum() == len(pairs)
-    assert len(found.bins.signal) == 20
-    assert found.gain == pytest.approx(GAIN, rel=0.03)
-    assert found.offset == pytest.approx(READ, abs=4)
-    assert found.signal_range == pytest.approx((10, 200), abs=0.1)
+    assert quality.ks < 1.9 / math.sqrt(n)  # but once in a thousand seeds
+    assert quality.pit.sum() == pytest.approx(1)
+    np.testing.assert_allclose(quality.pit, 0.05, atol=5 * np.sqrt(0.05 / n))
+    np.testing.assert_allclose(quality.bins.model, GAIN * quality.bins.signal + READ, rtol=1e-3)
+    ratio = quality.bins.measured / quality.bins.model
+    np.testing.assert_allclose(ratio, 1, atol=5 * np.sqrt(2 / quality.bins.count.min()))
+    assert quality.bins.count.sum() == len(pairs)
+    assert len(quality.bins.signal) == 20
+    assert quality.gain == pytest.approx(GAIN, rel=0.03)
+    assert quality.offset == pytest.approx(READ, abs=4)
+    assert quality.signal_range == pytest.approx((10, 200), abs=0.1)
     entropy = 0.5 * np.log(2 * np.pi * np.e * (GAIN * held.signal + READ)).mean()
-    assert found.log_likelihood == pytest.approx(-entropy, abs=5 * math.sqrt(0.5 / n))
+    assert quality.log_likelihood == pytest.approx(-entropy, abs=5 * math.sqrt(0.5 / n))
     variance = np.var(fitted.observed - fitted.signal)
-    assert found.gaussian == pytest.approx(
+    assert quality.gaussian == pytest.approx(
         -0.5 * math.log(2 * math.pi * math.e * variance), abs=5 * math.sqrt(1 / n)
     )
-    assert found.gaussian < found.log_likelihood
-    assert found.log_likelihood < found.gaussian + 0.2
-    assert found.source == "a made-up camera"
+    assert quality.gaussian < quality.log_likelihood
+    assert quality.log_likelihood < quality.gaussian + 0.2
+    assert quality.source == "a made-up camera"
 
 
 @pytest.mark.parametrize("step", [1.0, 5.0])
 def test_levels_of_the_recording_are_no_misfit(step: float) -> None:
     """Observations are spread over their level: of 29 at the least, 25 / 12 is rounding."""
-    found = judged(camera(), made(step=step))
-    assert found.ks < 0.02
+    quality = judged(camera(), made(step=step))
+    assert quality.ks < 0.02
     # else a histogram whose cells hold now two, now three levels would have an advantage
-    assert found.histogram < found.log_likelihood + 0.005
+    assert quality.histogram < quality.log_likelihood + 0.005
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])
 def test_a_wrong_variance_is_reported(factor: float) -> None:
     pairs = made()
-    found, true = judged(camera(factor), pairs), judged(camera(), pairs)
-    ratio = found.bins.model / found.bins.measured
+    quality, true = judged(camera(factor), pairs), judged(camera(), pairs)
+    ratio = quality.bins.model / quality.bins.measured
     assert np.median(ratio) == pytest.approx(factor, rel=0.03)
     # bowl where the model is too narrow, hump where it is too wide
-    assert (found.pit[0] > 0.05) == (factor < 1)
-    assert found.ks > 2 * true.ks
-    assert found.log_likelihood < true.log_likelihood
-    words = found.verdict()[0]
+    assert (quality.pit[0] > 0.05) == (factor < 1)
+    assert quality.ks > 2 * true.ks
+    assert quality.log_likelihood < true.log_likelihood
+    words = quality.verdict()[0]
     assert words.startswith("The model does not fit well: at signals near")
     assert ("% larger than that of" if factor > 1 else "% smaller than that of") in words
 
 
 def test_a_bias_of_the_signal_is_seen_in_the_distribution() -> None:
     pairs = made()
-    found = judged(camera(), replace(pairs, observed=pairs.observed + 3))
-    assert found.ks > 0.05
-    assert found.pit[-1] > 0.06 > 0.04 > found.pit[0]
+    quality = judged(camera(), replace(pairs, observed=pairs.observed + 3))
+    assert quality.ks > 0.05
+    assert quality.pit[-1] > 0.06 > 0.04 > quality.pit[0]
 
 
 def test_numbers_do_not_depend_on_the_scale() -> None:
@@ -125,10 +125,10 @@ def test_numbers_do_not_depend_on_the_scale() -> None:
 
 def test_without_held_out_pairs_the_fitted_ones_are_judged() -> None:
     pairs = made(31)
-    found = judged(camera(), pairs)
-    assert (found.pairs, found.held_out) == (31, 0)
-    assert math.isfinite(found.log_likelihood)
-    assert found.verdict()[0].startswith("There are too few pairs (31)")
+    quality = judged(camera(), pairs)
+    assert (quality.pairs, quality.held_out) == (31, 0)
+    assert math.isfinite(quality.log_likelihood)
+    assert quality.verdict()[0].startswith("There are too few pairs (31)")
 
 
 # ---------------------------------------------------------------- words
@@ -153,11 +153,11 @@ def test_exclusions_and_correlation_are_reported() -> None:
 
 
 def test_as_plain_values_and_back() -> None:
-    found = judged(camera(), made(5000, correlation=(0.1, 0.2)))
-    text = json.dumps(found.as_dict(), allow_nan=False)
+    quality = judged(camera(), made(5000, correlation=(0.1, 0.2)))
+    text = json.dumps(quality.as_dict(), allow_nan=False)
     back = Quality.from_dict(json.loads(text))
-    assert back.as_dict() == found.as_dict()
-    assert back.verdict() == found.verdict()
+    assert back.as_dict() == quality.as_dict()
+    assert back.verdict() == quality.verdict()
 
 
 # ---------------------------------------------------------------- fit and judge
@@ -167,11 +167,11 @@ QUICK: dict[str, Any] = dict(components=1, coefficients=3, steps=100, seed=0)
 
 
 def test_fit_pairs_fits_and_judges() -> None:
-    model, found = fit_pairs(made(), about={"gaussian_sigma": 3.0}, **QUICK)
+    model, quality = fit_pairs(made(), about={"gaussian_sigma": 3.0}, **QUICK)
     assert model.about == {"source": "a made-up camera", "gaussian_sigma": 3.0}
     assert model.components == 1
-    assert found.verdict()[0].startswith("The model fits well")
-    assert found.pairs == pytest.approx(80_000, abs=100)
+    assert quality.verdict()[0].startswith("The model fits well")
+    assert quality.pairs == pytest.approx(80_000, abs=100)
     same, _ = fit_pairs(made(), about=None, **QUICK)
     torch.testing.assert_close(same.weight, model.weight, rtol=0, atol=0)
     assert same.about == {"source": "a made-up camera"}
@@ -200,7 +200,9 @@ def test_simulated_noise_is_recovered_by_its_process(name: str) -> None:
     # an offset of the camera has no shot noise; here it has, and the Gaussian part is less of it
     noise = SyntheticNoise(poisson_factor=2.0 * scale, gaussian_sigma=4.0 * scale)
     pairs = from_clean(frames=list(frames), noise=noise, seed=0)
-    model, found = fit_pairs(pairs, components=None, coefficients=4, steps=400, seed=0, about=None)
+    model, quality = fit_pairs(
+        pairs, components=None, coefficients=4, steps=400, seed=0, about=None
+    )
     signal = np.linspace(*np.quantile(frames, [0.01, 0.99]), 50)
     expected = 2.0 * scale * signal + (4.0 * scale) ** 2
     at = torch.from_numpy(signal.astype(np.float32))
@@ -210,8 +212,8 @@ def test_simulated_noise_is_recovered_by_its_process(name: str) -> None:
     # of a mean of 20 000 draws; and 3 % of the signal's range
     assert np.abs(error).max() < 5 * np.sqrt(expected.max() / 20_000)
     assert np.abs(error).max() < 0.03 * np.ptp(signal)
-    assert found.ks < 0.02
-    assert found.verdict()[0].startswith("The model fits well")
+    assert quality.ks < 0.02
+    assert quality.verdict()[0].startswith("The model fits well")
 
 
 def test_a_background_without_noise_is_not_judged() -> None:
@@ -220,6 +222,6 @@ def test_a_background_without_noise_is_not_judged() -> None:
     signal = np.concatenate((np.zeros(20_000), rng.uniform(20, 200, 80_000)))
     observed = 4.0 * rng.poisson(signal / 4)
     pairs = Pairs(signal, observed, np.arange(100_000) // 32, 4.0, "simulated")
-    _, found = fit_pairs(pairs, components=1, coefficients=2, steps=200, seed=0, about=None)
-    assert found.bins.measured[0] == 0
-    assert all("inf" not in sentence and "nan" not in sentence for sentence in found.verdict())
+    _, quality = fit_pairs(pairs, components=1, coefficients=2, steps=200, seed=0, about=None)
+    assert quality.bins.measured[0] == 0
+    assert all("inf" not in sentence and "nan" not in sentence for sentence in quality.verdict())

@@ -42,12 +42,12 @@ def test_dark_photon_counts_of_exposures_are_not_clipped() -> None:
     """Zeros are frequent where light is rare, but no cut-off values."""
     rng = np.random.default_rng(3)
     clean = spots(peak=40, background=0.5)
-    found = from_exposures(
+    pairs = from_exposures(
         signal=[rng.poisson(20 * clean).astype(np.uint16)],
         observed=[rng.poisson(clean).astype(np.uint16)],
     )
-    assert (found.saturated, found.clipped) == (0, 0)
-    assert found.line == pytest.approx((0.05, 0), abs=0.03)
+    assert (pairs.saturated, pairs.clipped) == (0, 0)
+    assert pairs.line == pytest.approx((0.05, 0), abs=0.03)
 
 
 # ---------------------------------------------------------------- repeated shots
@@ -57,33 +57,33 @@ def test_dark_photon_counts_of_exposures_are_not_clipped() -> None:
 def test_repeats_have_the_unbiased_temporal_variance(count: int) -> None:
     """Pixel by pixel, and their mean over the shots is the signal."""
     stack = shots(spots(), count)
-    found = from_repeats(stacks=[stack])
-    assert len(found) == stack.size
-    signal, observed = (v.reshape(-1, count) for v in (found.signal, found.observed))
+    pairs = from_repeats(stacks=[stack])
+    assert len(pairs) == stack.size
+    signal, observed = (v.reshape(-1, count) for v in (pairs.signal, pairs.observed))
     np.testing.assert_array_equal(signal, np.repeat(signal[:, :1], count, axis=1))
     np.testing.assert_allclose(signal[:, 0], observed.mean(axis=1))
     temporal = stack.reshape(count, -1).astype(float).var(axis=0, ddof=1)
     np.testing.assert_allclose(observed.var(axis=1), temporal, atol=1e-9)
-    assert found.step == 1
-    assert (found.saturated, found.clipped) == (0, 0)
-    assert "repeated shots" in found.source
+    assert pairs.step == 1
+    assert (pairs.saturated, pairs.clipped) == (0, 0)
+    assert "repeated shots" in pairs.source
 
 
 def test_repeats_of_several_fields_stay_apart() -> None:
     stacks = [shots(spots(seed=k), 2, seed=k) for k in range(2)]
-    found = from_repeats(stacks=stacks)
-    assert len(found) == stacks[0].size + stacks[1].size
-    of_first = set(found.block[: stacks[0].size])
-    assert of_first.isdisjoint(found.block[stacks[0].size :])
+    pairs = from_repeats(stacks=stacks)
+    assert len(pairs) == stacks[0].size + stacks[1].size
+    of_first = set(pairs.block[: stacks[0].size])
+    assert of_first.isdisjoint(pairs.block[stacks[0].size :])
 
 
 def test_saturated_signals_are_left_out_and_reported() -> None:
     stack = shots(spots(peak=400), 20)
-    found = from_repeats(stacks=[stack])
-    assert found.signal.max() < 240  # 255 less 3 std of 22, but for chance
-    assert found.saturated == pytest.approx(1 - len(found) / stack.size)
-    assert 0.01 < found.saturated < 0.2
-    assert found.clipped == 0
+    pairs = from_repeats(stacks=[stack])
+    assert pairs.signal.max() < 240  # 255 less 3 std of 22, but for chance
+    assert pairs.saturated == pytest.approx(1 - len(pairs) / stack.size)
+    assert 0.01 < pairs.saturated < 0.2
+    assert pairs.clipped == 0
 
 
 def test_one_shot_or_a_single_image_is_refused() -> None:
@@ -104,24 +104,24 @@ def test_nothing_but_saturated_pixels_is_refused() -> None:
 def test_clean_images_get_the_noise_that_is_asked_for() -> None:
     frames = [spots(seed=k).astype(np.float32) for k in range(3)]
     noise = SyntheticNoise(poisson_factor=2.0, gaussian_sigma=3.0)
-    found = from_clean(frames=frames, noise=noise, seed=1)
-    np.testing.assert_array_equal(found.signal, np.concatenate(frames, axis=None))
-    z = (found.observed - found.signal) / np.sqrt(2 * found.signal + 9)
+    pairs = from_clean(frames=frames, noise=noise, seed=1)
+    np.testing.assert_array_equal(pairs.signal, np.concatenate(frames, axis=None))
+    z = (pairs.observed - pairs.signal) / np.sqrt(2 * pairs.signal + 9)
     assert z.mean() == pytest.approx(0, abs=5 / np.sqrt(z.size))
     assert z.var() == pytest.approx(1, abs=6 * np.sqrt(2 / z.size))
     np.testing.assert_array_equal(
-        found.observed, from_clean(frames=frames, noise=noise, seed=1).observed
+        pairs.observed, from_clean(frames=frames, noise=noise, seed=1).observed
     )
-    assert found.step == 0
+    assert pairs.step == 0
 
 
 def test_nothing_of_a_known_process_counts_as_cut_off() -> None:
     """Neither its own upper clip, nor saturated pixels of the clean images, nor empty ones."""
     frames = [np.clip(spots(peak=400, background=-50), 0, 255).astype(np.uint8)]
     noise = SyntheticNoise(poisson_factor=1.0, clip=200.0)
-    found = from_clean(frames=frames, noise=noise)
-    assert len(found) == frames[0].size
-    assert (found.saturated, found.clipped) == (0, 0)
+    pairs = from_clean(frames=frames, noise=noise)
+    assert len(pairs) == frames[0].size
+    assert (pairs.saturated, pairs.clipped) == (0, 0)
 
 
 def test_clean_images_without_noise_are_refused() -> None:
@@ -144,16 +144,16 @@ def exposures(gain: float = 0.4, offset: float = 12.0) -> tuple[Array, Array]:
 
 def test_the_line_between_exposures_is_not_flattened_by_noise() -> None:
     long, short = exposures()
-    found = from_exposures(signal=[long], observed=[short])
-    assert found.line is not None
+    pairs = from_exposures(signal=[long], observed=[short])
+    assert pairs.line is not None
     ordinary = np.polyfit(long.ravel(), short.ravel(), 1)[0]
     assert ordinary < 0.396
     # noise of 5 over a signal of std 0.4 x 30 in 12 000 pixels: 0.4 %, and that of the instrument
-    assert found.line[0] == pytest.approx(0.4, rel=0.012)
-    assert found.line[1] == pytest.approx(12, abs=0.4)
-    np.testing.assert_allclose(found.signal, found.line[0] * long.ravel() + found.line[1])
+    assert pairs.line[0] == pytest.approx(0.4, rel=0.012)
+    assert pairs.line[1] == pytest.approx(12, abs=0.4)
+    np.testing.assert_allclose(pairs.signal, pairs.line[0] * long.ravel() + pairs.line[1])
     # what the long exposure has of noise counts with the gain
-    variance = (found.observed - found.signal).var()
+    variance = (pairs.observed - pairs.signal).var()
     assert variance == pytest.approx(25 + 0.16 * 36, rel=5 * np.sqrt(2 / long.size))
 
 
@@ -167,12 +167,12 @@ def test_pixels_at_the_end_of_either_exposure_are_left_out() -> None:
     long, short = exposures()
     long = np.clip(np.rint(2 * long), 0, 255).astype(np.uint8)
     short = np.clip(np.rint(short), 0, 255).astype(np.uint8)
-    found = from_exposures(signal=[long], observed=[short])
-    assert found.line is not None
-    gain, offset = found.line
+    pairs = from_exposures(signal=[long], observed=[short])
+    assert pairs.line is not None
+    gain, offset = pairs.line
     assert gain == pytest.approx(0.2, rel=0.02)
-    assert found.signal.max() < gain * 255 + offset
-    assert found.saturated == pytest.approx((long == 255).mean())
+    assert pairs.signal.max() < gain * 255 + offset
+    assert pairs.saturated == pytest.approx((long == 255).mean())
 
 
 def test_exposures_of_other_fields_are_refused() -> None:
@@ -188,7 +188,7 @@ def test_frames_that_do_not_match_are_refused(route: Callable[..., Pairs]) -> No
     long, short = exposures()
     names = ("signal", "observed") if route is from_exposures else ("denoised", "noisy")
     for s, y, message in (
-        ([long, long], [short], "found 1 frames, expected 2"),
+        ([long, long], [short], "pairs 1 frames, expected 2"),
         ([long], [short[:-1]], r"frame 1: found shape \(95, 128\)"),
         ([], [], "images: there are none"),
     ):
@@ -202,19 +202,19 @@ def test_frames_that_do_not_match_are_refused(route: Callable[..., Pairs]) -> No
 def test_noisy_images_and_their_denoised_form() -> None:
     clean = spots()
     stack = shots(clean, 2)
-    found = from_denoised(denoised=[clean, clean], noisy=list(stack))
-    assert len(found) == stack.size
-    np.testing.assert_array_equal(found.observed, stack.ravel())
-    assert found.step == 1
-    assert max(map(abs, found.correlation)) < 0.03
+    pairs = from_denoised(denoised=[clean, clean], noisy=list(stack))
+    assert len(pairs) == stack.size
+    np.testing.assert_array_equal(pairs.observed, stack.ravel())
+    assert pairs.step == 1
+    assert max(map(abs, pairs.correlation)) < 0.03
 
 
 def test_correlated_noise_is_measured() -> None:
     rng = np.random.default_rng(0)
     clean = spots()
     noisy = clean + 20 * gaussian_filter(rng.standard_normal(clean.shape), 0.7)
-    found = from_denoised(denoised=[clean], noisy=[noisy])
-    assert min(found.correlation) > 0.5
+    pairs = from_denoised(denoised=[clean], noisy=[noisy])
+    assert min(pairs.correlation) > 0.5
 
 
 # ---------------------------------------------------------------- what is held out

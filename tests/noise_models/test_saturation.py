@@ -1,4 +1,4 @@
-"""Where a recording ends is found, and what it cut off is left out."""
+"""Limits of a recording are recognised, and truncated signals are excluded."""
 
 from __future__ import annotations
 
