@@ -23,9 +23,9 @@ import torch
 from common import best_rate, machine, operations, peer, side_by_side, table
 
 from denoisplit.machine.memory import keep_freed_memory
-from denoisplit.network import VSE
 from denoisplit.network.addressed_noise import addressed_noise, normal_table, position_keys
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.prediction.tiles import BORDER

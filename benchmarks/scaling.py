@@ -23,8 +23,8 @@ SIZES = {"filters": 32, "latents": 8, "patch": 64}
 def measured(side: int, samples: int, structures: int, frames: int, tile: int) -> tuple[float, ...]:
     """Return the time, s, and the peak memory, GB."""
     from denoisplit.machine.memory import keep_freed_memory
-    from denoisplit.network import VSE
     from denoisplit.network.inference import inference_form
+    from denoisplit.network.vse import VSE
     from denoisplit.prediction.frame import Sampling, predict_frame
 
     keep_freed_memory()

@@ -21,8 +21,8 @@ from common import careamics, machine, peer, side_by_side, table
 from denoisplit.config.settings import settings_from
 from denoisplit.data.superposition import Superposition
 from denoisplit.machine.memory import keep_freed_memory
-from denoisplit.network import VSE
 from denoisplit.network.inference import compile_blocks
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.training.schedule import Schedule
 from denoisplit.training.task import SplittingTask

@@ -25,7 +25,9 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes, write_text
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.machine.device import default_device
-from denoisplit.network import VSE, ContextVSE, DenoisedVSE, Denoiser
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.denoised import DenoisedVSE
+from denoisplit.network.vse import VSE, Denoiser
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.halo import EXACT, PREDICTION_TOLERANCE, sufficient_halo
 from denoisplit.prediction.tiles import tile_side

@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 
 from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, settings_from
 from denoisplit.errors import InputError
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.run import (

@@ -18,8 +18,14 @@ UNIQUE = "[0-9a-f]" * 32  # pattern of the unique part of a draft's name
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+def replacing(path: str | Path, *, size: int = 0) -> Iterator[IO[bytes]]:
     """Open a binary stream that becomes ``path`` when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+    size : int, optional
+        Expected size in bytes, for the error message.
 
     Raises
     ------
@@ -35,7 +41,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise not_written(path, error) from error
+        raise not_written(path, error, size) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -56,9 +62,11 @@ def drop_drafts(place: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def not_written(path: str | Path, error: OSError) -> InputError:
-    """Return the error for a file that could not be written."""
-    problem = f"cannot write this file ({error.strerror or str(error) or type(error).__name__})"
+def not_written(path: str | Path, error: OSError, size: int = 0) -> InputError:
+    """Return the error for a file that could not be written, of a size in bytes if known."""
+    needed = f" of {size / 1e6:.1f} MB" if size else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    problem = f"cannot write this file{needed} ({reason})"
     return InputError(problem, where=path, remedy="check disk space and permissions")
 
 

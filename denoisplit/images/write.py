@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ import tifffile
 import xarray as xr
 
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import draft_of, not_written
+from denoisplit.files.atomic import replacing
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lazy import LazyImage
 
 _BIG = 3_900_000_000  # bytes; classic TIFF is limited to 4 GiB
-_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
@@ -61,17 +58,8 @@ def write_ome_tiff(
         raise InputError(problem, where=path, remedy="convert the image to float32 first")
     if isinstance(image, xr.DataArray):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
-    temporary = draft_of(path)
-    try:
-        with temporary.open("xb") as stream:
-            _write(stream, image, about)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _not_written(path, error, image.nbytes) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, size=image.nbytes) as stream:
+        _write(stream, image, about)
 
 
 def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
@@ -126,14 +114,3 @@ def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
         resolutionunit="CENTIMETER" if per_cm else None,
         metadata=metadata,
     )
-
-
-def _not_written(path: Path, error: OSError, needed: int) -> InputError:
-    # numpy reports a short write, which means a full disk, without a number
-    if error.errno is None or error.errno in _DISK_FULL:
-        return InputError(
-            f"no space for this file of {needed / 1e6:.1f} MB ({error.strerror or error})",
-            where=path,
-            remedy="free some space or write to another disk",
-        )
-    return not_written(path, error)

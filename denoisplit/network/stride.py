@@ -14,7 +14,7 @@ def halvings(levels: int, planes: int = 1, context: str | None = None) -> list[i
         n, planes of the input. Unless the context is lean, the n - 1 planes of context keep as
         many levels at the side of the patch.
     context : {"lean", "regular", "deep"}, optional
-        Use of the planes of context, see `denoisplit.network.ContextVSE`.
+        Use of the planes of context, see `denoisplit.network.context.ContextVSE`.
     """
     full_side = 0 if context == "lean" else planes - 1
     return [max(0, i + 1 - full_side) for i in range(levels)]

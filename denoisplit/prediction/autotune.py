@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 
 from denoisplit.errors import InputError
-from denoisplit.network import VSE
 from denoisplit.network.inference import compile_blocks, inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.progress import logger
 
 Precision = Literal["32", "bf16"]

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from denoisplit.images.tiling import Frame
-from denoisplit.network import VSE
 from denoisplit.network.addressed_noise import (
     addressed_noise,
     content_keys,
     normal_table,
     position_keys,
 )
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
 from denoisplit.prediction.tiles import Patch, Tiling, pixels_that_fit
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, sample_patch
 
 Array = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ import torch
 from denoisplit.data.pyramid import Pyramid
 from denoisplit.images.tiling import Frame, Tile, cut, tile_frame
 from denoisplit.machine.memory import memory_at_most
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 
 Array = npt.NDArray[np.float32]
 

@@ -15,8 +15,8 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import OTHERWISE, EvaluationFrames, held_out_frames
 from denoisplit.evaluation.known_images import read_known_frames
 from denoisplit.images import Files
-from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop

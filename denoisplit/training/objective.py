@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from denoisplit.network import Latent
+from denoisplit.network.decoder import Latent
 
 LOG_VARIANCE_MIN = -5.0  # of the predicted log-variance in the Gaussian data term
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from denoisplit.machine.distributed import Team
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 
 
 def strategy(model: VSE, ranks: Team) -> str:

@@ -15,7 +15,7 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.machine.distributed import Team
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.training.checkpoints import relocate_state
 from denoisplit.training.objective import (

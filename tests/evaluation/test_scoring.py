@@ -15,8 +15,8 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.metrics import blur
 from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
-from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 

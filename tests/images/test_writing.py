@@ -132,7 +132,7 @@ def test_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1
     assert run.stderr.startswith(target)
-    assert "no space for this file of 4.0 MB" in run.stderr
+    assert "cannot write this file of 4.0 MB" in run.stderr
     assert os.listdir(tmp_path) == []
 
 

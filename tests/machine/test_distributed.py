@@ -21,7 +21,7 @@ from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.machine.distributed import Team, team
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_available_noise_models
 from denoisplit.run import build_network, load
 from denoisplit.training.one_network import initial_network

@@ -12,9 +12,11 @@ import torch
 
 import denoisplit
 from denoisplit.config.settings import NetworkSettings
-from denoisplit.network import VSE, ContextVSE, DenoisedVSE, Denoiser
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.denoised import DenoisedVSE
 from denoisplit.network.inference import inference_form
 from denoisplit.network.stride import halvings, total_stride
+from denoisplit.network.vse import VSE, Denoiser
 
 SMALL = {"filters": 2, "latents": 2, "patch": 32}
 DEEP = {"context": "deep", "levels": 5, "planes": 5}

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from denoisplit.network import VSE, ContextVSE
 from denoisplit.network.addressed_noise import (
     addressed_noise,
     channel_keys,
@@ -18,7 +17,9 @@ from denoisplit.network.addressed_noise import (
     position_keys,
 )
 from denoisplit.network.addressed_noise import standard_normal as drawn_in_graphs
+from denoisplit.network.context import ContextVSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, predict_frame
 
 SMALL = {"filters": 8, "latents": 4, "patch": 32}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from denoisplit.network import VSE
 from denoisplit.network.blocks import Down, Gate, Merge, ResBlock, Sizes, Up
 from denoisplit.network.decoder import Level, ToGaussian, TopLevel, soft_exp
+from denoisplit.network.vse import VSE
 
 HDN = dict(
     structures=1,

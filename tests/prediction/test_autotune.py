@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from denoisplit.errors import InputError
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.prediction import autotune as tuning
 from denoisplit.prediction.autotune import PAYS_AFTER, WORTH_MEASURING, Form, fastest
 from denoisplit.prediction.frame import Sampling, predict_frame

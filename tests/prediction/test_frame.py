@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from denoisplit.data.pyramid import Pyramid
 from denoisplit.images.tiling import tile_frame
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, _keys, predict_frame, sample_patch
 
 Array = NDArray[np.float32]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.prediction.halo import (
     PACKAGE_TOLERANCE,

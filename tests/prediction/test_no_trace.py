@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.autotune import WORTH_MEASURING, fastest
 from denoisplit.prediction.frame import Sampling, predict_frame
 from denoisplit.prediction.halo import halo_errors

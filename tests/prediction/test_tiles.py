@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from denoisplit.images.tiling import cut, tile_frame
-from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction import tiles
 from denoisplit.prediction.tiles import tile_side
 

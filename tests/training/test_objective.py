@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from denoisplit.network import Gaussian, Latent
+from denoisplit.network.decoder import Gaussian, Latent
 from denoisplit.training.objective import (
     Loss,
     combine,

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoisplit.network import VSE
 from denoisplit.network.addressed_noise import (
     ContentKeys,
     channel_keys,
     normal_table,
     standard_normal,
 )
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
 
 

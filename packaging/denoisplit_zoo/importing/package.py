@@ -16,7 +16,7 @@ from denoisplit.files.atomic import new_folder, write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.files.tensors import read_tensors
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import logger
 from denoisplit.run import (

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_tensors
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 
 MOST_LEVELS = 4  # deeper networks there scale the posterior depending on the level
 # names of the modules around the network, in a checkpoint of a whole training
