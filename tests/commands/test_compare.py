@@ -19,7 +19,7 @@ from denoisplit.commands.compare import compare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
-from denoisplit.report import comparison_page
+from denoisplit.report import comparison
 from denoisplit.run import load_config
 from denoisplit.training.equal_budget import Effort
 
@@ -78,21 +78,23 @@ def test_two_systems_one_table_one_page(
     assert found.done == {name: [(2, 2048)] for name in systems}
     assert lines[-1] == "Every network was trained 2 steps of 2048 pixels."
 
-    drawn = []
+    drawn, draw = [], comparison.comparison_figure
     monkeypatch.setattr(
-        comparison_page,
+        comparison,
         "comparison_figure",
-        lambda rows, names: drawn.append((rows, names)) or figure(rows),
+        lambda columns, names: drawn.append((columns, names)) or draw(columns, names),
     )
-    figure = lambda rows: original(rows, ("ER", "MT"))  # noqa: E731
-    from denoisplit.report.comparison import comparison_figure as original
-
     again = compare(images, tmp_path / "out", systems=systems, **TINY)  # nothing is trained anew
     assert again == found
-    ((rows, names),) = drawn
+    ((columns, names),) = drawn
     assert tuple(names) == ("ER", "MT")
-    assert [row.title for row in rows] == ["noisy input", "Altered muSplit", "muSplit", "truth"]
-    panels = original(rows, names).axes
+    assert [column.title for column in columns] == [
+        "noisy input",
+        "Altered muSplit",
+        "muSplit",
+        "truth",
+    ]
+    panels = draw(columns, names).axes
     titles = [axes.get_title(loc) for axes in panels for loc in ("left", "center")]
     assert len(panels) == 8 and "MT: noisy input" in titles and "ER: noisy input" in titles
     assert titles.count("muSplit") == titles.count("truth") == 2
