@@ -22,7 +22,7 @@ def test_refusals(
     refused: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = made(tmp_path / "mixed.ome.zarr")
-    monkeypatch.setattr(cluster, "WAIT", 1)
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
     zarr.save_array(str(tmp_path / "flat.zarr"), np.full((40, 40), 7, dtype=np.uint8))
     start = ("predict", run_folder)
     refused(*start, tmp_path / "flat.zarr", "-o", "out", says=("flat.zarr", "constant image"))
@@ -36,7 +36,15 @@ def test_refusals(
         "out",
         says=("NaN or infinite", "the middle of this image"),
     )
-    refused(*start, image, "-o", "out", "--dask", "tcp://127.0.0.1:1", says=("--dask", "no sched"))
+    refused(
+        *start,
+        image,
+        "-o",
+        "out",
+        "--dask",
+        "tcp://127.0.0.1:1",
+        says=("--dask", "no scheduler answers"),
+    )
     create_ome_zarr(tmp_path / "two.ome.zarr", {"c": 2, "y": 40, "x": 40}, channels="AB",
                     chunk=(64, 64), pixel_size_um={})  # fmt: skip
     refused(*start, tmp_path / "two.ome.zarr", "-o", "out", says=("two.ome.zarr", "2 channels"))
