@@ -64,9 +64,8 @@ def header_of(path: Path, *, several: bool = False) -> Header:
         raise
     except Exception as error:  # readers raise errors of any kind on damaged files
         raise InputError(
+            f"this file is damaged or incomplete ({str(error)[:200]})",
             where=path,
-            found=f"an unreadable file ({str(error)[:200]})",
-            expected="a complete image file",
             remedy="download it again",
         ) from error
 

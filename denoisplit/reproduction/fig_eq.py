@@ -26,9 +26,7 @@ SAMPLES = 16
 def settings_of_form(form: str, structures: int) -> dict[str, Any]:
     """Return the settings of a training with a form of the KL, "eq3" or "eq4"."""
     if structures < 2:
-        raise InputError(
-            where="structures", found=f"{structures} structures", expected="two or more"
-        )
+        raise InputError("EQ needs two or more structures", where="structures")
     objective: dict[str, Any] = {"kl_form": form}
     if form == "eq3":  # as in muSplit: weight 1 beside a data term that is a mean over structures
         objective |= {"free_bits": 0.0, "beta": float(structures)}

@@ -107,7 +107,7 @@ def figure(
 def _check(kind: str, runs: int, output: Path, structures: bool, truth: bool) -> None:
     """Refuse a combination of arguments before any file is read."""
     if kind not in KINDS:
-        raise InputError(where="figure", found=kind, expected=f"one of {', '.join(KINDS)}")
+        raise InputError(where="kind", found=kind, expected=f"one of {', '.join(KINDS)}")
     if runs < 1 or (runs > 1 and kind not in OF_SEVERAL_RUNS):
         expected = "one run or more" if kind in OF_SEVERAL_RUNS else "one run"
         raise InputError(where=f"figure {kind}", found=f"{runs} runs", expected=expected)

@@ -15,7 +15,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.images import Files
-from denoisplit.machine.process_pool import finished, workers_of
+from denoisplit.machine.process_pool import parallel_jobs, run_calls
 from denoisplit.progress import logger
 from denoisplit.report.plots import read_history
 from denoisplit.reproduction.table_rows import (
@@ -95,7 +95,6 @@ def table_runs(
     if not runs:
         raise InputError(
             "the tables have no row with this noise",
-            where="reproduce",
             remedy="choose `synthetic_poisson` from 0 and 1000, `synthetic_gaussian` from 1, 1.5, "
             "2 and 4",
         )
@@ -141,7 +140,7 @@ def train_table_runs(
             _test_images(task, paths, data, output / "images")
     calls = [(run, data, output, options) for run in runs]
     names = [run.name for run in runs]
-    for (run, *_), (metrics, record) in finished(_train_run, calls, names, workers_of(workers)):
+    for (run, *_), (metrics, record) in run_calls(_train_run, calls, names, parallel_jobs(workers)):
         for metric in METRIC_NAMES:
             key, score = (run, metric), metrics["mean"][metric]
             entries[key] = TableEntry(*key, score["mean"], score["sem"], known.get(key), record)

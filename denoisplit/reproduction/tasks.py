@@ -127,9 +127,7 @@ TASKS = {
 def task_of(name: str) -> Task:
     """Return the task of a name, "T1" to "T9"; raise an `InputError` for any other."""
     if name not in TASKS:
-        raise InputError(
-            f"unknown item {name}", where="reproduce", remedy="choose all, T1 to T9, S1, S2 or EQ"
-        )
+        raise InputError(f"unknown item {name}", remedy="choose all, T1 to T9, S1, S2 or EQ")
     return TASKS[name]
 
 

@@ -70,7 +70,7 @@ def test_a_truncated_download_is_reported_in_one_line(
     captured = capfd.readouterr()
     lines = [line for line in captured.out.splitlines() if line.startswith("T7")]
     assert captured.err == "" and len(lines) == 1
-    assert lines[0].count("wrong: ") == 1 and "complete image file" in lines[0]
+    assert lines[0].count("wrong: ") == 1 and "this TIFF is damaged or incomplete" in lines[0]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -152,10 +152,10 @@ def test_each_problem_is_reported_in_one_line(tmp_path: Path, capsys: Any) -> No
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[:9])
     for name, message in (
         ("T1", "ER/GT_all.mrc: found 9 frames of 40 x 36 px, expected at least 10 frames"),
-        ("T1", "CCPs/GT_all.mrc: found an unreadable file ("),
+        ("T1", "CCPs/GT_all.mrc: this file is damaged or incomplete ("),
         ("T2", "Microtubules/GT_all.mrc: found complex64 pixels"),
-        ("T4", "F-actin/GT_all_a.mrc: found an unreadable file (22 bytes"),
-        ("T7", f"{ATN}: found a damaged or incomplete TIFF"),
+        ("T4", "F-actin/GT_all_a.mrc: this file is damaged or incomplete (22 bytes"),
+        ("T7", f"{ATN}: this TIFF is damaged or incomplete"),
         ("T9", "highsnr.tif: found 30 frames of 40 x 34 px, expected 30 frames of 40 x 36 px as"),
     ):
         assert "wrong: " in lines[name] and message in lines[name], lines[name]

@@ -150,10 +150,13 @@ def test_routes_of_one_level_are_drawn_side_by_side() -> None:
     ("words", "message"),
     [
         (["S1", "-o", "out"], "S1: there are no images to train on; provide --structure"),
-        (["S1", "--structure", "MT", "none.tif"], "no -o DIR"),
-        (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: found no such file"),
-        (["EQ", "-o", "out", "--structure", "MT", "none.tif"], "found 1 structures, expected two"),
-        (["S9", "-o", "out"], "reproduce: unknown item S9; choose all, T1 to T9, S1, S2 or EQ"),
+        (["S1", "--structure", "MT", "none.tif"], "missing required option -o DIR"),
+        (["S1", "-o", "out", "--structure", "MT", "none.tif"], "none.tif: no such file or folder"),
+        (
+            ["EQ", "-o", "out", "--structure", "MT", "none.tif"],
+            "--structure: EQ needs two or more structures",
+        ),
+        (["S9", "-o", "out"], "error: unknown item S9; choose all, T1 to T9, S1, S2 or EQ"),
     ],
 )
 def test_bad_input_is_reported_in_one_line(

@@ -375,7 +375,6 @@ def test_bad_input_is_reported_in_one_line(
     files = f"{done.downloads}/ER", f"{done.downloads}/Microtubules"
     replaced = changed(done.er, tmp_path / "replaced", *files)
     for words, message in (
-        (["5", run], "expected one of 2, 3, 4"),
         (["3", run, run], "2 runs, expected one run"),
         (["3", run, "--frame", "2"], "0 to 1"),
         (["3", run, "--crop", "40", "0", "32"], "a square inside the frame of 64 x 64 px"),
@@ -396,6 +395,11 @@ def test_bad_input_is_reported_in_one_line(
         assert code == 2 and message in lines[-1], (words, lines)
         assert sum("error" in line for line in lines) == 1
         assert not target.parent.exists()
+
+
+def test_an_unknown_figure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind: found 5, expected one of 2, 3, 4, calibration"):
+        figure("5", tmp_path, tmp_path / "f.png")
 
 
 def test_the_function_is_public() -> None:

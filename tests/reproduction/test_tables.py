@@ -18,7 +18,7 @@ from denoisplit.commands import train_several as trainings
 from denoisplit.config.settings import settings_from
 from denoisplit.config.systems import SPLITTING
 from denoisplit.config.training_options import settings_values
-from denoisplit.data.splits import held_out
+from denoisplit.data.splits import held_out_indices
 from denoisplit.errors import InputError
 from denoisplit.reproduction import fig_s2, tables
 from denoisplit.reproduction.reproduce import reproduce
@@ -99,7 +99,7 @@ def test_planes_of_one_file_become_structures(downloads: Path, tmp_path: Path) -
 
 
 def test_threes_in_turn_as_in_the_paper() -> None:
-    validation, test = held_out(61, "threes")
+    validation, test = held_out_indices(61, "threes")
     assert validation == [0, 1, 2, 6, 7, 8] and test == [3, 4, 5, 9, 10, 11]
 
 
