@@ -188,7 +188,7 @@ def test_frames_that_do_not_match_are_refused(route: Callable[..., Pairs]) -> No
     long, short = exposures()
     names = ("signal", "observed") if route is from_exposures else ("denoised", "noisy")
     for s, y, message in (
-        ([long, long], [short], "pairs 1 frames, expected 2"),
+        ([long, long], [short], "found 1 frames, expected 2"),
         ([long], [short[:-1]], r"frame 1: found shape \(95, 128\)"),
         ([], [], "images: there are none"),
     ):
