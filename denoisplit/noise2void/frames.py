@@ -47,7 +47,7 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
     valid : sequence of bool array (Y, X) or None
         See `denoisplit.noise2void.train_n2v`.
     """
-    where = "N2V training"
+    where = "Noise2Void training"
     if not frames:
         raise InputError(where=where, found="no frames", expected="one or more noisy frames")
     if valid is not None and len(valid) != len(frames):
@@ -57,7 +57,7 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
             expected="one mask per frame, or none at all",
         )
     for j, frame in enumerate(frames):
-        where = f"N2V training, frame {j}"
+        where = f"Noise2Void training, frame {j}"
         check_plane(frame, where)
         if min(frame.shape) < SMALLEST_PATCH:
             raise InputError(
@@ -76,7 +76,7 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
     if valid is not None and not any(mask.any() for mask in valid):
         raise InputError(
             "all pixels are saturated or clipped",
-            where="N2V training",
+            where="Noise2Void training",
             remedy="provide frames whose intensities lie within the range of the camera",
         )
 
@@ -107,7 +107,7 @@ def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[floa
     if not std > 1e-6 * abs(mean):  # below the resolution of float32
         raise InputError(
             f"every pixel has the value {mean:g}",
-            where="N2V training",
+            where="Noise2Void training",
             remedy="check the files, or leave the structure out",
         )
     return mean, std

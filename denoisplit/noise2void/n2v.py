@@ -243,7 +243,7 @@ class _Training:
         if not torch.isfinite(loss):
             raise InputError(
                 f"the loss is {loss.item()} in step {self.step}",
-                where="N2V training",
+                where="Noise2Void training",
                 remedy="check the images for extreme values, or set a lower n2v.learning_rate",
             )
         self.optimiser.zero_grad()

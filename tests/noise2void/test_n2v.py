@@ -423,7 +423,9 @@ def test_masks_that_do_not_match_are_refused_in_one_line() -> None:
 
 def test_a_diverging_training_ends() -> None:
     frames = [frame.astype(np.float64) for frame in NOISY]
-    with pytest.raises(InputError, match=r"N2V training: the loss is (nan|inf).*n2v\.learning"):
+    with pytest.raises(
+        InputError, match=r"Noise2Void training: the loss is (nan|inf).*n2v\.learning"
+    ):
         train_n2v(frames, tiny(learning_rate=1e30), seed=0)
 
 
