@@ -114,7 +114,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     Raises
     ------
     InputError
-        If the folder is no run, the run is not finished, or its files are damaged or of other runs.
+        If the folder is not a run, or the run is not finished, or damaged.
     """
     path = Path(path)
     config = load_config(path)
@@ -152,7 +152,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
 
 
 def load_denoiser(model: VSE, path: Path, settings: Settings) -> None:
-    """Read the denoiser of the mixed input, a run inside the run, and give it to the splitter."""
+    """Read the denoiser of the mixed input, a run inside the run, into the splitter."""
     if settings.denoiser is None:
         raise ValueError(f"{path}: settings without denoisers")
     run = load(path / DENOISERS / MIXED, device="cpu")

@@ -219,7 +219,9 @@ def test_a_file_is_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "stage"), [("model.safetensors", "trained"), ("calibration.json", "calibrated")]
 )
-def test_an_unfinished_run_says_how_to_finish_it(folder: Path, missing: str, stage: str) -> None:
+def test_an_unfinished_run_is_refused_with_the_command_that_finishes_it(
+    folder: Path, missing: str, stage: str
+) -> None:
     (folder / missing).unlink()
     text = refusal(folder)
     assert missing in text

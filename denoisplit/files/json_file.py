@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is missing or is no JSON object.
+        If the file is missing or is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

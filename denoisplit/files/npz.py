@@ -31,7 +31,7 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
     Raises
     ------
     InputError
-        If the file is missing, is no such archive, or a required array is missing.
+        If the file is missing or unreadable, or a required array is missing.
     """
     expected = f"{what} with the arrays {', '.join(keys)}"
     try:

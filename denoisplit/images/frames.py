@@ -74,7 +74,7 @@ def read_frames(files: Files) -> Frames:
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:
-    """Return what identifies image files, wherever they are.
+    """Return what identifies image files, independent of their folder.
 
     Parameters
     ----------

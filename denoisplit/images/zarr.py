@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class StoredArray:
         try:
             return self.array[key]
         except Exception:
-            # reads of other chunks are still pending, of which Python would warn at exit
+            # reads of other chunks are still pending, and Python would warn of them at exit
             from zarr.core.sync import sync
 
             sync(_finish_reads())
@@ -178,37 +179,15 @@ def create_ome_zarr(
         if axis["name"] in pixel_size_um:
             axis["unit"] = "micrometer"
     scale = [float(pixel_size_um.get(dim, 1.0)) for dim in sizes]
-    group = zarr.create_group(
-        str(path),
-        zarr_format=2,
-        attributes={
-            "multiscales": [
-                {
-                    "version": OME_VERSION,
-                    "name": path.name.split(".")[0],
-                    "axes": axes,
-                    "datasets": [
-                        {
-                            "path": "0",
-                            "coordinateTransformations": [{"type": "scale", "scale": scale}],
-                        }
-                    ],
-                }
-            ],
-            "omero": {
-                "channels": [
-                    {
-                        "label": name,
-                        "color": COLOURS[k % len(COLOURS)],
-                        "active": True,
-                        "window": _window(0.0, 1.0),
-                    }
-                    for k, name in enumerate(channels)
-                ]
-            },
-            ABOUT: dict(about or {}),
-        },
-    )
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}]
+    name = path.name.split(".")[0]
+    image = {"version": OME_VERSION, "name": name, "axes": axes, "datasets": datasets}
+    display = [
+        {"label": label, "color": colour, "active": True, "window": _window(0.0, 1.0)}
+        for label, colour in zip(channels, cycle(COLOURS), strict=False)
+    ]
+    attributes = {"multiscales": [image], "omero": {"channels": display}, ABOUT: dict(about or {})}
+    group = zarr.create_group(str(path), zarr_format=2, attributes=attributes)
     chunk_sizes = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
     group.create_array(
         "0",

@@ -103,7 +103,7 @@ def local_cluster(count: int) -> Any:
     import distributed
 
     dask: Any = distributed
-    with _interrupts_held():
+    with _interrupts_blocked():
         return dask.LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -116,7 +116,7 @@ def local_cluster(count: int) -> Any:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _interrupts_blocked() -> Iterator[None]:
     """Block Ctrl-C in the threads and processes that the block starts, and in theirs.
 
     This thread receives it after the block, unless another thread takes it.

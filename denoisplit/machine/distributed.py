@@ -1,7 +1,7 @@
 """Rank and number of processes in a training that ``torchrun`` or SLURM has started.
 
-The number of processes is read from the environment and is no setting, so a run may be resumed with
-another one. Each process trains on its share of every batch. Rank 0 writes the run folder; the
+The number of processes is read from the environment and is not a setting, so a run may be resumed
+with another one. Each process trains on its share of every batch. Rank 0 writes the run folder; the
 other ranks read what it has prepared.
 """
 

@@ -51,7 +51,7 @@ class ToGaussian(nn.Module):
         self.log_variance_max = log_variance_max
 
     def forward(self, parameters: Tensor) -> Gaussian:
-        """(B, 2Z, h, w) -> Gaussian of (B, Z, h, w), in float32 under any autocast."""
+        """Map (B, 2Z, h, w) to a Gaussian of (B, Z, h, w), float32 under any autocast."""
         mean, log_var = parameters.float().chunk(2, dim=1)
         if self.log_variance_max is not None:
             log_var = log_var.clamp(max=self.log_variance_max)

@@ -1,4 +1,4 @@
-"""The variational splitting encoder-decoder (VSE), whole."""
+"""Variational splitting encoder-decoder (VSE)."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class VSE(nn.Module):
         Raises
         ------
         ValueError
-            If Y or X is no multiple of the total stride.
+            If Y or X is not a multiple of the total stride.
         """
         if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
             raise ValueError(

@@ -33,7 +33,7 @@ class Patch(NamedTuple):
 
 
 class Tiling:
-    """The tiles of a frame for a network.
+    """Tiles of a frame for a network.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def test_what_killed_processes_left_in_a_folder_is_removed(tmp_path: Path) -> No
     assert left == {"a.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(InputError) as caught:
@@ -121,7 +121,7 @@ def test_the_old_file_is_replaced_in_one_step(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_places_that_take_no_file_are_told_in_one_line(tmp_path: Path) -> None:
+def test_places_that_cannot_be_written_are_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "plain").write_text("a file, no folder")
     for path in (tmp_path / "none" / "file", tmp_path / "folder", tmp_path / "plain" / "file"):

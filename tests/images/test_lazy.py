@@ -112,7 +112,7 @@ def test_a_copy_is_written_plane_by_plane(kind: str, tmp_path: Path) -> None:
     assert description_of(tmp_path / "a.tif") == ""
 
 
-def test_a_damaged_plane_is_told_when_it_is_read(tmp_path: Path) -> None:
+def test_a_damaged_plane_is_reported_when_it_is_read(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "z.tif") as tif:
         for plane in STACK[:, 0]:
             tif.write(plane, contiguous=False, metadata=None, compression="zlib")

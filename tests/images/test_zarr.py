@@ -124,7 +124,7 @@ def test_refusals(tmp_path: Path) -> None:
     zarr.create_group(str(tmp_path / "empty.zarr"))
     zarr.save_array(str(tmp_path / "complex.zarr"), np.zeros((4, 4), dtype=np.complex64))
     zarr.save_array(str(tmp_path / "line.zarr"), np.zeros(4, dtype=np.uint8))
-    for name, says in (
+    for name, problem in (
         ("broken", "this Zarr is unreadable"),
         ("empty", "this Zarr group is not an OME-Zarr image"),
         ("complex", "complex64"),
@@ -132,7 +132,7 @@ def test_refusals(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError) as caught:
             read_image(tmp_path / f"{name}.zarr")
-        assert says in str(caught.value) and "\n" not in str(caught.value)
+        assert problem in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_pixels_that_are_no_numbers_are_found_where_they_are_read(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_pixels_that_are_no_numbers_are_found_where_they_are_read(tmp_path: Path
 
 @pytest.mark.parametrize(("count", "dims"), [(2, "yx"), (3, "zyx"), (4, "tzyx"), (5, "tczyx")])
 def test_dims_without_names(count: int, dims: str, tmp_path: Path) -> None:
-    """As in the other formats; the place of a pixel that is no number is told by them."""
+    """As in the other formats; messages name the position of an invalid pixel by them."""
     sizes = {"t": 2, "c": 1, "z": 3, "y": 20, "x": 30}
     pixels = np.ones([sizes[dim] for dim in dims], dtype=np.float32)
     pixels[..., 7, 9].flat[-1:] = np.nan

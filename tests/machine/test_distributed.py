@@ -88,12 +88,17 @@ def test_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     assert team() == Team(0, 1, 1) and team().leads
-    said = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3"}
-    for name, value in said.items():
+    environment = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3"}
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert team() == Team(3, 8, 2) and team().devices == 4
-    said = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}
-    for name, value in said.items():
+    environment = {
+        "TORCHELASTIC_RUN_ID": "x",
+        "RANK": "1",
+        "WORLD_SIZE": "6",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert team() == Team(1, 6, 3) and not team().leads
     with pytest.raises(InputError, match="a multiple of 6"):
@@ -147,8 +152,9 @@ def test_a_batch_that_cannot_be_shared_is_refused_at_once(tmp_path: Path) -> Non
     ))  # fmt: skip
     run = tmp_path / "run"
     options = [*structures(tmp_path), "--config", str(tmp_path / "tiny.yaml"), "-o", str(run)]
-    said = started([*TWO, "-m", "denoisplit", "train", *options], code=1)
-    assert "training.batch: found 3 with 2 processes, expected a multiple of 2" in said
+    output = started([*TWO, "-m", "denoisplit", "train", *options], code=1)
+    problem = "training.batch: a batch of 3 crops cannot be shared by 2 processes"
+    assert problem in output
     assert not run.exists()
 
 
@@ -168,7 +174,7 @@ def structures(folder: Path) -> list[str]:
 
 
 def started(command: list[str], *, code: int = 0) -> str:
-    """What the command says."""
+    """Output of the command."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr[-3000:]

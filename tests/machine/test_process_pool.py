@@ -59,11 +59,11 @@ def test_jobs_are_done_side_by_side_on_a_gpu_each(
         list(run_calls(job, [(tmp_path / "errors", -1, 1), (tmp_path / "errors", 2, 9)], "ab", 2))
 
 
-def test_a_process_that_is_killed_is_told_in_one_line(job: Any, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_is_reported_in_one_line(job: Any, tmp_path: Path) -> None:
     calls = [(tmp_path, 13, 1), (tmp_path, 1, 9)]
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         list(run_calls(job, calls, ["T1/musplit", "T1/denoisplit"], 2))
-    text = str(told.value)
+    text = str(error.value)
     assert text.startswith("T1/musplit: the process of this job ended with code -9")
     assert "fewer `jobs`" in text and "\n" not in text
     assert not multiprocessing.active_children()

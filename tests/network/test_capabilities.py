@@ -1,4 +1,4 @@
-"""What the networks answer about themselves, also in their form for prediction."""
+"""Capabilities of the networks, also in their form for prediction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SIZES = {
 
 @pytest.mark.parametrize("form", ["trained", "inference"])
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_network_says_what_it_can_do(kind: str, form: str) -> None:
+def test_capabilities_of_each_network(kind: str, form: str) -> None:
     model = NETWORKS[kind]().eval()
     if form == "inference":
         model = inference_form(model)

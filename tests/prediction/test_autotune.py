@@ -58,7 +58,7 @@ def test_compiled_where_it_is_faster_and_there_is_enough_to_do(
     assert fastest(network(), "32", "auto", LONG) == Form()
 
 
-def test_without_a_compiler_it_is_not_compiled_or_says_so(
+def test_without_a_compiler_it_is_not_compiled_or_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "denoisplit")

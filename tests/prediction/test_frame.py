@@ -298,19 +298,19 @@ def test_sample_patch_at_a_place_is_the_frame_there() -> None:
         np.testing.assert_array_equal(sample.numpy(), whole.samples[k, :, 8:32, 20:60])
 
 
-def test_progress_is_told_tile_by_tile() -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported_tile_by_tile() -> None:
+    calls: list[tuple[int, int]] = []
     predict_frame(
         Stub(),  # type: ignore[arg-type]
         frame_of(40, 20),
         Sampling(samples=1),
         tile=16,
         halo=4,
-        on_tile=lambda done, total: told.append((done, total)),
+        on_tile=lambda done, total: calls.append((done, total)),
     )
     cores = tile_frame(40, 20, tile=16, stride=4)
     assert len(cores) > 1
-    assert told == [(i, len(cores)) for i in range(1, len(cores) + 1)]
+    assert calls == [(i, len(cores)) for i in range(1, len(cores) + 1)]
 
 
 # ---------------------------------------------------------------- refusals

@@ -46,7 +46,7 @@ def test_tiles_with_the_measured_halo_equal_the_whole(factor: float) -> None:
 
 
 def test_images_of_one_value_have_a_halo_too() -> None:
-    """They have no range: what tiles differ by is told as a share of the std of the inputs."""
+    """They have no range: the difference is a share of the std of the inputs."""
     model = far_sighted(1.5)
     model.input_mean.zero_()
     dark = [np.zeros((300, 260), np.float32), np.full((64, 64), 150, np.float32)]
