@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_no_file(bench: Any, run_folder: Path, tmp_path: Path
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         assert f"{line[line.index('-o') + 1]}" in done.stderr
-        assert ("free some space" if command == "superpose" else "check disk space") in done.stderr
+        assert "check disk space" in done.stderr
         assert files() == []
 
 
@@ -248,9 +248,9 @@ def test_a_disk_that_is_really_full(bench: Any, run_folder: Path, call: Call) ->
         ):
             answer = call(*command)
             assert answer.code == 2 and answer.err.count("\n") == 1
-            remedy = "free some space" if command[0] == "superpose" else "check disk space"
-            assert remedy in answer.err
-            assert "No space left" in answer.err or "no space for this file" in answer.err
+            assert "check disk space" in answer.err
+            # NumPy reports a short write in its own words
+            assert "No space left" in answer.err or "requested and" in answer.err
             shutil.rmtree(disk / "out" / "mixed_split.unfinished", ignore_errors=True)
             assert [path for path in disk.rglob("*") if path.is_file()] == []
     finally:
