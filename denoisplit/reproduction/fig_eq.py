@@ -19,8 +19,8 @@ from denoisplit.prediction.frame import Sampling
 from denoisplit.reproduction.level_figure import LevelFigure, LevelScore, Quantity, Variant
 from denoisplit.run import load
 
-SYSTEM = "altered_musplit"  # with a Gaussian data term, as muSplit, and without context
-SAMPLES = 16
+EQ_SYSTEM = "altered_musplit"  # with a Gaussian data term, as muSplit, and without context
+EQ_SAMPLES = 16
 
 
 def settings_of_form(form: str, structures: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def settings_of_form(form: str, structures: int) -> dict[str, Any]:
     objective: dict[str, Any] = {"kl_form": form}
     if form == "eq3":  # as in muSplit: weight 1 beside a data term that is a mean over structures
         objective |= {"free_bits": 0.0, "beta": float(structures)}
-    return {"system": SYSTEM, "objective": objective}
+    return {"system": EQ_SYSTEM, "objective": objective}
 
 
 def noise_left_by(folder: Path) -> list[LevelScore]:
@@ -38,7 +38,7 @@ def noise_left_by(folder: Path) -> list[LevelScore]:
     run = load(folder)
     settings = run.config.settings
     frames = held_out_frames(run)
-    sampling = Sampling(SAMPLES, settings.seed, settings.prediction.antithetic)
+    sampling = Sampling(EQ_SAMPLES, settings.seed, settings.prediction.antithetic)
     predictions = predict_frames(
         run.model, frames, sampling, tile=run.tile, halo=run.halo, label="measuring"
     )
