@@ -14,7 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.images import Files
-from denoisplit.report.comparison_page import comparison_page
+from denoisplit.report.comparison import comparison_page
 from denoisplit.report.tables import text_table
 from denoisplit.run import METRICS, load
 from denoisplit.training.equal_budget import Effort, efforts_of, equal_budgets

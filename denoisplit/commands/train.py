@@ -86,4 +86,4 @@ def train(
     data = prepare([f.images for f in frames], settings)
     if not resume:
         start_run(run, settings, data, frames, fingerprints)
-    return train_run(run, settings, data, resume=resume)
+    return train_run(run, settings, data)

@@ -66,11 +66,7 @@ class CalibrationCurve:
 
 
 def calibration_scalar(
-    reference: Pixels,
-    mean: Pixels,
-    std: Pixels,
-    *,
-    form: Literal["closed", "ratio"] = "closed",
+    reference: Pixels, mean: Pixels, std: Pixels, *, form: Literal["closed", "ratio"] = "closed"
 ) -> float:
     """Fit the calibration scalar of one structure.
 

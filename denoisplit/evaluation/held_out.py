@@ -36,7 +36,6 @@ class EvaluationFrames:
         Noise-free if available; raw intensity.
     noise : SyntheticNoise
         Added to the truth; empty if the images were recorded with their own noise.
-    superposition : Superposition
     seed, part
         Address of the noise, see `denoisplit.data.synthetic_noise.Address`.
 
@@ -69,7 +68,6 @@ class EvaluationFrames:
 
         Parameters
         ----------
-        data : TrainingData
         part : {"validation", "test"}
         """
         frames = cls.__new__(cls)
@@ -109,7 +107,6 @@ def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames
 
     Parameters
     ----------
-    run : Run
     otherwise : str
         What else the user can do if the images are missing, for the error messages.
 

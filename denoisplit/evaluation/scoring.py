@@ -25,8 +25,8 @@ from denoisplit.evaluation.metrics import (
     noise_correlation,
     psnr_if_defined,
 )
-from denoisplit.network import VSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
 from denoisplit.progress import bar
@@ -37,24 +37,14 @@ PerFrame = list[float | None]
 
 
 def predict_frames(
-    model: VSE,
-    frames: EvaluationFrames,
-    sampling: Sampling,
-    *,
-    tile: int,
-    halo: int,
-    label: str,
+    model: VSE, frames: EvaluationFrames, sampling: Sampling, *, tile: int, halo: int, label: str
 ) -> list[Prediction]:
     """Predict every frame, with one progress bar of the given label.
 
     Parameters
     ----------
-    model : VSE
-    frames : EvaluationFrames
-    sampling : Sampling
     tile, halo : int
         Side of a tile's core, and context margin around it; px.
-    label : str
     """
     predictions: list[Prediction] = []
     model = inference_form(model)
@@ -159,7 +149,6 @@ def score_predictions(
 
     Parameters
     ----------
-    frames : EvaluationFrames
     predictions : sequence of Prediction
         One per frame, with at least their first sample.
     names : sequence of str

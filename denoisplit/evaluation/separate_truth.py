@@ -128,7 +128,6 @@ class RecordedFrames(EvaluationFrames):
     observed : [structure][frame] of (Y, X)
         Empty if only the superposition was recorded.
     inputs : [frame] of (Y, X)
-    superposition : Superposition
     fits : sequence of LinearFit
         Fit of each structure of the truth.
     where : [frame] of bool (Y, X)
@@ -162,7 +161,6 @@ def frames_from_structures(
     ----------
     structures, truth : [structure][frame] of (Y, X)
         The same fields of view; raw intensity, and any unit.
-    superposition : Superposition
     clip : float, optional
         Upper clip of the run for both, raw intensity.
     """
@@ -192,7 +190,6 @@ def frames_from_mixed(
         Raw intensity, superposed as in the training of the run.
     truth : [structure][frame] of (Y, X)
         The same fields of view; any unit.
-    superposition : Superposition
     """
     where = unsaturated(truth)
     fit = linear_fit(truth, mixed, where)
@@ -216,7 +213,6 @@ def share_offset(frames: RecordedFrames, means: Sequence[Array]) -> None:
 
     Parameters
     ----------
-    frames : RecordedFrames
     means : [frame] of (C, Y, X)
         Predictions of the inputs.
     """

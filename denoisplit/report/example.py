@@ -87,7 +87,6 @@ def choose_example_frame(
         Calibration factor of each structure, in channel order.
     antithetic : bool
         Whether samples come in opposite pairs; then the first ones of two pairs are shown.
-    pixel_size_um : float, optional
     """
     names = tuple(scalars)
     scores = [

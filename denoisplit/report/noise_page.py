@@ -50,7 +50,6 @@ def noise_section(
 
     Parameters
     ----------
-    model : GaussianMixture
     quality : Quality
         Quality of its fit.
     pairs : Pairs

@@ -45,7 +45,6 @@ def noise_figures(
 
     Parameters
     ----------
-    model : GaussianMixture
     quality : Quality
         Quality of the fit on held-out pairs.
     pairs : Pairs

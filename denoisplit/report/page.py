@@ -13,7 +13,6 @@ import yaml
 from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.files.atomic import write_text
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction
@@ -22,9 +21,10 @@ from denoisplit.report.html import document, figure, paragraphs, section, small
 from denoisplit.report.noise_page import noise_section
 from denoisplit.report.pictures import overview_figure, structure_figure
 from denoisplit.report.plots import (
+    NoiseModelRow,
     calibration_figure,
     loss_figure,
-    noise_figure,
+    noise_models_figure,
     read_history,
     structure_calibrations,
 )
@@ -45,8 +45,7 @@ from denoisplit.version import __version__
 REPORT = "report.html"
 
 
-def write_report(
-    path: Path,
+def report(
     config: RunConfig,
     frames: EvaluationFrames,
     predictions: Sequence[Prediction],
@@ -54,14 +53,11 @@ def write_report(
     metrics: Mapping[str, Any],
     noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
-) -> None:
-    """Write the report of a run; an existing file is replaced.
+) -> str:
+    """Return the report of a run as a self-contained HTML page.
 
     Parameters
     ----------
-    path : Path
-        The HTML file.
-    config : RunConfig
     frames : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
@@ -73,20 +69,6 @@ def write_report(
     history : Path, optional
         history.csv of the training.
     """
-    text = report(config, frames, predictions, calibration, metrics, noise_models, history)
-    write_text(path, text)
-
-
-def report(
-    config: RunConfig,
-    frames: EvaluationFrames,
-    predictions: Sequence[Prediction],
-    calibration: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    noise_models: Sequence[FittedNoiseModel],
-    history: Path | None = None,
-) -> str:
-    """Return the report of a run as HTML; see `write_report`."""
     names = config.settings.names
     scalars = {name: float(calibration["scalars"][name]) for name in names}
     example = choose_example_frame(
@@ -184,16 +166,14 @@ def _noise_section(
 
 def _given_noise_model(frames: EvaluationFrames, model: GaussianMixture, name: str, k: int) -> str:
     """Show a noise model that was read from a file, without the pairs of its fit."""
-    pairs = {}
+    row = NoiseModelRow(model, name, ink(k))
     legend = (
         "Left: density of the noise model to the power of 0.25. Middle: densities at the two "
         "signals marked on the left."
     )
     if frames.has_truth:
-        pairs = {
-            "signal": [frame[k] for frame in frames.truth],
-            "observed": [frame[k] for frame in frames.observed],
-        }
+        signal = [frame[k] for frame in frames.truth]
+        row = row._replace(signal=signal, observed=[frame[k] for frame in frames.observed])
         legend = (
             "Left: joint histogram of signal and observation in the test frames (colour: count to "
             "the power of 0.25). Middle: densities of the noise model (lines) and observations "
@@ -201,7 +181,7 @@ def _given_noise_model(frames: EvaluationFrames, model: GaussianMixture, name: s
         )
     return (
         paragraphs("This noise model was read from a file.")
-        + figure(noise_figure(model, name, colour=ink(k), **pairs), f"Noise model of {name}", "")
+        + figure(noise_models_figure([row]), f"Noise model of {name}", "")
         + small(legend + " Right: variance of the noise. All in raw intensity.")
     )
 

@@ -104,7 +104,6 @@ def structure_calibrations(
 
     Parameters
     ----------
-    frames : EvaluationFrames
     predictions : sequence of Prediction
         One per frame, with stds.
     scalars : mapping of name to float
@@ -170,22 +169,6 @@ def calibration_figure(structures: Sequence[StructureCalibration]) -> Figure:
 # ---------------------------------------------------------------- noise models
 
 
-def noise_figure(
-    model: GaussianMixture,
-    name: str,
-    *,
-    colour: str,
-    signal: Sequence[npt.NDArray[Any]] = (),
-    observed: Sequence[npt.NDArray[Any]] = (),
-) -> Figure:
-    """Draw a noise model, optionally with pairs of signal and observation.
-
-    Left: joint histogram of signal and observation (colour: count to the power of 0.25) or, without
-    pairs, the density of the model; middle: densities at two signals; right: variance.
-    """
-    return noise_models_figure([NoiseModelRow(model, name, colour, signal, observed)])
-
-
 class NoiseModelRow(NamedTuple):
     """Noise model to draw, optionally with pairs of signal and observation."""
 
@@ -197,7 +180,11 @@ class NoiseModelRow(NamedTuple):
 
 
 def noise_models_figure(rows: Sequence[NoiseModelRow]) -> Figure:
-    """Draw a row for each noise model, see `noise_figure`."""
+    """Draw a row for each noise model, optionally with pairs of signal and observation.
+
+    Left: joint histogram of signal and observation (colour: count to the power of 0.25) or, without
+    pairs, the density of the model; middle: densities at two signals; right: variance.
+    """
     figure = new_figure(3.0 * len(rows))
     figure.set_layout_engine("constrained", w_pad=0.12, wspace=0.06)  # ticks have up to five digits
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]

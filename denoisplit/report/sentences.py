@@ -72,7 +72,6 @@ def std_paragraphs(
     ----------
     calibration : mapping
         As in calibration.json.
-    structures : sequence of StructureCalibration
     truth_known : bool
         Whether the test frames have a noise-free truth.
     denoised : bool

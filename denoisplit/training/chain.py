@@ -15,13 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config.settings import (
-    FORMAT_VERSION,
-    MIXED,
-    Facts,
-    RunConfig,
-    Settings,
-)
+from denoisplit.config.settings import FORMAT_VERSION, MIXED, Facts, RunConfig, Settings
 from denoisplit.data.chain_parts import Part, parts_of
 from denoisplit.data.prepare import Mixed, TrainingData
 from denoisplit.data.splits import Image, Splits
@@ -76,9 +70,6 @@ def create_chain(
 
     Parameters
     ----------
-    run : Path
-    config : RunConfig
-    data : TrainingData
     repeats : mapping of name to stacks (T, Y, X)
         Repeated shots of static scenes, to which noise models are fitted.
 
@@ -111,7 +102,7 @@ def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
     with stages("HDN(+)muSplit", len(parts) * per_denoiser + SPLITTER + EVALUATION) as progress:
         frames = {part.name: _train_and_apply_denoiser(run, part, progress) for part in parts}
         progress.stage("splitter", SPLITTER, counts="training")
-        model = fit_or_load_network(run, settings, splitter_data(data, frames), [], resume=True)
+        model = fit_or_load_network(run, settings, splitter_data(data, frames), [])
         progress.stage("evaluation", EVALUATION, counts="evaluating")
         load_denoiser(model, run, settings)
         prepare_for_prediction(model)
@@ -244,7 +235,7 @@ def _train_and_apply_denoiser(
     if is_finished(folder):
         denoiser = load(folder)
     else:
-        denoiser = train_network(folder, settings, part.data, models, resume=True)
+        denoiser = train_network(folder, settings, part.data, models)
     progress.stage(f"{name}: frames", FRAMES, counts=f"denoising {name}")
     prediction = settings.prediction
     sampling = Sampling(prediction.calibration_samples, settings.seed, prediction.antithetic)

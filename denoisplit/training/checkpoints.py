@@ -43,7 +43,6 @@ class CheckpointCallbacks:
 
         Parameters
         ----------
-        folder : Path
         monitor, mode : str
             Name of the monitored value, and whether less or more is better.
         averaging : float

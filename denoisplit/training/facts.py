@@ -29,12 +29,10 @@ def measure_facts(
 
     Parameters
     ----------
-    settings : Settings
     data : TrainingData
         Prepared from these frames.
     frames : sequence of Frames
         Images of each structure.
-    fingerprints : mapping of structure to fingerprints of its files
     """
     # training frames of unrelated cells may differ in size, so they cannot be superposed
     unrelated = settings.data.pairing == "unrelated"

@@ -15,8 +15,8 @@ from denoisplit.config.settings import Settings
 from denoisplit.data.prepare import TrainingData
 from denoisplit.files.tensors import read_checkpoint
 from denoisplit.machine.distributed import team
-from denoisplit.network import VSE
 from denoisplit.network.inference import compile_blocks
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import bar
 from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, CheckpointCallbacks
@@ -32,20 +32,19 @@ class TrainingOutcome:
 
     Attributes
     ----------
-    epochs, steps : int
+    steps : int
     best : float
         Best value of the monitored quantity.
     skipped_steps : int
         Steps whose loss or gradient was not finite.
     """
 
-    epochs: int
     steps: int
     best: float
     skipped_steps: int
 
 
-def fit(
+def fit_weights(
     model: VSE,
     noise_models: Sequence[GaussianMixture],
     data: TrainingData,
@@ -53,9 +52,11 @@ def fit(
     *,
     checkpoints: Path,
     history: Path,
-    resume: bool = False,
 ) -> TrainingOutcome:
     """Train a network in place; it ends with the weights of the best monitored value.
+
+    Training resumes from ``last.ckpt`` if it exists. Crops, eps and dropout depend on seed and step
+    only, so the result is that of an uninterrupted training.
 
     Parameters
     ----------
@@ -63,15 +64,10 @@ def fit(
         Freshly initialised, with the statistics of the data in its buffers.
     noise_models : sequence of GaussianMixture
         One per structure; empty for the Gaussian data term.
-    data : TrainingData
-    settings : Settings
     checkpoints : Path
         Folder of ``last.ckpt``, written after every epoch.
     history : Path
         The CSV file of losses.
-    resume : bool
-        Resume from ``last.ckpt`` if it exists. Crops, eps and dropout depend on seed and step
-        only, so the result is that of an uninterrupted run.
 
     Returns
     -------
@@ -101,9 +97,8 @@ def fit(
         check_on_train_epoch_end=True,
     )
     last = checkpoints / LAST
-    resume_from = last if resume and last.exists() else None
-    if resume_from:
-        read_checkpoint(resume_from)  # a damaged file fails here, with a clear message
+    if last.exists():
+        read_checkpoint(last)  # a damaged file fails here, with a clear message
     progress_bar = bar("training", batches.schedule.steps)
     with progress_bar as progress, quiet_lightning(), torch.random.fork_rng():
         records = [History(history, progress)] if ranks.leads else []
@@ -130,7 +125,7 @@ def fit(
                 batches.training,
                 batches.validation,
                 weights_only=True,  # a checkpoint is data, never code
-                ckpt_path=resume_from,
+                ckpt_path=last if last.exists() else None,
             )
         except SystemExit:  # Lightning turns Ctrl-C into this
             signal.signal(signal.SIGINT, on_interrupt)
@@ -145,6 +140,4 @@ def fit(
             {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         )
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return TrainingOutcome(
-        trainer.current_epoch, trainer.global_step, best.item(), task.skipped_steps
-    )
+    return TrainingOutcome(trainer.global_step, best.item(), task.skipped_steps)

@@ -12,17 +12,17 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
-from denoisplit.files.atomic import new_folder
+from denoisplit.files.atomic import new_folder, write_text
 from denoisplit.files.json_file import write_json
 from denoisplit.machine.distributed import wait_for
-from denoisplit.network import VSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted, write_fitted
 from denoisplit.prediction.frame import Sampling
 from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
 from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
-from denoisplit.report.page import REPORT, write_report
+from denoisplit.report.page import REPORT, report
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
@@ -43,7 +43,7 @@ from denoisplit.run import (
     write_calibration,
 )
 from denoisplit.training.checkpoints import BEST
-from denoisplit.training.fit import fit
+from denoisplit.training.fit import TrainingOutcome, fit_weights
 
 
 def create_run(
@@ -57,9 +57,6 @@ def create_run(
 
     Parameters
     ----------
-    run : Path
-    config : RunConfig
-    noise_models : mapping of name to FittedNoiseModel
     denoisers : mapping of name to (config, noise models), optional
         Runs inside the run.
     """
@@ -89,15 +86,10 @@ def final_files(run: Path) -> list[Path]:
 
 
 def train_network(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    models: list[GaussianMixture],
-    *,
-    resume: bool,
+    run: Path, settings: Settings, data: TrainingData, models: list[GaussianMixture]
 ) -> Run:
     """Train, calibrate, evaluate and report one network; finished steps are not repeated."""
-    model = fit_or_load_network(run, settings, data, models, resume=resume)
+    model = fit_or_load_network(run, settings, data, models)
     prepare_for_prediction(model)
     noise_models = (
         [read_fitted(run / NOISE_MODELS, name) for name in settings.names] if models else []
@@ -116,45 +108,32 @@ def join_training(run: Path, settings: Settings, data: TrainingData) -> None:
     paths = [noise_model_path(run, name) for name in names]
     wait_for(paths)
     if not (run / WEIGHTS).exists():
-        fit(
-            initial_network(settings, data),
-            [GaussianMixture.load(path) for path in paths],
-            data,
-            settings,
-            checkpoints=run / CHECKPOINTS,
-            history=run / HISTORY,
-            resume=True,
-        )
+        models = [GaussianMixture.load(path) for path in paths]
+        _fit_in_run(run, initial_network(settings, data), models, data, settings)
 
 
 def fit_or_load_network(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    models: list[GaussianMixture],
-    *,
-    resume: bool,
+    run: Path, settings: Settings, data: TrainingData, models: list[GaussianMixture]
 ) -> VSE:
     """Return the trained network of a run; fit and save its weights if they do not exist yet."""
     model = initial_network(settings, data)
     if (run / WEIGHTS).exists():
         load_weights(model, run / WEIGHTS)
         return model
-    outcome = fit(
-        model,
-        models,
-        data,
-        settings,
-        checkpoints=run / CHECKPOINTS,
-        history=run / HISTORY,
-        resume=resume,
-    )
+    outcome = _fit_in_run(run, model, models, data, settings)
     if outcome.skipped_steps:
         logger.warning("skipped %d steps without a finite gradient", outcome.skipped_steps)
     logger.info("trained for %d steps; best validation value %.4f", outcome.steps, outcome.best)
     save_weights(model, run / WEIGHTS)
     (run / CHECKPOINTS / BEST).unlink(missing_ok=True)
     return model
+
+
+def _fit_in_run(
+    run: Path, model: VSE, models: list[GaussianMixture], data: TrainingData, settings: Settings
+) -> TrainingOutcome:
+    checkpoints, history = run / CHECKPOINTS, run / HISTORY
+    return fit_weights(model, models, data, settings, checkpoints=checkpoints, history=history)
 
 
 def initial_network(settings: Settings, data: TrainingData) -> VSE:
@@ -182,9 +161,6 @@ def calibrate_and_evaluate(
 
     Parameters
     ----------
-    run : Path
-    settings : Settings
-    data : TrainingData
     noise_models : sequence of FittedNoiseModel
         One per structure, or none.
     model : VSE
@@ -225,13 +201,6 @@ def calibrate_and_evaluate(
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
     write_calibration(run, calibration)
-    write_report(
-        run / REPORT,
-        load_config(run),
-        test,
-        predictions,
-        calibration,
-        metrics,
-        noise_models,
-        history=run / HISTORY,
-    )
+    config, history = load_config(run), run / HISTORY
+    page = report(config, test, predictions, calibration, metrics, noise_models, history)
+    write_text(run / REPORT, page)

@@ -1,4 +1,4 @@
-"""Start or continue the training of a run of any system, alone or as one of several ranks."""
+"""Start or resume the training of a run of any system, alone or as one of several ranks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ from denoisplit.progress import logger
 from denoisplit.run import CHECKPOINTS, CONFIG, NOISE_MODELS, Run, load, load_config
 from denoisplit.training.chain import create_chain, join_chain_training, train_chain
 from denoisplit.training.facts import measure_facts
-from denoisplit.training.one_network import (
-    create_run,
-    final_files,
-    join_training,
-    train_network,
-)
+from denoisplit.training.one_network import create_run, final_files, join_training, train_network
 
 
 def start_run(
@@ -36,8 +31,6 @@ def start_run(
 
     Parameters
     ----------
-    run : Path
-    settings : Settings
     data, frames, fingerprints
         As of `denoisplit.training.facts.measure_facts`.
 
@@ -59,13 +52,13 @@ def start_run(
             logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
 
 
-def train_run(run: Path, settings: Settings, data: TrainingData, *, resume: bool) -> Run:
+def train_run(run: Path, settings: Settings, data: TrainingData) -> Run:
     """Train, calibrate and evaluate a run whose folder exists; finished steps are not repeated."""
     try:
         if settings.denoiser is not None:
             return train_chain(run, settings, data)
         models = fit_remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
-        return train_network(run, settings, data, models, resume=resume)
+        return train_network(run, settings, data, models)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
 

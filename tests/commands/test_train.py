@@ -197,7 +197,7 @@ def test_the_original_hdn_trains_and_comes_back(works: Call, bench: Any, tmp_pat
 def test_the_original_of_another_system_is_refused(refused: Call, bench: Any) -> None:
     refused(
         "train", "-o", "run", *bench.structures("ER", "MT"), "--preset", "original",
-        says=("preset original with system hdn, not denoisplit",),
+        says=("preset original is for system hdn only, not for denoisplit",),
     )  # fmt: skip
 
 

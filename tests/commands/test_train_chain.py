@@ -24,9 +24,11 @@ from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.images import read_frames, read_image
-from denoisplit.images.zarr import create_ome_zarr, to_fill
-from denoisplit.network import VSE, ContextVSE, DenoisedVSE
+from denoisplit.images.zarr import create_ome_zarr, writable_array
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.denoised import DenoisedVSE
 from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Sampling, denoise_frame, predict_frame
 from denoisplit.progress import Stages
 from denoisplit.run import Run, load, load_weights
@@ -168,7 +170,7 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
     assert made.statistics.pooled_std == pytest.approx(pooled_std((*stacks[:2], halves)), rel=1e-4)
     assert made.statistics.means == pytest.approx((100.5, 200.5), abs=0.05)
 
-    from denoisplit.training import fit as training
+    from denoisplit.training import fit as training_fit
 
     given: dict[str, torch.Tensor] = {}
 
@@ -179,11 +181,11 @@ def test_the_splitter_gets_denoised_images(bench: Any, monkeypatch: pytest.Monke
         given["raw"], given["targets"] = task.pairs(batch)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.L.Trainer, "fit", lambda self, task, *a, **k: look(task))
+    monkeypatch.setattr(training_fit.L.Trainer, "fit", lambda self, task, *a, **k: look(task))
     from denoisplit.training.one_network import initial_network
 
     with pytest.raises(KeyboardInterrupt):
-        training.fit(
+        training_fit.fit_weights(
             initial_network(settings, made), [], made, settings,
             checkpoints=Path(), history=Path("history.csv"),
         )  # fmt: skip
@@ -214,9 +216,9 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
     assert not np.array_equal(whole.mean, predict_frame(run.model, frame, Sampling(2, 4)).mean)
     preview = predict_frame(run.model, frame, Sampling(0))
     assert preview.std is None and np.isfinite(preview.mean).all()
-    told: list[tuple[int, int]] = []
-    predict_frame(run.model, frame, Sampling(2), on_tile=lambda *done: told.append(done))
-    shares = [done / tiles for done, tiles in told]
+    steps: list[tuple[int, int]] = []
+    predict_frame(run.model, frame, Sampling(2), on_tile=lambda *done: steps.append(done))
+    shares = [done / tiles for done, tiles in steps]
     assert shares == sorted(shares) and shares[-1] == 1
     with pytest.raises(ValueError, match="the splitter has no denoiser"):
         predict_frame(DenoisedVSE(2, **settings.network.arguments), frame, sampling)
@@ -231,7 +233,7 @@ def test_the_commands_take_it(run: Run, works: Call, bench: Any) -> None:
     np.testing.assert_allclose(split[1], alone, rtol=1e-4, atol=1e-2)  # one plane, one piece
     create_ome_zarr(Path("mixed.ome.zarr"), {"t": 4, "c": 1, "y": 64, "x": 64}, channels="m",
                     chunk=(32, 32), pixel_size_um={})  # fmt: skip
-    to_fill(Path("mixed.ome.zarr"))[:] = frames[:, None]
+    writable_array(Path("mixed.ome.zarr"))[:] = frames[:, None]
     works("predict", run.path, "mixed.ome.zarr", "-o", "zarr", "--samples", "2")
     np.testing.assert_array_equal(read_image("zarr/mixed_split.ome.zarr"), split)
     answer = works("evaluate", run.path, *bench.structures("ER", "MT"), "--samples", "2", "--json")
@@ -259,10 +261,10 @@ def test_refusals(run: Run, refused: Call, bench: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"names": ("ER", "Mixed")}, "not named 'mixed'"),
-        ({"data": {"pairing": "unrelated"}}, "in-order or co-registered"),
-        ({"network": {"planes": 1}}, "network.planes of 2 or more"),
-        ({"system": "denoisplit", "network": {}, "denoiser": {}}, "system hdn_musplit"),
+        ({"names": ("ER", "Mixed")}, "no structure may be named 'mixed' with system hdn_musplit"),
+        ({"data": {"pairing": "unrelated"}}, "data.pairing must be in-order or co-registered"),
+        ({"network": {"planes": 1}}, "network.planes must be 2 or more for system hdn_musplit"),
+        ({"system": "denoisplit", "network": {}, "denoiser": {}}, "denoiser settings belong to"),
     ],
 )
 def test_settings_that_no_chain_has(change: dict[str, Any], says: str) -> None:
@@ -287,7 +289,7 @@ def test_the_settings_are_those_of_the_paper() -> None:
     assert small.denoiser.network.patch == small.network.patch == 64
 
 
-def test_it_goes_on_at_any_stage(
+def test_it_resumes_at_any_stage(
     run: Run, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed again and again, it ends with the files of the uninterrupted one."""
@@ -312,7 +314,8 @@ def test_it_goes_on_at_any_stage(
     for number, stage in enumerate(("ER: denoiser", "frames", "mixed: noise model", "splitter",
                                     "evaluation")):  # fmt: skip
         killed_at(stage)
-        monkeypatch.setattr(train_chain, "_write_frame", killed_in_frames if stage == "frames" else write)
+        stand_in = killed_in_frames if stage == "frames" else write
+        monkeypatch.setattr(train_chain, "_write_frame", stand_in)
         with pytest.raises(KeyboardInterrupt):
             denoisplit.train(files(bench), again, resume=number > 0, **CHAIN)
         with pytest.raises(InputError, match="--resume"):

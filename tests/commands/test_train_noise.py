@@ -25,7 +25,7 @@ from denoisplit.run import load
 
 Call = Callable[..., Any]
 COMMAND = Path(sys.executable).with_name("denoisplit")
-N2V = {"filters": 4, "patch": 32, "batch": 2, "masked": 0.03, "learning_rate": 3e-3}
+N2V = {"filters": 4, "batch": 2, "masked": 0.03, "learning_rate": 3e-3}
 LEARNT = {**N2V, "filters": 8, "batch": 8, "max_steps": 150}
 FIT = {"steps": 20, "components": 1}
 
@@ -51,8 +51,8 @@ def test_without_a_word_about_noise_the_images_own_is_learnt(
     answer = works("train", "--config", config, "-o", "run", *noisy(bench, tmp_path, "ER", "MT"))
     for name in ("ER", "MT"):
         # the bar of the denoiser, that of the fit, and the verdict
-        for said in (f"denoiser of {name}", f"noise model of {name} ", f"noise model of {name}: "):
-            assert said in answer.err
+        for words in (f"denoiser of {name}", f"noise model of {name} ", f"noise model of {name}: "):
+            assert words in answer.err
     run = load("run")
     assert [model.about["source"] for model in run.noise_models()] == [
         "noisy images and their denoised form"
@@ -101,7 +101,7 @@ def test_resuming_needs_the_shots_no_more_but_minds_others(
     works(*start, "--repeats", "MT", tmp_path / "shots.tif")
     Path("run/report.html").unlink()
     refused(*start, "--resume", "--repeats", "MT", tmp_path / "others.tif",
-            says=("run", "other settings than now: structures"))  # fmt: skip
+            says=("run", "started with other settings: structures"))  # fmt: skip
     (tmp_path / "shots.tif").unlink()
     works(*start, "--resume", "--repeats", "MT", tmp_path / "elsewhere" / "shots.tif")
     assert Path("run/report.html").exists()
@@ -110,24 +110,25 @@ def test_resuming_needs_the_shots_no_more_but_minds_others(
 def test_correlated_noise_is_warned_of(works: Call, bench: Any, tmp_path: Path) -> None:
     config = bench.yaml(tmp_path, n2v=LEARNT)
     start = ["train", "-q", "--config", config]
-    told = works(*start, "-o", "a", *noisy(bench, tmp_path, "MT")).err
-    assert told == ""
-    told = works(*start, "-o", "b", *noisy(bench, tmp_path, "MT", blur=0.6)).err
+    errors = works(*start, "-o", "a", *noisy(bench, tmp_path, "MT")).err
+    assert errors == ""
+    errors = works(*start, "-o", "b", *noisy(bench, tmp_path, "MT", blur=0.6)).err
     assert (
-        told.startswith("MT: neighbouring noise values correlate by 0.") and told.count("\n") == 1
+        errors.startswith("MT: neighbouring noise values correlate by 0.")
+        and errors.count("\n") == 1
     )
 
 
-def test_saturated_pixels_are_told(works: Call, bench: Any, tmp_path: Path) -> None:
+def test_saturated_pixels_are_reported(works: Call, bench: Any, tmp_path: Path) -> None:
     noisy(bench, tmp_path, "MT")
     frames = tifffile.imread(tmp_path / "MT.tif")
     top = np.quantile(frames, 0.98)
     tifffile.imwrite(tmp_path / "MT.tif", np.minimum(frames, top.astype(frames.dtype)),
                      photometric="minisblack")  # fmt: skip
     config = bench.yaml(tmp_path, n2v=LEARNT)
-    told = works("train", "--config", config, "-o", "run", "--structure", "MT",
+    errors = works("train", "--config", config, "-o", "run", "--structure", "MT",
                  tmp_path / "MT.tif").err  # fmt: skip
-    assert "% of the pixels are saturated" in told and "left out" in told
+    assert "% of the pixels are saturated" in errors and "they were excluded" in errors
 
 
 # ---------------------------------------------------------------- interruptions
@@ -167,8 +168,8 @@ def test_a_training_that_was_killed_in_its_denoiser_is_resumed_to_the_same_weigh
     }  # fmt: skip
     before = (run / "noise_models/ER.npz").stat().st_mtime_ns
     with start("train", "-q", "-o", run, "--resume") as process:
-        _, told = process.communicate(timeout=120)
-    assert (process.returncode, told) == (0, "")
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
     for name in ("noise_models/ER.npz", "noise_models/MT.npz", "noise_models/MT.json",
                  "model.safetensors", "calibration.json", "metrics.json"):  # fmt: skip
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
@@ -184,4 +185,5 @@ def test_a_run_without_noise_models_is_no_run_yet(
     refused("predict", run, bench.image("ER"), "-o", "out", says=(run, "--resume"))
     checkpoint = run / "checkpoints/n2v MT.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    refused("train", "-q", "-o", run, "--resume", says=("n2v MT.ckpt", "no readable checkpoint"))
+    says = ("n2v MT.ckpt", "this checkpoint is unreadable")
+    refused("train", "-q", "-o", run, "--resume", says=says)

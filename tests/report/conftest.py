@@ -23,7 +23,7 @@ NAMES = ("ER", "actin <b>", "MT")
 
 @dataclass
 class Made:
-    """All that `write_report` takes."""
+    """Everything that `report` needs."""
 
     names: tuple[str, ...]
     frames: EvaluationFrames

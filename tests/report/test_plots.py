@@ -9,10 +9,11 @@ from denoisplit.evaluation.calibration import calibration_curve
 from denoisplit.evaluation.scoring import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.report.plots import (
+    NoiseModelRow,
     calibration_figure,
     loss_figure,
     noise_density,
-    noise_figure,
+    noise_models_figure,
     read_history,
     structure_calibrations,
 )
@@ -95,9 +96,8 @@ def test_noise_figure_with_pairs() -> None:
     rng = np.random.default_rng(0)
     signal = rng.uniform(0, 200, (2, 300, 300))
     observed = signal + rng.normal(0, 10, signal.shape)
-    figure = noise_figure(
-        gaussian(100.0), "ER", colour="#123456", signal=list(signal), observed=list(observed)
-    )
+    row = NoiseModelRow(gaussian(100.0), "ER", "#123456", list(signal), list(observed))
+    figure = noise_models_figure([row])
     joint, density, variance = figure.axes
     assert (joint.get_title("left"), joint.get_xlabel(), joint.get_ylabel()) == (
         "ER", "signal", "observation"
@@ -119,7 +119,9 @@ def test_noise_figure_with_pairs() -> None:
 
 
 def test_noise_figure_without_pairs() -> None:
-    joint, density, variance = noise_figure(gaussian(100.0), "ER", colour="red").axes
+    joint, density, variance = noise_models_figure(
+        [NoiseModelRow(gaussian(100.0), "ER", "red")]
+    ).axes
     assert joint.images[0].get_array().shape == (120, 120)
     assert not density.patches and not variance.collections and len(density.lines) == 2
 

@@ -23,12 +23,13 @@ from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.data.summed_crops import Sums
 from denoisplit.errors import InputError
-from denoisplit.network import VSE, ContextVSE
+from denoisplit.network.context import ContextVSE
+from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.build import fit_available_noise_models
 from denoisplit.training import loaders
 from denoisplit.training import task as training
-from denoisplit.training.fit import TrainingOutcome, fit
+from denoisplit.training.fit import TrainingOutcome, fit_weights
 from denoisplit.training.history import quiet_lightning
 from denoisplit.training.objective import Loss
 from denoisplit.training.one_network import initial_network
@@ -67,7 +68,8 @@ def fitted(folder: Path, **groups: Any) -> tuple[VSE, TrainingOutcome]:
     data, models = material(settings)
     model = initial_network(settings, data)
     folder.mkdir(exist_ok=True)
-    result = fit(model, models, data, settings, checkpoints=folder, history=folder / "history.csv")
+    history = folder / "history.csv"
+    result = fit_weights(model, models, data, settings, checkpoints=folder, history=history)
     return model, result
 
 

@@ -1,4 +1,4 @@
-"""Trainings that are killed, interrupted or cannot write: what is left, and what goes on."""
+"""Trainings that are killed, interrupted or cannot write: what is left, and how they resume."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def start(*words: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def until(process: subprocess.Popen[str], history: Path, epochs: int) -> None:
-    """Wait for some finished epochs of a training that goes on."""
+    """Wait for some finished epochs of a running training."""
     end = time.monotonic() + 120
     while not history.exists() or len(rows(history)) < epochs:
         assert process.poll() is None, "the training ended before it could be interrupted"
@@ -105,11 +105,11 @@ def same_result(a: Path, b: Path) -> Iterator[str]:
     for name in ("model.safetensors", "calibration.json", "metrics.json"):
         if (a / name).read_bytes() != (b / name).read_bytes():
             yield name
-    told = [
+    errors = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in rows(run / "history.csv")]
         for run in (a, b)
     ]
-    if told[0] != told[1]:
+    if errors[0] != errors[1]:
         yield "history.csv"
 
 
@@ -138,8 +138,8 @@ def test_a_killed_training_is_resumed_elsewhere(
     whole, part = killed["cosine"]
     run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
     with start(*arguments(images, "cosine", run), "--resume") as process:
-        _, told = process.communicate(timeout=120)
-    assert (process.returncode, told) == (0, "")
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
     assert list(same_result(whole, run)) == []
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
 
@@ -156,10 +156,10 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
         "train", "-q", "-o", run, "--resume",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     ) as process:  # fmt: skip
-        _, told = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert told.count("\n") == 1 and str(run) in told, told
-    assert "File too large" in told and "free some space" in told
+    assert errors.count("\n") == 1 and str(run) in errors, errors
+    assert "File too large" in errors and "free some space" in errors
     assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
 
 
@@ -174,9 +174,9 @@ def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
     with process:
         until(process, run / "history.csv", 2)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert told == "denoisplit train: interrupted; --resume goes on\n"
+    assert errors == "denoisplit train: interrupted; continue with --resume\n"
     assert (run / "checkpoints/last.ckpt").exists()
 
 
@@ -189,5 +189,5 @@ def test_a_diverging_training_ends_in_one_line(
     words = arguments(bench, "cosine", tmp_path / "run")
     words[words.index("--config") + 1] = str(tmp_path / "wild.yaml")
     assert main(words) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "training.learning_rate" in told, told
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "training.learning_rate" in errors, errors
