@@ -44,7 +44,7 @@ def build_network(settings: Settings) -> VSE:
         network = DenoisedVSE
     return network(
         len(settings.structures),
-        log_variance=not SYSTEMS[settings.system].noise_models,
+        log_variance=SYSTEMS[settings.system].log_variance,
         **settings.network.arguments,
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+DataTerm = Literal["noise models", "gaussian"]
 
 
 @dataclass(frozen=True)
@@ -13,23 +15,33 @@ class System:
 
     title: str
     reference: str  # of the network
-    noise_models: bool  # in the data term; else a Gaussian whose log-variance is predicted
+    data_term: DataTerm
     structures: int | None = None  # the only number that it takes
     context: bool = False  # may have further input planes
     denoised: bool = False  # takes images that other networks have denoised
+
+    @property
+    def noise_models(self) -> bool:
+        """Whether the data term needs a noise model of each structure."""
+        return self.data_term == "noise models"
+
+    @property
+    def log_variance(self) -> bool:
+        """Whether the network also predicts a log-variance of each structure."""
+        return self.data_term == "gaussian"
 
 
 PAPER = "Ashesh and Jug 2024"
 
 SYSTEMS = {
-    "denoisplit": System("denoiSplit", f"denoiSplit, {PAPER}", noise_models=True),
-    "altered_musplit": System("Altered muSplit", f"Altered muSplit, {PAPER}", noise_models=False),
-    "musplit": System("muSplit", "muSplit, Ashesh et al. 2023", noise_models=False, context=True),
-    "hdn": System("HDN", "HDN, Prakash et al. 2021", noise_models=True, structures=1),
+    "denoisplit": System("denoiSplit", f"denoiSplit, {PAPER}", "noise models"),
+    "altered_musplit": System("Altered muSplit", f"Altered muSplit, {PAPER}", "gaussian"),
+    "musplit": System("muSplit", "muSplit, Ashesh et al. 2023", "gaussian", context=True),
+    "hdn": System("HDN", "HDN, Prakash et al. 2021", "noise models", structures=1),
     "hdn_musplit": System(
         "HDN(+)muSplit",
         f"HDN, Prakash et al. 2021, then muSplit, {PAPER}",
-        noise_models=False,
+        "gaussian",
         context=True,
         denoised=True,
     ),

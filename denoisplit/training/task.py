@@ -127,7 +127,7 @@ class SplittingTask(L.LightningModule):
         with torch.autocast(targets.device.type, enabled=False):
             if not model.training:
                 self.psnr.add(model.normalise_targets(targets), means)
-            if not SYSTEMS[self.settings.system].noise_models:
+            if SYSTEMS[self.settings.system].data_term == "gaussian":
                 log_variance = output[:, model.structures :]
                 nll = gaussian_nll(model.normalise_targets(targets), means, log_variance)
             else:

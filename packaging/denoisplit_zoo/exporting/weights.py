@@ -31,7 +31,7 @@ def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") ->
         "quantum": run.config.facts.content_quantum,
         **({"calibration": calibration} if PACKAGE_KINDS[kind].graph is MeanAndStd else {}),
         "structures": len(run.names),
-        "log_variance": not SYSTEMS[settings.system].noise_models,
+        "log_variance": SYSTEMS[settings.system].log_variance,
         **settings.network.arguments,
     }
 
