@@ -10,7 +10,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example test test-slow consumers lint format wheel-test clean
+.PHONY: help env demo example settings test test-slow consumers lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ example: $(READY)  ## make and check a package of simulated images: GITHUB_USER=
 	@cmp -s example/about.new example/about.yaml || { mv example/about.new example/about.yaml; rm -f example/package.zip; }
 	$(BIN)/denoisplit demo -o example --about example/about.yaml
 	$(BIN)/denoisplit check example/package.zip
+
+settings: $(READY)  ## write docs/settings.md from the declarations of settings and options
+	$(BIN)/python docs/make_settings.py
 
 test: $(READY)  ## run the quick tests (minutes); DENOISPLIT_TEST_DATA is the folder of test images
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

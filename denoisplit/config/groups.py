@@ -65,7 +65,7 @@ class StructureSettings(Frozen):
 
 
 class NetworkSettings(Frozen):
-    """Sizes of the network; see `denoisplit.network.VSE`."""
+    """Sizes of the network; see `denoisplit.network.vse.VSE`."""
 
     filters: Positive = setting(64, "Feature channels of every layer.")
     latents: Positive = setting(128, "Latent channels of every level.")
@@ -86,7 +86,7 @@ class NetworkSettings(Frozen):
     )
     context: Literal["lean", "regular", "deep"] = setting(
         "regular",
-        "Which latents use the further input planes; see `denoisplit.network.ContextVSE`.",
+        "Which latents use the further input planes; see `denoisplit.network.context.ContextVSE`.",
     )
     first_kernel: Literal[3, 5] = setting(3, "Kernel side of the first convolution.", "px")
 
@@ -221,7 +221,7 @@ class TrainingSettings(Frozen):
         0.0, "Decay of the running mean of the weights, which is kept; 0: no averaging."
     )
     precision: TrainingPrecision = setting(
-        "auto", "Precision of the training; auto uses bf16 on GPUs that support it, else 32."
+        "auto", "Precision of the network in training; auto: bf16 or fp16 on GPUs, 32 on CPUs."
     )
     compile: bool = setting(
         False, "Compile the network; needs a C++ compiler, and Triton on a GPU."

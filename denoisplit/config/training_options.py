@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.config.everyday import TRAIN
 from denoisplit.config.presets import merged
 from denoisplit.config.settings import Settings
 from denoisplit.errors import InputError
@@ -13,15 +14,8 @@ from denoisplit.images import Files, each_of
 
 PathLike = str | Path
 
-# option -> the group of settings that it belongs to
-GROUP_OF = {
-    "superposition": "data",
-    "pairing": "data",
-    "synthetic_poisson": "data",
-    "synthetic_gaussian": "data",
-    "max_steps": "training",
-    "beta": "objective",
-}
+# option -> the group of the setting that it stands for
+GROUP_OF = {o.name: o.setting.split(".")[0] for o in TRAIN.options if "." in o.setting}
 
 
 def settings_values(

@@ -51,8 +51,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         problem = f"this is not valid YAML ({str(error).splitlines()[0]})"
         raise InputError(problem, where=path, remedy="correct it") from None
     if not isinstance(values, dict):
-        content = "empty" if values is None else f"a {type(values).__name__}"
-        problem = f"expected a YAML mapping, but the file is {content}"
+        content = "a list" if isinstance(values, list) else "a single value"
+        problem = f"expected a YAML mapping, but the file holds {content if values else 'nothing'}"
         raise InputError(problem, where=path, remedy="write lines of the form `key: value`")
     return values
 

@@ -1,0 +1,102 @@
+"""Declarations of options: they agree with the functions, the settings and the reference page."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import denoisplit_zoo
+import pytest
+from denoisplit_zoo.demo import demo
+from pydantic import BaseModel
+
+import denoisplit
+from denoisplit.config.commands import COMMANDS
+from denoisplit.config.options import resolved
+from denoisplit.config.settings import Settings
+from denoisplit.reproduction.reproduce import reproduce
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "train": denoisplit.train,
+    "predict": denoisplit.predict,
+    "evaluate": denoisplit.evaluate,
+    "superpose": denoisplit.superpose,
+    "noise-model fit": denoisplit.fit_noise_model,
+    "demo": demo,
+    "export": denoisplit_zoo.export,
+    "check": denoisplit_zoo.check,
+    "import": denoisplit_zoo.import_package,
+    "reproduce": reproduce,
+    "compare": denoisplit.compare,
+    "figure": denoisplit.figure,
+}
+EACH = pytest.mark.parametrize("name", FUNCTIONS)
+NOTHING = (None, ())
+
+
+def test_every_command_but_the_check_of_downloads_is_a_function() -> None:
+    assert COMMANDS.keys() - FUNCTIONS.keys() == {"data check"}
+
+
+@EACH
+def test_declared_options_are_the_parameters(name: str) -> None:
+    parameters = dict(inspect.signature(FUNCTIONS[name]).parameters)
+    free = parameters.pop("options", None)
+    declared = {o.name: o for o in COMMANDS[name].options if o.place != "command line"}
+    assert parameters.keys() <= declared.keys()
+    for option in (declared[key] for key in declared.keys() - parameters.keys()):
+        assert free is not None and option.setting, option.name
+
+
+@EACH
+def test_declared_defaults_are_those_of_the_function(name: str) -> None:
+    parameters = inspect.signature(FUNCTIONS[name]).parameters
+    for option in map(resolved, COMMANDS[name].options):
+        if option.name in parameters and option.place != "command line":
+            default = parameters[option.name].default
+            if option.required:
+                continue
+            assert default == option.default or {default, option.default} <= {*NOTHING}, option.name
+
+
+@EACH
+def test_parameters_are_documented_from_the_declarations(name: str) -> None:
+    text = FUNCTIONS[name].__doc__ or ""
+    assert "{options}" not in text
+    for option in map(resolved, COMMANDS[name].options):
+        assert (f"\n    {option.name} : " in text) == (option.place != "command line")
+    assert all(len(line) <= 100 for line in text.splitlines() if " : " not in line)
+
+
+def groups_of(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """A model and all models in it."""
+    found = [model]
+    for field in model.model_fields.values():
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += groups_of(kind)
+    return found
+
+
+@pytest.mark.parametrize("group", groups_of(Settings), ids=lambda group: group.__name__)
+def test_every_setting_has_a_description(group: type[BaseModel]) -> None:
+    for name, field in group.model_fields.items():
+        assert (field.description or "").endswith("."), name
+
+
+def test_the_declarations_import_nothing_heavy() -> None:
+    heavy = {"pydantic", "numpy", "yaml", "torch"}
+    code = f"import sys, denoisplit.config.commands; assert not {heavy} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_reference_page_is_up_to_date(tmp_path: Path) -> None:
+    page = tmp_path / "settings.md"
+    subprocess.run([sys.executable, ROOT / "docs/make_settings.py", page], check=True)
+    stored = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == stored, "run `make settings`"
