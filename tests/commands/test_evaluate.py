@@ -254,7 +254,7 @@ def test_options_that_exclude_or_need_each_other(refused: Call, recorded: Path, 
     mixed = ["--mixed", bench.image("mixed")]
     refused(*start, *low, *mixed, *truth, says=("--structure and --mixed cannot both be given",))
     refused(*start, *mixed, says=("--mixed needs images", "provide --truth", "denoisplit predict"))
-    refused(*start, *truth, says=("--structure NAME FILES or --mixed FILES",))
+    refused(*start, *truth, says=("--structure NAME FILES (or --mixed FILES)",))
     for noise in (("--synthetic-poisson", "1"), ("--synthetic-gaussian", "0")):
         refused(*start, *low, *truth, *noise, says=("--truth", "synthetic noise", noise[0]))
     with pytest.raises(denoisplit.InputError, match="`structures` or `mixed`"):
