@@ -1,4 +1,4 @@
-"""A run's package in bioimageio's own program, beside what this one predicts.
+"""Compare a run's package in bioimageio with denoisplit's own prediction.
 
     python tests/consumers/compare.py RUN IMAGE [IMAGE ...] [--samples 4]
 
@@ -40,8 +40,8 @@ EQUAL, CLOSE = 1e-4, 1e-2  # shares of the data range
 class Row(NamedTuple):
     """One line of the table."""
 
-    what: str
-    found: float
+    name: str
+    difference: float
     allowed: float
 
 
@@ -54,7 +54,7 @@ def succeed(folder: Path, *arguments: str) -> str:
 
 
 def predicted(package: Path, image: Path, weights: str, *, blocks: bool, folder: Path) -> Array:
-    """What ``bioimageio predict`` makes of an image, (channels, Y, X)."""
+    """Predict an image with ``bioimageio predict``, (channels, Y, X)."""
     output = f"{image.stem}-{weights}-{blocks}.tif"
     succeed(
         folder, "predict", str(package), f"--inputs={json.dumps([[str(image)]])}",
@@ -65,7 +65,7 @@ def predicted(package: Path, image: Path, weights: str, *, blocks: bool, folder:
 
 
 def own(run: Path, package: Path, image: Path, folder: Path) -> Array:
-    """Mean and calibrated std by ``denoisplit predict --noise-address content``."""
+    """Predict mean and calibrated std with ``denoisplit predict --noise-address content``."""
     facts = read_package(package).facts
     paths = predict(
         load(run, device="cpu"), [image], folder / f"{image.stem}-own", samples=facts["samples"],
@@ -78,7 +78,7 @@ def compared(
     run: Path, package: Path, image: Path, folder: Path, *,
     whole: Sequence[str] = FORMATS, blocks: Sequence[str] = FORMATS[-1:],
 ) -> Iterator[Row]:  # fmt: skip
-    """Largest differences of one image, by the weight formats named.
+    """Yield the largest differences for one image, for the given weight formats.
 
     A whole image is reflected by the halo in bioimageio, and by more in denoisplit, so they are
     equal only where no border is in reach. The last block of an axis is moved inside the image: it
@@ -129,16 +129,16 @@ def main() -> int:
         folder = Path(name)
         package = export(given.run, folder / "package.zip", samples=given.samples)
         for weights in FORMATS:
-            said = succeed(folder, "test", package.name, f"--weight-format={weights}")
-            passed = "passed" in said and "❌" not in said
+            log = succeed(folder, "test", package.name, f"--weight-format={weights}")
+            passed = "passed" in log and "❌" not in log
             bad += not passed
-            print(f"bioimageio test, {weights}: {'passed' if passed else said}", flush=True)
+            print(f"bioimageio test, {weights}: {'passed' if passed else log}", flush=True)
         print("\n| image and way | largest difference | allowed | |\n|---|---|---|---|")
         for image in given.images:
-            for what, found, allowed in compared(given.run, package, image, folder):
-                bad += found >= allowed
-                word = "pass" if found < allowed else "FAILS"
-                print(f"| {what} | {found:.1e} | {allowed:.0e} | {word} |", flush=True)
+            for name, difference, allowed in compared(given.run, package, image, folder):
+                bad += difference >= allowed
+                word = "pass" if difference < allowed else "FAILS"
+                print(f"| {name} | {difference:.1e} | {allowed:.0e} | {word} |", flush=True)
     return 1 if bad else 0
 
 

@@ -1,4 +1,4 @@
-"""Packages of every kind in several versions of bioimageio.core, each in an environment of its own.
+"""Test packages of every kind in several versions of bioimageio.core, in separate environments.
 
     python tests/consumers/matrix.py [FOLDER] [--only CORE]
 
@@ -44,7 +44,7 @@ PASS, BLOCKS = "pass", "blocks"
 
 
 class Made(NamedTuple):
-    """What a package is made of."""
+    """System, kind and number of structures of a package."""
 
     system: str
     kind: str
@@ -102,7 +102,7 @@ for part in (slice(None), slice(0, 77)):  # at an odd size too
 
 
 def environment(consumer: Consumer, folder: Path) -> Path:
-    """The folder of the programs of an environment, made where there is none."""
+    """Return the folder of the programs of an environment, which is created if missing."""
     place = folder / f"core-{consumer.core}-onnxruntime-{consumer.onnxruntime}"
     torch_version = torch.__version__.partition("+")[0]
     return _environment(
@@ -128,7 +128,7 @@ def _environment(python: Path, place: Path, *requirements: str) -> Path:
 
 
 def older_python() -> Path | None:
-    """A Python that deepImageJ's onnxruntime is built for."""
+    """Return a Python that deepImageJ's onnxruntime is built for, if there is one."""
     for name in (os.environ.get("DENOISPLIT_PYTHON310"), "python3.10", "python3.9"):
         found = shutil.which(name) if name else None
         if found and not subprocess.run([found, "-c", ""], capture_output=True).returncode:
@@ -137,7 +137,7 @@ def older_python() -> Path | None:
 
 
 def packages(folder: Path) -> dict[Made, Path]:
-    """All packages, made where the sources are newer; the runs are those of tests/packaging."""
+    """Return all packages, made again if the sources are newer, of the runs of tests/packaging."""
     small = small_runs()
     places = [Path(str(module.__file__)).parent for module in (denoisplit, denoisplit_zoo)]
     places.append(Path(__file__).parents[2] / "rdf_templates")
@@ -166,7 +166,7 @@ def packages(folder: Path) -> dict[Made, Path]:
 
 
 def answered(place: Path, package: Path, ask: Any) -> dict[str, str]:
-    """What was answered before, or else now: weight format (or blocks) to pass or the reason."""
+    """Return stored or new answers: weight format (or blocks) to pass or the reason."""
     file = place / f"{package.stem}.json"
     if not (file.exists() and file.stat().st_mtime > package.stat().st_mtime):
         folder = place / package.stem
@@ -181,12 +181,12 @@ def answered(place: Path, package: Path, ask: Any) -> dict[str, str]:
 
 
 def tested(programs: Path, folder: Path, package: Path) -> dict[str, str]:
-    """What bioimageio's own test says of each weight format."""
-    code, said = run_bioimageio(
+    """Run bioimageio's own test of each weight format."""
+    code, log = run_bioimageio(
         folder, "test", str(package), "--summary=test.json", programs=programs
     )
     if not (folder / "test.json").exists():
-        return dict.fromkeys(FORMATS, said)
+        return dict.fromkeys(FORMATS, log)
     summary = json.loads((folder / "test.json").read_text())
     found = {}
     for name in FORMATS:
@@ -194,22 +194,22 @@ def tested(programs: Path, folder: Path, package: Path) -> dict[str, str]:
         errors = [e["msg"] for d in details for e in d["errors"] if d["status"] != "passed"]
         found[name] = PASS if details and not errors else "\n".join(errors) or "not tested"
     if (code or summary["status"] != "passed") and set(found.values()) == {PASS}:
-        return dict.fromkeys(FORMATS, said)
+        return dict.fromkeys(FORMATS, log)
     return found
 
 
 def blocks(programs: Path, folder: Path, package: Path) -> dict[str, str]:
-    """Blocks against the whole image, where the last blocks are aligned too."""
+    """Compare blocks with the whole image, where the last blocks are aligned too."""
     image = np.random.default_rng(0).poisson(200, (TILE + 96, TILE + 64)).astype(np.float32)
     tifffile.imwrite(folder / "image.tif", image)
     results: list[Any] = []
     for blockwise in (False, True):
-        code, said = run_bioimageio(
+        code, log = run_bioimageio(
             folder, "predict", str(package), "--inputs", '[["image.tif"]]',
             "--outputs", f"{blockwise}.tif", "--blockwise", str(blockwise), programs=programs,
         )  # fmt: skip
         if code:
-            return {BLOCKS: said}
+            return {BLOCKS: log}
         found = tifffile.imread(folder / f"{blockwise}.tif")
         results.append(found.reshape(-1, *found.shape[-2:])[:, HALO:-HALO, HALO:-HALO])
     difference = float(np.abs(results[0] - results[1]).max() / np.ptp(image))
@@ -218,7 +218,7 @@ def blocks(programs: Path, folder: Path, package: Path) -> dict[str, str]:
 
 
 def alone(programs: Path, package: Path) -> dict[str, str]:
-    """The ONNX weights without bioimageio."""
+    """Run the ONNX weights without bioimageio."""
     done = subprocess.run(
         [str(programs / "python"), "-c", ALONE, str(package)], capture_output=True, text=True
     )
@@ -232,7 +232,7 @@ def alone(programs: Path, package: Path) -> dict[str, str]:
 
 
 def column(consumer: Consumer, folder: Path, made: dict[Made, Path]) -> list[dict[str, str]]:
-    """Answers for each package, and last those for blocks."""
+    """Return the answers for each package, and last those for blocks."""
     programs = environment(consumer, folder)
     place = folder / "answers" / consumer.core
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -282,12 +282,12 @@ def main() -> int:
     for label, answers in zip(labels, zip(*columns.values(), strict=True), strict=True):
         cells = []
         for name, answer in zip(columns, answers, strict=True):
-            bad = {what: said for what, said in answer.items() if said != PASS}
+            bad = {what: log for what, log in answer.items() if log != PASS}
             cells.append(f"fails: {', '.join(bad)}" if bad else PASS if answer else "")
-            failed += [f"{name}, {label}, {what}:\n{said}" for what, said in bad.items()]
+            failed += [f"{name}, {label}, {what}:\n{log}" for what, log in bad.items()]
         print(f"| {label} | {' | '.join(cells)} |")
     if python is None:
-        print(f"\nonnxruntime {FIJI} was left out: no Python 3.10 or 3.9 was found")
+        print(f"\nonnxruntime {FIJI} was left out, because there is no Python 3.10 or 3.9")
     print("\n\n".join(failed), file=sys.stderr)
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""bioimageio's own program on an exported package: its test, and prediction whole and in blocks.
+"""Test of exported packages with bioimageio.core: its own test, and prediction whole and in blocks.
 
 Each run starts a process that loads torch, so the quick set tests every weight format once.
 """
@@ -80,10 +80,10 @@ def bioimageio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 def test_bioimageio_test_passes(
     bioimageio: Callable[..., str], package: Path, tmp_path: Path, weights: str
 ) -> None:
-    said = bioimageio("test", package, "--weight-format", weights, cwd=tmp_path)
-    assert "passed" in said
-    assert "Reproduce test outputs from test inputs" in said
-    assert "❌" not in said
+    log = bioimageio("test", package, "--weight-format", weights, cwd=tmp_path)
+    assert "passed" in log
+    assert "Reproduce test outputs from test inputs" in log
+    assert "❌" not in log
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_other_kinds_pass_too(
     bioimageio: Callable[..., str], run: Path, tmp_path: Path, kind: str, samples: int
 ) -> None:
     file = export(run, tmp_path / "package.zip", kind=kind, samples=samples, tile=TILE, halo=HALO)
-    said = bioimageio("test", file, cwd=tmp_path)
+    log = bioimageio("test", file, cwd=tmp_path)
     for weights in FORMATS:
-        assert f"Reproduce test outputs from test inputs ({weights})" in said
-    assert "❌" not in said
+        assert f"Reproduce test outputs from test inputs ({weights})" in log
+    assert "❌" not in log
 
 
 def changed(
@@ -195,5 +195,5 @@ def test_blocks_are_what_the_python_package_predicts(
     """Small: tests/consumers/compare.py does it with trained runs, all formats, large images."""
     (row,) = compared(run, package, mixed, tmp_path, whole=(), blocks=["onnx"])
     # the last block of an axis is moved inside the image, off the network's grid: other samples
-    assert f"rows to {201 - 64}, columns to {235 - 64}" in row.what
-    assert row.found < row.allowed == 1e-2
+    assert f"rows to {201 - 64}, columns to {235 - 64}" in row.name
+    assert row.difference < row.allowed == 1e-2
