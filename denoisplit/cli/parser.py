@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args, get_origin
 
 from denoisplit.cli.translation import Translation
 from denoisplit.config.commands import COMMANDS
-from denoisplit.config.options import Command, Groups, Option, resolved
+from denoisplit.config.options import Command, FileOrMapping, Groups, Option, resolved
 from denoisplit.version import __version__
 
 EXIT_BAD_INPUT = 2
@@ -210,4 +210,4 @@ def help_of(option: Option) -> str:
 
 def _base(kind: Any) -> Any:
     """Return the plain type that argparse converts to."""
-    return getattr(kind, "__supertype__", kind)
+    return str if kind == FileOrMapping else getattr(kind, "__supertype__", kind)

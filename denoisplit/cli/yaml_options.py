@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Any, Literal, get_origin
 
 from pydantic import ValidationError
 
@@ -40,8 +40,6 @@ def _checked(path: str | Path, option: Option, value: Any) -> Any:
     kind = option.type
     if value is None and option.default is None:
         return None
-    if option.name == "about" and isinstance(value, Mapping):  # in place of a file
-        return value
     if kind == Groups:
         if not isinstance(value, Mapping):
             raise InputError(
@@ -55,8 +53,7 @@ def _checked(path: str | Path, option: Option, value: Any) -> Any:
     elif option.choices and kind is str:
         kind, value = Literal[option.choices], as_written(value)
     elif option.setting and kind != dict[str, Any]:
-        field = field_of(option)
-        kind = Annotated[(field.annotation, *field.metadata)]
+        kind = field_of(option).rebuild_annotation()
     return parse_value(kind, value, path, option.name)
 
 

@@ -1,1 +1,1 @@
-"""Settings of a run, presets and systems."""
+"""Settings of a run, presets and systems; commands and their options."""

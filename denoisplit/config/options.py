@@ -19,6 +19,7 @@ File = NewType("File", str)
 Pixels = NewType("Pixels", int)
 RawIntensity = NewType("RawIntensity", float)
 Files = list[File]
+FileOrMapping: Any = File | dict[str, Any]  # a YAML file, or its content
 Groups = dict[str, list[File]]  # name -> files
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,6 +31,7 @@ UNITS: dict[Any, str] = {
 }
 TYPE_NAMES: dict[Any, str] = {  # as NumPy documentation writes them
     File: "path",
+    FileOrMapping: "path or mapping",
     Pixels: "int",
     RawIntensity: "float",
     Files: "path or sequence of path",

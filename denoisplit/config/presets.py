@@ -1,26 +1,26 @@
-"""Named sets of settings, as plain values that lie under what the user says."""
+"""Defaults of presets and systems, as plain values; the user's settings take precedence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# of HDN, of muSplit where it has five planes, and of T9
+# shorter trainings: HDN, muSplit with five planes, and task T9
 SHORT = {"plateau_patience": 15, "early_stop_patience": 100, "max_epochs": 200}
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, group by group."""
-    found = dict(base)
+    """Return ``base`` updated by ``over``, group by group."""
+    values = dict(base)
     for key, value in over.items():
-        inner = found.get(key)
+        inner = values.get(key)
         both = isinstance(value, dict) and isinstance(inner, dict)
-        found[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
-    return found
+        values[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+    return values
 
 
 def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What lies under a user's values: the preset and the system that they name."""
+    """Return the defaults of the preset and system that a user's values name."""
     preset, structures = values.get("preset", "default"), values.get("structures")
     base: dict[str, Any] = {}
     count = len(structures) if isinstance(structures, list | tuple) else 1
@@ -31,14 +31,14 @@ def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
     base = merged(base, system_preset(values.get("system"), preset, count))
     training = values.get("training")
     if "denoiser" in base and isinstance(training, dict) and "max_steps" in training:
-        # a number of steps is that of every network
+        # the number of steps applies to every network
         steps = {"max_steps": training["max_steps"]}
         base = merged(base, {"denoiser": {"training": steps}})
     return base
 
 
 def small_preset() -> dict[str, Any]:
-    """Minutes on two cores: fewer filters, latents and steps, smaller patch and batch.
+    """Return a preset for minutes on two cores: fewer filters and steps, smaller patch and batch.
 
     What each choice gains is measured in benchmarks/README.md.
     """
@@ -73,9 +73,9 @@ def small_preset() -> dict[str, Any]:
 
 
 def paper_preset(structures: int) -> dict[str, Any]:
-    """The published configuration, where it differs from the defaults."""
+    """Return the published configuration, where it differs from the defaults."""
     return {
-        # a data term that is a mean over structures with weight 1 on the KL: beta = C
+        # weight 1 on the KL beside a data term that is a mean over structures: beta = C
         "objective": {"beta": float(structures), "monitor": "data"},
         "noise_model_fit": {"components": 6},
         "data": {
@@ -90,23 +90,23 @@ def paper_preset(structures: int) -> dict[str, Any]:
 
 
 def system_preset(system: str | None, preset: str, structures: int) -> dict[str, Any]:
-    """What a system has otherwise than denoiSplit, over the preset."""
+    """Return the settings of a system that differ from those of denoiSplit."""
     if system in ("musplit", "hdn_musplit"):
-        own: dict[str, Any] = {
+        values: dict[str, Any] = {
             "network": {"planes": 3, "patch": 64},
-            # its KL has the weight 1 against a data term that is a mean over structures
+            # weight 1 on the KL beside a data term that is a mean over structures
             "objective": {"kl_form": "eq3", "free_bits": 0.0, "beta": float(structures)},
         }
-        return merged(own, _chain(preset)) if system == "hdn_musplit" else own
+        return merged(values, _chain(preset)) if system == "hdn_musplit" else values
     if system != "hdn":
         return {}
-    own = {
+    values = {
         "network": {"variance": "exp", "log_variance_max": None},
         "objective": {"closed_form": True},
     }
     if preset == "small":
-        return own
-    own["network"] |= {
+        return values
+    values["network"] |= {
         "filters": 32,
         "latents": 32,
         "levels": 6,
@@ -115,23 +115,23 @@ def system_preset(system: str | None, preset: str, structures: int) -> dict[str,
         "dropout": 0.2,
     }
     if preset == "original":
-        return merged(own, original_hdn())
-    own["training"] = dict(SHORT)
-    return own
+        return merged(values, original_hdn())
+    values["training"] = dict(SHORT)
+    return values
 
 
 def original_hdn() -> dict[str, Any]:
-    """HDN of Prakash et al. (2021), where it differs from the HDN of denoiSplit's authors."""
+    """Return HDN of Prakash et al. (2021), where it differs from that of denoiSplit's authors."""
     return {
         "network": {"filters": 64, "patch": 64, "first_kernel": 5},
         "data": {"augment": True},
         "training": {
-            # the moments of BatchNorm are those of 8 crops, the gradient is that of 64
+            # moments of BatchNorm over 8 crops, gradient over 64
             "batch": 64,
             "virtual_batch": 8,
             "learning_rate": 3e-4,
             "plateau_patience": 10,
-            "early_stop_patience": 100,  # of their program; the article has none
+            "early_stop_patience": 100,  # as in their program; the article gives none
             "max_epochs": 500,
             "steps_per_epoch": 400,
             "gradient_clip": None,
@@ -141,11 +141,11 @@ def original_hdn() -> dict[str, Any]:
 
 
 def _chain(preset: str) -> dict[str, Any]:
-    """What the splitter of HDN(+)muSplit has otherwise than muSplit, and its denoisers."""
+    """Return the settings of HDN(+)muSplit that differ from muSplit, and those of its denoisers."""
     base = {"small": small_preset(), "paper": paper_preset(1)}.get(preset, {})
     denoiser = merged(base, system_preset("hdn", preset, 1))
     groups = {key: denoiser[key] for key in ("network", "objective", "training") if key in denoiser}
-    if preset == "small":  # images of a few hundred px have no context of 1024
+    if preset == "small":  # five planes see 1024 px, more than small images have
         return {"objective": {"monitor": "psnr"}, "denoiser": groups | {"samples": 8}}
     return {
         "network": {"planes": 5},

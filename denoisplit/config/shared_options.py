@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from denoisplit.config.options import File, Files, Groups, Option, Pixels, RawIntensity
+from denoisplit.config.options import (
+    File,
+    FileOrMapping,
+    Files,
+    Groups,
+    Option,
+    Pixels,
+    RawIntensity,
+)
 
 REPEAT_CALL = "repeat the call to continue"
 
@@ -62,7 +70,7 @@ TRUTH = Option(
 )
 ABOUT = Option(
     "--about FILE.yaml",
-    File,
+    FileOrMapping,
     "YAML file with authors, maintainers, license, training_data, ... of the package.",
     otherwise="none",
 )

@@ -11,14 +11,14 @@ DataTerm = Literal["noise models", "gaussian"]
 
 @dataclass(frozen=True)
 class System:
-    """What sets a system apart, beside its settings (`denoisplit.config.presets`)."""
+    """Properties of a system; its settings are in `denoisplit.config.presets`."""
 
     title: str
     reference: str  # of the network
     data_term: DataTerm
-    structures: int | None = None  # the only number that it takes
-    context: bool = False  # may have further input planes
-    denoised: bool = False  # takes images that other networks have denoised
+    structures: int | None = None  # the only number that it supports; None: any
+    context: bool = False  # may use further input planes
+    denoised: bool = False  # splits images that other networks have denoised
 
     @property
     def noise_models(self) -> bool:
