@@ -51,7 +51,7 @@ def test_nothing_of_a_training_lies_beside_the_run(works: Call, bench: Any, tmp_
 def test_a_run_stores_what_it_was_trained_on(run_folder: Path, bench: Any) -> None:
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     settings, facts = config["settings"], config["facts"]
-    assert config["format_version"] == 1
+    assert config["format_version"] == 2
     assert settings["data"]["superposition"] == "sum"
     assert settings["network"]["filters"] == 8
     assert facts["pixel_size_um"] == {"x": 0.0625, "y": 0.125}
