@@ -12,20 +12,11 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
 from denoisplit.report.style import png
 from denoisplit.reproduction.fig_s2 import DENOISER_RUNS, TASKS_OF_S2
+from denoisplit.reproduction.figure import DRAW, MEASURED
 from denoisplit.reproduction.figure_inputs import FigureInput, View, image_hashes, inputs_of
-from denoisplit.reproduction.paper_figures import (
-    fig_2,
-    fig_3,
-    fig_4,
-    fig_calibration,
-    fig_denoising,
-    fig_noise_model,
-    fig_s2,
-    fig_s3,
-    gif_of_samples,
-)
+from denoisplit.reproduction.paper_figures import fig_noise_model
 from denoisplit.reproduction.table_rows import TaskRun
-from denoisplit.reproduction.tasks import TASKS, images_of, separate_truth, write_test_frames
+from denoisplit.reproduction.tasks import TASKS, images_of, noisy_test_frames
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, WEIGHTS, load, load_config
 
 FIGURE_FOLDER = "figures"
@@ -92,7 +83,7 @@ class TaskFigures:
         self.name, self.data, self.output, self.runs = name, data, output, runs
         self.task = TASKS[name]
         self.noise = min(
-            ((f, level) for f in self.task.poisson for level in self.task.levels),
+            self.task.noises,
             key=lambda noise: (
                 -(self.folder(OURS, noise) in runs),
                 noise != PICTURED,
@@ -114,9 +105,7 @@ class TaskFigures:
             return inputs_of([run])[0]
         cache = self.output / "images"
         files = images_of(self.task, self.data, cache)
-        truth = separate_truth(self.task, self.data)
-        groups = (write_test_frames(self.task, paths, cache) for paths in (files, truth))
-        return inputs_of([run], *groups)[0]
+        return inputs_of([run], *noisy_test_frames(self.task, files, self.data, cache))[0]
 
     def draw(self) -> list[Outcome]:
         """Draw all figures of the task."""
@@ -125,30 +114,28 @@ class TaskFigures:
         samples = config.settings.prediction.calibration_samples if config else 50
         view, most = View(samples=samples), View(samples=4 * samples)
         of_one: dict[str, Content] = {
-            "fig3.png": lambda: png(fig_3(self.ours, view)),
-            "calibration.png": lambda: png(fig_calibration(self.ours, view)),
-            "S3.png": lambda: png(fig_s3(self.ours, most)),
+            "fig3.png": lambda: DRAW["3"]([self.ours], view),
+            "calibration.png": lambda: DRAW["calibration"]([self.ours], view),
+            "S3.png": lambda: DRAW["S3"]([self.ours], most),
             "noise-model.png": lambda: png(fig_noise_model(self.ours.run)),
-            "sampling.gif": lambda: gif_of_samples(self.ours, view),
+            "sampling.gif": lambda: DRAW["sampling"]([self.ours], view),
         }
         return [
-            self._draw_pair("fig2.png", MUSPLIT, lambda pair: png(fig_2(pair, view))),
+            self._draw_pair("2", MUSPLIT, view),
             *(self._draw(name, [self.folder(OURS)], make) for name, make in of_one.items()),
-            self._draw_pair("fig4.png", CHAIN, lambda pair: png(fig_4(pair, view))),
+            self._draw_pair("4", CHAIN, view),
             self._draw_denoising(view),
             self._find_s1(),
         ]
 
-    def _draw_pair(
-        self, file: str, system: str, make: Callable[[Sequence[FigureInput]], bytes]
-    ) -> Outcome:
+    def _draw_pair(self, kind: str, system: str, view: View) -> Outcome:
         """Draw a figure of another system and ours."""
-        other = self.folder(system)
-        return self._draw(
-            file,
-            [self.folder(OURS), other],
-            lambda: make([self.ours.with_run(load(other)), self.ours]),
-        )
+        folders = [self.folder(system), self.folder(OURS)]
+
+        def content() -> bytes:
+            return DRAW[kind]([self.ours.with_run(load(folders[0])), self.ours], view)
+
+        return self._draw(f"fig{kind}.png", folders[::-1], content)
 
     def _draw_denoising(self, view: View) -> Outcome:
         target = self._target("denoising.png")
@@ -163,7 +150,7 @@ class TaskFigures:
         return self._draw(
             "denoising.png",
             folders,
-            lambda: png(fig_denoising([inputs_of([load(run)])[0] for run in folders], view)),
+            lambda: DRAW["denoising"]([inputs_of([load(run)])[0] for run in folders], view),
         )
 
     def _find_s1(self) -> Outcome:
@@ -216,7 +203,7 @@ def _draw_s2(target: Path, runs: Runs, output: Path) -> Outcome:
         missing = "denoiSplit on T1, T2 or T3" if not split else "denoisers of the structures"
         return Outcome(target, f"needs {missing}, which `denoisplit reproduce S2` trains")
     folders = [*alone, *split]
-    return _draw_from(folders, runs, target, lambda: png(fig_s2(folders)))
+    return _draw_from(folders, runs, target, lambda: MEASURED["S2"](folders))
 
 
 def _poisson(config: RunConfig) -> float:

@@ -21,7 +21,6 @@ from denoisplit.images import list_files, read_image
 from denoisplit.images.tiff import listening, refuse_damaged
 
 MRC_HEADER = 1024  # bytes
-AS_PUBLISHED = "use the published file unchanged"
 
 
 class Header(NamedTuple):
@@ -34,6 +33,12 @@ class Header(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.frames} frames of {self.height} x {self.width} px"
+
+
+def not_as_published(path: Path, found: str, expected: str) -> InputError:
+    """Return the error of a file that differs from the published one."""
+    remedy = "use the published file unchanged"
+    return InputError(where=path, found=found, expected=expected, remedy=remedy)
 
 
 def header_of(path: Path, *, several: bool = False) -> Header:
@@ -55,9 +60,7 @@ def header_of(path: Path, *, several: bool = False) -> Header:
         return _header_of_frames(path)
     suffix = path.suffix.lower()
     if suffix not in (".mrc", ".tif", ".tiff"):
-        raise InputError(
-            where=path, found=f"a {suffix} file", expected="TIFF or MRC", remedy=AS_PUBLISHED
-        )
+        raise not_as_published(path, f"a {suffix} file", "TIFF or MRC")
     try:
         return _header_of_mrc(path) if suffix == ".mrc" else _header_of_tiff(path, several=several)
     except InputError:
@@ -72,10 +75,8 @@ def header_of(path: Path, *, several: bool = False) -> Header:
 
 def has_frames(folder: Path) -> bool:
     """Return whether a folder directly contains image files."""
-    if not folder.is_dir():
-        return False
     try:
-        return bool(list_files(folder))
+        return folder.is_dir() and bool(list_files(folder))
     except InputError:
         return False
 
@@ -90,12 +91,7 @@ def read_channel(path: Path, channel: int) -> xr.DataArray:
     """
     header = header_of(path, several=True)
     if header.channels <= channel:
-        raise InputError(
-            where=path,
-            found=f"{header.channels} channels",
-            expected=f"{channel + 1} or more",
-            remedy=AS_PUBLISHED,
-        )
+        raise not_as_published(path, f"{header.channels} channels", f"{channel + 1} or more")
     with tifffile.TiffFile(path) as tif:
         series = tif.series[0]
         axes = _axes(series, several=True)
@@ -136,12 +132,11 @@ def _header_of_mrc(path: Path) -> Header:
     header = next((h for h in headers if h["mode"] < 2**16 and 0 < h["nx"] < 2**16), headers[0])
     frames, height, width = (int(header[key]) for key in ("nz", "ny", "nx"))
     dtype = data_dtype_from_header(header)
-    needed = (
-        MRC_HEADER + int(header["nsymbt"]) + math.prod((frames, height, width)) * dtype.itemsize
-    )
     _refuse_unusable(path, dtype)
-    if min(frames, height, width, int(header["nsymbt"]) + 1) < 1 or path.stat().st_size < needed:
-        raise ValueError(f"{path.stat().st_size} bytes, but its header declares {needed}")
+    extension, size = int(header["nsymbt"]), path.stat().st_size
+    needed = MRC_HEADER + extension + math.prod((frames, height, width)) * dtype.itemsize
+    if min(frames, height, width, extension + 1) < 1 or size < needed:
+        raise ValueError(f"{size} bytes, but its header declares {needed}")
     return Header(frames, 1, height, width)
 
 
@@ -150,8 +145,7 @@ def _header_of_tiff(path: Path, *, several: bool) -> Header:
         stacks = list(tif.series)
         refuse_damaged(path, complaints)
         if len(stacks) != 1:
-            images = f"{len(stacks)} images"
-            raise InputError(where=path, found=images, expected="one stack", remedy=AS_PUBLISHED)
+            raise not_as_published(path, f"{len(stacks)} images", "one stack")
         series = stacks[0]
         _refuse_unusable(path, series.dtype)
         end = _end_of(series)
@@ -194,6 +188,4 @@ def _end_of(series: tifffile.TiffPageSeries) -> int | None:
 
 def _refuse_unusable(path: Path, dtype: np.dtype[np.generic]) -> None:
     if dtype.kind not in "iuf":
-        raise InputError(
-            where=path, found=f"{dtype} pixels", expected="real numbers", remedy=AS_PUBLISHED
-        )
+        raise not_as_published(path, f"{dtype} pixels", "real numbers")

@@ -7,7 +7,6 @@ muSplit (Eq. 3, mean over latent elements) and with that of denoiSplit (Eq. 4, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,8 @@ def noise_left_by(folder: Path) -> list[LevelScore]:
     )
     # a sum has the noise of all structures: it is compared as their mean
     scale = run.superposition.scale * len(settings.names)
-    noises = [
-        (noisy - clean) / scale
-        for noisy, clean in zip(frames.inputs, frames.clean_inputs, strict=True)
-    ]
+    inputs = zip(frames.inputs, frames.clean_inputs, strict=True)
+    noises = [(noisy - clean) / scale for noisy, clean in inputs]
     scores = []
     for k, name in enumerate(settings.names):
         pairs = [(t[k], p.mean[k]) for t, p in zip(frames.truth, predictions, strict=True)]
@@ -59,11 +56,6 @@ def noise_left_by(folder: Path) -> list[LevelScore]:
     return scores
 
 
-def scores_of_forms(folders: Sequence[Path]) -> list[LevelScore]:
-    """Return the scores of finished runs, in the order of the runs."""
-    return [score for folder in folders for score in noise_left_by(folder)]
-
-
 FIG_EQ = LevelFigure(
     name="EQ",
     compared="form",
@@ -72,13 +64,13 @@ FIG_EQ = LevelFigure(
     levels=(1.0, 2.0, 4.0),
     above_zero=True,
     variants={
-        form: Variant(title, title, f"KL of {title}")
-        for form, title in (("eq3", "Eq. 3"), ("eq4", "Eq. 4"))
+        "eq3": Variant("Eq. 3", "Eq. 3", "KL of Eq. 3"),
+        "eq4": Variant("Eq. 4", "Eq. 4", "KL of Eq. 4"),
     },
     quantities=(
         Quantity("left", "left_sem", "noise left (%)", "left, ", percent=True),
         Quantity("psnr", "psnr_sem", "PSNR (dB)", "PSNR, "),
     ),
     settings=settings_of_form,
-    measure=scores_of_forms,
+    measure=lambda folders: [score for folder in folders for score in noise_left_by(folder)],
 )

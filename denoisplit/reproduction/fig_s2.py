@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from denoisplit.commands.train_several import Training, train_each
 from denoisplit.config.presets import merged
 from denoisplit.reproduction.table_rows import TaskRun
-from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, table_runs
-from denoisplit.reproduction.tasks import JUDGED_CELL, TASKS, images_of
+from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, synthetic_noise, table_runs
+from denoisplit.reproduction.tasks import TASKS, images_of
 
 S2 = "S2"
 DENOISER_RUNS = "denoisers"  # folder
@@ -49,7 +49,7 @@ def splitting_runs_of_s2(
     """
     runs = []
     for name in tasks or TASKS_OF_S2:
-        known = TASKS[name].poisson if name in TASKS else ()
+        known = TASKS[name].source.poisson if name in TASKS else ()
         factors = [PAPER_POISSON] if poisson is None and PAPER_POISSON in known else poisson
         runs += table_runs([name], ["denoisplit"], factors, levels)
     return runs
@@ -94,18 +94,10 @@ def train_denoisers(
     for denoiser in denoisers:
         task, name = TASKS[denoiser.task], denoiser.structure
         path = images_of(task, Path(data), Path(output) / "images")[name]
-        base: dict[str, Any] = {
-            "preset": "paper",
-            "data": {"split": task.split},
-            "prediction": {"judged_cell": JUDGED_CELL},
-        }
-        values = {**merged(base, options), "system": "hdn"}
+        values = {**merged(task.settings(), options), "system": "hdn"}
         if task.real_noise and values["preset"] != "small":
             values = merged(REAL_NOISE_DENOISER, values)
-        if denoiser.poisson:
-            values["synthetic_poisson"] = denoiser.poisson
-        if denoiser.level:
-            values["synthetic_gaussian"] = denoiser.level
+        values |= synthetic_noise(denoiser.poisson, denoiser.level)
         folder = Path(output) / denoiser.name
         trainings.append(Training(folder, {name: [path]}, values, "denoiser"))
     train_each(trainings, jobs)

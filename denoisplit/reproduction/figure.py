@@ -12,38 +12,27 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
 from denoisplit.images import Files
 from denoisplit.report.style import png
+from denoisplit.reproduction import paper_figures
 from denoisplit.reproduction.fig_s1 import FIG_S1
 from denoisplit.reproduction.figure_inputs import Crop, FigureInput, View, inputs_of
-from denoisplit.reproduction.paper_figures import (
-    S3_SAMPLES,
-    fig_2,
-    fig_3,
-    fig_4,
-    fig_calibration,
-    fig_denoising,
-    fig_noise_model,
-    fig_s2,
-    fig_s3,
-    gif_of_samples,
-)
 from denoisplit.run import Run, load
 
 PathLike = str | Path
 
 # figures that show frames; the others show metrics
 DRAW: dict[str, Callable[[Sequence[FigureInput], View], bytes]] = {
-    "2": lambda inputs, view: png(fig_2(inputs, view)),
-    "3": lambda inputs, view: png(fig_3(inputs[0], view)),
-    "4": lambda inputs, view: png(fig_4(inputs, view)),
-    "calibration": lambda inputs, view: png(fig_calibration(inputs[0], view)),
-    "S3": lambda inputs, view: png(fig_s3(inputs[0], view)),
-    "denoising": lambda inputs, view: png(fig_denoising(inputs, view)),
-    "noise-model": lambda inputs, view: png(fig_noise_model(inputs[0].run, inputs[0])),
-    "sampling": lambda inputs, view: gif_of_samples(inputs[0], view),
+    "2": lambda inputs, view: png(paper_figures.fig_2(inputs, view)),
+    "3": lambda inputs, view: png(paper_figures.fig_3(inputs[0], view)),
+    "4": lambda inputs, view: png(paper_figures.fig_4(inputs, view)),
+    "calibration": lambda inputs, view: png(paper_figures.fig_calibration(inputs[0], view)),
+    "S3": lambda inputs, view: png(paper_figures.fig_s3(inputs[0], view)),
+    "denoising": lambda inputs, view: png(paper_figures.fig_denoising(inputs, view)),
+    "noise-model": lambda inputs, _: png(paper_figures.fig_noise_model(inputs[0].run, inputs[0])),
+    "sampling": lambda inputs, view: paper_figures.gif_of_samples(inputs[0], view),
 }
 MEASURED = {
     "S1": lambda folders: png(FIG_S1.draw(FIG_S1.measure(folders))),
-    "S2": lambda folders: png(fig_s2(folders)),
+    "S2": lambda folders: png(paper_figures.fig_s2(folders)),
 }
 KINDS = ("2", "3", "4", "calibration", "S1", "S2", "S3", "denoising", "noise-model", "sampling")
 OF_SEVERAL_RUNS = ("2", "4", "S1", "S2", "denoising")
@@ -90,12 +79,11 @@ def figure(
     check_seed(seed)
     several: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     _check(kind, len(several), output, bool(structures), bool(truth))
-    most = S3_SAMPLES[-1] if kind == "S3" else 50
+    most = paper_figures.S3_SAMPLES[-1] if kind == "S3" else 50
     view = View(frame, crop, most if samples is None else samples, seed)
     if kind in MEASURED:
-        content = MEASURED[kind](
-            [run.path if isinstance(run, Run) else Path(run) for run in several]
-        )
+        folders = [run.path if isinstance(run, Run) else Path(run) for run in several]
+        content = MEASURED[kind](folders)
     else:
         loaded = [run if isinstance(run, Run) else load(run) for run in several]
         content = _draw_frames(kind, loaded, structures, truth, view)
@@ -115,17 +103,12 @@ def _check(kind: str, runs: int, output: Path, structures: bool, truth: bool) ->
     if output.suffix.lower() != suffix:
         raise InputError(f"the file name of figure {kind} must end with {suffix}", where=output)
     if kind in MEASURED and (structures or truth):
-        raise InputError(
-            "this figure shows the metrics of the runs and takes no images",
-            where=f"figure {kind}",
-            remedy="leave out `structures` and `truth`",
-        )
+        problem = "this figure shows the metrics of the runs and takes no images"
+        remedy = "leave out `structures` and `truth`"
+        raise InputError(problem, where=f"figure {kind}", remedy=remedy)
     if truth and not structures:
-        raise InputError(
-            "the noisy images of the same fields are missing",
-            where="truth",
-            remedy="provide them as `structures`",
-        )
+        problem = "the noisy images of the same fields are missing"
+        raise InputError(problem, where="truth", remedy="provide them as `structures`")
 
 
 def _draw_frames(
@@ -137,17 +120,14 @@ def _draw_frames(
 ) -> bytes:
     """Return the content of the file of a figure that shows frames."""
     if kind == "noise-model" and not structures:
-        return png(fig_noise_model(runs[0]))
-    if kind == "denoising":  # runs of different structures, each on its own images
-        inputs = [
-            inputs_of([run], _for_run(run, structures), _for_run(run, truth), seed=view.seed)[0]
-            for run in runs
+        return png(paper_figures.fig_noise_model(runs[0]))
+    if kind != "denoising":
+        return DRAW[kind](inputs_of(runs, structures, truth, seed=view.seed), view)
+    inputs = []
+    for run in runs:  # of different structures, each on its own images
+        of_run = [
+            None if group is None else {name: group[name] for name in group if name in run.names}
+            for group in (structures, truth)
         ]
-    else:
-        inputs = inputs_of(runs, structures, truth, seed=view.seed)
+        inputs += inputs_of([run], *of_run, seed=view.seed)
     return DRAW[kind](inputs, view)
-
-
-def _for_run(run: Run, groups: Mapping[str, Files] | None) -> dict[str, Files] | None:
-    """Return the images of the structures of a run."""
-    return None if groups is None else {n: f for n, f in groups.items() if n in run.names}

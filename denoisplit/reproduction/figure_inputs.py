@@ -25,29 +25,17 @@ from denoisplit.run import Run
 
 KEPT_SAMPLES = 3  # the first of two antithetic pairs are samples 0 and 2
 
-Crop = tuple[int, int, int]  # y and x of its first pixel, and its side
+Crop = tuple[int, int, int]  # y and x of its first pixel, and its side, px
 
 
 @dataclass(frozen=True)
 class View:
-    """What a figure shows of its frames.
+    """What a figure shows of its frames."""
 
-    Attributes
-    ----------
-    frame : int or None
-        Number of the frame, from 0; None for the first one, or a random one in an animation.
-    crop : (y, x, side) or None
-        Part of the frame, px; None for the one of most contrast.
-    samples : int
-        Posterior samples, 2 or more.
-    seed : int
-        Of random choices.
-    """
-
-    frame: int | None = None
-    crop: Crop | None = None
-    samples: int = 50
-    seed: int = 0
+    frame: int | None = None  # number from 0; None: the first, or a random one in an animation
+    crop: Crop | None = None  # part of the frame; None: the one of most contrast
+    samples: int = 50  # posterior samples, 2 or more
+    seed: int = 0  # of random choices
 
     def __post_init__(self) -> None:
         if self.samples < 2:
@@ -55,15 +43,7 @@ class View:
 
 
 class FigureInput:
-    """A run and the frames that it is shown on.
-
-    Parameters
-    ----------
-    run : Run
-    frames : EvaluationFrames
-    seed : int
-        Of the posterior samples.
-    """
+    """A run and the frames that it is shown on; the seed is that of the posterior samples."""
 
     def __init__(self, run: Run, frames: EvaluationFrames, *, seed: int = 0) -> None:
         self.run = run
@@ -92,13 +72,7 @@ class FigureInput:
         return inference_form(self.run.model)
 
     def with_run(self, run: Run, *, test_frames: bool = True) -> FigureInput:
-        """Return another run on the same frames.
-
-        Parameters
-        ----------
-        run : Run
-        test_frames : bool
-            Whether these are test frames, which both runs have to share, or given images.
+        """Return another run on the same frames; test frames have to be those of both runs.
 
         Raises
         ------

@@ -61,43 +61,19 @@ class LevelScore(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelFigure:
-    """A figure over the level of noise, with trainings of its own.
+    """A figure over the level of noise, with trainings of its own."""
 
-    Attributes
-    ----------
-    name : str
-        Of the figure; the files are ``{name}.csv`` and ``{name}.png``.
-    compared : str
-        What the variants are, a column of the CSV file.
-    prefix : str
-        Of the run folders, ``{prefix}{variant}-level-{level}``.
-    corner : str
-        Head of the first column of the table.
-    levels : tuple of float
-        Levels of Gaussian noise if the caller names none.
-    above_zero : bool
-        Whether a level of 0 is refused.
-    variants : mapping of key to Variant
-    quantities : tuple of Quantity
-    settings : callable
-        ``settings(variant, structures)``: settings of a training, given the number of structures.
-    measure : callable
-        ``measure(run_folders)``: the scores of finished runs.
-    side_by_side : bool
-        Whether variants are drawn beside each other, so that no error bar hides another.
-    """
-
-    name: str
-    compared: str
-    prefix: str
-    corner: str
-    levels: tuple[float, ...]
-    above_zero: bool
+    name: str  # the files are {name}.csv and {name}.png
+    compared: str  # what the variants are, a column of the CSV file
+    prefix: str  # of the run folders, {prefix}{variant}-level-{level}
+    corner: str  # head of the first column of the table
+    levels: tuple[float, ...]  # of Gaussian noise if the caller names none
+    above_zero: bool  # whether a level of 0 is refused
     variants: Mapping[str, Variant]
     quantities: tuple[Quantity, ...]
-    settings: Callable[[str, int], dict[str, Any]]
-    measure: Callable[[Sequence[Path]], list[LevelScore]]
-    side_by_side: bool = False
+    settings: Callable[[str, int], dict[str, Any]]  # from a variant and the number of structures
+    measure: Callable[[Sequence[Path]], list[LevelScore]]  # from the folders of finished runs
+    side_by_side: bool = False  # variants of one level, so that no error bar hides another
 
     def run(
         self,
@@ -181,15 +157,13 @@ class LevelFigure:
     def table(self, scores: Sequence[LevelScore]) -> str:
         """Return a text table: a row per structure and level, a column per variant."""
         columns = [(q, key) for q in self.quantities for key in self.variants]
-        rows = [
-            [self.corner, "level", *(q.column + self.variants[key].column for q, key in columns)]
-        ]
+        heads = [q.column + self.variants[key].column for q, key in columns]
+        rows = [[self.corner, "level", *heads]]
+        by_run = {(s.structure, s.level, s.variant): s.scores for s in scores}
         for name in structures_of(scores):
             for level in levels_in(scores):
-                row = {
-                    s.variant: s.scores for s in scores if (s.structure, s.level) == (name, level)
-                }
-                rows.append([name, f"{level:g}", *(q.text(row[key][q.name]) for q, key in columns)])
+                texts = [q.text(by_run[name, level, key][q.name]) for q, key in columns]
+                rows.append([name, f"{level:g}", *texts])
         width = max(11, *(len(name) + 2 for name in structures_of(scores)))
         return "".join(
             f"{name:<{width}}{level:>7}" + "".join(f"{text:>16}" for text in texts) + "\n"
@@ -223,15 +197,11 @@ class LevelFigure:
             if not line:
                 continue
             line.sort(key=lambda score: score.level)
+            x = [s.level + (k - (len(self.variants) - 1) / 2) * shift for s in line]
             values = [s.scores[quantity.name] for s in line]
-            line_with_errors(
-                axes,
-                k,
-                [s.level + (k - (len(self.variants) - 1) / 2) * shift for s in line],
-                [float("nan") if v.mean is None else factor * v.mean for v in values],
-                [factor * (v.sem or 0.0) for v in values],
-                variant.legend,
-            )
+            y = [float("nan") if v.mean is None else factor * v.mean for v in values]
+            sem = [factor * (v.sem or 0.0) for v in values]
+            line_with_errors(axes, k, x, y, sem, variant.legend)
         if quantity.percent:
             axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
 

@@ -193,7 +193,7 @@ def gif_of_samples(subject: FigureInput, view: View) -> bytes:
     # only the part is split, so that not every sample of a whole frame has to be kept
     sampling = Sampling(view.samples, subject.seed, False, keep=view.samples)
     samples = subject.split(images.input, sampling).samples
-    return sampling_gif(images.names, images.input, samples, images.truth, images.pixel_size_um)
+    return sampling_gif(images, samples)
 
 
 def _means(inputs: Sequence[FigureInput], j: int, samples: int) -> list[tuple[str, Any]]:

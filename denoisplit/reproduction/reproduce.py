@@ -19,7 +19,6 @@ from denoisplit.reproduction.fig_s2 import S2, denoisers_of, splitting_runs_of_s
 from denoisplit.reproduction.table_rows import as_markdown
 from denoisplit.reproduction.tables import table_runs, train_table_runs
 from denoisplit.reproduction.tasks import (
-    JUDGED_CELL,
     TASKS,
     availability,
     doubts_of,
@@ -63,6 +62,7 @@ def reproduce(
     InputError
         For unknown items, or unusable images or settings.
     """
+    output = Path(output)
     tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*LEVEL_FIGURES, S2)]
     figures = [item for item in dict.fromkeys(items) if item in LEVEL_FIGURES]
     if figures and not (structures or data or dry_run):
@@ -88,12 +88,14 @@ def reproduce(
     values = options_for("denoisplit", options) | noise  # no training of these figures is a chain
     for item in figures:
         figure = LEVEL_FIGURES[item]
+        inputs: list[tuple[Path, Mapping[str, Files], dict[str, Any]]]
         if structures:
-            inputs = [(structures, Path(output), values)]
+            inputs = [(output, structures, {})]
         else:
             names = tasks or ("T1", "T2")
-            inputs = [_task_inputs(n, data, Path(output), item, values, dry_run) for n in names]
-        for images, folder, settings in inputs:
+            inputs = [(output / item / n, *_task_inputs(n, data, output, dry_run)) for n in names]
+        for folder, images, published in inputs:
+            settings = merged(published, values)
             if dry_run:
                 text += [
                     f"{training.run.relative_to(output)}: {training.about}\n"
@@ -101,11 +103,10 @@ def reproduce(
                 ]
             else:
                 text.append(figure.table(figure.run(images, folder, jobs=jobs, **settings)))
-    of_s2 = (
-        splitting_runs_of_s2(tasks, synthetic_poisson, synthetic_gaussian) if S2 in items else []
-    )
+    rows = synthetic_poisson, synthetic_gaussian
+    of_s2 = splitting_runs_of_s2(tasks, *rows) if S2 in items else []
     denoisers = denoisers_of(of_s2)
-    runs = table_runs(tasks, systems, synthetic_poisson, synthetic_gaussian) if tasks else []
+    runs = table_runs(tasks, systems, *rows) if tasks else []
     runs += [run for run in of_s2 if run not in runs]
     if dry_run and runs:
         text += [f"{name}\n" for name in [r.name for r in runs] + [d.name for d in denoisers]]
@@ -125,14 +126,9 @@ def reproduce(
 
 
 def _task_inputs(
-    name: str,
-    data: PathLike | None,
-    output: Path,
-    item: str,
-    values: Mapping[str, Any],
-    dry_run: bool,
-) -> tuple[Mapping[str, Files], Path, dict[str, Any]]:
-    """Return images, folder of results and settings of a figure on the images of a task.
+    name: str, data: PathLike | None, output: Path, dry_run: bool
+) -> tuple[Mapping[str, Files], dict[str, Any]]:
+    """Return the images of a task, and its published settings in a figure.
 
     A dry run reads nothing: the files are named, but need not exist.
     """
@@ -142,11 +138,8 @@ def _task_inputs(
     else:
         paths = images_of(task, folder, output / "images")
     published = {
-        "preset": "paper",
-        "synthetic_poisson": max(task.poisson),
-        "data": {"split": task.split, "pairing": "in-order"},
-        "prediction": {"judged_cell": JUDGED_CELL},
+        **task.settings(pairing="in-order"),
+        "synthetic_poisson": max(task.source.poisson),
         "sigma": None if dry_run else sigma_of(task, 1.0, list(paths.values())),
     }
-    images: dict[str, Files] = {structure: [path] for structure, path in paths.items()}
-    return images, output / item / name, merged(published, dict(values))
+    return {structure: [path] for structure, path in paths.items()}, published

@@ -14,7 +14,6 @@ from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
-from denoisplit.images import Files
 from denoisplit.machine.process_pool import parallel_jobs, run_calls
 from denoisplit.progress import logger
 from denoisplit.report.plots import read_history
@@ -29,20 +28,17 @@ from denoisplit.reproduction.table_rows import (
     published,
 )
 from denoisplit.reproduction.tasks import (
-    JUDGED_CELL,
+    BIOSR,
     TASKS,
-    Task,
     images_of,
-    separate_truth,
+    noisy_test_frames,
     sigma_of,
     task_of,
-    write_test_frames,
 )
 from denoisplit.run import DENOISERS, HISTORY, METRICS, load_config
 
 PathLike = str | Path
 
-BIOSR_PLANES = 3
 TABLE = "tables.csv"
 # denoisers of T9, the Hagen data with real noise; those of T8, whose noise is synthetic, have the
 # settings of BioSR (the paper has no result of the chain there)
@@ -83,21 +79,17 @@ def table_runs(
                 expected = f"some of {', '.join(SPLITTING)}"
                 raise InputError(where="systems", found=system, expected=expected)
             rows = [
-                TaskRun(name, system, f, level)
-                for f in task.poisson
-                if poisson is None or f in poisson
-                for level in task.levels
+                TaskRun(name, system, factor, level)
+                for factor, level in task.noises
+                if poisson is None or factor in poisson
                 if levels is None or level in levels or not level
             ]
             if not rows:
                 logger.warning("%s: the tables have no row of %s with this noise", name, system)
             runs += rows
     if not runs:
-        raise InputError(
-            "the tables have no row with this noise",
-            remedy="choose `synthetic_poisson` from 0 and 1000, `synthetic_gaussian` from 1, 1.5, "
-            "2 and 4",
-        )
+        remedy = "`synthetic_poisson` from 0 and 1000, `synthetic_gaussian` from 1, 1.5, 2 and 4"
+        raise InputError("the tables have no row with this noise", remedy=f"choose {remedy}")
     return list(dict.fromkeys(runs))
 
 
@@ -137,7 +129,7 @@ def train_table_runs(
         task = TASKS[name]
         paths = images_of(task, data, output / "images")
         if task.real_noise:
-            _test_images(task, paths, data, output / "images")
+            noisy_test_frames(task, paths, data, output / "images")
     calls = [(run, data, output, options) for run in runs]
     names = [run.name for run in runs]
     for (run, *_), (metrics, record) in run_calls(_train_run, calls, names, parallel_jobs(workers)):
@@ -173,13 +165,10 @@ def _train_run(
     """Train a run unless it is finished; return its metrics, and how it was trained."""
     task, folder, cache = TASKS[run.task], output / run.name, output / "images"
     paths = images_of(task, data, cache)
-    sigma = None
-    if run.level:
-        sigma = (
-            load_config(folder).settings.data.gaussian_sigma
-            if folder.exists()
-            else sigma_of(task, run.level, list(paths.values()))
-        )
+    if run.level and folder.exists():
+        sigma = load_config(folder).settings.data.gaussian_sigma
+    else:
+        sigma = sigma_of(task, run.level, list(paths.values()))
     settings = _settings_of(run, sigma, options)
     images = {name: [path] for name, path in paths.items()}
     trained = train(images, folder, resume=folder.exists(), **settings)
@@ -187,43 +176,39 @@ def _train_run(
     if task.real_noise:
         metrics = folder / "against_truth.json"
         if not metrics.is_file():
-            test, truth = _test_images(task, paths, data, cache)
+            test, truth = noisy_test_frames(task, paths, data, cache)
             samples = trained.config.settings.prediction.calibration_samples
             write_json(metrics, evaluate(trained, test, truth=truth, samples=samples))
     config, steps = load_config(folder), _last(folder / HISTORY, "step")
-    record = TrainingRecord(
-        config.facts.gaussian_sigma,
-        hours_of(folder),
-        config.settings.preset,
-        None if steps is None else int(steps),
-    )
-    return read_json(metrics), record
+    sigma, preset = config.facts.gaussian_sigma, config.settings.preset
+    steps = None if steps is None else int(steps)
+    return read_json(metrics), TrainingRecord(sigma, hours_of(folder), preset, steps)
 
 
 def _settings_of(run: TaskRun, sigma: float | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the published settings of a run, replaced by the options where these set them."""
     task, system = TASKS[run.task], SYSTEMS[run.system]
-    base: dict[str, Any] = {
-        "preset": "paper",
-        "prediction": {"judged_cell": JUDGED_CELL},
-        "data": {"split": task.split, "pairing": "in-order"},
-    }
-    more_planes = system.context and task.planes > BIOSR_PLANES
+    base = task.settings(pairing="in-order")
+    planes = task.source.planes
+    more_planes = system.context and planes > BIOSR.planes
     if run.task == "T9" or more_planes:
         base["training"] = SHORT
     if system.context and not system.denoised:
-        base["network"] = {"planes": task.planes}
+        base["network"] = {"planes": planes}
         if more_planes:
             base["objective"] = {"monitor": "psnr"}
     values = {**merged(base, options_for(run.system, options)), "system": run.system}
     if system.denoised and task.real_noise and values["preset"] != "small":
         values = merged({"denoiser": REAL_NOISE_DENOISER}, values)
-    if run.poisson:
-        values["synthetic_poisson"] = run.poisson
     if run.level:
-        values["synthetic_gaussian"] = run.level
         values["data"] = {**values["data"], "gaussian_sigma": sigma}
-    return values
+    return values | synthetic_noise(run.poisson, run.level)
+
+
+def synthetic_noise(poisson: float, level: float) -> dict[str, float]:
+    """Return the settings of the noise of a run; none for noise of zero."""
+    noise = {"synthetic_poisson": poisson, "synthetic_gaussian": level}
+    return {name: value for name, value in noise.items() if value}
 
 
 def hours_of(folder: Path) -> float | None:
@@ -241,11 +226,3 @@ def _last(history: Path, column: str) -> float | None:
     except (OSError, LookupError, ValueError):  # an earlier release, or a run that was copied
         return None
     return value if math.isfinite(value) else None
-
-
-def _test_images(
-    task: Task, paths: Mapping[str, Path], data: Path, cache: Path
-) -> tuple[dict[str, Files], dict[str, Files]]:
-    """Return the test frames of a task with real noise, and their truth, recorded separately."""
-    truth = separate_truth(task, data)
-    return write_test_frames(task, paths, cache), write_test_frames(task, truth, cache)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,25 +20,34 @@ from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
 from denoisplit.images import Files, read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
-from denoisplit.reproduction.downloads import AS_PUBLISHED, has_frames, header_of, read_channel
+from denoisplit.reproduction.downloads import (
+    has_frames,
+    header_of,
+    not_as_published,
+    read_channel,
+)
 
 PAPER_LEVELS = (1.0, 1.5, 2.0, 4.0)
-NO_LEVEL = (0.0,)
 JUDGED_CELL = 64  # px of the paper's grid; it left out the 44 px of BioSR after the last cell
 SAME_DATA = 0.1  # largest relative difference from the published std, which is rounded
 
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set."""
+    """A public data set, with the settings that all of its tasks have."""
 
     title: str
     record: str
+    poisson: tuple[float, ...] = (0.0,)  # factors of the tables
+    planes: int = 5  # input planes of muSplit
+    split: str = "truncated"
 
 
-BIOSR = Source("BioSR", "figshare 13264793, https://doi.org/10.6084/m9.figshare.13264793")
+BIOSR = Source(
+    "BioSR", "figshare 13264793, https://doi.org/10.6084/m9.figshare.13264793", (0.0, 1000.0), 3
+)
 HAGEN = Source("Hagen et al. 2021", "GigaDB 100888, https://doi.org/10.5524/100888")
-PAVIA = Source("PaviaATN", "Zenodo 8235843, https://doi.org/10.5281/zenodo.8235843")
+PAVIA = Source("PaviaATN", "Zenodo 8235843, https://doi.org/10.5281/zenodo.8235843", split="threes")
 
 
 @dataclass(frozen=True)
@@ -56,17 +66,32 @@ class Task:
 
     source: Source
     structures: tuple[TaskStructure, TaskStructure]
-    poisson: tuple[float, ...] = (0.0, 1000.0)  # factors of the tables
-    levels: tuple[float, ...] = PAPER_LEVELS  # of Gaussian noise
-    planes: int = 3  # input planes of muSplit
-    split: str = "truncated"
     sigma: float | None = None  # of level 1 (Table S.3), raw intensity: the std of the data
+    levels: tuple[float, ...] = PAPER_LEVELS  # of Gaussian noise
     doubt: str = ""
 
     @property
     def real_noise(self) -> bool:
         """Whether the images are noisy as recorded and their truth was recorded separately."""
         return any(s.truth for s in self.structures)
+
+    @property
+    def noises(self) -> list[tuple[float, float]]:
+        """Poisson factors and levels of Gaussian noise in the tables."""
+        return [(factor, level) for factor in self.source.poisson for level in self.levels]
+
+    def settings(self, **data: Any) -> dict[str, Any]:
+        """Return the settings of every training on the task, with further ones of its data."""
+        return {
+            "preset": "paper",
+            "data": {"split": self.source.split, **data},
+            "prediction": {"judged_cell": JUDGED_CELL},
+        }
+
+
+def _hagen(name: str, snr: str, truth: str = "") -> TaskStructure:
+    file = f"{name}-60x-noise2-{{}}snr.tif"
+    return TaskStructure(name, file.format(snr), truth=file.format(truth) if truth else None)
 
 
 ER = TaskStructure("ER", "ER/GT_all.mrc")
@@ -78,48 +103,26 @@ SWAPPED = (
     "T5 and T6 are probably swapped in the paper: elsewhere, pairs with CCPs score near 38 dB and "
     "pairs without near 30 dB"
 )
-
-
-def _hagen(name: str, snr: str) -> str:
-    return f"{name}-60x-noise2-{snr}snr.tif"
-
-
+CHANNELS_INFERRED = "the assignment of the file's channels to structures is inferred"
+POISSON_UNKNOWN = "the paper does not say whether there was Poisson noise"
 TASKS = {
-    "T1": Task(BIOSR, (ER, CCPS), sigma=3400),
-    "T2": Task(BIOSR, (ER, MT), sigma=4450),
-    "T3": Task(BIOSR, (CCPS, MT), sigma=3150),
-    "T4": Task(BIOSR, (ACTIN, ER), sigma=4450),
-    "T5": Task(BIOSR, (ACTIN, CCPS), sigma=3050, doubt=SWAPPED),
-    "T6": Task(BIOSR, (ACTIN, MT), sigma=4300, doubt=SWAPPED),
+    "T1": Task(BIOSR, (ER, CCPS), 3400),
+    "T2": Task(BIOSR, (ER, MT), 4450),
+    "T3": Task(BIOSR, (CCPS, MT), 3150),
+    "T4": Task(BIOSR, (ACTIN, ER), 4450),
+    "T5": Task(BIOSR, (ACTIN, CCPS), 3050, doubt=SWAPPED),
+    "T6": Task(BIOSR, (ACTIN, MT), 4300, doubt=SWAPPED),
     "T7": Task(
         PAVIA,
         (TaskStructure("actin", ATN, 2), TaskStructure("tubulin", ATN, 3)),
-        poisson=(0.0,),
-        planes=5,
-        split="threes",
-        sigma=152,
-        doubt="the assignment of the file's channels to structures is inferred",
+        152,
+        doubt=CHANNELS_INFERRED,
     ),
     "T8": Task(
-        HAGEN,
-        (
-            TaskStructure("actin", _hagen("actin", "high")),
-            TaskStructure("mito", _hagen("mito", "high")),
-        ),
-        poisson=(0.0,),
-        planes=5,
-        sigma=250,
-        doubt="the paper does not say whether there was Poisson noise",
+        HAGEN, (_hagen("actin", "high"), _hagen("mito", "high")), 250, doubt=POISSON_UNKNOWN
     ),
     "T9": Task(
-        HAGEN,
-        (
-            TaskStructure("actin", _hagen("actin", "low"), truth=_hagen("actin", "high")),
-            TaskStructure("mito", _hagen("mito", "low"), truth=_hagen("mito", "high")),
-        ),
-        poisson=(0.0,),
-        levels=NO_LEVEL,
-        planes=5,
+        HAGEN, (_hagen("actin", "low", "high"), _hagen("mito", "low", "high")), levels=(0.0,)
     ),
 }
 
@@ -184,11 +187,8 @@ def missing(task: Task, folder: Path) -> list[str]:
 
 def problems(task: Task, folder: Path) -> list[InputError]:
     """Return the errors that the headers of a task's files show."""
-    errors: dict[str, InputError] = {}
-    for structure in task.structures:
-        for error in _problems_of(structure, folder, task.split):
-            errors.setdefault(str(error), error)
-    return list(errors.values())
+    errors = [e for s in task.structures for e in _problems_of(s, folder, task.source.split)]
+    return list({str(error): error for error in errors}.values())  # structures may share a file
 
 
 def _problems_of(structure: TaskStructure, folder: Path, rule: str) -> Iterator[InputError]:
@@ -212,12 +212,10 @@ def _problems_of(structure: TaskStructure, folder: Path, rule: str) -> Iterator[
         else:
             headers.append((path, header))
             continue
-        yield InputError(where=path, found=wrong[0], expected=wrong[1], remedy=AS_PUBLISHED)
+        yield not_as_published(path, *wrong)
     if headers and headers[0][1] != headers[-1][1]:  # image and truth
         (noisy, expected), (path, header) = headers
-        yield InputError(
-            where=path, found=f"{header}", expected=f"{expected} as in {noisy}", remedy=AS_PUBLISHED
-        )
+        yield not_as_published(path, f"{header}", f"{expected} as in {noisy}")
 
 
 def availability(folder: Path) -> str:
@@ -277,12 +275,15 @@ def _single_channel(structure: TaskStructure, folder: Path, cache: Path) -> Path
     return target
 
 
-def separate_truth(task: Task, folder: Path) -> dict[str, Path]:
-    """Return the noise-free stacks that were recorded separately, by structure."""
-    return {s.name: folder / s.truth for s in task.structures if s.truth}
+def noisy_test_frames(
+    task: Task, paths: Mapping[str, Path], folder: Path, cache: Path
+) -> tuple[dict[str, Files], dict[str, Files]]:
+    """Return the test frames of a task with real noise, and their truth, recorded separately."""
+    truth = {s.name: folder / s.truth for s in task.structures if s.truth}
+    return _write_test_frames(task, paths, cache), _write_test_frames(task, truth, cache)
 
 
-def write_test_frames(task: Task, paths: Mapping[str, Path], cache: Path) -> dict[str, Files]:
+def _write_test_frames(task: Task, paths: Mapping[str, Path], cache: Path) -> dict[str, Files]:
     """Write the test frames of each structure's stack as a file in ``cache``, unless they exist."""
     cache.mkdir(parents=True, exist_ok=True)
     targets: dict[str, Files] = {}
@@ -291,7 +292,7 @@ def write_test_frames(task: Task, paths: Mapping[str, Path], cache: Path) -> dic
         if not target.is_file():
             image = read_image(path)
             stack = image.values.reshape(-1, *image.shape[-2:])
-            _, test = held_out_indices(len(stack), task.split)
+            _, test = held_out_indices(len(stack), task.source.split)
             chosen = np.stack([stack[j] for j in test])
             write_ome_tiff(target, xr.DataArray(chosen, dims=("t", "y", "x"), attrs=image.attrs))
         targets[name] = [target]

@@ -237,7 +237,8 @@ def test_a_density_of_a_constant_prediction_is_drawn() -> None:
 def test_a_frame_for_each_sample() -> None:
     rng = np.random.default_rng(0)
     samples = rng.random((5, 2, 64, 64)).astype(np.float32)
-    content = sampling_gif(("ER", "MT"), samples[0, 0], samples, samples[0], 0.1)
+    images = PanelImages(("ER", "MT"), samples[0, 0], samples[0], samples[0], True, 0.1)
+    content = sampling_gif(images, samples)
     with Image.open(io.BytesIO(content)) as gif:
         assert gif.format == "GIF" and gif.n_frames == 5 and gif.info["loop"] == 0
         frames = []

@@ -29,6 +29,7 @@ from denoisplit.images import read_frames
 from denoisplit.reproduction import figure as command
 from denoisplit.reproduction import paper_figures
 from denoisplit.reproduction.all_figures import finished_runs
+from denoisplit.reproduction.drawing.paper_panels import PanelImages
 from denoisplit.reproduction.fig_s2 import denoisers_of, splitting_runs_of_s2
 from denoisplit.reproduction.figure import KINDS, figure
 from denoisplit.reproduction.figure_inputs import FigureInput
@@ -346,8 +347,8 @@ def test_samples_differ_and_are_not_mirror_images(
 ) -> None:
     drawn: dict[str, Any] = {}
 
-    def kept(names: Any, frame: Any, samples: Any, *rest: Any) -> bytes:
-        drawn.update(frame=frame, samples=samples)
+    def kept(images: PanelImages, samples: Any) -> bytes:
+        drawn.update(frame=images.input, samples=samples)
         return b"GIF"
 
     monkeypatch.setattr(paper_figures, "sampling_gif", kept)

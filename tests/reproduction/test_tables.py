@@ -110,7 +110,7 @@ def test_the_runs_are_the_rows_of_the_tables() -> None:
     every = {
         TaskRun(name, system, f, level)
         for name, task in TASKS.items() for system in systems
-        for f in task.poisson for level in task.levels
+        for f in task.source.poisson for level in task.levels
     }  # fmt: skip
     # T8 has no result of HDN(+)muSplit
     assert rows <= every and {r.task for r in every - rows} <= {"T8"}

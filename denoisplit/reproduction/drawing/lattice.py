@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from denoisplit.evaluation.metrics import range_invariant_psnr
 from denoisplit.report.pictures import DIVERGING, INTENSITY
 from denoisplit.report.style import (
     DPI,
@@ -26,6 +24,8 @@ from denoisplit.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Box = tuple[float, float, float, float]  # left, bottom, width, height: shares of the figure
 
 SIDE = 2.3  # of a panel, inches
 EDGE, GAP, NAME, TITLE, FOOT, KEY = 0.06, 0.08, 0.24, 0.26, 0.04, 0.3  # inches
@@ -54,7 +54,7 @@ class Lattice(NamedTuple):
 
     figure: Figure
     panels: list[list[Axes | None]]  # [row][column]
-    boxes: list[list[tuple[float, float, float, float]]]  # every place, as shares of the figure
+    boxes: list[list[Box]]  # of every place
 
 
 def lattice(
@@ -80,45 +80,32 @@ def lattice(
         for r in range(len(rows))
     ]
     # the first column belongs to all rows, so their names stand between it and the others
-    names = NAME if any(rows) else 0.0
-    lefts = [
-        EDGE + c * (side + GAP) + (names if c or len(columns) == 1 else 0)
-        for c in range(len(columns))
-    ]
+    lefts = [EDGE + c * (side + GAP) for c in range(len(columns))]
+    if any(rows):
+        lefts = [x + NAME if c or len(columns) == 1 else x for c, x in enumerate(lefts)]
     width = lefts[-1] + side + EDGE
     whole = EDGE + sum(TITLE + height + below for below in feet) + foot
     figure = new_figure(whole, width)
     figure.set_dpi(_dpi(shape, side))
     panels: list[list[Axes | None]] = []
-    boxes: list[list[tuple[float, float, float, float]]] = []
+    boxes: list[list[Box]] = []
     bottom = whole - EDGE
     for r, (name, below) in enumerate(zip(rows, feet, strict=True)):
         bottom -= TITLE + height
         boxes.append([(x / width, bottom / whole, side / width, height / whole) for x in lefts])
-        panels.append(
-            [
-                None
-                if (cell := column.cells[r]) is None
-                else _panel(figure, box, cell, column.title if _is_top(column, r) else "")
-                for column, box in zip(columns, boxes[-1], strict=True)
-            ]
-        )
-        for column, axes in zip(columns, panels[-1], strict=True):
-            if axes is not None:
+        panels.append([])
+        for column, box in zip(columns, boxes[-1], strict=True):
+            axes, cell = None, column.cells[r]
+            if cell is not None:
+                is_top = all(above is None for above in column.cells[:r])
+                axes = _panel(figure, box, cell, column.title if is_top else "")
                 axes.set_label(f"{name}: {column.title}" if name else column.title)
+            panels[-1].append(axes)
         beside = panels[-1][min(1, len(columns) - 1)]
         if name and beside is not None:
             beside.set_ylabel(name, fontsize=10, color=ink(r), fontweight="bold", labelpad=3)
         bottom -= below
     return Lattice(figure, panels, boxes)
-
-
-def decibel(truth: npt.NDArray[Any], image: npt.NDArray[Any]) -> str:
-    """Return the range-invariant PSNR of a plane (Y, X) as a note; empty if it is undefined."""
-    if truth.min() == truth.max():
-        return ""
-    value = range_invariant_psnr(truth, image)
-    return f"{value:.1f} dB" if np.isfinite(value) else ""
 
 
 def difference(image: Image) -> Cell:
@@ -131,10 +118,8 @@ def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> N
     low, high = (float(v) for v in np.percentile(np.stack([truth, prediction]), (0.05, 99.95)))
     edges = np.linspace(low, max(high, low + 1e-6), INTENSITY_BINS + 1)
     inset = axes.inset_axes((0.6, 0.68, 0.38, 0.3))
-    for image, label, shade, width in (
-        (truth, "high-SNR", FAINT, 2.4),
-        (prediction, "prediction", colour, 1.2),
-    ):
+    lines = (truth, "high-SNR", FAINT, 2.4), (prediction, "prediction", colour, 1.2)
+    for image, label, shade, width in lines:
         density, _ = np.histogram(image, bins=edges, density=True)
         inset.stairs(density, edges, color=shade, linewidth=width, label=label)
     inset.set_yscale("log")  # most pixels are background
@@ -146,7 +131,7 @@ def density_inset(axes: Axes, truth: Image, prediction: Image, colour: str) -> N
         spine.set(linewidth=0.5, color=FAINT)
 
 
-def _panel(figure: Figure, box: tuple[float, float, float, float], cell: Cell, title: str) -> Axes:
+def _panel(figure: Figure, box: Box, cell: Cell, title: str) -> Axes:
     axes = figure.add_axes(box)
     shown = image_panel(axes, cell.image, title, limits=cell.limits, cmap=cell.cmap, note=cell.note)
     if max(cell.image.shape) > LARGEST:
@@ -154,10 +139,6 @@ def _panel(figure: Figure, box: tuple[float, float, float, float], cell: Cell, t
     if cell.cmap != INTENSITY:
         colour_key(axes, shown)
     return axes
-
-
-def _is_top(column: Column, r: int) -> bool:
-    return all(cell is None for cell in column.cells[:r])
 
 
 def _dpi(shape: Sequence[int], side: float) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.evaluation.metrics import psnr_if_defined
 from denoisplit.report.plots import StructureCalibration
 from denoisplit.report.style import INK, display_limits, ink, scale_bar
 from denoisplit.reproduction.drawing.lattice import (
@@ -16,7 +17,6 @@ from denoisplit.reproduction.drawing.lattice import (
     Cell,
     Column,
     Lattice,
-    decibel,
     density_inset,
     difference,
     lattice,
@@ -31,28 +31,13 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PanelImages:
-    """Images of a test frame or of a part of it; raw intensities, float32.
+    """Images of a test frame or of a part of it; raw intensities, float32."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Structures in channel order.
-    input : ndarray (Y, X)
-        The image that was split.
-    observed : ndarray (C, Y, X)
-        The recorded structures.
-    truth : ndarray (C, Y, X)
-        The noise-free structures, or the recorded ones if those are unknown.
-    has_truth : bool
-        Whether the truth is free of noise.
-    pixel_size_um : float or None
-    """
-
-    names: tuple[str, ...]
-    input: Array
-    observed: Array
-    truth: Array
-    has_truth: bool
+    names: tuple[str, ...]  # structures in channel order
+    input: Array  # (Y, X), the image that was split
+    observed: Array  # (C, Y, X), the recorded structures
+    truth: Array  # (C, Y, X), without noise, or the recorded structures if that is unknown
+    has_truth: bool  # whether the truth is free of noise
     pixel_size_um: float | None = None
 
     @property
@@ -61,8 +46,9 @@ class PanelImages:
         return "high-SNR" if self.has_truth else "recorded, noisy"
 
     def psnr(self, k: int, image: Array) -> str:
-        """Return the PSNR of an image (Y, X) against the truth of structure k, as text."""
-        return decibel(self.truth[k], image)
+        """Return the PSNR of an image (Y, X) of structure k as a note; empty if undefined."""
+        value = psnr_if_defined(self.truth[k], image)
+        return "" if value is None else f"{value:.1f} dB"
 
     def input_column(self, rows: int) -> Column:
         """Return a column of the superposed image, shown once."""
@@ -75,25 +61,20 @@ class PanelImages:
         """Return the column of noisy targets; none if they are shown as the input or the truth."""
         if not self.has_truth or len(self.names) == 1:
             return []
-        cells = [
-            Cell(image, display_limits(image), self.psnr(k, image))
-            for k, image in enumerate(self.observed)
-        ]
-        return [Column("noisy target", cells)]
+        return [self._column_with_psnr("noisy target", self.observed, self.observed)]
 
     def predicted_column(self, title: str, images: Array) -> Column:
         """Return a column of predictions (C, Y, X) in the grey scale of the truth."""
-        cells = [
-            Cell(image, display_limits(self.truth[k]), self.psnr(k, image))
-            for k, image in enumerate(images)
-        ]
-        return Column(title, cells)
+        return self._column_with_psnr(title, images, self.truth)
+
+    def _column_with_psnr(self, title: str, images: Array, scales: Array) -> Column:
+        limits = [display_limits(scale) for scale in scales]
+        return Column(title, [Cell(i, limits[k], self.psnr(k, i)) for k, i in enumerate(images)])
 
     def truth_column(self) -> Column:
         """Return the column of the truth."""
-        return Column(
-            self.truth_title, [Cell(image, display_limits(image)) for image in self.truth]
-        )
+        cells = [Cell(image, display_limits(image)) for image in self.truth]
+        return Column(self.truth_title, cells)
 
     def draw_scale_bar(self, drawn: Lattice) -> None:
         """Draw a scale bar into the first panel, if the pixel size is known."""
