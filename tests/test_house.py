@@ -18,6 +18,8 @@ import pytest
 
 import denoisplit
 
+from . import house_tree
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOTS = {"denoisplit": ROOT / "denoisplit", "denoisplit_zoo": ROOT / "packaging" / "denoisplit_zoo"}
 SOURCES = sorted(path for folder in ROOTS.values() for path in folder.rglob("*.py"))
@@ -352,3 +354,41 @@ def test_a_place_on_somebodys_machine_is_seen() -> None:
     place = "/".join(["", "home", "ada", "images"])
     assert ABSOLUTE.search(f'open("{place}")')
     assert not ABSOLUTE.search(f"https://example.org{place}")
+
+
+# ---------------------------------------------------------------- documentation
+
+
+def test_the_tree_of_the_architecture_page_is_that_of_the_folders() -> None:
+    (written,) = house_tree.BLOCK.findall(house_tree.PAGE.read_text(encoding="utf-8"))
+    assert written == house_tree.tree(), "run: python tests/house_tree.py"
+
+
+# wording that slows a reader (docs/contributing.md, "How we write")
+DIALECT = re.compile(
+    r"\btold\b|\black(s|ing)?\b(?! of)|\bat it\b|\bsaid (of|by)\b|\bis said\b|\bthe whole way\b"
+    r"|\bgive it\b|\bsay --|\bof everything random\b|\bknown again\b|\btake care that\b"
+    r"|\bwith equal effort\b|\bnobody is at\b|\bare left out and\b|\bfound = |\btold\(",
+    re.IGNORECASE,
+)
+
+
+def spoken() -> Iterator[Path]:
+    yield from SOURCES
+    yield from (ROOT / "rdf_templates").glob("*.md")
+    yield from (path for path in (ROOT / "docs").glob("*.md"))
+    yield from (ROOT / name for name in ("README.md", "CHANGELOG.md", "benchmarks/README.md"))
+
+
+def test_the_language_is_plain() -> None:
+    hits = [
+        f"{relative(path)}:{number}: {line.strip()}"
+        for path in spoken()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if DIALECT.search(line)
+    ]
+    assert not hits, "\n".join(hits)
+
+
+def test_the_formatter_lays_out_everything() -> None:
+    assert not [relative(path) for path in SOURCES if "fmt: skip" in path.read_text("utf-8")]

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those of the program. Then the C library is also told to keep freed memory, for
+        By default those of the program. Then the C library is also asked to keep freed memory, for
         the whole process (`denoisplit.machine.memory`); a call with arguments, as from Python,
         leaves the process as it was.
     """
