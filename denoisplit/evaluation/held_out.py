@@ -133,7 +133,8 @@ def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames
     )
     if {part: len(group[0]) for part, group in splits._asdict().items()} != facts.frames:
         raise InputError(
-            "this denoiser was moved out of its HDN(+)muSplit run, which held its test frames",
+            "its images give other numbers of test frames than its training had; a denoiser that "
+            "was moved out of its HDN(+)muSplit run has its test frames there",
             where=run.path,
             remedy=f"move it back into the folder {DENOISERS} of that run, or {otherwise}",
         )
