@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 import denoisplit
+from denoisplit.config.groups import NoiseModelSettings
 from denoisplit.config.settings import settings_from
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.images import read_frames, read_repeats
@@ -33,9 +34,7 @@ def row(name: str, make: Callable[[], Pairs]) -> str:
     """Fit a noise model and return its line of the table."""
     pairs = make()
     start = time.perf_counter()
-    _, quality = fit_pairs(
-        pairs, components=None, coefficients=4, steps=2000, seed=0, about=None
-    )  # fmt: skip
+    _, quality = fit_pairs(pairs, NoiseModelSettings(), seed=0)
     seconds = time.perf_counter() - start
     cells = (
         name, f"{quality.pairs + quality.held_out:,}", f"{worst(quality):.1f}",

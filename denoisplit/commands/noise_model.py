@@ -108,6 +108,7 @@ def fit_noise_model(
             raise InputError(f"`{name}` is used with `{needed}` only", remedy="leave it out")
     check_seed(seed)
     settings = _settings(seed, preset, components, noise_model_fit, n2v)
+    fit = settings.noise_model_fit
     path = Path(output)
     if path.suffix != ".npz":
         raise InputError(
@@ -135,12 +136,14 @@ def fit_noise_model(
                     checkpoint=checkpoint,
                     on_step=_part(progress, 0, DENOISER, "denoiser"),
                 )
-                model, quality = _fit(pairs, settings, {}, _part(progress, DENOISER, 100))
+                on_step = _part(progress, DENOISER, 100)
+                model, quality = fit_pairs(pairs, fit, seed=seed, on_step=on_step)
         else:
             pairs, about = _pairs(images, synthetic_poisson, synthetic_gaussian, seed)
             pairs.check_noise()
             with bar("noise model", 100) as progress:
-                model, quality = _fit(pairs, settings, about, _part(progress, 0, 100))
+                on_step = _part(progress, 0, 100)
+                model, quality = fit_pairs(pairs, fit, seed=seed, about=about, on_step=on_step)
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s", warning)
@@ -197,21 +200,6 @@ def _pairs(
         sigma = noise.gaussian_sigma
         return pairs, {"poisson_factor": noise.poisson_factor, "gaussian_sigma": sigma}
     return from_exposures(signal=images["signal"], observed=images["observed"], seed=seed), {}
-
-
-def _fit(
-    pairs: Pairs, settings: Settings, about: dict[str, str | float], on_step: OnStep
-) -> tuple[GaussianMixture, Quality]:
-    fit = settings.noise_model_fit
-    return fit_pairs(
-        pairs,
-        components=fit.components,
-        coefficients=fit.coefficients,
-        steps=fit.steps,
-        seed=settings.seed,
-        about=about,
-        on_step=on_step,
-    )
 
 
 def _part(progress: Bar, start: int, end: int, description: str = "noise model") -> OnStep:

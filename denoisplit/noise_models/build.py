@@ -40,8 +40,6 @@ def fit_available_noise_models(
 
     Parameters
     ----------
-    settings : Settings
-    data : TrainingData
     repeats : mapping of name to stacks (T, Y, X)
         Repeats of static scenes, for the structures that have some; raw intensity.
 
@@ -89,9 +87,6 @@ def from_known_signals(clean: Sequence[Image], noise: SyntheticNoise, *, seed: i
     clean : sequence of array (Y, X)
         Raw intensity. For integers, all values from the least to the greatest are used, at most
         4096; otherwise 4096 evenly spaced values.
-    noise : SyntheticNoise
-    seed : int
-        Of the noise.
     """
     low, high = (float(end([end(frame) for frame in clean])) for end in (np.min, np.max))
     integers = all(np.issubdtype(frame.dtype, np.integer) for frame in clean)
@@ -127,33 +122,20 @@ def fit_remaining_noise_models(
         if not is_written(folder, name):
             checkpoint = checkpoints / f"n2v {name}.ckpt"
             with _located(f"structure {name}"):
-                fitted = fit_noisy(
-                    name, _recorded(data, k), settings, checkpoint=checkpoint, noise=data.noise
-                )
+                with bar(f"denoiser of {name}", 100) as progress:
+                    pairs = pairs_of_noisy(
+                        _recorded(data, k),
+                        settings.n2v,
+                        seed=settings.seed,
+                        checkpoint=checkpoint,
+                        on_step=_percent(progress),
+                    )
+                fit = settings.noise_model_fit
+                fitted = fit_structure(name, pairs, fit, settings.seed, noise=data.noise)
             write_fitted(folder, name, fitted)
             checkpoint.unlink(missing_ok=True)
         models.append(GaussianMixture.load(folder / f"{name}.npz"))
     return models
-
-
-def fit_noisy(
-    name: str,
-    frames: Sequence[Image],
-    settings: Settings,
-    *,
-    checkpoint: Path,
-    noise: SyntheticNoise,
-) -> FittedNoiseModel:
-    """Fit to noisy frames of one structure (route C); ``noise`` is what was added, if any."""
-    with bar(f"denoiser of {name}", 100) as progress:
-        pairs = pairs_of_noisy(
-            frames,
-            settings.n2v,
-            seed=settings.seed,
-            checkpoint=checkpoint,
-            on_step=_percent(progress),
-        )
-    return fit_structure(name, pairs, settings.noise_model_fit, settings.seed, noise=noise)
 
 
 def fit_structure(
@@ -171,22 +153,12 @@ def fit_structure(
         about = {"poisson_factor": noise.poisson_factor, "gaussian_sigma": noise.gaussian_sigma}
     with bar(f"noise model of {name}", 100) as progress:
         model, quality = fit_pairs(
-            pairs,
-            components=settings.components,
-            coefficients=settings.coefficients,
-            steps=settings.steps,
-            seed=seed,
-            about=about,
-            on_step=_percent(progress),
+            pairs, settings, seed=seed, about=about, on_step=_percent(progress)
         )
     logger.info("noise model of %s: %s", name, quality.verdict()[0])
     if pairs.saturated or pairs.clipped:
-        logger.info(
-            "%s: %.2g %% of the pixels are saturated and %.2g %% are clipped; they were excluded",
-            name,
-            100 * pairs.saturated,
-            100 * pairs.clipped,
-        )
+        text = "%s: %.2g %% of the pixels are saturated and %.2g %% are clipped; they were excluded"
+        logger.info(text, name, 100 * pairs.saturated, 100 * pairs.clipped)
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s: %s", name, warning)
@@ -252,9 +224,8 @@ def _check_noise(model: GaussianMixture, noise: SyntheticNoise, path: str) -> No
             stored, needed = float(model.about[key]), float(getattr(noise, key))
         except (TypeError, ValueError):
             raise InputError(
+                f"the {label} {model.about[key]!r} is not a number",
                 where=path,
-                found=f"the {label} {model.about[key]!r}",
-                expected="a number",
                 remedy="fit the noise model again",
             ) from None
         if abs(stored - needed) > 1e-3 * max(abs(stored), abs(needed)):

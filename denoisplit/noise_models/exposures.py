@@ -19,19 +19,14 @@ def check_matching(signal: Sequence[Image], observed: Sequence[Image]) -> None:
     if not signal:
         raise InputError("there are none", where="images", remedy="provide image files")
     if len(signal) != len(observed):
-        raise InputError(
-            where="observed",
-            found=f"{len(observed)} frames",
-            expected=f"{len(signal)}, one for each frame of `signal`",
-            remedy=remedy,
-        )
+        expected = f"{len(signal)}, one for each frame of `signal`"
+        frames = f"{len(observed)} frames"
+        raise InputError(where="observed", found=frames, expected=expected, remedy=remedy)
     for number, (s, y) in enumerate(zip(signal, observed, strict=True), 1):
         if s.shape != y.shape:
+            where, expected = f"observed, frame {number}", f"{s.shape} as in `signal`"
             raise InputError(
-                where=f"observed, frame {number}",
-                found=f"shape {y.shape}",
-                expected=f"{s.shape} as in `signal`",
-                remedy=remedy,
+                where=where, found=f"shape {y.shape}", expected=expected, remedy=remedy
             )
 
 

@@ -159,7 +159,7 @@ def fit(
         problem = _Problem.of(t, u, spread, floor / std**2)
         start = search.choose(problem, t, u, spread, tried)
         weight = _optimise(problem, start, steps, progress)
-    progress.end()
+    progress.next(progress.total)
     a, b, d = np.split(weight.numpy(), 3)
     raw = np.concatenate((a * std, b + 2 * np.log(std), d))
     return GaussianMixture(raw, low, high, floor, about)
@@ -180,10 +180,6 @@ class _Progress:
         """End a search of at most so many steps."""
         self.before += steps
         self.at(0)
-
-    def end(self) -> None:
-        """End all searches."""
-        self.next(self.total)
 
 
 class _Search(NamedTuple):

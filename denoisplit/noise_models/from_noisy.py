@@ -39,11 +39,10 @@ def pairs_of_noisy(
     ----------
     frames : sequence of array (Y, X)
         Raw intensity, in the data type of the recording.
-    settings : N2VSettings
+    settings, checkpoint
+        See `denoisplit.noise2void.train_n2v`.
     seed : int
         Of the training, and of the choice of pixels.
-    checkpoint : Path, optional
-        See `denoisplit.noise2void.train_n2v`.
     on_step : callable, optional
         Called with (steps done, total steps); denoising counts as the training steps that take
         the same time.

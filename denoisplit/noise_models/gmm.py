@@ -40,9 +40,8 @@ class Mixture(NamedTuple):
 
     def cumulative(self, residual: Tensor) -> Tensor:
         """Probability below ``residual`` = observation minus signal, (...,) -> (...,)."""
-        below: Tensor = torch.special.ndtr(
-            (residual[..., None] - self.offset) / torch.sqrt(self.var)
-        )
+        scaled = (residual[..., None] - self.offset) / torch.sqrt(self.var)
+        below: Tensor = torch.special.ndtr(scaled)
         return (self.log_alpha.exp() * below).sum(dim=-1)
 
     def variance(self) -> Tensor:
@@ -98,18 +97,14 @@ class GaussianMixture(nn.Module):
         w = np.asarray(weight, dtype=np.float64)
         if w.ndim != 2 or w.shape[0] % 3 or not w.size:
             raise ValueError(f"weight has shape {w.shape}, expected (3J, M)")
-        limits = np.isfinite([min_signal, max_signal, min_variance]).all()
-        if not (np.isfinite(w).all() and limits and max_signal > min_signal and min_variance >= 0):
+        limits = {"min_signal": min_signal, "max_signal": max_signal, "min_variance": min_variance}
+        finite = np.isfinite(w).all() and np.isfinite([*limits.values()]).all()
+        if not (finite and max_signal > min_signal and min_variance >= 0):
             raise ValueError(
                 f"weights and limits must be finite, max_signal ({max_signal}) above min_signal "
                 f"({min_signal}), min_variance ({min_variance}) not negative"
             )
-        for name, value in (
-            ("weight", w),
-            ("min_signal", min_signal),
-            ("max_signal", max_signal),
-            ("min_variance", min_variance),
-        ):
+        for name, value in {"weight": w, **limits}.items():
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
         self.about = dict(about or {})
 

@@ -30,27 +30,17 @@ def log_density(
         Raw units.
     weight : Tensor (3J, M)
         Coefficients of the mixture as in the exchange file.
-    low, span : Tensor
-        Start and width of the fitted range, raw units.
-    floor : Tensor
-        Floor of the components' variance, raw units squared.
+    low, span, floor : Tensor
+        Start and width of the fitted range, and least variance of a component; raw units.
     """
-    density = _LogDensity.apply(  # type: ignore[no-untyped-call]
-        observed, signal, weight, low, span, floor
-    )
-    return cast(Tensor, density)
+    limits = (low, span, floor)
+    return cast(Tensor, _LogDensity.apply(observed, signal, weight, *limits))  # type: ignore[no-untyped-call]
 
 
 class _LogDensity(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        observed: Tensor,
-        signal: Tensor,
-        weight: Tensor,
-        low: Tensor,
-        span: Tensor,
-        floor: Tensor,
+        ctx: Any, observed: Tensor, signal: Tensor, weight: Tensor, *limits: Tensor
     ) -> Tensor:
         a, b, d = weight.chunk(3)
         coefficients = torch.cat((a, b.exp(), d))
@@ -66,7 +56,7 @@ class _LogDensity(torch.autograd.Function):
         for start in range(0, len(s), max(1, size)):
             part = slice(start, start + size)
             out = [f[part] for f in flat]
-            _chunk(out, y[part], s[part], coefficients, low, span, floor, wanted)
+            _chunk(out, y[part], s[part], coefficients, limits, wanted)
         ctx.save_for_backward(*(r for r, w in zip(results[1:], wanted, strict=True) if w))
         return results[0]
 
@@ -84,12 +74,11 @@ def _chunk(
     y: Tensor,
     s: Tensor,
     coefficients: Tensor,
-    low: Tensor,
-    span: Tensor,
-    floor: Tensor,
+    limits: tuple[Tensor, ...],
     wanted: tuple[bool, ...],
 ) -> None:
     """Write log density and its slopes by observation and signal to ``out``, where wanted."""
+    low, span, floor = limits
     unclamped = (s - low) / span
     t = unclamped.clamp(0, 1)
     powers = [torch.ones_like(t)]

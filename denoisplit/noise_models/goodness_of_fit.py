@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from denoisplit.config.groups import NoiseModelSettings
 from denoisplit.errors import InputError
 from denoisplit.noise_models.binning import Flat, Index, edges_of, fit_variance_line, place
 from denoisplit.noise_models.fit import OnStep, fit
@@ -34,65 +35,38 @@ MANY_EXCLUDED = 0.01  # share of saturated or clipped pixels above which a remed
 
 @dataclass(frozen=True, eq=False)
 class VarianceBins:
-    """Variance of the observation in signal bins of equal width, without empty bins.
+    """Variance of the observation in n signal bins of equal width, without empty bins."""
 
-    Attributes
-    ----------
-    signal : array (n,)
-        Mean signal, raw units.
-    measured, model : array (n,)
-        Variance of observation - signal, and the noise model's; raw units squared.
-    count : array (n,)
-        Pairs.
-    """
-
-    signal: Flat
-    measured: Flat
-    model: Flat
-    count: Index
+    signal: Flat  # (n,) mean signal, raw units
+    measured: Flat  # (n,) variance of observation - signal, raw units squared
+    model: Flat  # (n,) the same by the noise model
+    count: Index  # (n,) pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """Goodness of fit of a noise model to the pairs it was made from.
+    """Goodness of fit of a noise model to the pairs it was made from."""
 
-    Attributes
-    ----------
-    pairs, held_out : int
-        Numbers of pairs that were fitted to, and that were held out.
-    log_likelihood, gaussian, histogram : float
-        Mean log density of held-out observations, nat, of densities per raw unit: of the noise
-        model, of a Gaussian of constant variance, and of a histogram; all of the same pairs.
-    bins : VarianceBins
-    gain, offset : float
-        Line through the variances, each weighted by its certainty: variance = gain * signal +
-        offset; raw units, raw units squared.
-    pit : array (20,)
-        Probability integral transform: shares of held-out observations in equal parts of the
-        model's distribution. Observations on discrete levels are dithered first.
-    ks : float
-        Kolmogorov-Smirnov distance of the transform from the uniform distribution.
-    correlation, saturated, clipped, source
-        See `Pairs`.
-    signal_range : tuple of float
-        Least and greatest signal fitted to, raw units.
-    """
-
-    pairs: int
-    held_out: int
+    pairs: int  # fitted to
+    held_out: int  # pairs
+    # mean log density of held-out observations (nat, density per raw unit): of the noise model, of
+    # a Gaussian of constant variance, and of a histogram, all of the same pairs
     log_likelihood: float
     gaussian: float
     histogram: float
     bins: VarianceBins
-    gain: float
-    offset: float
+    # line through the variances, weighted by certainty: variance = gain * signal + offset
+    gain: float  # raw units
+    offset: float  # raw units squared
+    # (20,) probability integral transform: shares of held-out observations in equal parts of the
+    # model's distribution, after those on discrete levels were dithered
     pit: Flat
-    ks: float
-    correlation: Correlation
+    ks: float  # Kolmogorov-Smirnov distance of the transform from the uniform distribution
+    correlation: Correlation  # this and the next three as in `Pairs`
     saturated: float
     clipped: float
     source: str
-    signal_range: tuple[float, float]
+    signal_range: tuple[float, float]  # least and greatest signal fitted to, raw units
 
     def verdict(self) -> list[str]:
         """Return a verdict for the user in whole sentences; the first is the summary."""
@@ -149,10 +123,8 @@ class Quality:
         noise = float(self.bins.measured.max(initial=0))
         judged = (self.bins.count >= JUDGED) & (self.bins.measured > NO_NOISE * noise)
         if not judged.any():
-            return (
-                f"There are too few pairs ({self.pairs + self.held_out}) to judge the fit; "
-                "use more images."
-            )
+            count = self.pairs + self.held_out
+            return f"There are too few pairs ({count}) to judge the fit; use more images."
         errors = self.bins.model[judged] / self.bins.measured[judged] - 1
         worst = int(np.argmax(np.abs(errors)))
         error, signal = float(errors[worst]), float(self.bins.signal[judged][worst])
@@ -182,20 +154,17 @@ class Quality:
 
 def fit_pairs(
     pairs: Pairs,
+    settings: NoiseModelSettings,
     *,
-    components: int | None,
-    coefficients: int,
-    steps: int,
     seed: int,
-    about: dict[str, str | float] | None,
+    about: dict[str, str | float] | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[GaussianMixture, Quality]:
     """Fit a noise model to four fifths of the pairs, and assess it on the rest.
 
     Parameters
     ----------
-    pairs : Pairs
-    components, coefficients, steps, on_step
+    settings, on_step
         See `denoisplit.noise_models.fit`.
     seed : int
         Of the fit, and of the choice of held-out pairs.
@@ -218,9 +187,9 @@ def fit_pairs(
     model = fit(
         signal=fitted.signal,
         observed=fitted.observed,
-        components=components,
-        coefficients=coefficients,
-        steps=steps,
+        components=settings.components,
+        coefficients=settings.coefficients,
+        steps=settings.steps,
         seed=seed,
         step=pairs.step,
         about={"source": pairs.source, **(about or {})},
@@ -237,7 +206,6 @@ def assess(model: GaussianMixture, fitted: Pairs, held: Pairs, *, seed: int) -> 
 
     Parameters
     ----------
-    model : GaussianMixture
     fitted, held : Pairs
         Two parts of the same pairs; if nothing is held out, ``fitted`` is assessed.
     seed : int
@@ -283,15 +251,9 @@ def _dithered(pairs: Pairs, rng: np.random.Generator) -> Flat:
 
 def _apply(function: Callable[[Tensor, Tensor], Tensor], observed: Flat, signal: Flat) -> Flat:
     """Apply a function of tensors (observed, signal) chunk by chunk."""
-    starts = range(0, observed.size, DENSITY_CHUNK)
+    chunks = (torch.from_numpy(values).split(DENSITY_CHUNK) for values in (observed, signal))
     with torch.no_grad():
-        parts = [
-            function(
-                *(torch.from_numpy(v[start : start + DENSITY_CHUNK]) for v in (observed, signal))
-            )
-            for start in starts
-        ]
-    return np.concatenate([part.double().numpy() for part in parts])
+        return torch.cat([function(*c).double() for c in zip(*chunks, strict=True)]).numpy()
 
 
 def _variance_bins(model: GaussianMixture, fitted: Pairs, held: Pairs) -> VarianceBins:

@@ -30,34 +30,20 @@ MAX_RESIDUALS = 8_000_000  # pixels on which the correlation of neighbours is me
 
 @dataclass(frozen=True)
 class Pairs:
-    """Signals and observations of single pixels, raw intensity.
+    """Signals and observations of n single pixels, raw intensity, float64.
 
-    Attributes
-    ----------
-    signal, observed : array (n,)
-        float64. All shots of a pixel are adjacent, pixels in the order of their frames.
-    block : array (n,)
-        Number of the block of neighbouring pixels that a pair belongs to.
-    step : float
-        Distance of the levels that observations were recorded on; 0 for continuous ones.
-    source : str
-        Kind of images that the pairs were made from, in words.
-    saturated, clipped : float
-        Shares of the pairs excluded at the upper and at the lower end of the recording.
-    correlation : tuple of float
-        Of neighbouring residuals, along x and y.
-    line : tuple of float or None
-        Gain and offset by which the signal was brought to the scale of the observation.
+    All shots of a pixel are adjacent, pixels in the order of their frames.
     """
 
-    signal: Flat
-    observed: Flat
-    block: Index
-    step: float
-    source: str
-    saturated: float = 0.0
-    clipped: float = 0.0
-    correlation: Correlation = (0.0, 0.0)
+    signal: Flat  # (n,)
+    observed: Flat  # (n,)
+    block: Index  # (n,) number of the block of neighbouring pixels that a pair belongs to
+    step: float  # distance of the levels that observations were recorded on; 0 for continuous ones
+    source: str  # kind of images that the pairs were made from, in words
+    saturated: float = 0.0  # share of the pairs excluded at the upper end of the recording
+    clipped: float = 0.0  # share excluded at the lower end
+    correlation: Correlation = (0.0, 0.0)  # of neighbouring residuals, along x and y
+    # gain and offset by which the signal was brought to the scale of the observation
     line: tuple[float, float] | None = None
 
     def __len__(self) -> int:
@@ -93,17 +79,13 @@ class _Field:
     signal: Flat  # (Y, X)
     observed: Image  # (T, Y, X)
     # pixels at a limit of the signal's own recording, where the signal is unknown
-    saturated: Mask | None = None  # (Y, X)
-    clipped: Mask | None = None  # (Y, X)
+    saturated: Mask | bool = False  # (Y, X)
+    clipped: Mask | bool = False  # (Y, X)
 
     @property
     def known(self) -> Mask:
         """Pixels whose signal is known, (Y, X)."""
-        known = np.ones(self.signal.shape, dtype=bool)
-        for unknown in (self.saturated, self.clipped):
-            if unknown is not None:
-                known &= ~unknown
-        return known
+        return ~(np.zeros(self.signal.shape, dtype=bool) | self.saturated | self.clipped)
 
 
 def from_repeats(*, stacks: Sequence[Image], seed: int = 0) -> Pairs:
@@ -141,12 +123,7 @@ def from_repeats(*, stacks: Sequence[Image], seed: int = 0) -> Pairs:
 def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0) -> Pairs:
     """Make pairs of clean frames and the same frames with synthetic noise (route B).
 
-    Parameters
-    ----------
-    frames : sequence of array (Y, X)
-    noise : SyntheticNoise
-    seed : int
-        Of the noise, and of the choice of pixels.
+    The ``frames`` are (Y, X); ``seed`` is that of the noise, and of the choice of pixels.
 
     Raises
     ------
@@ -166,15 +143,9 @@ def from_clean(*, frames: Sequence[Image], noise: SyntheticNoise, seed: int = 0)
 
 
 def from_known(*, signal: Sequence[Image], observed: Sequence[Image], seed: int = 0) -> Pairs:
-    """Make pairs as in route B, of frames that already contain synthetic noise.
+    """Make pairs as in route B, of frames (Y, X) that already contain synthetic noise.
 
     No camera truncates these values; an upper clip is part of the simulated process.
-
-    Parameters
-    ----------
-    signal, observed : sequence of array (Y, X)
-    seed : int
-        Of the choice of pixels.
     """
     return _pairs(_fields(signal, observed), "clean images and synthetic noise", seed, whole=True)
 
@@ -189,8 +160,6 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
     ----------
     signal, observed : sequence of array (Y, X)
         Long and short exposures, field by field.
-    seed : int
-        Of the choice of pixels.
 
     Raises
     ------
@@ -214,8 +183,8 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
         _Field(
             gain * s.astype(np.float64) + offset,
             y[None],
-            None if limit.high is None else s >= limit.high,
-            None if limit.low is None else s <= limit.low,
+            limit.high is not None and s >= limit.high,
+            limit.low is not None and s <= limit.low,
         )
         for s, y, limit in zip(signal, observed, limits, strict=True)
     ]
@@ -224,13 +193,7 @@ def from_exposures(*, signal: Sequence[Image], observed: Sequence[Image], seed: 
 
 
 def from_denoised(*, denoised: Sequence[Image], noisy: Sequence[Image], seed: int = 0) -> Pairs:
-    """Make pairs of noisy frames and the output of a denoiser trained on them (route C).
-
-    Parameters
-    ----------
-    denoised, noisy : sequence of array (Y, X)
-    seed : int
-        Of the choice of pixels.
+    """Make pairs of noisy frames (Y, X) and the output of a denoiser trained on them (route C).
 
     Raises
     ------
@@ -300,9 +263,9 @@ def _pairs(
     return kept
 
 
-def _excluded(signals: Sequence[Mask | None], pairs: Mask) -> float:
+def _excluded(signals: Sequence[Mask | bool], pairs: Mask) -> float:
     """Share excluded at a limit of the signal's recording, or else of the observation's."""
-    lost = float(np.mean([0.0 if mask is None else mask.mean() for mask in signals]))
+    lost = float(np.mean([np.mean(mask) for mask in signals]))
     return lost + (1 - lost) * float(pairs.mean())
 
 

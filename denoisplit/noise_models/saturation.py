@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from denoisplit.noise_models.binning import Flat
+from denoisplit.noise_models.binning import Flat, place
 
 Image = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -30,6 +30,7 @@ PILE_UP_RATIO = 3.0
 PILE_UP_RATIO_AT_ONE_SIGNAL = 1.2
 PILE_UP_WINDOW = (0.05, 0.4)  # share of a signal's observations at a limit that shows its shape
 PILE_UP_LEVELS = 5  # levels before a limit that it is compared with
+PILE_UP_BINS = 256  # of the signal
 BLUR = 2.0  # px; blurred observations stand in for an unknown signal
 MAX_LIMIT_PIXELS = 20_000_000  # pixels that are examined
 
@@ -62,7 +63,7 @@ def limits_of(frames: Sequence[Image]) -> Limits:
     """Find the limits that frames (Y, X) of one recording reach, without knowing their signals.
 
     Zeros are frequent in dark photon counts too, but they are not truncated, and excluding them
-    would bias dark signals. The two are told apart at a given signal, for which blurred frames
+    would bias dark signals. The two are distinguished at a given signal, for which blurred frames
     stand in here.
     """
     every = 1 + sum(frame.size for frame in frames) // MAX_LIMIT_PIXELS
@@ -87,14 +88,8 @@ def find_limits(
     of similar signal: photon counts of a dark background contain many zeros, but at one signal
     their distribution falls off evenly, while a clipped background has more zeros than ones.
 
-    Parameters
-    ----------
-    values : array (n,)
-        Raw intensity.
-    signal : array (n,), optional
-        Signal behind each value.
-    ceiling : float, optional
-        Greatest value of the data type.
+    The ``values`` (n,) and the ``signal`` behind each are raw intensity; ``ceiling`` is the
+    greatest value of the data type, if it has one.
     """
     low, high = float(values.min()), float(values.max())
     full = ceiling is not None and high >= ceiling
@@ -115,15 +110,14 @@ def _piles_up(values: Flat, signal: Flat | None) -> bool:
     if levels.size == 0:
         return False
     if signal is not None:
-        edges = np.linspace(signal.min(), signal.max(), 257)
-        place = np.clip(np.searchsorted(edges, signal, side="right") - 1, 0, 255)
-        n = np.bincount(place, minlength=256)
-        limited = np.bincount(place, at_least, minlength=256)
+        bin_ = place(signal, np.linspace(signal.min(), signal.max(), PILE_UP_BINS + 1))
+        n = np.bincount(bin_, minlength=PILE_UP_BINS)
+        limited = np.bincount(bin_, at_least, minlength=PILE_UP_BINS)
         share = limited / np.maximum(n, 1)
         low, high = PILE_UP_WINDOW
         telling = (n >= 2 * PILE_UP_COUNT) & (share >= low) & (share <= high)
         if limited[telling].sum() >= PILE_UP_COUNT:
-            before = (values == levels[0]) & telling[place]
+            before = (values == levels[0]) & telling[bin_]
             return bool(limited[telling].sum() > PILE_UP_RATIO_AT_ONE_SIGNAL * before.sum())
     # the mean over several levels, because a single one may be rare
     before_each = np.array([(values == level).sum() for level in levels])
@@ -131,19 +125,9 @@ def _piles_up(values: Flat, signal: Flat | None) -> bool:
 
 
 def signal_range(signal: Flat, observed: Flat, limits: Limits) -> tuple[float, float]:
-    """Find the range of signals whose observations are practically never truncated.
+    """Find the range of signals whose observations (n,) are practically never truncated.
 
-    Parameters
-    ----------
-    signal, observed : array (n,)
-        Raw intensity.
-    limits : Limits
-        Of the observations.
-
-    Returns
-    -------
-    tuple of float
-        Infinite where there is no limit; an empty range if all observations are truncated.
+    It is infinite where there is no limit, and empty if all observations are truncated.
     """
     low, high = -np.inf, np.inf
     if limits.low is None and limits.high is None:

@@ -77,10 +77,10 @@ def read_fitted(folder: Path, name: str) -> FittedNoiseModel:
         ) from None
     keys = ("signal", "observed", "step")
     arrays = read_arrays(pairs_path, keys, "pairs of a noise model", remedy)
-    signal = arrays["signal"].astype(np.float64)
+    signal, observed = (arrays[key].astype(np.float64) for key in keys[:2])
     pairs = Pairs(
         signal,
-        arrays["observed"].astype(np.float64),
+        observed,
         np.arange(signal.size),
         step=float(arrays["step"]),
         source=quality.source,

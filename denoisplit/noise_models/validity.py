@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from denoisplit.errors import InputError
-from denoisplit.noise_models.binning import Flat
+from denoisplit.noise_models.binning import Flat, place
 from denoisplit.noise_models.gmm import GaussianMixture
 
 Correlation = tuple[float, float]
@@ -30,24 +30,15 @@ RANGE_FILLED = 0.02  # share of the fitted range that data span at least
 
 
 def residual_correlation(images: Sequence[npt.NDArray[np.floating]]) -> Correlation:
-    """Measure the correlation of neighbouring residuals.
+    """Measure the correlation of neighbouring residuals, along x and along y.
 
-    Parameters
-    ----------
-    images : sequence of array (..., Y, X)
-        Observation minus signal, raw intensity; NaN where unknown.
-
-    Returns
-    -------
-    tuple of float
-        Along x and along y.
+    The ``images`` (..., Y, X) are observation minus signal; NaN where unknown.
     """
     correlations = []
     for axis in (-1, -2):
         product = first = second = 0.0
         for image in images:
-            residual = np.asarray(image, dtype=np.float64)
-            residual = np.moveaxis(residual, axis, -1)
+            residual = np.moveaxis(np.asarray(image, dtype=np.float64), axis, -1)
             residual = residual - np.nanmean(residual)
             a, b = residual[..., :-1], residual[..., 1:]
             both = np.isfinite(a) & np.isfinite(b)
@@ -85,8 +76,6 @@ def check_direction(*, signal: Flat, observed: Flat, where: str | Path = "signal
     ----------
     signal, observed : array (n,)
         On one scale; an offset between them does not matter.
-    where : str or Path
-        Named in the error.
 
     Raises
     ------
@@ -98,9 +87,8 @@ def check_direction(*, signal: Flat, observed: Flat, where: str | Path = "signal
     of_signal, error = _departure(observed, signal)
     of_observation, _ = _departure(signal, observed)
     noise = float(np.var(observed - signal))
-    if of_signal > SWAP_RATIO * max(of_observation, error) and (
-        of_observation < SWAP_DEPARTURE * noise
-    ):
+    exceeds = of_signal > SWAP_RATIO * max(of_observation, error)
+    if exceeds and of_observation < SWAP_DEPARTURE * noise:
         raise InputError(
             "signal and observation appear to be swapped, because the signal is the noisier one",
             where=where,
@@ -113,7 +101,7 @@ def _departure(values: Flat, given: Flat) -> tuple[float, float]:
     edges = np.unique(np.quantile(given, np.linspace(0, 1, DIRECTION_GROUPS + 1)))
     if edges.size < 3:
         return 0.0, 0.0
-    group = np.clip(np.searchsorted(edges, given, side="right") - 1, 0, edges.size - 2)
+    group = place(given, edges)
     n = np.maximum(np.bincount(group), 1)
     difference = values - given
     mean = np.bincount(group, difference) / n
@@ -134,11 +122,8 @@ def check_range(
 
     Parameters
     ----------
-    model : GaussianMixture
     data_low, data_high : float
         Extent of the noisy data, raw intensity: low and high percentiles, unaffected by outliers.
-    where : str or Path
-        File of the model, named in the error.
     """
     low, high = model.min_signal.item(), model.max_signal.item()
     with torch.no_grad():

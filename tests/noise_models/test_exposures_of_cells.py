@@ -10,6 +10,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from denoisplit.config.groups import NoiseModelSettings
 from denoisplit.errors import InputError
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality, fit_pairs
@@ -41,9 +42,7 @@ def exposures(data_dir: Path, name: str) -> dict[str, list[NDArray[np.uint8]]]:
 def hagen(data_dir: Path, request: pytest.FixtureRequest) -> tuple[Pairs, GaussianMixture, Quality]:
     pairs = from_exposures(**exposures(data_dir, request.param))
     # a fifth of the default steps
-    return pairs, *fit_pairs(
-        pairs, components=None, coefficients=4, steps=400, seed=0, about=None
-    )  # fmt: skip
+    return pairs, *fit_pairs(pairs, NoiseModelSettings(steps=400), seed=0)
 
 
 def test_variance_of_exposures_is_the_empirical_one(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from denoisplit.config.groups import NoiseModelSettings
 from denoisplit.data.simulation import simulate
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
@@ -163,16 +164,16 @@ def test_as_plain_values_and_back() -> None:
 # ---------------------------------------------------------------- fit and judge
 
 
-QUICK: dict[str, Any] = dict(components=1, coefficients=3, steps=100, seed=0)
+QUICK = NoiseModelSettings(components=1, coefficients=3, steps=100)
 
 
 def test_fit_pairs_fits_and_judges() -> None:
-    model, quality = fit_pairs(made(), about={"gaussian_sigma": 3.0}, **QUICK)
+    model, quality = fit_pairs(made(), QUICK, seed=0, about={"gaussian_sigma": 3.0})
     assert model.about == {"source": "a made-up camera", "gaussian_sigma": 3.0}
     assert model.components == 1
     assert quality.verdict()[0].startswith("The model fits well")
     assert quality.pairs == pytest.approx(80_000, abs=100)
-    same, _ = fit_pairs(made(), about=None, **QUICK)
+    same, _ = fit_pairs(made(), QUICK, seed=0)
     torch.testing.assert_close(same.weight, model.weight, rtol=0, atol=0)
     assert same.about == {"source": "a made-up camera"}
 
@@ -180,7 +181,7 @@ def test_fit_pairs_fits_and_judges() -> None:
 def test_shots_without_noise_are_refused() -> None:
     stack = np.repeat(np.arange(4096, dtype=np.uint16).reshape(1, 64, 64), 3, axis=0)
     with pytest.raises(InputError, match="all pixels have the same noise.*the right files"):
-        fit_pairs(from_repeats(stacks=[stack]), about=None, **QUICK)
+        fit_pairs(from_repeats(stacks=[stack]), QUICK, seed=0)
 
 
 # clean images and noise by their scale: factor, offset, type
@@ -200,9 +201,7 @@ def test_simulated_noise_is_recovered_by_its_process(name: str) -> None:
     # an offset of the camera has no shot noise; here it has, and the Gaussian part is less of it
     noise = SyntheticNoise(poisson_factor=2.0 * scale, gaussian_sigma=4.0 * scale)
     pairs = from_clean(frames=list(frames), noise=noise, seed=0)
-    model, quality = fit_pairs(
-        pairs, components=None, coefficients=4, steps=400, seed=0, about=None
-    )
+    model, quality = fit_pairs(pairs, NoiseModelSettings(steps=400), seed=0)
     signal = np.linspace(*np.quantile(frames, [0.01, 0.99]), 50)
     expected = 2.0 * scale * signal + (4.0 * scale) ** 2
     at = torch.from_numpy(signal.astype(np.float32))
@@ -222,6 +221,7 @@ def test_a_background_without_noise_is_not_judged() -> None:
     signal = np.concatenate((np.zeros(20_000), rng.uniform(20, 200, 80_000)))
     observed = 4.0 * rng.poisson(signal / 4)
     pairs = Pairs(signal, observed, np.arange(100_000) // 32, 4.0, "simulated")
-    _, quality = fit_pairs(pairs, components=1, coefficients=2, steps=200, seed=0, about=None)
+    settings = NoiseModelSettings(components=1, coefficients=2, steps=200)
+    _, quality = fit_pairs(pairs, settings, seed=0)
     assert quality.bins.measured[0] == 0
     assert all("inf" not in sentence and "nan" not in sentence for sentence in quality.verdict())

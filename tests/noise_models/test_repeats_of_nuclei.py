@@ -10,6 +10,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from denoisplit.config.groups import NoiseModelSettings
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality, fit_pairs
 from denoisplit.noise_models.pairs import from_repeats
@@ -37,9 +38,7 @@ def stacks(data_dir: Path) -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def repeats(stacks: list[NDArray[np.uint8]]) -> tuple[GaussianMixture, Quality]:
     """With the default settings."""
-    return fit_pairs(
-        from_repeats(stacks=stacks), components=None, coefficients=4, steps=2000, seed=0, about=None
-    )
+    return fit_pairs(from_repeats(stacks=stacks), NoiseModelSettings(), seed=0)
 
 
 def test_variance_of_repeats_is_the_temporal_one(
