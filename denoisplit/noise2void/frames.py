@@ -24,38 +24,22 @@ VALIDATION_SHARE = 10  # one part in so many is held out
 def check_plane(frame: Frame, where: str) -> None:
     """Raise `InputError` unless a frame is a plane (Y, X) of finite intensities."""
     if frame.ndim != 2 or frame.size == 0:
-        raise InputError(
-            where=where,
-            found=f"shape {frame.shape}",
-            expected="a plane (Y, X) with at least one pixel",
-        )
+        expected = "a plane (Y, X) with at least one pixel"
+        raise InputError(where=where, found=f"shape {frame.shape}", expected=expected)
     broken = frame.size - int(np.count_nonzero(np.isfinite(frame)))
     if broken:
-        raise InputError(
-            f"{broken} pixels are not finite",
-            where=where,
-            remedy="replace them or exclude the frame",
-        )
+        remedy = "replace them or exclude the frame"
+        raise InputError(f"{broken} pixels are not finite", where=where, remedy=remedy)
 
 
 def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
-    """Raise `InputError` if no denoiser can be trained on these frames.
-
-    Parameters
-    ----------
-    frames : sequence of array (Y, X)
-    valid : sequence of bool array (Y, X) or None
-        See `denoisplit.noise2void.train_n2v`.
-    """
+    """Raise `InputError` if `denoisplit.noise2void.train_n2v` cannot use these frames (Y, X)."""
     where = "Noise2Void training"
     if not frames:
         raise InputError(where=where, found="no frames", expected="one or more noisy frames")
     if valid is not None and len(valid) != len(frames):
-        raise InputError(
-            where=where,
-            found=f"{len(valid)} masks of valid pixels for {len(frames)} frames",
-            expected="one mask per frame, or none at all",
-        )
+        masks = f"{len(valid)} masks of valid pixels for {len(frames)} frames"
+        raise InputError(where=where, found=masks, expected="one mask per frame, or none at all")
     for j, frame in enumerate(frames):
         where = f"Noise2Void training, frame {j}"
         check_plane(frame, where)
@@ -68,11 +52,9 @@ def check_frames(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> None:
             )
         mask = None if valid is None else valid[j]
         if mask is not None and (mask.shape != frame.shape or mask.dtype != np.bool_):
-            raise InputError(
-                where=where,
-                found=f"a mask of valid pixels of shape {mask.shape} and type {mask.dtype}",
-                expected=f"shape {frame.shape} and type bool",
-            )
+            kind = f"a mask of valid pixels of shape {mask.shape} and type {mask.dtype}"
+            expected = f"shape {frame.shape} and type bool"
+            raise InputError(where=where, found=kind, expected=expected)
     if valid is not None and not any(mask.any() for mask in valid):
         raise InputError(
             "all pixels are saturated or clipped",
@@ -88,13 +70,7 @@ def patch_side(frames: Sequence[Frame]) -> int:
 
 
 def moments(frames: Sequence[Frame], valid: Sequence[Mask] | None) -> tuple[float, float]:
-    """Mean and standard deviation of the valid pixels, raw units.
-
-    Raises
-    ------
-    InputError
-        If all valid pixels are equal.
-    """
+    """Mean and standard deviation of the valid pixels, raw units; `InputError` if all are equal."""
     masks: Sequence[Any] = [...] * len(frames) if valid is None else valid
     n, total, squares = 0, 0.0, 0.0
     for frame, mask in zip(frames, masks, strict=True):
@@ -128,9 +104,8 @@ def hold_out(frames: Sequence[Frame], patch: int) -> tuple[list[Frame], list[Fra
     if side < 2 * patch:
         return rest or [last], [last]
     cut = side - max(patch, side // VALIDATION_SHARE)
-    if last.shape[0] == side:
-        return [*rest, last[:cut]], [last[cut:]]
-    return [*rest, last[:, :cut]], [last[:, cut:]]
+    kept, held = np.split(last, [cut], axis=last.shape.index(side))
+    return [*rest, kept], [held]
 
 
 def digest(frames: Sequence[Frame]) -> str:

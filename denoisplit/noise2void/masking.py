@@ -28,10 +28,7 @@ def replacements(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Draw for each pixel another one, uniformly from its neighbourhood within the crop.
 
-    Parameters
-    ----------
-    y, x : array (n,)
-        Positions in a square crop of ``side`` px.
+    ``y`` and ``x``, (n,), are positions in a square crop of ``side`` px.
     """
     radius = NEIGHBOURHOOD // 2
     top, left = np.maximum(y - radius, 0), np.maximum(x - radius, 0)
@@ -49,7 +46,6 @@ def masked_batch(crops: RandomCrops, numbers: Iterable[int], *, masked: float, u
     ----------
     crops : RandomCrops
         Of one structure; a second one, if any, is 1 at the pixels that may be hidden.
-    numbers : iterable of int
     masked : float
         Share of the pixels to hide.
     use : int

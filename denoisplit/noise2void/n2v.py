@@ -46,13 +46,7 @@ TRAINING, VALIDATION = 101, 102  # separate their random numbers
 
 
 class N2V(nn.Module):
-    """Denoising U-Net with the statistics of the frames that it was trained on.
-
-    Parameters
-    ----------
-    filters : int
-        Width of the `UNet`.
-    """
+    """Denoising `UNet` with the statistics of the frames that it was trained on."""
 
     mean: Tensor  # (), raw units
     std: Tensor  # (), raw units
@@ -70,20 +64,10 @@ class N2V(nn.Module):
 
     @torch.inference_mode()
     def denoise(self, frame: Frame, *, tile: int = CORE) -> Array:
-        """Denoise one frame.
+        """Denoise one frame (Y, X) of any size, raw units; it is reflected at its borders.
 
-        Parameters
-        ----------
-        frame : array (Y, X)
-            Noisy, raw units, of any size; reflected at its borders.
-        tile : int
-            Approximate side of a tile's core, px. Tiles are aligned to the stride and include the
-            receptive field around their core, so the result does not depend on their size.
-
-        Returns
-        -------
-        array (Y, X), float32
-            Raw units.
+        The core of a tile has a side of about ``tile`` px. Tiles are aligned to the stride and
+        include the receptive field around their core, so the result does not depend on their size.
 
         Raises
         ------
@@ -132,7 +116,6 @@ def train_n2v(
     ----------
     frames : sequence of array (Y, X)
         Raw units.
-    settings : N2VSettings
     seed : int
         Determines initial weights and, with the step, crops, flips and hidden pixels.
     valid : sequence of bool array (Y, X), optional
@@ -267,13 +250,12 @@ class _Training:
     def save(self, path: Path) -> None:
         """Write a checkpoint of plain values and tensors, which is read without executing code."""
         content = io.BytesIO()
-        plateau = {k: v for k, v in self.plateau.state_dict().items() if not callable(v)}
         state = {
             "identity": self.identity,
             "step": self.step,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "plateau": plateau,
+            "plateau": {k: v for k, v in self.plateau.state_dict().items() if not callable(v)},
         }
         torch.save(state, content)
         write_bytes(path, content.getvalue())
