@@ -74,11 +74,7 @@ def observe(clean: Group, noise: SyntheticNoise, *, seed: int, part: str) -> Flo
 def prepare(structures: Sequence[Sequence[Image]], settings: Settings) -> TrainingData:
     """Split frames, add noise and measure statistics (paper, supplement on data).
 
-    Parameters
-    ----------
-    structures : [structure][frame] of (Y, X)
-        Raw intensities.
-    settings : Settings
+    The ``structures`` are raw intensities, [structure][frame] of (Y, X).
 
     Raises
     ------

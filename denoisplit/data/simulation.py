@@ -29,15 +29,9 @@ _CAMERA = zlib.crc32(b"camera")
 
 
 def simulate(
-    kind: str,
-    *,
-    frames: int,
-    size: int,
-    seed: int,
-    peak: float = 120.0,
-    background: float = 10.0,
+    kind: str, *, frames: int, size: int, seed: int, peak: float = 120.0, background: float = 10.0
 ) -> NDArray[np.float32]:
-    """Simulate clean frames of one structure.
+    """Return clean frames (N, Y, X) of one structure: expected intensities in raw units.
 
     Parameters
     ----------
@@ -50,12 +44,7 @@ def simulate(
         Not negative.
     peak, background : float
         Raw intensity of the 99.8 percentile of every frame above the background, and of the
-        background itself.
-
-    Returns
-    -------
-    ndarray, (N, Y, X), float32
-        Expected intensities in raw units, not below `background`.
+        background itself, which is the least value.
 
     Raises
     ------
@@ -87,7 +76,7 @@ def simulate(
 def camera(
     clean: NDArray[Any], *, gain: float, read_noise: float, offset: float, seed: int
 ) -> NDArray[np.uint16]:
-    """Record clean frames with a simulated camera.
+    """Record clean frames with a simulated camera, (N, Y, X) -> counts (N, Y, X).
 
     ``counts = offset + gain * Poisson(clean / gain) + Normal(0, read_noise^2)``, rounded and
     clipped to 0 .. 65535. So the mean is ``clean + offset`` and the variance
@@ -97,20 +86,12 @@ def camera(
     ----------
     clean : ndarray, (N, Y, X)
         Expected intensities in counts without the offset, not negative.
-    gain : float
-        Counts per photo-electron.
-    read_noise : float
-        Standard deviation of the read-out in counts.
-    offset : float
-        Counts of a pixel without light.
+    gain, read_noise, offset : float
+        Counts per photo-electron, standard deviation of the read-out in counts, and counts of a
+        pixel without light.
     seed : int
         Not negative; the noise of frame i depends on the seed and i only. Recordings that must
         be independent need different seeds.
-
-    Returns
-    -------
-    ndarray, (N, Y, X), uint16
-        Camera counts.
 
     Raises
     ------
@@ -234,7 +215,6 @@ def _through_microscope(light: Image) -> Image:
     """Blur by the point-spread function and add out-of-focus haze."""
     from scipy.ndimage import gaussian_filter
 
-    sharp = gaussian_filter(light, PSF_SIGMA)
-    haze = gaussian_filter(light, HAZE_SIGMA)
+    sharp, haze = (gaussian_filter(light, sigma) for sigma in (PSF_SIGMA, HAZE_SIGMA))
     image: Image = (1 - HAZE_WEIGHT) * sharp + HAZE_WEIGHT * haze
     return image

@@ -16,7 +16,7 @@ Group = tuple[tuple[Image, ...], ...]  # [structure][frame] -> (Y, X)
 
 PAPER_RULES = {"truncated": 10, "threes": 30}  # with the fewest frames that each can split
 GAP = 32  # px between the parts of a frame that is cut
-CUT_SHARES = (0.7, 0.15, 0.15)  # training, validation, test of a frame that is cut
+CUT_SHARES = (0.7, 0.15)  # training and validation parts of a frame that is cut; the rest is test
 COARSE_BLOCK = 16  # side of the blocks that are averaged before frames are compared, px
 SAME_CELLS = 0.5  # correlation of neighbouring frames above which they show the same cells
 
@@ -46,8 +46,6 @@ def split(
     Parameters
     ----------
     structures : [structure][frame] of (Y, X)
-    names : sequence of str
-        Named in errors.
     pairing : {"co-registered", "in-order", "unrelated"}
         Co-registered frames must agree in number and size; in-order ones are cut to the shortest
         stack; unrelated structures are split separately.
@@ -126,12 +124,7 @@ def frames_held_out(
 ) -> list[dict[str, list[int]]]:
     """Return the indices of validation and test frames per structure; none if frames are cut.
 
-    Parameters
-    ----------
-    counts : sequence of int
-        Frames of every structure.
-    pairing, rule : str
-        As in `split`, but not "auto".
+    ``counts`` are the numbers of frames per structure; the rule is one of `split`, but not "auto".
     """
     if pairing == "in-order":
         counts = [min(counts)] * len(counts)
@@ -186,21 +179,16 @@ def _cut(frame: Image, name: str) -> tuple[Image, Image, Image]:
     """Cut one frame along its longer side, with gaps between the parts."""
     axis = int(frame.shape[1] >= frame.shape[0])
     usable = frame.shape[axis] - 2 * GAP
-    sides = [round(share * usable) for share in CUT_SHARES[:2]]
-    sides.append(usable - sum(sides))
-    if min(sides) <= 0:
+    sides = [round(share * usable) for share in CUT_SHARES]
+    if min(*sides, usable - sum(sides)) <= 0:
         raise InputError(
             f"a frame of {_px(frame)} is too small to be cut into training, validation and test",
             where=f"structure {name}",
             remedy="provide larger frames, or at least three of them",
         )
-    start, pieces = 0, []
-    for side in sides:
-        window = [slice(None), slice(None)]
-        window[axis] = slice(start, start + side)
-        pieces.append(frame[tuple(window)])
-        start += side + GAP
-    return pieces[0], pieces[1], pieces[2]
+    ends = np.cumsum([sides[0], GAP, sides[1], GAP])
+    training, _, validation, _, test = np.split(frame, ends, axis=axis)
+    return training, validation, test
 
 
 def _common(group: Group) -> Group:

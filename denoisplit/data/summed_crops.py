@@ -21,26 +21,17 @@ MAX_PLACES = 4  # positions of one structure in a crop
 
 @dataclass(frozen=True)
 class Sums:
-    """Frequency of summed crops, and limits that keep them within the noise models.
+    """Frequency of summed crops, and limits that keep them within the noise models."""
 
-    Parameters
-    ----------
-    binned : float
-        Share of the crops that are sums of 2 x 2 pixels, as recorded by a camera with pixels of
-        twice the side; crops that would be too bright are not binned.
-    stacked : float
-        Probability that a second position of a structure is added, and then a third and a fourth,
-        independently per structure, so that dim and rare structures are also seen bright and dense.
-    zeros : sequence of float
-        Signal at which the variance of the noise extrapolates to 0, raw intensity, per structure.
-    limits : sequence of float
-        Brightest signal in the range of the noise model, raw intensity, per structure.
-    """
-
+    # share of the crops that are sums of 2 x 2 pixels, as recorded by a camera with pixels of twice
+    # the side; crops that would be too bright are not binned
     binned: float
+    # probability that a second position of a structure is added, and then a third and a fourth,
+    # independently per structure, so that dim and rare structures are also seen bright and dense
     stacked: float
+    # per structure, raw intensity: the signal at which the variance of the noise extrapolates to 0
     zeros: Sequence[float]
-    limits: Sequence[float]
+    limits: Sequence[float]  # per structure, raw intensity: brightest signal of the noise model
 
     def of_pixels(self, crops: Sequence[Array], structures: Sequence[int]) -> list[Array] | None:
         """Bin crops of 2P x 2P px to (P, P); None if one is too bright for its noise model."""
