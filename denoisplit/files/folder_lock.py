@@ -48,15 +48,12 @@ def _locked(folder: Path) -> BaseFileLock | None:
         try:
             lock.acquire()
         except Timeout:
-            raise InputError(
-                "this job is in use by another process",
-                where=folder,
-                remedy="wait for it, or choose another output",
-            ) from None
+            problem = "this job is in use by another process"
+            remedy = "wait for it, or choose another output"
+            raise InputError(problem, where=folder, remedy=remedy) from None
         except NotImplementedError:
-            logger.warning(
-                "%s: file locking is unavailable here; run only one process at a time", folder
-            )
+            warning = "%s: file locking is unavailable here; run only one process at a time"
+            logger.warning(warning, folder)
             return None
         except FileNotFoundError:  # removed by a process that has just finished
             continue

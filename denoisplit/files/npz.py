@@ -16,6 +16,9 @@ from denoisplit.errors import InputError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+# RuntimeError: encrypted, or of an unusual compression
+DAMAGED = (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
 
 def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -> Arrays:
     """Read all arrays of an .npz file.
@@ -33,7 +36,7 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
     InputError
         If the file is missing or unreadable, or a required array is missing.
     """
-    expected = f"{what} with the arrays {', '.join(keys)}"
+    expected = f"expected {what} with the arrays {', '.join(keys)}"
     try:
         # from memory, because numpy leaves the file of a damaged archive open
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
@@ -41,20 +44,11 @@ def read_arrays(path: str | Path, keys: Sequence[str], what: str, remedy: str) -
     except FileNotFoundError:
         problem = f"no such file, expected {what}"
         raise InputError(problem, where=path, remedy=remedy) from None
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        NotImplementedError,  # encrypted, or of an unusual compression
-    ):
-        problem = f"this is not a readable npz archive, expected {expected}"
+    except DAMAGED:
+        problem = f"this is not a readable npz archive, {expected}"
         raise InputError(problem, where=path, remedy=remedy) from None
     missing = [key for key in keys if key not in arrays]
     if missing:
-        problem = f"missing array {', '.join(missing)}, expected {expected}"
+        problem = f"missing array {', '.join(missing)}, {expected}"
         raise InputError(problem, where=path, remedy=remedy)
     return arrays

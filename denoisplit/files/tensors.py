@@ -39,9 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise ValueError(type(state).__name__)
     except (ValueError, OSError) as error:
-        raise InputError(
-            f"this checkpoint is unreadable ({error})",
-            where=path,
-            remedy="copy it again, or remove it to start the training from the beginning",
-        ) from None
+        problem = f"this checkpoint is unreadable ({error})"
+        remedy = "copy it again, or remove it to start the training from the beginning"
+        raise InputError(problem, where=path, remedy=remedy) from None
     return state

@@ -101,11 +101,8 @@ def make_image(
     if pixels.shape[0] == 1:
         pixels, dims = pixels[0], dims[1:]
 
-    image = xr.DataArray(
-        np.ascontiguousarray(pixels),
-        dims=dims,
-        attrs={"pixel_size_um": dict(pixel_size_um), "source": str(source)},
-    )
+    attributes = {"pixel_size_um": dict(pixel_size_um), "source": str(source)}
+    image = xr.DataArray(np.ascontiguousarray(pixels), dims=dims, attrs=attributes)
     names = list(channels) if len(channels) == n_channels else [None] * n_channels
     if n_channels > 1:
         named = [name or f"channel {number}" for number, name in enumerate(names, start=1)]
@@ -119,17 +116,12 @@ def _real_numbers(array: NDArray[Any], source: Path) -> NDArray[Any]:
         return array.astype(np.uint8)
     if array.dtype.kind not in "iuf":
         kind = "complex" if array.dtype.kind == "c" else str(array.dtype)
-        raise InputError(
-            f"this image has {kind} pixels, expected one real number per pixel",
-            where=source,
-            remedy="save the intensities (or the magnitude) as an integer or float32 image",
-        )
+        problem = f"this image has {kind} pixels, expected one real number per pixel"
+        remedy = "save the intensities (or the magnitude) as an integer or float32 image"
+        raise InputError(problem, where=source, remedy=remedy)
     if array.dtype.kind == "f":
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
-            raise InputError(
-                f"{bad} of {array.size} pixels are NaN or infinite",
-                where=source,
-                remedy="crop or fill those pixels and save it again",
-            )
+            problem = f"{bad} of {array.size} pixels are NaN or infinite"
+            raise InputError(problem, where=source, remedy="crop or fill those pixels")
     return array.astype(array.dtype.newbyteorder("="), copy=False)

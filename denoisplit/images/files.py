@@ -124,11 +124,8 @@ def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
     reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
     if reader is None:
         kind = f"of type {path.suffix!r}" if path.suffix else "without a type"
-        raise InputError(
-            f"files {kind} cannot be read, only {_KINDS}",
-            where=path,
-            remedy="save it as TIFF (Fiji: File > Save As)",
-        )
+        problem = f"files {kind} cannot be read, only {_KINDS}"
+        raise InputError(problem, where=path, remedy="save it as TIFF (Fiji: File > Save As)")
     return reader
 
 

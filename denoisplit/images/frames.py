@@ -17,24 +17,12 @@ from denoisplit.images.files import Files, each_of, list_files, read_image
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of one structure, in the order of the files.
+    """Frames of one structure, in the order of the files."""
 
-    Attributes
-    ----------
-    images : tuple of ndarray
-        One ``(Y, X)`` array per frame, dtype of its file; sizes may differ.
-    origins : tuple of str
-        Origin of each frame: the path, with ``[index]`` for a frame of a stack.
-    files : tuple of Path
-        All files, resolved.
-    pixel_size_um : dict
-        Micrometres for the known ones of x, y, z, from the first file.
-    """
-
-    images: tuple[NDArray[Any], ...]
-    origins: tuple[str, ...]
-    files: tuple[Path, ...]
-    pixel_size_um: dict[str, float]
+    images: tuple[NDArray[Any], ...]  # (Y, X) each, dtype of its file; sizes may differ
+    origins: tuple[str, ...]  # path of each frame, with ``[index]`` for a frame of a stack
+    files: tuple[Path, ...]  # all files, resolved
+    pixel_size_um: dict[str, float]  # known ones of x, y, z, from the first file
 
 
 def read_frames(files: Files) -> Frames:
@@ -58,33 +46,28 @@ def read_frames(files: Files) -> Frames:
     """
     images: list[NDArray[Any]] = []
     origins: list[str] = []
-    pixel_size_um: dict[str, float] | None = None
+    pixel_size_um: dict[str, float] = {}
     paths = tuple(file.resolve() for file in list_files(files))
     for path in paths:
         image = read_image(path)
-        if pixel_size_um is None:
+        if path == paths[0]:
             pixel_size_um = dict(image.attrs["pixel_size_um"])
         stack = _planes(image)
         for index, plane in enumerate(stack):
             origin = f"{path}[{index}]" if len(stack) > 1 else str(path)
-            _refuse_constant(plane, origin)
+            low = np.min(plane)
+            if low == np.max(plane):
+                problem = f"all pixels of this frame have the value {low}"
+                raise InputError(problem, where=origin, remedy="leave this frame out")
             images.append(plane)
             origins.append(origin)
-    return Frames(tuple(images), tuple(origins), paths, pixel_size_um or {})
+    return Frames(tuple(images), tuple(origins), paths, pixel_size_um)
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:
     """Return what identifies image files, independent of their folder.
 
-    Parameters
-    ----------
-    files : sequence of Path or str
-        Single files.
-
-    Returns
-    -------
-    list of dict
-        Per file its ``name`` (without folder), ``bytes`` (size) and ``sha256`` (hexadecimal).
+    Each file has its ``name`` (without folder), ``bytes`` (size) and ``sha256`` (hexadecimal).
 
     Raises
     ------
@@ -114,18 +97,8 @@ def _planes(image: xr.DataArray) -> NDArray[Any]:
     """Return the planes (t, z, Y, X) of a single channel as (frames, Y, X)."""
     if "c" in image.dims:
         names = ", ".join(str(name) for name in image["c"].values)
-        raise InputError(
-            f"this image has {image.sizes['c']} channels ({names}), expected one structure",
-            where=image.attrs["source"],
-            remedy="split the channels (Fiji: Image > Color > Split Channels) "
-            "and save each as a file",
-        )
+        problem = f"this image has {image.sizes['c']} channels ({names}), expected one structure"
+        remedy = "split the channels (Fiji: Image > Color > Split Channels) and save each as a file"
+        raise InputError(problem, where=image.attrs["source"], remedy=remedy)
     pixels: NDArray[Any] = image.values
     return pixels.reshape(-1, *pixels.shape[-2:])
-
-
-def _refuse_constant(plane: NDArray[Any], origin: str) -> None:
-    low = np.min(plane)
-    if low == np.max(plane):
-        problem = f"all pixels of this frame have the value {low}"
-        raise InputError(problem, where=origin, remedy="leave this frame out")

@@ -17,25 +17,12 @@ from denoisplit.errors import InputError
 
 @dataclass(frozen=True)
 class LazyImage:
-    """Image on disk, whose pixels are read when they are indexed.
+    """Image on disk, whose pixels are read when they are indexed."""
 
-    Attributes
-    ----------
-    array : array
-        Zarr array, mapped or paged file, or array in memory; one dimension per entry of `dims`.
-    dims : tuple of str
-        Out of ``t c z y x``, in the order of the file.
-    channels : tuple of str
-        Names, if the file names every channel.
-    pixel_size_um : dict
-        Known ones of x, y, z.
-    source : Path
-    """
-
-    array: Any
-    dims: tuple[str, ...]
-    channels: tuple[str, ...]
-    pixel_size_um: dict[str, float]
+    array: Any  # Zarr array, mapped or paged file, or array in memory, with the dimensions `dims`
+    dims: tuple[str, ...]  # out of ``t c z y x``, in the order of the file
+    channels: tuple[str, ...]  # names, if the file names every channel
+    pixel_size_um: dict[str, float]  # known ones of x, y, z
     source: Path
 
     @property
@@ -60,15 +47,11 @@ class LazyImage:
 
     def middle(self, side: int) -> npt.NDArray[Any]:
         """Read at most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X)."""
-        key = tuple(
-            slice(None)
-            if dim == "c"
-            else size // 2
-            if dim in ("t", "z")
-            else slice(max(0, (size - side) // 2), (size + side) // 2)
-            for dim, size in self.sizes.items()
-        )
-        return self.pixels(key)
+        spans = {"c": slice(None)}
+        for dim in "yx":
+            size = self.sizes[dim]
+            spans[dim] = slice(max(0, (size - side) // 2), (size + side) // 2)
+        return self.pixels(tuple(spans.get(dim, size // 2) for dim, size in self.sizes.items()))
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
         """Read a part of the image, in native byte order.
@@ -92,10 +75,8 @@ class Plane:
     """Plane of an image on disk, which is sliced like an array."""
 
     def __init__(self, image: LazyImage, index: dict[str, int]) -> None:
-        self.image = image
-        self.index = index
-        sizes = image.sizes
-        self.shape = (sizes["y"], sizes["x"])
+        self.image, self.index = image, index
+        self.shape = (image.sizes["y"], image.sizes["x"])
 
     def __getitem__(self, where: Any) -> Any:
         """Read the pixels of a pair of slices.
@@ -115,11 +96,8 @@ class Plane:
             bad = np.argwhere(~np.isfinite(part))
             first = {**self.index, "y": bad[0, 0] + (y.start or 0), "x": bad[0, 1] + (x.start or 0)}
             place = ", ".join(f"{dim} {n}" for dim, n in first.items() if dim != "c")
-            raise InputError(
-                f"{len(bad)} of {part.size} pixels are NaN or infinite, the first at {place}",
-                where=self.image.source,
-                remedy="crop or fill those pixels",
-            )
+            problem = f"{len(bad)} of {part.size} pixels are NaN or infinite, the first at {place}"
+            raise InputError(problem, where=self.image.source, remedy="crop or fill those pixels")
         return part
 
 
@@ -137,13 +115,8 @@ class Mapped:
 
 def in_memory(image: xr.DataArray) -> LazyImage:
     """Return an image in memory as a lazy one."""
-    return LazyImage(
-        image.values,
-        tuple(map(str, image.dims)),
-        (),
-        dict(image.attrs["pixel_size_um"]),
-        Path(image.attrs["source"]),
-    )
+    pixel_size_um, source = dict(image.attrs["pixel_size_um"]), Path(image.attrs["source"])
+    return LazyImage(image.values, tuple(map(str, image.dims)), (), pixel_size_um, source)
 
 
 def first_line(error: Exception) -> str:

@@ -32,18 +32,10 @@ class _Layout(NamedTuple):
 
 
 def read_mrc(path: Path) -> xr.DataArray:
-    """Read an MRC stack; x varies fastest, the extended header is skipped.
+    """Read an MRC stack as ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
 
-    Parameters
-    ----------
-    path : Path
-        An ``.mrc`` file with real pixels. Microscope software often leaves the file type mark and
-        byte order mark of the header empty; such files are read.
-
-    Returns
-    -------
-    DataArray
-        The Image: ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
+    x varies fastest; the extended header is skipped. Microscope software often leaves the file type
+    mark and byte order mark of the header empty; such files are read.
 
     Raises
     ------
@@ -60,23 +52,12 @@ def read_mrc(path: Path) -> xr.DataArray:
             raise _unreadable(path, str(error)) from error
     if data is None:
         raise _unreadable(path, "; ".join(str(warning.message) for warning in caught))
-    return make_image(
-        np.asarray(data),
-        AXES[-data.ndim :],
-        channels=(),
-        pixel_size_um=layout.pixel_size_um,
-        source=path,
-    )
+    axes, sizes = AXES[-data.ndim :], layout.pixel_size_um
+    return make_image(np.asarray(data), axes, channels=(), pixel_size_um=sizes, source=path)
 
 
 def open_mrc(path: Path) -> LazyImage | None:
-    """Open an MRC stack without reading its pixels.
-
-    Returns
-    -------
-    LazyImage or None
-        None for files that `read_mrc` may refuse.
-    """
+    """Open an MRC stack without reading its pixels; None for files that `read_mrc` may refuse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

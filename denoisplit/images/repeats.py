@@ -49,9 +49,7 @@ def read_repeats(files: Files) -> list[NDArray[Any]]:
                 remedy="save the shots of every further field as a stack",
             )
     if len(shots) == 1:
-        raise InputError(
-            "there is only one shot, but two or more of a static scene are needed",
-            where=shots[0][0],
-            remedy="provide a stack of shots, or one file per shot",
-        )
+        problem = "there is only one shot, but two or more of a static scene are needed"
+        remedy = "provide a stack of shots, or one file per shot"
+        raise InputError(problem, where=shots[0][0], remedy=remedy)
     return [*stacks, np.stack([image for _, image in shots])] if shots else stacks

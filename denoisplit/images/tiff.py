@@ -25,17 +25,7 @@ Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pi
 
 
 def read_tiff(path: Path) -> xr.DataArray:
-    """Read the one image of a TIFF file.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.tif`` or ``.tiff`` file.
-
-    Returns
-    -------
-    DataArray
-        The Image: dims out of ``t c z y x``, dtype of the file.
+    """Read the one image of a TIFF file: dims out of ``t c z y x``, dtype of the file.
 
     Raises
     ------
@@ -51,9 +41,7 @@ def read_tiff(path: Path) -> xr.DataArray:
                 stack = _is_stack(series)
                 _refuse_unsplittable(path, series[:1] if stack else series)
                 axes = f"{'T' if stack else ''}{series[0].axes.upper()}"
-                array = (
-                    np.stack([one.asarray() for one in series]) if stack else series[0].asarray()
-                )
+                arrays = [one.asarray() for one in (series if stack else series[:1])]
                 channels, pixel_size_um = _metadata(tif)
         except InputError:
             raise
@@ -61,6 +49,7 @@ def read_tiff(path: Path) -> xr.DataArray:
             problem = f"this TIFF is unreadable ({str(error)[:200]})"
             raise InputError(problem, where=path, remedy="copy or save the file again") from error
     refuse_damaged(path, complaints)
+    array = np.stack(arrays) if stack else arrays[0]
     if "S" in axes and "C" not in axes:
         axes = axes.replace("S", "C")  # several samples per pixel that are not colours
     return make_image(array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path)
@@ -69,10 +58,7 @@ def read_tiff(path: Path) -> xr.DataArray:
 def open_tiff(path: Path) -> LazyImage | None:
     """Open a TIFF whose planes can be read one by one, from a memory map or page by page.
 
-    Returns
-    -------
-    LazyImage or None
-        None for other files, and for those that `read_tiff` may refuse.
+    Returns None for other files, and for those that `read_tiff` may refuse.
     """
     with listening() as complaints:
         try:
@@ -86,9 +72,8 @@ def open_tiff(path: Path) -> LazyImage | None:
             if stack and one.dtype.kind in "iuf":
                 pages = _Pages(path, (len(series), *one.shape), one.dtype, all_of_file=True)
                 return LazyImage(pages, ("t", "y", "x"), (), dict(pixel_size_um), path)
-            outer = [
-                (a, n) for a, n in zip(axes, one.shape, strict=True) if n > 1 and a not in "YX"
-            ]
+            sizes = zip(axes, one.shape, strict=True)
+            outer = [(axis, n) for axis, n in sizes if n > 1 and axis not in "YX"]
             times = [axis for axis, _ in outer if axis not in "CZ"]
             if not axes.endswith("YX") or len(times) > 1 or one.dtype.kind not in "iuf":
                 return None
@@ -122,8 +107,7 @@ class _Pages:
     ) -> None:
         self.path, self.shape, self.dtype = path, shape, dtype
         self._all_of_file = all_of_file
-        self._number = -1
-        self._plane: Any = None
+        self._number, self._plane = -1, np.empty(0)
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         """Read a plane, given by its indices, and slice it."""
@@ -270,8 +254,6 @@ def listening() -> Iterator[_Complaints]:
 def refuse_damaged(path: Path, complaints: _Complaints) -> None:
     """Raise `InputError` if tifffile has reported damage."""
     if complaints.damage:
-        raise InputError(
-            f"this TIFF is damaged or incomplete ({complaints.damage[0][:200]})",
-            where=path,
-            remedy="copy or save the file again, all planes in one file",
-        )
+        problem = f"this TIFF is damaged or incomplete ({complaints.damage[0][:200]})"
+        remedy = "copy or save the file again, all planes in one file"
+        raise InputError(problem, where=path, remedy=remedy)

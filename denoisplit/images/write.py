@@ -49,9 +49,8 @@ def write_ome_tiff(
     path = Path(path)
     check_tiff_name(path)
     if path.exists() and not overwrite:
-        raise InputError(
-            "this file exists already", where=path, remedy="choose another name, or remove it"
-        )
+        problem = "this file exists already"
+        raise InputError(problem, where=path, remedy="choose another name, or remove it")
     dtype = (image.array if isinstance(image, LazyImage) else image).dtype
     if dtype.name not in _TYPES:
         problem = f"{dtype} pixels cannot be written, only {', '.join(_TYPES)}"

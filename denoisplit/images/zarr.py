@@ -47,24 +47,23 @@ def open_zarr(path: Path | str) -> LazyImage:
         raise InputError(problem, where=path, remedy="copy or write it again") from None
     if isinstance(node, zarr.Array):
         names: Any = node.metadata.to_dict().get("dimension_names") or ()
-        dims = tuple(map(str, names))
-        return _checked(path, node, dims or UNNAMED.get(node.ndim, DIMS), (), {})
+        dims = tuple(map(str, names)) or UNNAMED.get(node.ndim, DIMS)
+        return _checked(LazyImage(StoredArray(node), dims, (), {}, path))
     attributes = node.attrs.asdict()
     attributes = attributes.get("ome", attributes)
     scales = attributes.get("multiscales") or [{}]
     datasets = scales[0].get("datasets") or []
     if not datasets or str(datasets[0].get("path")) not in node:
-        raise InputError(
-            "this Zarr group is not an OME-Zarr image",
-            where=path,
-            remedy="name the image inside it: the folder with multiscales in its attributes",
-        )
+        problem = "this Zarr group is not an OME-Zarr image"
+        remedy = "name the image inside it: the folder with multiscales in its attributes"
+        raise InputError(problem, where=path, remedy=remedy)
     array = node[str(datasets[0]["path"])]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
     dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
     labels = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
     channels = tuple(map(str, labels)) if all(labels) else ()
-    return _checked(path, array, dims, channels, _pixel_size(axes, datasets[0]))
+    sizes = _pixel_size(axes, datasets[0])
+    return _checked(LazyImage(StoredArray(array), dims, channels, sizes, path))
 
 
 def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, float]:
@@ -74,22 +73,15 @@ def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict
             scale = step.get("scale") or []
     if len(scale) != len(axes):
         return {}
-    return known_lengths(
-        {
-            str(axis["name"]): to_micrometres(float(length), str(axis.get("unit", "")))
-            for axis, length in zip(axes, scale, strict=True)
-            if axis.get("name") in ("z", "y", "x")
-        }
-    )
+    sizes: dict[str, float | None] = {}
+    for axis, length in zip(axes, scale, strict=True):
+        if axis.get("name") in ("z", "y", "x"):
+            sizes[axis["name"]] = to_micrometres(float(length), str(axis.get("unit", "")))
+    return known_lengths(sizes)
 
 
-def _checked(
-    path: Path,
-    array: Any,
-    dims: tuple[str, ...],
-    channels: tuple[str, ...],
-    pixel_size_um: dict[str, float],
-) -> LazyImage:
+def _checked(image: LazyImage) -> LazyImage:
+    path, array, dims = image.source, image.array.array, image.dims
     unknown = [dim for dim in dims if dim not in DIMS]
     if len(dims) != array.ndim or unknown or not {"y", "x"} <= set(dims):
         raise InputError(
@@ -105,7 +97,7 @@ def _checked(
             where=path,
             remedy="write the intensities as integers or float32",
         )
-    return LazyImage(StoredArray(array), dims, channels, pixel_size_um, path)
+    return image
 
 
 class StoredArray:
@@ -136,13 +128,8 @@ async def _finish_reads() -> None:
 def read_zarr(path: Path) -> xr.DataArray:
     """Read a whole image; see `denoisplit.images.read_image`."""
     image = open_zarr(path)
-    return make_image(
-        image.pixels(...),
-        "".join(image.dims),
-        channels=image.channels,
-        pixel_size_um=image.pixel_size_um,
-        source=path,
-    )
+    pixels, axes, sizes = image.pixels(...), "".join(image.dims), image.pixel_size_um
+    return make_image(pixels, axes, channels=image.channels, pixel_size_um=sizes, source=path)
 
 
 def create_ome_zarr(

@@ -37,11 +37,9 @@ def workers(address: str | None) -> Iterator[Any]:
     try:
         import distributed
     except ImportError:
-        raise InputError(
-            "the packages dask and distributed are not installed",
-            where="dask",
-            remedy="`pip install 'denoisplit[cluster]'`",
-        ) from None
+        problem = "the packages dask and distributed are not installed"
+        remedy = "`pip install 'denoisplit[cluster]'`"
+        raise InputError(problem, where="dask", remedy=remedy) from None
     dask: Any = distributed
     with ExitStack() as stack:
         stack.enter_context(_restored())
@@ -52,16 +50,12 @@ def workers(address: str | None) -> Iterator[Any]:
             client = stack.enter_context(dask.Client(cluster, timeout=TIMEOUT))
         except (OSError, RuntimeError, ValueError) as error:  # among them asyncio's timeout
             if address == "local":
-                raise InputError(
-                    f"processes cannot be started on this machine ({error})",
-                    where="dask",
-                    remedy="leave it out; in a script, call this below if __name__ == '__main__':",
-                ) from None
-            raise InputError(
-                f"no scheduler answers at {address} ({error})",
-                where="dask",
-                remedy="start it with `dask scheduler`, and workers with `dask worker ADDRESS`",
-            ) from None
+                problem = f"processes cannot be started on this machine ({error})"
+                remedy = "leave it out; in a script, call this below if __name__ == '__main__':"
+                raise InputError(problem, where="dask", remedy=remedy) from None
+            problem = f"no scheduler answers at {address} ({error})"
+            remedy = "start it with `dask scheduler`, and workers with `dask worker ADDRESS`"
+            raise InputError(problem, where="dask", remedy=remedy) from None
         if not client.scheduler_info()["workers"]:
             logger.warning("waiting for workers: start them with `dask worker %s`", address)
         yield client
@@ -144,11 +138,8 @@ def run_on_cluster(
         completed: Any = as_completed
         for future, value in completed(futures, with_results=True):
             if future.status != "finished":  # Dask hands those out too
-                raise InputError(
-                    "the scheduler was lost, or has given up the work",
-                    where="dask",
-                    remedy="start it again",
-                )
+                problem = "the scheduler was lost, or has given up the work"
+                raise InputError(problem, where="dask", remedy="start it again")
             yield value
     except (InputError, OSError):
         raise

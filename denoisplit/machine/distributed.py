@@ -45,11 +45,9 @@ class Team:
             If the batch is not a multiple of the number of processes.
         """
         if batch % self.size:
-            raise InputError(
-                f"a batch of {batch} crops cannot be shared by {self.size} processes",
-                where="training.batch",
-                remedy=f"set a multiple of {self.size}, or start fewer processes",
-            )
+            problem = f"a batch of {batch} crops cannot be shared by {self.size} processes"
+            remedy = f"set a multiple of {self.size}, or start fewer processes"
+            raise InputError(problem, where="training.batch", remedy=remedy)
         return batch // self.size
 
 

@@ -103,11 +103,9 @@ def _outcome(receiver: Connection, process: BaseProcess, name: str) -> Any:
         value, error = receiver.recv()
     except (EOFError, OSError):  # also in the middle of a result
         process.join()
-        raise InputError(
-            f"the process of this job ended with code {process.exitcode}",
-            where=name,
-            remedy="start again, with fewer `jobs` if memory was short; finished jobs are kept",
-        ) from None
+        problem = f"the process of this job ended with code {process.exitcode}"
+        remedy = "start again, with fewer `jobs` if memory was short; finished jobs are kept"
+        raise InputError(problem, where=name, remedy=remedy) from None
     process.join()
     if error is not None:
         raise error
