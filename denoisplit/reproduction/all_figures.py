@@ -130,12 +130,12 @@ class TaskFigures:
 
     def _draw_pair(self, kind: str, system: str, view: View) -> Outcome:
         """Draw a figure of another system and ours."""
-        folders = [self.folder(system), self.folder(OURS)]
+        ours, other = self.folder(OURS), self.folder(system)
 
         def content() -> bytes:
-            return DRAW[kind]([self.ours.with_run(load(folders[0])), self.ours], view)
+            return DRAW[kind]([self.ours.with_run(load(other)), self.ours], view)
 
-        return self._draw(f"fig{kind}.png", folders[::-1], content)
+        return self._draw(f"fig{kind}.png", [ours, other], content)
 
     def _draw_denoising(self, view: View) -> Outcome:
         target = self._target("denoising.png")

@@ -33,7 +33,7 @@ class View:
     """What a figure shows of its frames."""
 
     frame: int | None = None  # number from 0; None: the first, or a random one in an animation
-    crop: Crop | None = None  # part of the frame; None: the one of most contrast
+    crop: Crop | None = None  # part of the frame; None: the part of most contrast
     samples: int = 50  # posterior samples, 2 or more
     seed: int = 0  # of random choices
 
@@ -72,7 +72,10 @@ class FigureInput:
         return inference_form(self.run.model)
 
     def with_run(self, run: Run, *, test_frames: bool = True) -> FigureInput:
-        """Return another run on the same frames; test frames have to be those of both runs.
+        """Return another run on the same frames.
+
+        ``test_frames`` is whether these are test frames, which both runs have to share, or given
+        images.
 
         Raises
         ------

@@ -73,7 +73,7 @@ class LevelFigure:
     quantities: tuple[Quantity, ...]
     settings: Callable[[str, int], dict[str, Any]]  # from a variant and the number of structures
     measure: Callable[[Sequence[Path]], list[LevelScore]]  # from the folders of finished runs
-    side_by_side: bool = False  # variants of one level, so that no error bar hides another
+    side_by_side: bool = False  # variants beside each other, so that no error bar hides another
 
     def run(
         self,

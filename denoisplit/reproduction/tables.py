@@ -206,7 +206,7 @@ def _settings_of(run: TaskRun, sigma: float | None, options: Mapping[str, Any]) 
 
 
 def synthetic_noise(poisson: float, level: float) -> dict[str, float]:
-    """Return the settings of the noise of a run; none for noise of zero."""
+    """Return the settings of the synthetic noise of a run, without those that are zero."""
     noise = {"synthetic_poisson": poisson, "synthetic_gaussian": level}
     return {name: value for name, value in noise.items() if value}
 

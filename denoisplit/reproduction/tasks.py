@@ -44,7 +44,10 @@ class Source:
 
 
 BIOSR = Source(
-    "BioSR", "figshare 13264793, https://doi.org/10.6084/m9.figshare.13264793", (0.0, 1000.0), 3
+    "BioSR",
+    "figshare 13264793, https://doi.org/10.6084/m9.figshare.13264793",
+    poisson=(0.0, 1000.0),
+    planes=3,
 )
 HAGEN = Source("Hagen et al. 2021", "GigaDB 100888, https://doi.org/10.5524/100888")
 PAVIA = Source("PaviaATN", "Zenodo 8235843, https://doi.org/10.5281/zenodo.8235843", split="threes")
@@ -81,7 +84,7 @@ class Task:
         return [(factor, level) for factor in self.source.poisson for level in self.levels]
 
     def settings(self, **data: Any) -> dict[str, Any]:
-        """Return the settings of every training on the task, with further ones of its data."""
+        """Return the published settings of trainings on the task, and further ones of the data."""
         return {
             "preset": "paper",
             "data": {"split": self.source.split, **data},
@@ -89,9 +92,10 @@ class Task:
         }
 
 
-def _hagen(name: str, snr: str, truth: str = "") -> TaskStructure:
-    file = f"{name}-60x-noise2-{{}}snr.tif"
-    return TaskStructure(name, file.format(snr), truth=file.format(truth) if truth else None)
+def _hagen(name: str, snr: str) -> TaskStructure:
+    """Return a structure of the Hagen data; high-SNR images are the truth of low-SNR ones."""
+    low, high = (f"{name}-60x-noise2-{level}snr.tif" for level in ("low", "high"))
+    return TaskStructure(name, low, truth=high) if snr == "low" else TaskStructure(name, high)
 
 
 ER = TaskStructure("ER", "ER/GT_all.mrc")
@@ -106,24 +110,22 @@ SWAPPED = (
 CHANNELS_INFERRED = "the assignment of the file's channels to structures is inferred"
 POISSON_UNKNOWN = "the paper does not say whether there was Poisson noise"
 TASKS = {
-    "T1": Task(BIOSR, (ER, CCPS), 3400),
-    "T2": Task(BIOSR, (ER, MT), 4450),
-    "T3": Task(BIOSR, (CCPS, MT), 3150),
-    "T4": Task(BIOSR, (ACTIN, ER), 4450),
-    "T5": Task(BIOSR, (ACTIN, CCPS), 3050, doubt=SWAPPED),
-    "T6": Task(BIOSR, (ACTIN, MT), 4300, doubt=SWAPPED),
+    "T1": Task(BIOSR, (ER, CCPS), sigma=3400),
+    "T2": Task(BIOSR, (ER, MT), sigma=4450),
+    "T3": Task(BIOSR, (CCPS, MT), sigma=3150),
+    "T4": Task(BIOSR, (ACTIN, ER), sigma=4450),
+    "T5": Task(BIOSR, (ACTIN, CCPS), sigma=3050, doubt=SWAPPED),
+    "T6": Task(BIOSR, (ACTIN, MT), sigma=4300, doubt=SWAPPED),
     "T7": Task(
         PAVIA,
         (TaskStructure("actin", ATN, 2), TaskStructure("tubulin", ATN, 3)),
-        152,
+        sigma=152,
         doubt=CHANNELS_INFERRED,
     ),
     "T8": Task(
-        HAGEN, (_hagen("actin", "high"), _hagen("mito", "high")), 250, doubt=POISSON_UNKNOWN
+        HAGEN, (_hagen("actin", "high"), _hagen("mito", "high")), sigma=250, doubt=POISSON_UNKNOWN
     ),
-    "T9": Task(
-        HAGEN, (_hagen("actin", "low", "high"), _hagen("mito", "low", "high")), levels=(0.0,)
-    ),
+    "T9": Task(HAGEN, (_hagen("actin", "low"), _hagen("mito", "low")), levels=(0.0,)),
 }
 
 

@@ -17,7 +17,12 @@ PANEL_SIDE = 2.56  # inches
 def sampling_gif(images: PanelImages, samples: Array) -> bytes:
     """Return a looping GIF: the input, and beside it the structures of one sample per frame.
 
-    The truth sets the grey scale of each structure, the same for all samples (S, C, Y, X).
+    Parameters
+    ----------
+    images : PanelImages
+        Those of the frame; the truth sets the grey scale of each structure in all samples.
+    samples : ndarray (S, C, Y, X)
+        Posterior samples.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
