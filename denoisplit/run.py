@@ -23,7 +23,7 @@ from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes, write_text
-from denoisplit.files.json_file import read_json, write_json
+from denoisplit.files.json_file import read_json
 from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
@@ -51,25 +51,13 @@ def build_network(settings: Settings) -> VSE:
 
 @dataclass(frozen=True)
 class Run:
-    """Finished run: configuration, network in evaluation mode, calibration scalars.
-
-    Attributes
-    ----------
-    path : Path
-    config : RunConfig
-    model : VSE
-        On its device, in evaluation mode.
-    calibration : dict
-        Structure -> factor of its posterior std.
-    halo_errors : dict
-        Halo in px -> difference between tiles and one pass; see `denoisplit.prediction.halo`.
-    """
+    """Finished run: configuration, network, calibration scalars."""
 
     path: Path
     config: RunConfig
-    model: VSE
-    calibration: dict[str, float]
-    halo_errors: dict[int, float]
+    model: VSE  # on its device, in evaluation mode
+    calibration: dict[str, float]  # structure -> factor of its posterior std
+    halo_errors: dict[int, float]  # halo in px -> difference; see `denoisplit.prediction.halo`
 
     @property
     def halo(self) -> int:
@@ -120,29 +108,21 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     config = load_config(path)
     for name, stage in ((WEIGHTS, "trained"), (CALIBRATION, "calibrated")):
         if not (path / name).is_file():
-            raise InputError(
-                f"this run is not {stage} yet: {name} is missing",
-                where=path,
-                remedy=f"finish it with `denoisplit train --resume -o {path}`",
-            )
+            problem = f"this run is not {stage} yet: {name} is missing"
+            remedy = f"finish it with `denoisplit train --resume -o {path}`"
+            raise InputError(problem, where=path, remedy=remedy)
     model = build_network(config.settings)
     load_weights(model, path / WEIGHTS)
     stored = read_json(path / CALIBRATION)
     calibration = stored.get("scalars")
     names = config.settings.names
     if not isinstance(calibration, dict) or set(calibration) != set(names):
-        raise InputError(
-            f"expected one calibration scalar for each of {', '.join(names)}",
-            where=path / CALIBRATION,
-            remedy="copy the run again",
-        )
+        problem = f"expected one calibration scalar for each of {', '.join(names)}"
+        raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     for name, value in calibration.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
-            raise InputError(
-                f"the calibration scalar {value!r} of {name} is not a positive number",
-                where=path / CALIBRATION,
-                remedy="copy the run again",
-            )
+            problem = f"the calibration scalar {value!r} of {name} is not a positive number"
+            raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     scalars = {name: float(calibration[name]) for name in names}
     errors = _halo_errors(path / CALIBRATION, stored.get("halo_errors"), model)
     if model.needs_denoised_input:
@@ -172,11 +152,8 @@ def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:
     except (AttributeError, TypeError, ValueError):
         errors = {}
     if not errors or any(halo < 0 or halo % stride or not e >= 0 for halo, e in errors.items()):
-        raise InputError(
-            f"`halo_errors` does not map multiples of {stride} px to numbers of 0 or more",
-            where=path,
-            remedy="copy the run again",
-        )
+        problem = f"`halo_errors` does not map multiples of {stride} px to numbers of 0 or more"
+        raise InputError(problem, where=path, remedy="copy the run again")
     return errors
 
 
@@ -221,14 +198,6 @@ def load_weights(model: VSE, path: Path) -> None:
         problem = f"the weights are not readable ({reason})"
         raise InputError(problem, where=path, remedy="copy the run again") from None
     except RuntimeError as error:
-        detail = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(
-            f"these are weights of another network than that of {CONFIG} ({detail[0].strip()})",
-            where=path,
-            remedy="do not mix files of two runs",
-        ) from None
-
-
-def write_calibration(path: Path, value: dict[str, Any]) -> None:
-    """Write calibration.json."""
-    write_json(path / CALIBRATION, value)
+        detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
+        problem = f"these are weights of another network than that of {CONFIG} ({detail})"
+        raise InputError(problem, where=path, remedy="do not mix files of two runs") from None

@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 
 from denoisplit.config.settings import FORMAT_VERSION, Facts, RunConfig, settings_from
 from denoisplit.errors import InputError
+from denoisplit.files.json_file import write_json
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Sampling, predict_frame
@@ -29,7 +30,6 @@ from denoisplit.run import (
     noise_model_path,
     save_config,
     save_weights,
-    write_calibration,
 )
 
 NAMES = ("ER", "F-actin (60x)")
@@ -79,7 +79,7 @@ def write(path: Path, of: RunConfig, model: VSE) -> Path:
     (path / "noise_models").mkdir(parents=True)
     save_config(path, of)
     save_weights(model, path / "model.safetensors")
-    write_calibration(path, {"scalars": dict(zip(NAMES, (1.25, 0.75), strict=True))})
+    write_json(path / "calibration.json", {"scalars": dict(zip(NAMES, (1.25, 0.75), strict=True))})
     for k, name in enumerate(NAMES):
         weight = np.full((3, 2), float(k))
         mixture = GaussianMixture(weight, 0, 1000, 0.125, {"source": name})
@@ -132,7 +132,7 @@ def test_the_halo_is_the_measured_one_unless_set(folder: Path) -> None:
     assert load(folder, device="cpu").halo == 240  # none was measured: the exact one
     scalars = dict(zip(NAMES, (1.25, 0.75), strict=True))
     errors = {48: 1e-3, 64: 5e-5, 80: 1e-5}
-    write_calibration(folder, {"scalars": scalars, "halo_errors": errors})
+    write_json(folder / "calibration.json", {"scalars": scalars, "halo_errors": errors})
     run = load(folder, device="cpu")
     assert run.halo_errors == errors
     assert run.halo == 80

@@ -50,12 +50,12 @@ def predict_frames(
     model = inference_form(model)
     with bar(label, 100 * len(frames)) as progress:  # in hundredths of a frame
 
-        def on_tile(tile: int, tiles: int) -> None:
-            progress.to(100 * len(predictions) + 100 * tile // tiles)
+        def on_progress(fraction: float) -> None:
+            progress.to(100 * len(predictions) + int(100 * fraction))
 
         for frame in frames.inputs:
             predictions.append(
-                predict_frame(model, frame, sampling, tile=tile, halo=halo, on_tile=on_tile)
+                predict_frame(model, frame, sampling, tile=tile, halo=halo, on_progress=on_progress)
             )
     return predictions
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import xarray as xr
 
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
-from denoisplit.prediction.frame import Sampling, predict_frame, sample_names
+from denoisplit.prediction.frame import OnProgress, Sampling, predict_frame, sample_names
 from denoisplit.run import Run
 
 
@@ -31,16 +30,14 @@ def predict_image(
     *,
     tile: int | None = None,
     halo: int | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> SplitImage:
     """Split one image with named axes, plane by plane.
 
     Parameters
     ----------
-    run : Run
     image : DataArray
         Raw intensities; dims y and x, optionally t, z and a c of length 1.
-    sampling : Sampling
     tile, halo : int, optional
         As in `predict`; those of the run by default.
     on_progress : callable, optional
@@ -61,12 +58,12 @@ def predict_image(
     predictions = []
     for number, plane in enumerate(stack):
 
-        def on_tile(done: int, tiles: int, number: int = number) -> None:
+        def on_plane(fraction: float, number: int = number) -> None:
             if on_progress is not None:
-                on_progress((number + done / tiles) / len(stack))
+                on_progress((number + fraction) / len(stack))
 
         predictions.append(
-            predict_frame(model, plane, sampling, tile=tile, halo=halo, on_tile=on_tile)
+            predict_frame(model, plane, sampling, tile=tile, halo=halo, on_progress=on_plane)
         )
 
     def labelled(arrays: list[np.ndarray[Any, Any]], channels: list[str]) -> xr.DataArray:

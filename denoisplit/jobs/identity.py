@@ -53,16 +53,9 @@ def compared_parts(image: LazyImage) -> Iterator[npt.NDArray[Any]]:
 def check_same_record(
     path: Path, stored: Mapping[str, Any], record: Mapping[str, Any], kind: str
 ) -> None:
-    """Refuse to resume something that was made with other options.
+    """Refuse to resume a result or unfinished job, its ``kind``, that was made with other options.
 
-    Parameters
-    ----------
-    path : Path
-        The result, or the folder of the job.
-    stored, record : mapping
-        Options that it was made with, and those of the present call.
-    kind : str
-        What it is, for the message: "result" or "unfinished job".
+    ``stored`` are the options that it was made with, ``record`` those of the present call.
 
     Raises
     ------
@@ -71,19 +64,15 @@ def check_same_record(
     """
     for key, now in record.items():
         if key not in stored:
-            raise InputError(
-                f"this {kind} was written by another release of denoisplit",
-                where=path,
-                remedy="choose another output, or remove it to start over",
-            )
+            problem = f"this {kind} was written by another release of denoisplit"
+            remedy = "choose another output, or remove it to start over"
+            raise InputError(problem, where=path, remedy=remedy)
         before = stored[key]
         if before != now:
             if isinstance(before, Mapping) and isinstance(now, Mapping):
                 key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
                 before, now = before.get(key), now.get(key)
-            raise InputError(
-                f"this {kind} used another {difference(key, before, now)}",
-                where=path,
-                remedy="pass the same options, or remove this "
-                f"{'folder' if path.is_dir() else 'file'} to start over",
-            )
+            place = "folder" if path.is_dir() else "file"
+            problem = f"this {kind} used another {difference(key, before, now)}"
+            remedy = f"pass the same options, or remove this {place} to start over"
+            raise InputError(problem, where=path, remedy=remedy)

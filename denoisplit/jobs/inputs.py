@@ -37,12 +37,8 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     image = open_image(path)
     channels = image.sizes.get("c", 1)
     if channels > 1:
-        raise InputError(
-            where=path,
-            found=f"{channels} channels",
-            expected="one channel, the superposed image",
-            remedy="save that channel as a separate file",
-        )
+        problem = f"found {channels} channels, expected one channel, the superposed image"
+        raise InputError(problem, where=path, remedy="save that channel as a separate file")
     digest, is_whole = hashlib.sha256(), not is_zarr(path)
     low, high, total, count = math.inf, -math.inf, 0.0, 0
     planes = (plane[:, :] for plane in image.planes())
@@ -54,20 +50,14 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     for part in () if is_whole else compared_parts(image):
         add_pixels(digest, part)
     if not math.isfinite(total):  # of a Zarr; a plane of any other image says where
-        raise InputError(
-            "the middle of this image has NaN or infinite pixels",
-            where=path,
-            remedy="crop or fill those pixels",
-        )
+        problem = "the middle of this image has NaN or infinite pixels"
+        raise InputError(problem, where=path, remedy="crop or fill those pixels")
     pixels = math.prod(image.sizes.values())
     if low < high:
         _warn_of_brightness(run, image, total / count)
     elif count == pixels:  # only the middle of a large image may be empty
-        raise InputError(
-            f"this is a constant image: every pixel is {low:g}",
-            where=path,
-            remedy="check the recording",
-        )
+        problem = f"this is a constant image: every pixel is {low:g}"
+        raise InputError(problem, where=path, remedy="check the recording")
     return PlannedImage(path, digest.hexdigest(), results, pixels)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -131,21 +131,15 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
     """
     run, results, source = plan.run, image.results, open_image(image.path)
     work = work_folder(results)
-    with job_lock(work):
+    with folder_lock(work, keep=JOB):
         existing, done = [path for path in results.values() if path.exists()], image.is_done
         if existing and not done and not (work / JOB).is_file():
-            raise InputError(
-                "this result exists, but others of the same image are missing",
-                where=existing[0],
-                remedy="move it, or choose another output",
-            )
+            problem = "this result exists, but others of the same image are missing"
+            raise InputError(problem, where=existing[0], remedy="move it, or choose another output")
         stored = stored_record(results)
         if stored is not None and not plan.resume:
-            raise InputError(
-                "an unfinished job lies here",
-                where=work,
-                remedy="continue it with `resume`, or remove it",
-            )
+            problem = "an unfinished job lies here"
+            raise InputError(problem, where=work, remedy="continue it with `resume`, or remove it")
         tile = plan.tile
         if tile is None and stored is not None and isinstance(stored.get("tile"), int):
             tile = stored["tile"]
@@ -185,17 +179,6 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
         for part in work.rglob("*.partial"):  # chunks of a killed process
             part.unlink(missing_ok=True)
         return StartedJob(run, job, results, pieces, new=stored is None)
-
-
-def job_lock(work: Path) -> AbstractContextManager[None]:
-    """Lock the folder of a job for this process; it is removed afterwards if it holds no job.
-
-    Raises
-    ------
-    InputError
-        If the job is in use by another process.
-    """
-    return folder_lock(work, keep=JOB)
 
 
 def is_unfinished(started: StartedJob) -> bool:
@@ -259,17 +242,13 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str,
     work = Path(job.work)
     for path in work.glob(f"*{ZARR}"):  # of a start that was interrupted
         shutil.rmtree(path)
-    names = list(run.names)
-    channels = {"split": names, "std": names, "samples": sample_names(names, job.sampling.keep)}
+    structures, samples = list(run.names), sample_names(run.names, job.sampling.keep)
+    chunk, lengths = (first.height, first.width), image.pixel_size_um
     for kind in job.kinds:
-        sizes = {dim: image.sizes.get(dim, 0) for dim in result_dims(image)}
+        names = samples if kind == "samples" else structures
+        sizes = {dim: image.sizes.get(dim, 1) for dim in result_dims(image)} | {"c": len(names)}
         create_ome_zarr(
-            job.path(kind),
-            sizes | {"c": len(channels[kind])},
-            channels=channels[kind],
-            chunk=(first.height, first.width),
-            pixel_size_um=image.pixel_size_um,
-            about=record,
+            job.path(kind), sizes, channels=names, chunk=chunk, pixel_size_um=lengths, about=record
         )
     write_json(work / JOB, record)
 
@@ -277,7 +256,7 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str,
 def _discard(started: StartedJob) -> None:
     """Remove an empty job, unless another process is using it."""
     work = Path(started.job.work)
-    with suppress(InputError), job_lock(work):
+    with suppress(InputError), folder_lock(work, keep=JOB):
         _remove(work)
 
 

@@ -7,16 +7,15 @@ position: the result does not depend on which machine computes which piece.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
+from denoisplit.files.folder_lock import folder_lock
 from denoisplit.images import LazyImage, open_image
-from denoisplit.images.lazy import Plane
-from denoisplit.images.tiling import Tile
 from denoisplit.images.zarr import writable_array
 from denoisplit.jobs.identity import weights_digest
 from denoisplit.jobs.job import (
@@ -25,39 +24,31 @@ from denoisplit.jobs.job import (
     StartedJob,
     finish,
     is_unfinished,
-    job_lock,
     missing_pieces,
     result_dims,
 )
+from denoisplit.jobs.results import JOB
 from denoisplit.machine.dask_cluster import run_on_cluster
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.frame import Prediction, predict_frame, predict_tile
+from denoisplit.prediction.frame import OnProgress, predict_frame, predict_tile
 from denoisplit.prediction.tiles import Tiling
 from denoisplit.run import Run, load
 
 PAUSES = (1, 2, 4, 8, 16, 32)  # s, while a network drive shows the files of others late
 
-OnProgress = Callable[[float], None]  # called with the fraction done
-
 
 def split_pieces(started: StartedJob, on_progress: OnProgress, cluster: Any = None) -> None:
     """Compute the missing pieces of a job; with all written, the results get their final names.
 
-    Parameters
-    ----------
-    started : StartedJob
-    on_progress : callable
-        Called with the fraction of the work done.
-    cluster : dask.distributed.Client, optional
-        Whose workers compute; this process by default.
+    The workers of ``cluster``, a client of Dask, compute them, or else this process.
 
     Raises
     ------
     InputError
         If something cannot be read or written, or the job is in use by another process.
     """
-    with job_lock(Path(started.job.work)):
+    with folder_lock(Path(started.job.work), keep=JOB):
         if is_unfinished(started):
             _split_all(started, on_progress, cluster)
 
@@ -81,11 +72,9 @@ def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> No
             time.sleep(pause)
             missing = missing_pieces(job, _source(job), pieces)
     if missing:
-        raise InputError(
-            f"{len(missing)} of {len(pieces)} pieces were not written",
-            where=job.work,
-            remedy="check whether another program writes there",
-        )
+        problem = f"{len(missing)} of {len(pieces)} pieces were not written"
+        remedy = "check whether another program writes there"
+        raise InputError(problem, where=job.work, remedy=remedy)
     finish(started)
 
 
@@ -108,11 +97,8 @@ def _run(path: str, weights: str, form: Form) -> Run:
     keep_freed_memory()
     run = load(path)
     if weights_digest(run) != weights:
-        raise InputError(
-            "the weights of this run have changed since the job was started",
-            where=path,
-            remedy="start over in another output folder",
-        )
+        problem = "the weights of this run have changed since the job was started"
+        raise InputError(problem, where=path, remedy="start over in another output folder")
     return replace(run, model=form.apply(run.model))
 
 
@@ -132,7 +118,12 @@ def split_piece(
     """Compute one piece and write it; without a run, as in a worker, it is loaded."""
     run = run or _run(job.run, job.weights, job.form)
     image, outer = _source(job), dict(piece.index)
-    prediction = _predict(run, job, image.plane(outer), piece.core, on_progress)
+    plane = image.plane(outer)
+    if run.model.supports_tiling:
+        patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
+        prediction = predict_tile(run.model, patch, job.sampling)
+    else:  # context, and a denoiser, take the whole plane
+        prediction = predict_frame(run.model, plane[:, :], job.sampling, on_progress=on_progress)
     samples = prediction.samples.reshape(-1, *prediction.mean.shape[1:])
     values = {"split": prediction.mean, "samples": samples}
     if prediction.std is not None:
@@ -143,17 +134,3 @@ def split_piece(
     for kind in job.kinds:
         # a chunk holds all channels of one plane: (c) y x, whatever lies between
         writable_array(job.path(kind))[key] = values[kind]
-
-
-def _predict(
-    run: Run, job: Job, plane: Plane, core: Tile, on_progress: OnProgress | None
-) -> Prediction:
-    if not run.model.supports_tiling:  # context, and a denoiser, take the whole plane
-
-        def on_tile(done: int, tiles: int) -> None:
-            if on_progress is not None:
-                on_progress(done / tiles)
-
-        return predict_frame(run.model, plane[:, :], job.sampling, on_tile=on_tile)
-    tiling = Tiling(run.model, plane, tile=job.tile, halo=job.halo)
-    return predict_tile(run.model, tiling.patch(core), job.sampling)

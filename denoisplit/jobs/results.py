@@ -49,11 +49,8 @@ def result_paths(output: Path, images: Sequence[Path], sampling: Sampling) -> li
     for path in images:
         stem = input_stem(path)
         if stem in first:
-            raise InputError(
-                f"this image has the same name as {first[stem]}, and so would their results",
-                where=path,
-                remedy="rename one, or predict them separately",
-            )
+            problem = f"this image has the same name as {first[stem]}, and so would their results"
+            raise InputError(problem, where=path, remedy="rename one, or predict them separately")
         first[stem] = path
         ending = ZARR if is_zarr(path) else TIFF
         results.append({kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results})
@@ -63,12 +60,8 @@ def result_paths(output: Path, images: Sequence[Path], sampling: Sampling) -> li
 def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bool) -> None:
     """Refuse an output folder that holds other files, and results that exist already."""
     if output.exists() and not output.is_dir():
-        raise InputError(
-            where=output,
-            found="a file",
-            expected="a folder for the results",
-            remedy="choose another output",
-        )
+        problem = "found a file, expected a folder for the results"
+        raise InputError(problem, where=output, remedy="choose another output")
     if resume or not output.is_dir():
         return
     if not add and any(output.iterdir()):

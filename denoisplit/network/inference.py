@@ -147,7 +147,7 @@ class _Top(nn.Module):
 
     def descend(self, z: Tensor) -> Tensor:
         """Map latents (B, Z, h, w), float32, to (B, F, 2h, 2w) of the retained middle, if any."""
-        v = self.latent_out(_as_images(z, self.dtype))
+        v = self.latent_out(z.to(self.dtype, memory_format=torch.channels_last))
         t: Tensor = self.up(v if self.retained is None else centre_crop(v, self.retained))
         return t
 
@@ -174,13 +174,10 @@ class _Level(nn.Module):
 
     def descend(self, z: Tensor, t: Tensor) -> Tensor:
         """Map latents (B, Z, h, w), float32, and ``t`` to (B, F, 2h, 2w), as `_Top` does."""
-        v = self.skip_merge(self.latent_out(_as_images(z, self.dtype)), t)
+        v = self.latent_out(z.to(self.dtype, memory_format=torch.channels_last))
+        v = self.skip_merge(v, t)
         out: Tensor = self.up(v if self.retained is None else centre_crop(v, self.retained))
         return out
-
-
-def _as_images(z: Tensor, dtype: torch.dtype) -> Tensor:
-    return z.to(dtype, memory_format=torch.channels_last)
 
 
 def _fold(module: nn.Module) -> None:

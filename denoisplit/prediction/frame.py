@@ -24,6 +24,7 @@ from denoisplit.prediction.moments import RunningMoments
 from denoisplit.prediction.tiles import Patch, Tiling, pixels_that_fit
 
 Array = npt.NDArray[np.float32]
+OnProgress = Callable[[float], None]  # called with the fraction done
 NoiseAddress = Literal["position", "content"]
 
 MIN_DRAWS = 4  # before the standard error of a mean is used
@@ -97,7 +98,7 @@ def predict_frame(
     *,
     tile: int = 256,
     halo: int = 64,
-    on_tile: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Prediction:
     """Split one frame, after the network's denoiser if it needs denoised input.
 
@@ -113,8 +114,8 @@ def predict_frame(
         Approximate side of a tile's core, and context margin around each tile, px; the halo is a
         multiple of the total stride. With four levels of one block a halo of 240 makes tiles
         exact. A network of fixed patch takes neither: see `denoisplit.prediction.tiles.Tiling`.
-    on_tile : callable, optional
-        Called with (tiles done, tiles in all).
+    on_progress : callable, optional
+        Called with the fraction done, after every tile.
 
     Raises
     ------
@@ -122,8 +123,8 @@ def predict_frame(
         If the frame is not 2-D, the halo no multiple of the stride, or a denoiser missing.
     """
     if model.needs_denoised_input:
-        frame = denoise_frame(model, frame, sampling, on_tile=_half(on_tile, 0))
-        on_tile = _half(on_tile, 1)
+        frame = denoise_frame(model, frame, sampling, _half(on_progress, 0))
+        on_progress = _half(on_progress, 1)
     tiling = Tiling(model, frame, tile=tile, halo=halo)
     shape = (model.structures, *frame.shape)
     mean = np.empty(shape, dtype=np.float32)
@@ -135,17 +136,13 @@ def predict_frame(
         mean[pixels], kept[pixels] = part.mean, part.samples
         if std is not None:
             std[pixels] = part.std
-        if on_tile is not None:
-            on_tile(done, len(tiling.cores))
+        if on_progress is not None:
+            on_progress(done / len(tiling.cores))
     return Prediction(mean, std, kept)
 
 
 def denoise_frame(
-    model: VSE,
-    frame: Frame,
-    sampling: Sampling,
-    *,
-    on_tile: Callable[[int, int], None] | None = None,
+    model: VSE, frame: Frame, sampling: Sampling, on_progress: OnProgress | None = None
 ) -> Array:
     """Denoise one frame before it is split: the posterior mean of the network's denoiser, (Y, X).
 
@@ -160,26 +157,21 @@ def denoise_frame(
     denoiser = model.denoiser
     if denoiser is None:
         raise ValueError("the splitter has no denoiser: load the whole run with `denoisplit.load`")
+    network, tile, halo = denoiser.network, denoiser.tile, denoiser.halo
     samples = denoiser.samples if sampling.samples else 0
+    sampling = Sampling(samples, sampling.seed, sampling.antithetic)
     denoised = predict_frame(
-        denoiser.network,
-        frame,
-        Sampling(samples, sampling.seed, sampling.antithetic),
-        tile=denoiser.tile,
-        halo=denoiser.halo,
-        on_tile=on_tile,
+        network, frame, sampling, tile=tile, halo=halo, on_progress=on_progress
     )
     mean: Array = denoised.mean[0]
     return mean
 
 
-def _half(
-    on_tile: Callable[[int, int], None] | None, number: int
-) -> Callable[[int, int], None] | None:
+def _half(on_progress: OnProgress | None, number: int) -> OnProgress | None:
     """Return the callback for the first (0) or second (1) of two passes over a frame."""
-    if on_tile is None:
+    if on_progress is None:
         return None
-    return lambda done, tiles: on_tile(number * tiles + done, 2 * tiles)
+    return lambda fraction: on_progress((number + fraction) / 2)
 
 
 def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:

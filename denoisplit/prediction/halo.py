@@ -79,17 +79,15 @@ def halo_errors(
 
 def sufficient_halo(errors: Mapping[int, float], tolerance: float) -> int:
     """Return the smallest halo whose difference is below the tolerance, else the largest halo."""
-    return next(
-        (halo for halo, error in errors.items() if error < tolerance), max(errors, default=0)
-    )
+    sufficient = (halo for halo, error in errors.items() if error < tolerance)
+    return next(sufficient, max(errors, default=0))
 
 
 def _square(image: npt.NDArray[np.floating], side: int) -> Array:
     """Return a square from the middle of an image, reflected where the image is smaller."""
     missing = [max(0, side - n) for n in image.shape]
-    padded = np.pad(
-        image.astype(np.float32), [(n // 2, n - n // 2) for n in missing], mode="reflect"
-    )
+    margins = [(n // 2, n - n // 2) for n in missing]
+    padded = np.pad(image.astype(np.float32), margins, mode="reflect")
     y, x = ((n - side) // 2 for n in padded.shape)
     return padded[y : y + side, x : x + side]
 

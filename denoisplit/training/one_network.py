@@ -40,7 +40,6 @@ from denoisplit.run import (
     prepare_for_prediction,
     save_config,
     save_weights,
-    write_calibration,
 )
 from denoisplit.training.checkpoints import BEST
 from denoisplit.training.fit import TrainingOutcome, fit_weights
@@ -200,7 +199,7 @@ def calibrate_and_evaluate(
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
     write_json(run / METRICS, metrics)
-    write_calibration(run, calibration)
+    write_json(run / CALIBRATION, calibration)
     config, history = load_config(run), run / HISTORY
     page = report(config, test, predictions, calibration, metrics, noise_models, history)
     write_text(run / REPORT, page)

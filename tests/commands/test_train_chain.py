@@ -216,9 +216,8 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
     assert not np.array_equal(whole.mean, predict_frame(run.model, frame, Sampling(2, 4)).mean)
     preview = predict_frame(run.model, frame, Sampling(0))
     assert preview.std is None and np.isfinite(preview.mean).all()
-    steps: list[tuple[int, int]] = []
-    predict_frame(run.model, frame, Sampling(2), on_tile=lambda *done: steps.append(done))
-    shares = [done / tiles for done, tiles in steps]
+    shares: list[float] = []
+    predict_frame(run.model, frame, Sampling(2), on_progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1
     with pytest.raises(ValueError, match="the splitter has no denoiser"):
         predict_frame(DenoisedVSE(2, **settings.network.arguments), frame, sampling)

@@ -26,7 +26,6 @@ from denoisplit.run import (
     noise_model_path,
     save_config,
     save_weights,
-    write_calibration,
 )
 
 SIZES = {"filters": 8, "latents": 4, "patch": 32}
@@ -109,7 +108,8 @@ def make_run(
     torch.manual_seed(0)
     model = untrained(build_network(config.settings), tuple(frames.values()))
     save_weights(model, path / "model.safetensors")
-    write_calibration(path, {"scalars": {n: 1.25 - 0.5 * k for k, n in enumerate(files)}})
+    scalars = {name: 1.25 - 0.5 * k for k, name in enumerate(files)}
+    write_json(path / "calibration.json", {"scalars": scalars})
     write_json(path / METRICS, metrics(tuple(files)))
     (path / "history.csv").write_text("epoch,step,train_loss\n1,100,2.5\n2,200,2.25\n")
     if SYSTEMS[config.settings.system].noise_models:

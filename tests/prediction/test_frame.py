@@ -299,18 +299,18 @@ def test_sample_patch_at_a_place_is_the_frame_there() -> None:
 
 
 def test_progress_is_reported_tile_by_tile() -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[float] = []
     predict_frame(
         Stub(),  # type: ignore[arg-type]
         frame_of(40, 20),
         Sampling(samples=1),
         tile=16,
         halo=4,
-        on_tile=lambda done, total: calls.append((done, total)),
+        on_progress=calls.append,
     )
     cores = tile_frame(40, 20, tile=16, stride=4)
     assert len(cores) > 1
-    assert calls == [(i, len(cores)) for i in range(1, len(cores) + 1)]
+    assert calls == [i / len(cores) for i in range(1, len(cores) + 1)]
 
 
 # ---------------------------------------------------------------- refusals
