@@ -150,7 +150,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports without tracing, where the weights do not matter."""
     for name in ("torchscript", "onnx"):
         monkeypatch.setattr(
-            f"denoisplit_zoo.exporting.export.{name}", lambda graph, name=name: name.encode()
+            f"denoisplit_zoo.exporting.weights.{name}", lambda graph, name=name: name.encode()
         )
 
 

@@ -35,8 +35,7 @@ TAGS = (
     "imagej deepimagej denoisplit variational-autoencoder uncertainty"
 )
 PACKAGE_VERSION = 1  # of config.denoisplit and the attachments
-# share of the largest test value: more than the errors of reduced precision, half of the format's
-# limit
+# share of the largest test value, above errors of reduced precision; half of the format's limit
 ABSOLUTE_TOLERANCE = 0.005
 
 
@@ -48,7 +47,6 @@ class Package:
     name: str
     about: About
     kind: str
-    callable: str  # class of the graph
     arguments: Mapping[str, Any]  # of the graph
     channels: Sequence[str]  # names of the output channels
     tile: int  # px
@@ -65,38 +63,31 @@ class Package:
 
 
 def description(package: Package, contents: Mapping[str, bytes], attached: Sequence[str]) -> str:
-    """Return the text of ``rdf.yaml``.
+    """Return the text of ``rdf.yaml``, which names all other files with their SHA-256.
 
-    Parameters
-    ----------
-    package : Package
-    contents : mapping of str to bytes
-        All other files of the package.
-    attached : sequence of str
-        Names of the attachments among them.
+    ``attached`` are the names of those that the format calls attachments.
     """
-    run, about = package.run, package.about
+    run, about, kind = package.run, package.about, PACKAGE_KINDS[package.kind]
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     trained = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
-    texts = package.texts
     citation = CITATIONS.get(run.config.settings.system)
     limit = ABSOLUTE_TOLERANCE * float(package.output.max())
     values = {
         "name": package.name,
-        "description": about.description or texts["summary"],
+        "description": about.description or package.texts["summary"],
         "authors": [person.model_dump(exclude_none=True) for person in about.authors],
         "maintainers": [person.model_dump(exclude_none=True) for person in about.maintainers],
         "license": about.license,
         "version": about.version,
         "timestamp": trained.isoformat(timespec="seconds"),
-        "tags": list(dict.fromkeys((*TAGS.split(), *texts["tag"].split(), *about.tags))),
-        "input_description": texts["input_description"],
-        "input_channel": texts["input_channel"],
-        "output_description": PACKAGE_KINDS[package.kind].output,
+        "tags": list(dict.fromkeys((*TAGS.split(), *package.texts["tag"].split(), *about.tags))),
+        "input_description": package.texts["input_description"],
+        "input_channel": package.texts["input_channel"],
+        "output_description": kind.output,
         "tile": package.tile,
         "halo": package.halo,
         "channels": list(package.channels),
-        "callable": package.callable,
+        "callable": kind.graph.__name__,
         "kwargs": dict(package.arguments),
         "pytorch_version": torch.__version__.split("+")[0],
         "opset": OPSET,
@@ -124,6 +115,7 @@ def card(package: Package) -> str:
     kind, texts = PACKAGE_KINDS[package.kind], package.texts
     samples = package.arguments["samples"]
     citation = CITATIONS.get(settings.system)
+    reference = f"\n{_wrapped(f'{citation.text}, doi {citation.doi}.')}\n" if citation else ""
     meaning = Template(kind.channels).substitute(structures=len(run.names), samples=samples)
     return _template("card.md").substitute(
         name=package.name,
@@ -137,9 +129,7 @@ def card(package: Package) -> str:
         validate=_wrapped(texts["validate"]),
         trained_for=texts["trained_for"],
         limits=_wrapped(texts["limits"], indent="  ").lstrip(),
-        more_citations=(
-            f"\n{_wrapped(f'{citation.text}, doi {citation.doi}.')}\n" if citation else ""
-        ),
+        more_citations=reference,
         seed=package.arguments["seed"],
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
@@ -160,7 +150,7 @@ def card(package: Package) -> str:
 
 def _calibration(package: Package) -> str:
     """Describe the calibration, if the package returns standard deviations."""
-    if package.kind != "mmse":
+    if not PACKAGE_KINDS[package.kind].calibrated:
         return ""
     factors = ", ".join(f"{name} {a:.3g}" for name, a in package.run.calibration.items())
     return (

@@ -25,23 +25,21 @@ from denoisplit.prediction.halo import PACKAGE_TOLERANCE, sufficient_halo
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
 from denoisplit_zoo.archive import DESCRIPTION, pack, validate
+from denoisplit_zoo.exporting import weights
 from denoisplit_zoo.exporting.about import About, read_about
 from denoisplit_zoo.exporting.cover import cover
 from denoisplit_zoo.exporting.description import Package, card, description
 from denoisplit_zoo.exporting.example_image import held_out_example_image, read_example_image
-from denoisplit_zoo.exporting.kinds import channel_names, package_kind
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS, channel_names
 from denoisplit_zoo.exporting.source_file import architecture_source
-from denoisplit_zoo.exporting.weights import (
-    build_graph,
-    graph_arguments,
-    onnx,
-    state_dict,
-    torchscript,
-)
 
 PathLike = str | Path
 
 SMALLEST_TILE = 256  # px, by default
+MISSING_METADATA = (
+    "%s: missing metadata: %s; the package names the authors %s and the license %s. "
+    "Provide a YAML file with `about` before you publish it"
+)
 
 
 @documented(EXPORT)
@@ -101,44 +99,32 @@ def export(
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(kind, run.names, samples)
-    example = (
-        read_example_image(test_image, tile) if test_image else held_out_example_image(run, tile)
-    )
+    if test_image:
+        example = read_example_image(test_image, tile)
+    else:
+        example = held_out_example_image(run, tile)
     make_parent(output)
 
-    arguments = graph_arguments(run, samples=samples, seed=seed, kind=kind)
-    graph = build_graph(run, arguments, kind)
+    arguments = weights.graph_arguments(run, samples=samples, seed=seed, kind=kind)
+    graph = weights.build_graph(run, arguments, kind)
     image = torch.from_numpy(example.image)[None, None]
     with torch.inference_mode():
         split: npt.NDArray[np.float32] = graph(image).numpy()
-    package = Package(
-        run=run,
-        name=name,
-        about=about,
-        kind=kind,
-        callable=type(graph).__name__,
-        arguments=arguments,
-        channels=channels,
-        tile=tile,
-        halo=halo,
-        example=example,
-        output=split,
-    )
+    package = Package(run, name, about, kind, arguments, channels, tile, halo, example, split)
     logger.info("exporting state dict, TorchScript and ONNX")
     pixel_size = run.config.facts.pixel_size_um
+    structures = split[0, : len(run.names)]
     contents = {
         "README.md": card(package).encode(),
-        "cover.png": cover(
-            example.image, split[0, : len(run.names)], run.names, pixel_size.get("x")
-        ),
+        "cover.png": cover(example.image, structures, run.names, pixel_size.get("x")),
         "test_input.npy": _npy(image.numpy()),
         "test_output.npy": _npy(split),
         "sample_input.tif": _tiff(example.image, pixel_size),
         "sample_output.tif": _tiff(split[0], pixel_size),
         "architecture.py": architecture_source().encode(),
-        "weights.pt": state_dict(graph),
-        "weights_torchscript.pt": torchscript(graph),
-        "weights.onnx": onnx(graph),
+        "weights.pt": weights.state_dict(graph),
+        "weights_torchscript.pt": weights.torchscript(graph),
+        "weights.onnx": weights.onnx(graph),
     }
     attached = _attachments(run)
     contents |= attached
@@ -147,27 +133,22 @@ def export(
     validate(archive, about_file if isinstance(about_file, str | Path) else output)
     write_bytes(output, archive)
     if about.missing:
-        logger.warning(
-            "%s: missing metadata: %s; the package names the authors %s and the license %s. "
-            "Provide a YAML file with `about` before you publish it",
-            output,
-            ", ".join(about.missing),
-            ", ".join(a.name for a in about.authors),
-            about.license,
-        )
+        missing, authors = ", ".join(about.missing), ", ".join(a.name for a in about.authors)
+        logger.warning(MISSING_METADATA, output, missing, authors, about.license)
     return output
 
 
 def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
     """Return the number of samples, by default that of the kind."""
-    known = package_kind(kind)
-    samples = known.samples if samples is None else samples
-    if samples < known.min_samples:
+    if kind not in PACKAGE_KINDS:
+        expected = ", ".join(PACKAGE_KINDS)
+        raise InputError(f"unknown kind {kind!r}, expected one of {expected}", where="kind")
+    least = PACKAGE_KINDS[kind].min_samples
+    samples = PACKAGE_KINDS[kind].samples if samples is None else samples
+    if samples < least:
         reason = ", since one sample has no standard deviation" if samples == 1 else ""
-        raise InputError(
-            f"the number must be {known.min_samples} or more, not {samples}{reason}",
-            where="samples",
-        )
+        problem = f"the number must be {least} or more, not {samples}{reason}"
+        raise InputError(problem, where="samples")
     check_seed(seed)
     return samples
 
@@ -186,11 +167,8 @@ def _check_tiling(run: Run, tile: int, halo: int) -> None:
     if halo < stride or halo % stride:
         raise InputError(f"the halo must be {multiple}, not {halo} px", where="halo")
     if tile % stride or tile <= 2 * halo:
-        raise InputError(
-            f"the tile must be {multiple}, and larger than twice the halo of {halo} px, "
-            f"not {tile} px",
-            where="tile",
-        )
+        limit = f"{multiple}, and larger than twice the halo of {halo} px"
+        raise InputError(f"the tile must be {limit}, not {tile} px", where="tile")
 
 
 def _checked_name(run: Run, given: str | None) -> str:
@@ -236,17 +214,9 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 def _tiff(image: npt.NDArray[np.float32], pixel_size_um: Mapping[str, float]) -> bytes:
     """Encode an image (Y, X) or (C, Y, X) as an ImageJ TIFF."""
     stream = io.BytesIO()
-    metadata: dict[str, Any] = {"axes": "CYX"[-image.ndim :]}
-    resolution = None
+    options: dict[str, Any] = {"metadata": {"axes": "CYX"[-image.ndim :]}}
     if {"y", "x"} <= pixel_size_um.keys():
-        metadata["unit"] = "um"
-        resolution = (1 / pixel_size_um["x"], 1 / pixel_size_um["y"])
-    tifffile.imwrite(
-        stream,
-        image,
-        imagej=True,
-        photometric="minisblack",
-        metadata=metadata,
-        resolution=resolution,
-    )
+        options["metadata"]["unit"] = "um"
+        options["resolution"] = (1 / pixel_size_um["x"], 1 / pixel_size_um["y"])
+    tifffile.imwrite(stream, image, imagej=True, photometric="minisblack", **options)
     return stream.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from denoisplit.errors import InputError
@@ -13,23 +13,25 @@ from denoisplit_zoo.exporting.graph import MeanAndStd, Sampler, Samples, Split
 
 @dataclass(frozen=True)
 class PackageKind:
-    """Graph, number of samples and texts of one kind of package."""
+    """Graph, number of samples, output channels and texts of one kind of package."""
 
     graph: type[Sampler]
     samples: int  # K by default
-    min_samples: int
+    channel_names: Callable[[Sequence[str], int], Sequence[str]]  # from structure names and K
     summary: str  # end of the one-sentence summary of the model
     output: str  # description of the output tensor
     returns: str  # in the card: what is computed from the samples
     uncertainty: str  # in the card: how to see where the result may be wrong
     channels: str  # in the card: meaning of the output channels
+    min_samples: int = 1
+    calibrated: bool = False  # whether the graph takes the calibration factors of the run
 
 
 PACKAGE_KINDS = {
     "mmse": PackageKind(
         MeanAndStd,
         16,
-        2,
+        lambda structures, _: [*structures, *(f"{name}_std" for name in structures)],
         ", with a calibrated standard deviation for every pixel",
         "posterior mean of each structure, then the calibrated standard deviation of each",
         "returns their mean and their calibrated standard deviation",
@@ -38,11 +40,13 @@ PACKAGE_KINDS = {
         "are their standard deviations, calibrated on images that were not used for training. A "
         "calibrated standard deviation is about as large as the typical error of the mean at that "
         "pixel.",
+        min_samples=2,
+        calibrated=True,
     ),
     "samples": PackageKind(
         Samples,
         8,
-        1,
+        sample_names,
         ", as a set of posterior samples",
         "posterior samples one after another, each with all structures",
         "returns each of them",
@@ -54,7 +58,7 @@ PACKAGE_KINDS = {
     "split": PackageKind(
         Split,
         16,
-        1,
+        lambda structures, _: structures,
         "",
         "posterior mean of each structure",
         "returns their mean",
@@ -62,15 +66,6 @@ PACKAGE_KINDS = {
         "Each channel is one structure (mean of $samples posterior samples).",
     ),
 }
-
-
-def package_kind(name: str) -> PackageKind:
-    """Return a kind of package by its name."""
-    if name not in PACKAGE_KINDS:
-        raise InputError(
-            f"unknown kind {name!r}, expected one of {', '.join(PACKAGE_KINDS)}", where="kind"
-        )
-    return PACKAGE_KINDS[name]
 
 
 def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[str]:
@@ -83,14 +78,10 @@ def channel_names(kind: str, structures: Sequence[str], samples: int) -> list[st
     """
     plain = [re.sub(r"\W+", "_", name).strip("_") for name in structures]
     plain = [f"s_{name}" if not name[:1].isalpha() else name for name in plain]
-    names = {
-        "mmse": [*plain, *(f"{name}_std" for name in plain)],
-        "samples": sample_names(plain, samples),
-        "split": plain,
-    }[kind]
+    names = PACKAGE_KINDS[kind].channel_names(plain, samples)
     if len(set(names)) < len(names):
         raise InputError(
             f"the structures {', '.join(structures)} lead to output channels of the same name",
             remedy="train with names that differ in letters or digits",
         )
-    return names
+    return list(names)

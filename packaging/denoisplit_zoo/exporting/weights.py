@@ -14,7 +14,7 @@ from torch import Tensor
 
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.run import Run
-from denoisplit_zoo.exporting.graph import MeanAndStd, Sampler
+from denoisplit_zoo.exporting.graph import Sampler
 from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 
 OPSET = 17  # the newest that onnxruntime 1.12 reads
@@ -23,13 +23,13 @@ OPSET = 17  # the newest that onnxruntime 1.12 reads
 def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") -> dict[str, Any]:
     """Return the keyword arguments of the graph of a run, as plain values."""
     settings = run.config.settings
-    calibration = [run.calibration[name] for name in run.names]
+    calibration = {"calibration": [run.calibration[name] for name in run.names]}
     return {
         "samples": samples,
         "seed": seed,
         "antithetic": settings.prediction.antithetic,
         "quantum": run.config.facts.content_quantum,
-        **({"calibration": calibration} if PACKAGE_KINDS[kind].graph is MeanAndStd else {}),
+        **(calibration if PACKAGE_KINDS[kind].calibrated else {}),
         "structures": len(run.names),
         "log_variance": SYSTEMS[settings.system].log_variance,
         **settings.network.arguments,

@@ -14,9 +14,10 @@ import torch
 import yaml
 from denoisplit_zoo import About, export, import_package
 from denoisplit_zoo.exporting.export import tile_for
-from denoisplit_zoo.exporting.kinds import channel_names
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS, channel_names
 
 from denoisplit.cli import main as cli
+from denoisplit.config.commands import EXPORT
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 
@@ -48,7 +49,7 @@ def test_the_users_part(run_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-@pytest.mark.parametrize("kind", ["mmse", "samples", "split"])
+@pytest.mark.parametrize("kind", PACKAGE_KINDS)
 def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
     run = make_run(
         tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
@@ -161,6 +162,11 @@ def test_channel_names() -> None:
     for kind, pair in (("split", ("a b", "a-b")), ("mmse", ("a", "a_std"))):
         with pytest.raises(InputError, match="names that differ"):
             channel_names(kind, pair, 2)
+
+
+def test_the_command_line_offers_every_kind() -> None:
+    (option,) = (o for o in EXPORT.options if o.name == "kind")
+    assert option.choices == tuple(PACKAGE_KINDS)
 
 
 # ---------------------------------------------------------------- refusals
