@@ -20,7 +20,6 @@ from denoisplit.errors import InputError
 
 DESCRIPTION = "rdf.yaml"
 DEFLATED = (".npy", ".tif", ".yaml", ".md", ".json", ".py")  # the others are compressed already
-EXPORT_AGAIN = "provide a package written by `denoisplit export`"
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -89,26 +88,25 @@ def read_package(path: str | Path) -> Contents:
             remedy="check the file name and the permissions",
         ) from None
     except Exception as error:  # zipfile, zlib and struct raise many types
-        raise InputError(
-            f"this is not an intact zip archive ({error})", where=path, remedy=EXPORT_AGAIN
-        ) from None
+        raise unusable(f"this is not an intact zip archive ({error})", path) from None
     if DESCRIPTION not in files:
-        raise InputError(f"this archive contains no {DESCRIPTION}", where=path, remedy=EXPORT_AGAIN)
+        raise unusable(f"this archive contains no {DESCRIPTION}", path)
     try:
         description = yaml.safe_load(files[DESCRIPTION])
         if not isinstance(description["config"]["denoisplit"], dict):
             raise TypeError
     except yaml.YAMLError as error:
-        raise InputError(
-            f"the description is not valid YAML ({str(error).splitlines()[0]})",
-            where=f"{path}, {DESCRIPTION}",
-            remedy=EXPORT_AGAIN,
-        ) from None
+        problem = f"the description is not valid YAML ({str(error).splitlines()[0]})"
+        raise unusable(problem, f"{path}, {DESCRIPTION}") from None
     except (TypeError, KeyError):
-        raise InputError(
-            "this package was not made by denoisplit", where=path, remedy=EXPORT_AGAIN
-        ) from None
+        raise unusable("this package was not made by denoisplit", path) from None
     return Contents(path, files, description)
+
+
+def unusable(problem: str, where: str | Path) -> InputError:
+    """Return the error of a damaged package, or of one that this project did not write."""
+    remedy = "provide a package written by `denoisplit export`"
+    return InputError(problem, where=where, remedy=remedy)
 
 
 def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
@@ -122,6 +120,11 @@ def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
             yield from _sources(item)
 
 
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """Return the mappings in a list of a description, which may hold anything."""
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
 def offline(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description without the entries that bioimageio.spec looks up on the internet.
 
@@ -130,10 +133,8 @@ def offline(description: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in description.items() if k not in ("maintainers", "git_repo")}
     if isinstance(kept.get("authors"), list):
         kept["authors"] = [
-            {k: v for k, v in author.items() if k != "github_user"}
-            if isinstance(author, dict)
-            else author
-            for author in kept["authors"]
+            {k: v for k, v in a.items() if k != "github_user"} if isinstance(a, dict) else a
+            for a in kept["authors"]
         ]
     return kept
 
@@ -141,17 +142,10 @@ def offline(description: Mapping[str, Any]) -> dict[str, Any]:
 def validate(archive: bytes, where: str | Path) -> None:
     """Check description and files of a package with bioimageio.spec, without network access.
 
-    Parameters
-    ----------
-    archive : bytes
-        The package.
-    where : str or Path
-        The file that the error message names.
-
     Raises
     ------
     InputError
-        With the first error that the library reports.
+        With the first error that the library reports; ``where`` is the file that it names.
     """
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
 
@@ -168,8 +162,5 @@ def validate(archive: bytes, where: str | Path) -> None:
     if isinstance(description, InvalidDescr):
         error = next(e for detail in description.validation_summary.details for e in detail.errors)
         place = ".".join(str(part) for part in error.loc)
-        raise InputError(
-            f"bioimageio.spec rejects {place}: {error.msg}",
-            where=where,
-            remedy="correct this entry",
-        )
+        problem = f"bioimageio.spec rejects {place}: {error.msg}"
+        raise InputError(problem, where=where, remedy="correct this entry")

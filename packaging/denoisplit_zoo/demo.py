@@ -46,18 +46,10 @@ CLEAN_NOTE = "The images are assumed to be free of noise, and noise is added to 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Result of a demo.
+    """Result of a demo."""
 
-    Attributes
-    ----------
-    text : str
-        Table of metrics, result of bioimageio's test, and paths of the files.
-    passed : bool
-        Whether bioimageio's test passed.
-    """
-
-    text: str
-    passed: bool
+    text: str  # table of metrics, result of bioimageio's test, and paths of the files
+    passed: bool  # whether bioimageio's test passed
 
 
 @documented(DEMO)
@@ -134,15 +126,7 @@ def demo(
         data = note if structures else f"Images simulated by `denoisplit demo`. {SIMULATED_NOTE}"
         if "training_data" in metadata.missing:
             metadata = metadata.model_copy(update={"training_data": data})
-        export(
-            run,
-            package,
-            kind="mmse",
-            samples=PACKAGE_SAMPLES,
-            tile=PACKAGE_TILE,
-            seed=seed,
-            about=metadata,
-        )
+        export(run, package, samples=PACKAGE_SAMPLES, tile=PACKAGE_TILE, seed=seed, about=metadata)
     test = output / "bioimageio_test.json"
     if _is_due("bioimageio test", test if _passed(test, package) else None):
         _bioimageio(output, "test", package.name, f"--summary={test.name}", log="bioimageio_test")
@@ -206,26 +190,18 @@ def _bioimageio_predict(output: Path, package: Path, mixed: Path, result: Path) 
     """Split an image with ``bioimageio predict``; the result appears when it is complete."""
     sides = [read_image(mixed).sizes[axis] for axis in ("y", "x")]
     if min(sides) < PACKAGE_TILE:
-        logger.warning(
-            "%s: %d x %d px are too small for the package, which needs at least %d px",
-            mixed,
-            *sides,
-            PACKAGE_TILE,
-        )
+        text = "%s: %d x %d px are too small for the package, which needs at least %d px"
+        logger.warning(text, mixed, *sides, PACKAGE_TILE)
         return
     draft = result.with_name(f"{result.stem}.draft.tif")
     make_parent(draft)
     draft.unlink(missing_ok=True)
-    inputs = json.dumps([[mixed.relative_to(output).as_posix()]])
-    code = _bioimageio(
-        output,
-        "predict",
-        package.name,
-        f"--inputs={inputs}",
+    options = (
+        f"--inputs={json.dumps([[mixed.relative_to(output).as_posix()]])}",
         f"--outputs={draft.relative_to(output).as_posix()}",
         f"--blockwise={max(sides) > WHOLE_SIDE}",
-        log="bioimageio_predict",
     )
+    code = _bioimageio(output, "predict", package.name, *options, log="bioimageio_predict")
     if code or not draft.exists():
         logger.warning("bioimageio predict failed, see %s", output / "bioimageio_predict.log")
         return

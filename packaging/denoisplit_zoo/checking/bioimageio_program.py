@@ -12,19 +12,9 @@ from denoisplit.errors import InputError
 
 
 def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
-    """Run ``bioimageio`` in a folder, which also holds its cache.
+    """Run ``bioimageio`` in a folder, which also holds its cache; return exit code and output.
 
-    Parameters
-    ----------
-    folder : Path
-    *arguments : str
-    programs : Path, optional
-        Folder of the programs of another environment.
-
-    Returns
-    -------
-    tuple of int and str
-        Exit code, and standard output and error together.
+    ``programs`` is the folder of the programs of another environment.
 
     Raises
     ------
@@ -37,20 +27,19 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
             "the program bioimageio is not installed beside this Python",
             remedy="install it with `pip install bioimageio.core`",
         )
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "utf-8",
+        "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
+    }
     done = subprocess.run(
         [program, *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         encoding="utf-8",
         errors="replace",
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONIOENCODING": "utf-8",
-            "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
-        },
+        env=environment,
     )
     return done.returncode, done.stdout

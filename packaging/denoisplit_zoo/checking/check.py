@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,19 +21,10 @@ from denoisplit.files.atomic import write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.progress import logger
 from denoisplit_zoo.archive import DESCRIPTION, Contents, offline, pack, read_package
+from denoisplit_zoo.checking import rules
 from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from denoisplit_zoo.checking.github import look_up_accounts
-from denoisplit_zoo.checking.rules import (
-    CONSUMERS,
-    CORE,
-    DEEPIMAGEJ,
-    ILASTIK,
-    WEIGHT_FORMATS,
-    ZOO,
-    Finding,
-    at,
-    findings,
-)
+from denoisplit_zoo.checking.rules import CORE, DEEPIMAGEJ, ILASTIK, ZOO, Finding
 from denoisplit_zoo.exporting.source_file import architecture_source
 
 Array = npt.NDArray[np.float32]
@@ -45,18 +35,10 @@ BLOCK_DIFFERENCE = 1e-2  # largest difference of blocks from the whole image, of
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check, for each consumer.
+    """Result of a check, for each consumer."""
 
-    Attributes
-    ----------
-    problems : dict
-        Consumer to its list of problems, which is empty if it accepts the package.
-    notes : list of str
-        Steps that were left out, and why.
-    """
-
-    problems: dict[str, list[str]]
-    notes: list[str]
+    problems: dict[str, list[str]]  # by consumer; empty if it accepts the package
+    notes: list[str]  # steps that were left out, and why
 
     @property
     def passed(self) -> bool:
@@ -88,21 +70,21 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
         If the file is not a package of this project.
     """
     contents = read_package(package)
-    problems: dict[str, list[str]] = {name: [] for name in CONSUMERS}
+    problems: dict[str, list[str]] = {name: [] for name in rules.CONSUMERS}
     notes: list[str] = []
     logger.info("checking the files of %s", package)
-    reports = list(findings(contents))
+    reports = list(rules.findings(contents))
     if contents.changed:
         notes.append("the model was not run, because files were changed after the export")
     else:
         missing, notes = look_up_accounts(contents.description)
         reports += [Finding((CORE, ILASTIK, ZOO), text) for text in missing]
         weights = contents.description.get("weights", {})
-        formats = [name for name in WEIGHT_FORMATS if name in weights]
-        source = at(weights, WEIGHT_FORMATS[0], "architecture", "source")
-        code = contents.files.get(str(source))
-        if WEIGHT_FORMATS[0] in formats and not run_code and code != architecture_source().encode():
-            formats.remove(WEIGHT_FORMATS[0])
+        formats = [name for name in rules.WEIGHT_FORMATS if name in weights]
+        source = rules.at(weights, "pytorch_state_dict", "architecture", "source")
+        known = contents.files.get(str(source)) == architecture_source().encode()
+        if "pytorch_state_dict" in formats and not run_code and not known:
+            formats.remove("pytorch_state_dict")
             notes.append(
                 "the state dict was not run, because its architecture.py comes from another "
                 "release; if you trust the package, allow it with `run_code`"
@@ -180,15 +162,9 @@ def _compare_blocks(contents: Contents, folder: Path, weight_format: str) -> lis
     results: list[Array] = []
     for blockwise in (False, True):
         name = f"blocks_{blockwise}.tif"
-        _, output = run_bioimageio(
-            folder,
-            "predict",
-            "package.zip",
-            f"--inputs={json.dumps([['image.tif']])}",
-            f"--outputs={name}",
-            f"--blockwise={blockwise}",
-            f"--weight-format={weight_format}",
-        )
+        files = ("package.zip", '--inputs=[["image.tif"]]', f"--outputs={name}")
+        options = (f"--blockwise={blockwise}", f"--weight-format={weight_format}")
+        _, output = run_bioimageio(folder, "predict", *files, *options)
         if not (folder / name).exists():
             return [Finding((CORE,), f"bioimageio predict failed: {_last_line(output)}")]
         channels = tifffile.imread(folder / name)

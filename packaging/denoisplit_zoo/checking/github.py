@@ -6,23 +6,13 @@ import http.client
 from collections.abc import Mapping
 from typing import Any
 
+from denoisplit_zoo.archive import mappings
+
 HOST, TIMEOUT = "api.github.com", 5.0  # seconds
 
 
-def account_names(description: Mapping[str, Any]) -> list[str]:
-    """Return the GitHub names of authors and maintainers, each once."""
-    people = [
-        person
-        for key in ("authors", "maintainers")
-        if isinstance(description.get(key), list)
-        for person in description[key]
-    ]
-    names = [p["github_user"] for p in people if isinstance(p, dict) and p.get("github_user")]
-    return list(dict.fromkeys(map(str, names)))
-
-
 def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Ask GitHub whether the accounts in a description exist.
+    """Ask GitHub whether the accounts of authors and maintainers exist.
 
     Returns
     -------
@@ -30,7 +20,9 @@ def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[st
         Messages on accounts that do not exist, and on those that could not be looked up.
     """
     missing, unknown = [], []
-    for name in account_names(description):
+    people = mappings(description.get("authors")) + mappings(description.get("maintainers"))
+    names = [str(person["github_user"]) for person in people if person.get("github_user")]
+    for name in dict.fromkeys(names):  # each once
         status = _status(name)
         if status == http.client.NOT_FOUND:
             missing.append(f"GitHub has no account named {name}")

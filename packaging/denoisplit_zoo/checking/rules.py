@@ -15,7 +15,7 @@ import torch
 
 from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_tensors
-from denoisplit_zoo.archive import DESCRIPTION, Contents, validate
+from denoisplit_zoo.archive import DESCRIPTION, Contents, mappings, validate
 from denoisplit_zoo.exporting.about import ANONYMOUS, UNDESCRIBED
 from denoisplit_zoo.exporting.weights import OPSET
 
@@ -81,7 +81,7 @@ def _format(package: Contents) -> Iterator[Finding]:
 
 
 def _tensors(package: Contents) -> Iterator[Finding]:
-    inputs, outputs = (_mappings(package.description.get(key)) for key in ("inputs", "outputs"))
+    inputs, outputs = (mappings(package.description.get(key)) for key in ("inputs", "outputs"))
     for name, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
             text = f"there must be one {name} tensor, not {len(tensors)}"
@@ -91,7 +91,7 @@ def _tensors(package: Contents) -> Iterator[Finding]:
                 if tensor.get(key):
                     text = f"{key} of the {name} must be part of the graph, not of {DESCRIPTION}"
                     yield Finding((DEEPIMAGEJ,), text)
-            axes = [axis.get("type") for axis in _mappings(tensor.get("axes"))]
+            axes = [axis.get("type") for axis in mappings(tensor.get("axes"))]
             if axes != AXES:
                 given = ", ".join(map(str, axes))
                 text = f"the axes of the {name} must be batch, channel, y, x, not {given}"
@@ -103,12 +103,11 @@ def _tensors(package: Contents) -> Iterator[Finding]:
 def _sizes(
     package: Contents, tensor_in: dict[str, Any], tensor_out: dict[str, Any]
 ) -> Iterator[Finding]:
-    levels = at(
-        package.description, "weights", "pytorch_state_dict", "architecture", "kwargs", "levels"
-    )
+    state_dict = at(package.description, "weights", "pytorch_state_dict")
+    levels = at(state_dict, "architecture", "kwargs", "levels")
     stride = 2**levels if isinstance(levels, int) else 16
     axes_in, axes_out = (
-        [axis for axis in _mappings(tensor.get("axes")) if axis.get("type") == "space"]
+        [axis for axis in mappings(tensor.get("axes")) if axis.get("type") == "space"]
         for tensor in (tensor_in, tensor_out)
     )
     sizes = [axis.get("size") for axis in axes_in]
@@ -136,7 +135,7 @@ def _images(package: Contents) -> Iterator[Finding]:
     import tifffile
 
     for key, name in (("inputs", "input"), ("outputs", "output")):
-        for tensor in _mappings(package.description.get(key)):
+        for tensor in mappings(package.description.get(key)):
             sources = {kind: at(tensor, f"{kind}_tensor", "source") for kind in ("test", "sample")}
             for kind, source in sources.items():
                 if source is None:
@@ -160,7 +159,7 @@ def _images(package: Contents) -> Iterator[Finding]:
 
 def _tolerance(package: Contents) -> Iterator[Finding]:
     entries = at(package.description, "config", "bioimageio", "reproducibility_tolerance")
-    for entry in _mappings(entries):
+    for entry in mappings(entries):
         for key, limit in TOLERANCE_LIMITS.items():
             value = entry.get(key, 0)
             if not (isinstance(value, int | float) and value <= limit):
@@ -196,9 +195,7 @@ def _state_dict(data: bytes) -> Iterator[Finding]:
 def _torchscript(data: bytes) -> Iterator[Finding]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            code = b"".join(
-                archive.read(name) for name in archive.namelist() if name.endswith(".py")
-            )
+            code = b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".py"))
     except (zipfile.BadZipFile, OSError):
         yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), "the TorchScript file is not a zip archive")
         return
@@ -231,7 +228,7 @@ def _onnx(data: bytes) -> Iterator[Finding]:
 def _metadata(package: Contents) -> Iterator[Finding]:
     description = package.description
     missing = [key for key in REQUIRED_METADATA.split() if not description.get(key)]
-    if any(str(a.get("name")) == ANONYMOUS for a in _mappings(description.get("authors"))):
+    if any(str(a.get("name")) == ANONYMOUS for a in mappings(description.get("authors"))):
         missing.append("authors")
     card = package.files.get(str(description.get("documentation")), b"").decode(errors="replace")
     if UNDESCRIBED in card:
@@ -271,10 +268,6 @@ def at(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
 CHECKS = (_files, _format, _tensors, _images, _tolerance, _weights, _metadata, _cover)

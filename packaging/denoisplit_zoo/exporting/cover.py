@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,22 +29,14 @@ def cover(
     low, high = display_limits(image)
     left.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     right.imshow(composite(split, [display_limits(s) for s in split]), interpolation="nearest")
-    outline = [patheffects.withStroke(linewidth=3, foreground="black")]
+    style: dict[str, Any] = {"va": "top", "fontsize": 14, "fontweight": "bold"}
+    style["path_effects"] = [patheffects.withStroke(linewidth=3, foreground="black")]
     labels = [(left, 0, "mixed image", "#ffffff")]
     labels += [(right, k, name, light(k, len(names))) for k, name in enumerate(names)]
     for axes, line, text, colour in labels:
         axes.set_axis_off()
-        axes.text(
-            0.03,
-            0.97 - 0.075 * line,
-            text,
-            transform=axes.transAxes,
-            va="top",
-            fontsize=14,
-            fontweight="bold",
-            color=colour,
-            path_effects=outline,
-        )
+        y = 0.97 - 0.075 * line
+        axes.text(0.03, y, text, transform=axes.transAxes, color=colour, **style)
     if pixel_size_um is not None:
         scale_bar(left, image.shape, pixel_size_um)
     return png(figure)

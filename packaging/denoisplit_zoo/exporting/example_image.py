@@ -15,9 +15,7 @@ from denoisplit.run import Run
 
 Array = npt.NDArray[np.float32]
 
-CONTRAST_BLOCK = (
-    16  # px, side of the blocks over which noise is averaged before contrast is measured
-)
+CONTRAST_BLOCK = 16  # px, side of the blocks that average noise before contrast is measured
 
 
 class ExampleImage(NamedTuple):

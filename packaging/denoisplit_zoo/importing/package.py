@@ -32,7 +32,7 @@ from denoisplit.run import (
     noise_model_path,
     save_weights,
 )
-from denoisplit_zoo.archive import EXPORT_AGAIN, Contents, read_package
+from denoisplit_zoo.archive import Contents, read_package, unusable
 
 PathLike = str | Path
 NETWORK = "network."  # prefix of the network's weights in the state dict of a graph
@@ -111,25 +111,17 @@ def _network(contents: Contents, config: RunConfig) -> VSE:
         stored = read_tensors(contents.files[source])
         state = {key.removeprefix(NETWORK): v for key, v in stored.items() if NETWORK in key}
     except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"this file is not a plain state dict ({error})", where=where, remedy=EXPORT_AGAIN
-        ) from None
+        raise unusable(f"this file is not a plain state dict ({error})", where) from None
     model = build_network(config.settings)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
-        raise InputError(
-            f"the weights do not belong to the network of {CONFIG} ({detail})",
-            where=where,
-            remedy=EXPORT_AGAIN,
-        ) from None
+        problem = f"the weights do not belong to the network of {CONFIG} ({detail})"
+        raise unusable(problem, where) from None
     return model
 
 
 def _missing(contents: Contents, name: str) -> InputError:
-    return InputError(
-        f"{name} is missing from this package",
-        where=contents.path,
-        remedy="obtain the package again",
-    )
+    problem = f"{name} is missing from this package"
+    return InputError(problem, where=contents.path, remedy="obtain the package again")

@@ -48,10 +48,9 @@ LAYER_NAMES = (
     (r"final_top_down\.(\d+)\.res\.block\.", r"final.\1.body."),
     (r"(output_layer|likelihood\.parameter_net)\.", "output."),
 )
+DECODER_LEVEL = re.compile(r"top_down_layers\.(\d+)\.")
 # not part of the network: the same weights a second time, statistics of the data, noise models
-IGNORED = re.compile(
-    r"(parameter_net|likelihoodNM|noiseModel|likelihood\.noise|data_mean|data_std)"
-)
+IGNORED = re.compile(r"parameter_net|likelihoodNM|noiseModel|likelihood\.noise|data_mean|data_std")
 
 
 def import_weights(
@@ -89,12 +88,10 @@ def import_weights(
     """
     where = weights if isinstance(weights, str | Path) else "weights"
     source = _read_state_dict(weights, where)
-    levels = 1 + max(int(match[1]) for name in source if (match := _LEVEL.match(name)))
+    levels = 1 + max(int(match[1]) for name in source if (match := DECODER_LEVEL.match(name)))
     if levels > MOST_LEVELS:
-        raise InputError(
-            f"this network has {levels} levels, and at most {MOST_LEVELS} can be imported",
-            where=where,
-        )
+        problem = f"this network has {levels} levels, and at most {MOST_LEVELS} can be imported"
+        raise InputError(problem, where=where)
     state = _renamed(source, levels, where)
     try:
         prior = state["decoder.top.prior_parameters"]
@@ -127,17 +124,12 @@ def import_weights(
     model.input_mean.fill_(input_mean)
     model.input_std.fill_(input_std)
     for name, values in (("target_mean", target_mean), ("target_std", target_std)):
-        if values is None:
-            continue
-        if len(values) != structures:
-            raise InputError(
-                f"there are {len(values)} values for {structures} structures", where=name
-            )
-        getattr(model, name).copy_(torch.tensor(values))
+        if values is not None:
+            if len(values) != structures:
+                problem = f"there are {len(values)} values for {structures} structures"
+                raise InputError(problem, where=name)
+            getattr(model, name).copy_(torch.tensor(values))
     return model.eval()
-
-
-_LEVEL = re.compile(r"top_down_layers\.(\d+)\.")
 
 
 def _read_state_dict(
@@ -165,7 +157,7 @@ def _read_state_dict(
     if not isinstance(values, Mapping):
         raise _other_network(where, f"a {type(values).__name__}")
     tensors = {WRAPPERS.sub("", str(k)): v for k, v in values.items() if torch.is_tensor(v)}
-    if not any(_LEVEL.match(name) for name in tensors):
+    if not any(DECODER_LEVEL.match(name) for name in tensors):
         raise _other_network(where, "no top_down_layers")
     return tensors
 
