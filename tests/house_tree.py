@@ -14,11 +14,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BLOCK = re.compile(r"(?<=<!-- tree -->\n```text\n).*?(?=```\n)", re.DOTALL)
 COLUMN = 28  # where descriptions begin
-# from the ground up, as in the floors of tests/test_house.py
-ORDER = """
-errors progress version network files machine images config data noise2void prediction
-noise_models run jobs evaluation report training commands reproduction cli
-""".split()
+# from the ground up; those of one line stand on one floor
+FLOORS = """
+errors progress version
+network
+files
+machine
+images
+config
+data
+noise2void
+prediction
+noise_models
+run
+jobs
+evaluation
+report
+training
+commands
+reproduction
+denoisplit_zoo
+api viewer inspect __init__
+cli
+__main__
+"""
+ORDER = FLOORS.split()
 
 
 def first_line(module: Path) -> str:

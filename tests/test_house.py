@@ -50,31 +50,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-# from the ground up; those of one line stand on one floor
-FLOORS = """
-errors progress version
-network
-files
-machine
-images
-config
-data
-noise2void
-prediction
-noise_models
-run
-jobs
-evaluation
-report
-training
-commands
-reproduction
-denoisplit_zoo
-api viewer inspect __init__
-cli
-__main__
-"""
-FLOOR = {name: n for n, line in enumerate(FLOORS.split("\n")) for name in line.split()}
+FLOOR = {name: n for n, line in enumerate(house_tree.FLOORS.split("\n")) for name in line.split()}
 LAZY_TARGETS = tuple(f"denoisplit.{target}" for target in denoisplit._LAZY.values())
 MOST_MODULES = 16
 

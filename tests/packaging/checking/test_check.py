@@ -275,6 +275,44 @@ def test_bioimageio_is_not_sent_to_the_internet(
         assert run == files
 
 
+@pytest.mark.parametrize("difference", [0.001, 0.1])
+def test_blocks_are_compared_inside_the_margins(
+    package: Path, monkeypatch: pytest.MonkeyPatch, difference: float
+) -> None:
+    """The package's tile of 96 px is smaller than the two margins of 64 px together."""
+    sizes: set[tuple[int, ...]] = set()
+
+    def stand_in(folder: Path, command: str, *arguments: str) -> tuple[int, str]:
+        options = dict(a.removeprefix("--").split("=", 1) for a in arguments if "=" in a)
+        if command == "test":
+            (folder / options["summary"]).write_text('{"status": "passed"}')
+            return 0, ""
+        image = tifffile.imread(folder / "image.tif")
+        sizes.add(image.shape)
+        change = difference * np.ptp(image) * (options["blockwise"] == "True")
+        tifffile.imwrite(folder / options["outputs"], image + np.float32(change))
+        return 0, ""
+
+    monkeypatch.setattr(checking, "run_bioimageio", stand_in)
+    problems = check(package).problems
+    assert sizes == {(160, 160)}
+    for consumer in ("core", "ilastik", "deepImageJ"):
+        texts = [text.partition(" by ")[0] for text in problems[consumer]]
+        assert texts == ["blocks differ from the whole image"] * (difference > 0.01)
+
+
+def test_a_halo_that_leaves_nothing_of_the_tile(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wide(_: Files, described: dict[str, Any]) -> None:
+        for axis in described["outputs"][0]["axes"][2:]:
+            axis["halo"] = 48
+
+    monkeypatch.setattr(checking, "run_bioimageio", lambda *_: (1, "not run"))
+    problems = check(spoiled(package, tmp_path / "wide.zip", wide)).problems["core"]
+    assert any("(a halo of 48 px leaves nothing of 96 px)" in text for text in problems)
+
+
 def test_code_of_another_release_is_run_on_request_only(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
