@@ -145,7 +145,8 @@ def _last_line(output: str) -> str:
 def _compare_blocks(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
     """Compare whole and blockwise prediction of the test image.
 
-    The image is extended by reflection to a size at which all blocks lie on the network's grid.
+    The image is extended by reflection to a size at which all blocks lie on the network's grid,
+    and which is larger than both margins.
     """
     logger.info("bioimageio predict, whole and in blocks")
     _write_offline(contents, folder)
@@ -154,7 +155,10 @@ def _compare_blocks(contents: Contents, folder: Path, weight_format: str) -> lis
         file = contents.files[tensor_in["test_tensor"]["source"]]
         image = np.load(io.BytesIO(file), allow_pickle=False)[0, 0]
         halo = max(axis.get("halo", 0) for axis in tensor_out["axes"])
-        extension = image.shape[0] - 2 * halo
+        step = image.shape[0] - 2 * halo  # px from one block to the next
+        if step <= 0:
+            raise ValueError(f"a halo of {halo} px leaves nothing of {image.shape[0]} px")
+        extension = step * max(1, (2 * MARGIN - image.shape[0]) // step + 1)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         text = f"bioimageio predict was not run, because the test image is not usable ({error})"
         return [Finding((CORE,), text)]
