@@ -78,10 +78,8 @@ def demo(
         For invalid images or settings, or settings that differ from those of the existing results.
     """
     if samples < 2:
-        raise InputError(
-            "the number must be 2 or more, since one sample has no standard deviation",
-            where="samples",
-        )
+        problem = "the number must be 2 or more, since one sample has no standard deviation"
+        raise InputError(problem, where="samples")
     metadata = read_about(about)  # reports a mistake now rather than after the training
     output = Path(output)
     images = output / "images"

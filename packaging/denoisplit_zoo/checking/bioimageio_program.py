@@ -23,10 +23,8 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
     """
     program = shutil.which("bioimageio", path=str(programs or Path(sys.executable).parent))
     if program is None:
-        raise InputError(
-            "the program bioimageio is not installed beside this Python",
-            remedy="install it with `pip install bioimageio.core`",
-        )
+        problem = "the program bioimageio is not installed beside this Python"
+        raise InputError(problem, remedy="install it with `pip install bioimageio.core`")
     environment = {
         **os.environ,
         "PYTHONIOENCODING": "utf-8",

@@ -72,9 +72,8 @@ def read_about(source: About | Mapping[str, Any] | str | Path | None) -> About:
         return About()
     if isinstance(source, About):
         return source
-    values, where = (
-        (source, "about") if isinstance(source, Mapping) else (read_yaml(source), source)
-    )
+    where = "about" if isinstance(source, Mapping) else source
+    values = source if isinstance(source, Mapping) else read_yaml(source)
     try:
         return About.model_validate(values)
     except ValidationError as error:
