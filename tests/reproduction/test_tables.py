@@ -16,7 +16,6 @@ import tifffile
 from denoisplit.cli import main as cli
 from denoisplit.commands import train_several as trainings
 from denoisplit.config.settings import settings_from
-from denoisplit.config.systems import SPLITTING
 from denoisplit.config.training_options import settings_values
 from denoisplit.data.splits import held_out_indices
 from denoisplit.errors import InputError
@@ -35,6 +34,8 @@ from denoisplit.reproduction.table_rows import (
 from denoisplit.reproduction.tables import hours_of, table_runs
 from denoisplit.reproduction.tasks import TASKS, availability, images_of, missing, sigma_of
 from denoisplit.run import load_config
+
+from .conftest import PUBLISHED
 
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
@@ -105,11 +106,10 @@ def test_threes_in_turn_as_in_the_paper() -> None:
 
 def test_the_runs_are_the_rows_of_the_tables() -> None:
     known = published()
-    systems = SPLITTING
     rows = {run for run, _ in known}
     every = {
         TaskRun(name, system, f, level)
-        for name, task in TASKS.items() for system in systems
+        for name, task in TASKS.items() for system in PUBLISHED
         for f in task.source.poisson for level in task.levels
     }  # fmt: skip
     # T8 has no result of HDN(+)muSplit
@@ -122,7 +122,7 @@ def test_the_runs_are_the_rows_of_the_tables() -> None:
         with pytest.raises(InputError):
             table_runs(*bad, None, None)
     # rows without a published result are trained if they are asked for
-    assert {run.system for run in table_runs(["T7"], None, None, None)} == set(SPLITTING)
+    assert {run.system for run in table_runs(["T7"], None, None, None)} == set(PUBLISHED)
     assert "hdn_musplit" not in {run.system for run in table_runs(["T8"], None, None, None)}
     assert len(table_runs(["T8"], ["hdn_musplit"], None, None)) == 4
     with pytest.raises(InputError, match="no row"):
@@ -339,7 +339,7 @@ def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> No
     assert [row["hours"] for row in rows[::2]] == ["3.0", "4.5", "", "", "0.25"]
     assert [row["published_hours"] for row in rows[::2]] == ["10.0", "10.0", "6.3", "6.3", ""]
     assert set(published_hours()) == {
-        (name, system) for name in list(TASKS)[:6] for system in SPLITTING
+        (name, system) for name in list(TASKS)[:6] for system in PUBLISHED
     }
 
 
