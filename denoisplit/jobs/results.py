@@ -20,7 +20,7 @@ from denoisplit.prediction.frame import Sampling
 
 JOB = "job.json"
 ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
-IMAGE_ENDINGS = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".mrc", ZARR, ".zarr")
+DOUBLE_ENDINGS = (".ome.tiff", ".ome.tif", ZARR)
 
 Results = dict[str, Path]  # "split", "std" and "samples" to their files
 
@@ -30,7 +30,7 @@ def input_stem(path: Path) -> str:
     groups = [p for p in path.parents if p.suffix == ".zarr"]
     if groups and path.suffix != ".zarr":  # one of several images in a Zarr group
         return "_".join([input_stem(groups[-1]), *path.relative_to(groups[-1]).parts])
-    for ending in IMAGE_ENDINGS:
+    for ending in DOUBLE_ENDINGS:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
     return path.stem
