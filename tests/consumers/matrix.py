@@ -32,6 +32,7 @@ import torch
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
 from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 from small_runs import small_runs
 
 import denoisplit
@@ -56,7 +57,7 @@ class Made(NamedTuple):
 
 
 PACKAGES = (
-    *(Made("denoisplit", kind, c) for kind in ("mmse", "samples", "split") for c in (1, 2, 3)),
+    *(Made("denoisplit", kind, c) for kind in PACKAGE_KINDS for c in (1, 2, 3)),
     *(Made("altered_musplit", "mmse", c) for c in (1, 2, 3)),
     Made("hdn", "mmse", 1),
 )
