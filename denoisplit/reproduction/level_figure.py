@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from denoisplit.commands.train import PathLike
-from denoisplit.commands.train_several import Training, levels_of, train_each, with_level
+from denoisplit.commands.train_several import Training, train_each
 from denoisplit.config.presets import merged
+from denoisplit.errors import InputError
 from denoisplit.evaluation.metrics import FrameAverage
 from denoisplit.files.atomic import write_bytes, write_text
 from denoisplit.images import Files
@@ -138,10 +139,10 @@ class LevelFigure:
             Training(
                 Path(output) / f"{self.prefix}{key}-level-{level:g}",
                 structures,
-                merged(with_level(options, level, sigma), settings[key]),
+                merged(_with_level(options, level, sigma), settings[key]),
                 variant.about,
             )
-            for level in levels_of(levels, above_zero=self.above_zero)
+            for level in _levels_of(levels, above_zero=self.above_zero)
             for key, variant in self.variants.items()
         ]
 
@@ -220,3 +221,31 @@ def _shift(levels: Sequence[float]) -> float:
     """Return the distance between variants of one level, in units of the axis."""
     steps = [b - a for a, b in pairwise(levels)]
     return min(0.25 * min(steps), 0.03 * sum(steps)) if steps else 0.05
+
+
+def _levels_of(given: Sequence[float], *, above_zero: bool = False) -> list[float]:
+    """Return the distinct levels of Gaussian noise in ascending order.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one of 0 that must be above 0.
+    """
+    levels = sorted({float(level) for level in given})
+    if not levels or (above_zero and levels[0] <= 0):
+        raise InputError(
+            where="synthetic_gaussian",
+            found=f"the levels {levels}",
+            expected="one or more" + (", all above 0" if above_zero else ""),
+            remedy="choose others",
+        )
+    return levels
+
+
+def _with_level(options: Mapping[str, Any], level: float, sigma: float | None) -> dict[str, Any]:
+    """Return options of a training with a level of Gaussian noise.
+
+    ``sigma`` is the standard deviation at level 1, raw intensity; by default that of the images.
+    """
+    fixed = {} if sigma is None else {"data": {"gaussian_sigma": level * sigma}}
+    return merged({**options, "synthetic_gaussian": level}, fixed)
