@@ -7,13 +7,12 @@ import os
 import signal
 from typing import Any
 
+import distributed  # noqa: F401  # before the tests: it sets the levels of its own loggers
 import pytest
 
 from denoisplit.errors import InputError
 from denoisplit.machine import dask_cluster
 from denoisplit.machine.dask_cluster import SILENCED, run_on_cluster, workers
-
-pytest.importorskip("distributed")  # which sets the levels of its own loggers when imported
 
 
 def process_id() -> int:
