@@ -21,7 +21,8 @@ from denoisplit.images import read_frames
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import load
 
 CLOSE = 0.01  # dB

@@ -27,7 +27,8 @@ from denoisplit.network.addressed_noise import addressed_noise, normal_table, po
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.prediction.tiles import BORDER
 
 PATCH, KEPT, BATCH = 128, 32, 4

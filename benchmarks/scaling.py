@@ -25,7 +25,8 @@ def measured(side: int, samples: int, structures: int, frames: int, tile: int) -
     from denoisplit.machine.memory import keep_freed_memory
     from denoisplit.network.inference import inference_form
     from denoisplit.network.vse import VSE
-    from denoisplit.prediction.frame import Sampling, predict_frame
+    from denoisplit.prediction.frame import predict_frame
+    from denoisplit.prediction.sampling import Sampling
 
     keep_freed_memory()
     torch.set_num_threads(1)

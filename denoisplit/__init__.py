@@ -11,7 +11,7 @@ from denoisplit.version import __version__
 _LAZY = {
     "InputError": "errors",
     "Run": "run",
-    "Sampling": "prediction.frame",
+    "Sampling": "prediction.sampling",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "figure": "reproduction.figure",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from denoisplit.commands.train import train as train
     from denoisplit.errors import InputError as InputError
     from denoisplit.jobs.array import predict_image as predict_image
-    from denoisplit.prediction.frame import Sampling as Sampling
+    from denoisplit.prediction.sampling import Sampling as Sampling
     from denoisplit.reproduction.figure import figure as figure
     from denoisplit.run import Run as Run
     from denoisplit.run import load as load

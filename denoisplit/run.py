@@ -27,13 +27,16 @@ from denoisplit.files.json_file import read_json
 from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
+from denoisplit.network.error_map import RADIUS, ErrorMap, error_map_of
 from denoisplit.network.vse import VSE, Denoiser
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction.frame import ErrorMapping
 from denoisplit.prediction.halo import EXACT, PREDICTION_TOLERANCE, sufficient_halo
+from denoisplit.prediction.intervals import interval_number
 from denoisplit.prediction.tiles import tile_side
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
-METRICS, HISTORY = "metrics.json", "history.csv"
+METRICS, HISTORY, ERROR_MAP = "metrics.json", "history.csv", "error_map.safetensors"
 NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers"
 
 
@@ -58,12 +61,49 @@ class Run:
     model: VSE  # on its device, in evaluation mode
     calibration: dict[str, float]  # structure -> factor of its posterior std
     halo_errors: dict[int, float]  # halo in px -> difference; see `denoisplit.prediction.halo`
+    error_map: ErrorMap | None = None  # on the device of the network; None for an older run
 
     @property
     def halo(self) -> int:
         """Context margin around each tile, px: as set, or else as measured."""
         halo = self.config.settings.prediction.halo
-        return sufficient_halo(self.halo_errors, PREDICTION_TOLERANCE) if halo is None else halo
+        return self.measured_halo(PREDICTION_TOLERANCE) if halo is None else halo
+
+    def measured_halo(self, tolerance: float) -> int:
+        """Return the smallest halo of a tolerance, px, with the margin that the error map needs."""
+        halo = sufficient_halo(self.halo_errors, tolerance)
+        if self.error_map is None or not self.model.supports_tiling:
+            return halo
+        return halo + -(-RADIUS // self.model.stride) * self.model.stride
+
+    def mapping(self, coverage: float | None = None) -> ErrorMapping | None:
+        """Return how error bars are computed, with an interval if a coverage is named.
+
+        Raises
+        ------
+        InputError
+            If the run has no error map, or no interval of this coverage, and one is named.
+        """
+        if coverage is not None:
+            self.needs_error_map(f"intervals of coverage {coverage:g}")
+        if self.error_map is None:
+            return None
+        number = None if coverage is None else interval_number(self.error_map, coverage)
+        return ErrorMapping(self.error_map, number)
+
+    def needs_error_map(self, purpose: str) -> None:
+        """Refuse a purpose for which a run of an older release, without an error map, is no use.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.error_map is None:
+            raise InputError(
+                f"this run has no error map, which {purpose} need",
+                where=self.path,
+                remedy=f"add one with `denoisplit calibrate {self.path}`",
+            )
 
     @property
     def tile(self) -> int:
@@ -128,7 +168,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     if model.needs_denoised_input:
         load_denoiser(model, path, config.settings)
     prepare_for_prediction(model, device)
-    return Run(path, config, model, scalars, errors)
+    return Run(path, config, model, scalars, errors, load_error_map(path, model))
 
 
 def load_denoiser(model: VSE, path: Path, settings: Settings) -> None:
@@ -138,6 +178,34 @@ def load_denoiser(model: VSE, path: Path, settings: Settings) -> None:
     run = load(path / DENOISERS / MIXED, device="cpu")
     samples = settings.denoiser.samples
     model.denoiser = Denoiser(run.model, samples=samples, tile=run.tile, halo=run.halo)
+
+
+def save_error_map(error_map: ErrorMap, path: Path) -> None:
+    """Write the error map of a run folder."""
+    state = {
+        key: value.detach().cpu().contiguous() for key, value in error_map.state_dict().items()
+    }
+    write_bytes(path / ERROR_MAP, save_tensors(state))
+
+
+def load_error_map(path: Path, model: VSE) -> ErrorMap | None:
+    """Read the error map of a run folder, if it has one, to the device of the network.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or of another network.
+    """
+    if not (path / ERROR_MAP).is_file():
+        return None
+    try:
+        state = load_tensors((path / ERROR_MAP).read_bytes())
+        error_map = error_map_of(state, model.structures)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        problem = f"the error map is not readable ({reason})"
+        raise InputError(problem, where=path / ERROR_MAP, remedy="copy the run again") from None
+    return error_map.to(model.input_mean.device)
 
 
 def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:
@@ -184,8 +252,11 @@ def save_config(path: Path, config: RunConfig) -> None:
 
 def save_weights(model: VSE, path: Path) -> None:
     """Write weights and normalisation buffers as safetensors."""
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_bytes(path, save_tensors(state))
+    write_bytes(path, save_tensors(_state(model)))
+
+
+def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
 
 
 def load_weights(model: VSE, path: Path) -> None:

@@ -22,7 +22,8 @@ from denoisplit.errors import InputError
 from denoisplit.files.json_file import write_json
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import (
     Run,
     build_network,

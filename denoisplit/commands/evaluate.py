@@ -14,7 +14,7 @@ from denoisplit.evaluation.known_images import read_known_frames
 from denoisplit.evaluation.scoring import predict_frames, score_predictions
 from denoisplit.evaluation.separate_truth import RecordedFrames, share_offset
 from denoisplit.images import Files
-from denoisplit.prediction.frame import Sampling
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import Run, load
 
 PathLike = str | Path

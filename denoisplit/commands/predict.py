@@ -21,7 +21,7 @@ from denoisplit.jobs.results import check_output, result_paths, stored_precision
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
-from denoisplit.prediction.frame import NoiseAddress, Sampling
+from denoisplit.prediction.sampling import NoiseAddress, Sampling
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 

@@ -22,8 +22,11 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.images import fingerprint, read_frames
+from denoisplit.noise_models.saturation import limits_of
 from denoisplit.run import CONFIG, DENOISERS, Run, load_config
 
+FRAME_ATTRIBUTES = ["truth", "observed", "inputs", "clean_inputs", "unsaturated", "within_limits"]
+LIMIT_RADIUS = 4  # px around a clipped or saturated pixel: its neighbours are near the limit too
 OTHERWISE = "name images in `structures`"
 
 
@@ -47,6 +50,9 @@ class EvaluationFrames:
         Superpositions of the observed and of the true structures.
     unsaturated : list of bool arrays (Y, X)
         Pixels at which no truth is saturated.
+    within_limits : list of bool arrays (C, Y, X)
+        Pixels that are neither clipped nor saturated, nor near others that are.
+    superposition : Superposition
     has_truth : bool
         Whether the truth is free of the noise of the input.
     """
@@ -86,7 +92,13 @@ class EvaluationFrames:
         self.inputs = [superposition(frame) for frame in self.observed]  # each (Y, X)
         self.clean_inputs = [superposition(frame) for frame in self.truth]
         self.unsaturated = [np.ones(x.shape, dtype=bool) for x in self.inputs]
+        self.superposition = superposition
         self.has_truth = bool(noise)
+        if noise:
+            self.within_limits = [np.ones(y.shape, dtype=bool) for y in self.observed]
+        else:
+            inside = [far_from_limits(frames) for frames in truth]
+            self.within_limits = [np.stack(frame) for frame in zip(*inside, strict=True)]
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -94,7 +106,7 @@ class EvaluationFrames:
     def cropped(self, side: int) -> EvaluationFrames:
         """Return the frames without the rows and columns after the last multiple of ``side`` px."""
         cut = copy.copy(self)
-        for name in ("truth", "observed", "inputs", "clean_inputs", "unsaturated"):
+        for name in FRAME_ATTRIBUTES:
             setattr(cut, name, [whole_cells(frame, side) for frame in getattr(self, name)])
         return cut
 
@@ -173,6 +185,20 @@ def _training_images(run: Run, config: RunConfig, otherwise: str) -> list[Sequen
             )
         images.append(frames.images)
     return images
+
+
+def far_from_limits(frames: Sequence[Image]) -> list[npt.NDArray[np.bool_]]:
+    """Return which pixels of recorded frames (Y, X) have no clipped or saturated pixel nearby.
+
+    Dropping only the pixels at a limit would select the others by their noise.
+    """
+    from scipy.ndimage import maximum_filter
+
+    limits = limits_of(frames)
+    if limits.low is None and limits.high is None:
+        return [np.ones(frame.shape, dtype=bool) for frame in frames]
+    side = 2 * LIMIT_RADIUS + 1
+    return [~maximum_filter(~limits.inside(frame), size=side) for frame in frames]
 
 
 def whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:

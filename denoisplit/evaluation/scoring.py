@@ -28,7 +28,8 @@ from denoisplit.evaluation.metrics import (
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
+from denoisplit.prediction.frame import Prediction, predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
 
 Array = npt.NDArray[np.float32]
@@ -89,7 +90,7 @@ def fit_calibration(
     form : {"auto", "closed", "ratio"}
         See `denoisplit.evaluation.calibration.calibrate`.
     """
-    stds = [p.std for p in predictions if p.std is not None]
+    stds = [p.spread for p in predictions if p.spread is not None]
     means = [p.mean for p in predictions]
     if frames.has_truth:
         calibrations = calibrate(frames.truth, means, stds, samples, form)
@@ -164,7 +165,7 @@ def score_predictions(
     predictions = [
         Prediction(
             whole_cells(p.mean, cell),
-            None if p.std is None else whole_cells(p.std, cell),
+            None if p.spread is None else whole_cells(p.spread, cell),
             whole_cells(p.samples, cell),
         )
         for p in predictions
@@ -182,7 +183,7 @@ def score_predictions(
         name: _calibration(
             [t[k] for t in frames.truth],
             [p.mean[k] for p in predictions],
-            [p.std[k] for p in predictions if p.std is not None],
+            [p.spread[k] for p in predictions if p.spread is not None],
             scalars[name],
         )
         for k, name in enumerate(names)
@@ -223,7 +224,7 @@ def _score_structure(
         return [psnr_if_defined(t, image) for t, image in zip(truth, images, strict=True)]
 
     errors = [
-        _calibration([t], [p.mean[k]], [p.std[k]] if p.std is not None else [], scalar)
+        _calibration([t], [p.mean[k]], [p.spread[k]] if p.spread is not None else [], scalar)
         for t, p in zip(truth, predictions, strict=True)
     ]
     return {

@@ -150,6 +150,10 @@ class RecordedFrames(EvaluationFrames):
         self.has_truth = True
         self.fits = tuple(fits)
         self.unsaturated = list(where)
+        self.superposition = superposition
+        self.within_limits = [
+            np.broadcast_to(w, t.shape) for w, t in zip(where, self.truth, strict=True)
+        ]
 
 
 def frames_from_structures(

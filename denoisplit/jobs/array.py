@@ -10,7 +10,8 @@ import xarray as xr
 
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
-from denoisplit.prediction.frame import OnProgress, Sampling, predict_frame, sample_names
+from denoisplit.prediction.frame import OnProgress, predict_frame
+from denoisplit.prediction.sampling import Sampling, sample_names
 from denoisplit.run import Run
 
 
@@ -74,7 +75,7 @@ def predict_image(
         return whole.transpose(*(dim for dim in ("t", "c", "z", "y", "x") if dim in whole.dims))
 
     names = list(run.names)
-    stds = [p.std * run.factors for p in predictions if p.std is not None]
+    stds = [p.spread * run.factors for p in predictions if p.spread is not None]
     samples = [p.samples.reshape(-1, height, width) for p in predictions]
     return SplitImage(
         split=labelled([p.mean for p in predictions], names),

@@ -26,7 +26,7 @@ from denoisplit.images.zarr import chunk_file, create_ome_zarr
 from denoisplit.jobs.identity import check_same_record, weights_digest
 from denoisplit.jobs.results import JOB, ZARR, Results, publish, stored_record, work_folder
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.frame import Sampling, sample_names
+from denoisplit.prediction.sampling import Sampling, sample_names
 from denoisplit.prediction.tiles import Tiling, tile_side
 from denoisplit.run import Run
 

@@ -126,8 +126,8 @@ def split_piece(
         prediction = predict_frame(run.model, plane[:, :], job.sampling, on_progress=on_progress)
     samples = prediction.samples.reshape(-1, *prediction.mean.shape[1:])
     values = {"split": prediction.mean, "samples": samples}
-    if prediction.std is not None:
-        values["std"] = prediction.std * run.factors
+    if prediction.spread is not None:
+        values["std"] = prediction.spread * run.factors
     y, x, height, width = piece.core
     spans = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
     key = tuple(outer.get(dim, spans.get(dim)) for dim in result_dims(image))

@@ -16,7 +16,7 @@ from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
 from denoisplit.prediction.autotune import Precision
-from denoisplit.prediction.frame import Sampling
+from denoisplit.prediction.sampling import Sampling
 
 JOB = "job.json"
 ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"

@@ -2,93 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from denoisplit.images.tiling import Frame
-from denoisplit.network.addressed_noise import (
-    addressed_noise,
-    content_keys,
-    normal_table,
-    position_keys,
-)
+from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
-from denoisplit.prediction.tiles import Patch, Tiling, pixels_that_fit
+from denoisplit.prediction.sampling import Convergence, Sampling, sample_patch
+from denoisplit.prediction.tiles import Patch, Tiling
 
 Array = npt.NDArray[np.float32]
 OnProgress = Callable[[float], None]  # called with the fraction done
-NoiseAddress = Literal["position", "content"]
-
-MIN_DRAWS = 4  # before the standard error of a mean is used
-# pixels decoded at once; larger batches are slower (CPU caches) or no faster (GPU)
-BATCH_PIXELS = {"cpu": 256**2, "cuda": 32 * 384**2}
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """Options of posterior sampling.
+class ErrorBars(NamedTuple):
+    """Error bars of a frame by the learned error map, (C, Y, X), raw intensity, float32.
 
-    Parameters
-    ----------
-    samples : int
-        S, number of posterior samples; 0 for a preview, the decoded means of the latents.
-    seed : int
-        Random seed; sample k of a seed is the same image with every tiling.
-    antithetic : bool
-        Draw in pairs eps, -eps.
-    address : {"position", "content"}
-        Address of eps: the place in the frame, or the image content around it.
-    quantum : float
-        For content addresses: the step of the quantised raw intensities.
-    keep : int
-        Number of samples to return, beside mean and std.
-    tolerance : float
-        Raw intensity. A tile draws no more samples when the standard error of its mean (root mean
-        square over the pixels, every structure) is at most this; 0 draws all samples.
+    They belong to the decoded means, so they are the same whatever the number of samples.
     """
 
-    samples: int = 50
-    seed: int = 0
-    antithetic: bool = True
-    address: NoiseAddress = "position"
-    quantum: float = 1.0
-    keep: int = 0
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.keep <= self.samples:
-            raise ValueError(f"keep is {self.keep}, expected 0 to samples ({self.samples})")
-        if not 0 <= self.tolerance < math.inf:
-            raise ValueError(f"tolerance is {self.tolerance}, expected 0 or more")
-        if self.address not in ("position", "content"):
-            raise ValueError(f"address is {self.address!r}, expected 'position' or 'content'")
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Kinds of result: "split", "std" (two samples or more), "samples" (if some are kept)."""
-        kinds = {"split": True, "std": self.samples > 1, "samples": self.keep > 0}
-        return tuple(kind for kind, exists in kinds.items() if exists)
-
-
-def sample_names(structures: Sequence[str], samples: int) -> list[str]:
-    """Return the channel names of consecutive samples of all structures: A_1, B_1, A_2, ..."""
-    return [f"{name}_{k}" for k in range(1, samples + 1) for name in structures]
+    decoded: Array  # decoded means of the latents
+    std: Array  # standard deviation of the error
+    half_width: Array | None  # of an interval around the decoded means; None if none was asked for
 
 
 class Prediction(NamedTuple):
     """Split of one frame, raw intensity units, float32."""
 
     mean: Array  # (C, Y, X) posterior mean (MMSE estimate)
-    std: Array | None  # (C, Y, X) of the posterior samples, not calibrated; None for S < 2
+    spread: Array | None  # (C, Y, X) std of the posterior samples, not calibrated; None for S < 2
     samples: Array  # (keep, C, Y, X)
+    bars: ErrorBars | None = None  # None without an error map
+
+
+class ErrorMapping(NamedTuple):
+    """How error bars are computed: the error map, on the device of the network, and an interval."""
+
+    error_map: ErrorMap
+    interval: int | None = None  # number of its tabulated coverage; None for no interval
 
 
 def predict_frame(
@@ -98,6 +54,7 @@ def predict_frame(
     *,
     tile: int = 256,
     halo: int = 64,
+    mapping: ErrorMapping | None = None,
     on_progress: OnProgress | None = None,
 ) -> Prediction:
     """Split one frame, after the network's denoiser if it needs denoised input.
@@ -114,6 +71,8 @@ def predict_frame(
         Approximate side of a tile's core, and context margin around each tile, px; the halo is a
         multiple of the total stride. With four levels of one block a halo of 240 makes tiles
         exact. A network of fixed patch takes neither: see `denoisplit.prediction.tiles.Tiling`.
+    mapping : ErrorMapping, optional
+        Error map by which error bars are computed.
     on_progress : callable, optional
         Called with the fraction done, after every tile.
 
@@ -123,22 +82,68 @@ def predict_frame(
         If the frame is not 2-D, the halo no multiple of the stride, or a denoiser missing.
     """
     if model.needs_denoised_input:
-        frame = denoise_frame(model, frame, sampling, _half(on_progress, 0))
-        on_progress = _half(on_progress, 1)
-    tiling = Tiling(model, frame, tile=tile, halo=halo)
-    shape = (model.structures, *frame.shape)
-    mean = np.empty(shape, dtype=np.float32)
-    std = np.empty(shape, dtype=np.float32) if sampling.samples > 1 else None
-    kept = np.empty((sampling.keep, *shape), dtype=np.float32)
+        return _predict_denoised(model, frame, sampling, mapping, on_progress)
+    return _predict_tiles(
+        Tiling(model, frame, tile=tile, halo=halo), sampling, mapping, on_progress
+    )
+
+
+def _predict_denoised(
+    model: VSE,
+    frame: Frame,
+    sampling: Sampling,
+    mapping: ErrorMapping | None,
+    on_progress: OnProgress | None,
+) -> Prediction:
+    """Denoise one frame and split it; error bars are those of its decoded means."""
+    bars = None
+    if mapping is not None and sampling.samples:
+        denoised = denoise_frame(model, frame, sampling.preview)
+        bars = _predict_tiles(_fixed_tiling(model, denoised), sampling.preview, mapping).bars
+        mapping = None
+    denoised = denoise_frame(model, frame, sampling, _half(on_progress, 0))
+    tiling = _fixed_tiling(model, denoised)
+    split = _predict_tiles(tiling, sampling, mapping, _half(on_progress, 1))
+    return split if bars is None else split._replace(bars=bars)
+
+
+def _fixed_tiling(model: VSE, frame: Frame) -> Tiling:
+    """Return the only tiling of a network of fixed patch."""
+    return Tiling(model, frame, tile=0, halo=0)
+
+
+def _predict_tiles(
+    tiling: Tiling,
+    sampling: Sampling,
+    mapping: ErrorMapping | None,
+    on_progress: OnProgress | None = None,
+) -> Prediction:
+    """Split a frame tile by tile."""
+    model = tiling.model
+
+    def empty(count: int | None = None) -> Array:
+        planes = () if count is None else (count,)
+        return np.empty((*planes, model.structures, *tiling.frame.shape), dtype=np.float32)
+
+    bars = None
+    if mapping is not None:
+        bars = ErrorBars(empty(), empty(), None if mapping.interval is None else empty())
+    spread = empty() if sampling.samples > 1 else None
+    whole = Prediction(empty(), spread, empty(sampling.keep), bars)
     for done, core in enumerate(tiling.cores, start=1):
-        part = predict_tile(model, tiling.patch(core), sampling)
+        part = predict_tile(model, tiling.patch(core), sampling, mapping)
         pixels = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
-        mean[pixels], kept[pixels] = part.mean, part.samples
-        if std is not None:
-            std[pixels] = part.std
+        for array, values in zip(_arrays(whole), _arrays(part), strict=True):
+            array[pixels] = values
         if on_progress is not None:
             on_progress(done / len(tiling.cores))
-    return Prediction(mean, std, kept)
+    return whole
+
+
+def _arrays(prediction: Prediction) -> list[Array]:
+    """Return all arrays of a prediction."""
+    *own, bars = prediction
+    return [array for array in (*own, *(bars or ())) if isinstance(array, np.ndarray)]
 
 
 def denoise_frame(
@@ -174,13 +179,15 @@ def _half(on_progress: OnProgress | None, number: int) -> OnProgress | None:
     return lambda fraction: on_progress((number + fraction) / 2)
 
 
-def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:
+def predict_tile(
+    model: VSE, patch: Patch, sampling: Sampling, mapping: ErrorMapping | None = None
+) -> Prediction:
     """Split one tile with its halo; the result is that of its core."""
     core = patch.core
     rows, columns = core.y - patch.y, core.x - patch.x
     inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
     kept = np.empty((sampling.keep, model.structures, core.height, core.width), dtype=np.float32)
-    moments, convergence = RunningMoments(), _Convergence(sampling)
+    moments, convergence = RunningMoments(), Convergence(sampling)
     samples = sample_patch(model, patch.pixels, sampling, y=patch.y, x=patch.x)
     for k, sample in enumerate(samples):
         value = sample[inside]
@@ -189,98 +196,24 @@ def predict_tile(model: VSE, patch: Patch, sampling: Sampling) -> Prediction:
             kept[k] = value.cpu().numpy()
         if convergence.reached(value):
             break
-    std = moments.std(antithetic=sampling.antithetic) if sampling.samples > 1 else None
-    return Prediction(moments.mean.cpu().numpy(), None if std is None else std.cpu().numpy(), kept)
-
-
-class _Convergence:
-    """Standard error of a tile's mean, compared to the tolerance after every sample."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
-        # an antithetic pair is one draw: its mean varies less than that of two independent samples
-        self.samples_per_draw = 2 if sampling.antithetic else 1
-        self.draws = RunningMoments()
-        self.pending: list[Tensor] = []
-        self.count = 0
-
-    def reached(self, sample: Tensor) -> bool:
-        """Take in a sample, and return whether the mean is known within the tolerance."""
-        if not self.sampling.tolerance:
-            return False
-        self.count += 1
-        self.pending.append(sample)
-        if len(self.pending) == self.samples_per_draw:
-            self.draws.add(torch.stack(self.pending).mean(dim=0))
-            self.pending = []
-        if self.pending or self.draws.count < MIN_DRAWS or self.count < self.sampling.keep:
-            return False
-        error = self.draws.std(antithetic=False) / math.sqrt(self.draws.count)
-        worst = error.square().mean(dim=(-2, -1)).max().sqrt()
-        return bool(worst <= self.sampling.tolerance)
+    spread = None
+    if sampling.samples > 1:
+        spread = moments.std(antithetic=sampling.antithetic).cpu().numpy()
+    bars = None if mapping is None else _error_bars(model, patch, sampling, mapping, inside)
+    return Prediction(moments.mean.cpu().numpy(), spread, kept, bars)
 
 
 @torch.inference_mode()
-def sample_patch(
-    model: VSE, patch: npt.NDArray[np.float32], sampling: Sampling, *, y: int, x: int
-) -> Iterator[Tensor]:
-    """Yield posterior samples of one patch, which is encoded once.
-
-    Parameters
-    ----------
-    patch : array (Y, X), or (n, P, P) with context
-        Raw intensities; sides are multiples of the total stride.
-    y, x : int
-        Position of its first pixel in the frame, multiples of the total stride; may be negative.
-
-    Yields
-    ------
-    Tensor (C, Y, X)
-        Raw intensities, float32.
-    """
-    device = model.input_mean.device
-    raw = torch.from_numpy(np.ascontiguousarray(patch)).to(device)
-    planes = raw if raw.ndim == 3 else raw[None]
-    *features, top = model.encode(model.normalise(planes)[None])
-    keys = _keys(model, raw, sampling, y, x)
-    table = normal_table().to(device)
-    if sampling.samples == 0:
-        shapes = model.latent_shapes(*raw.shape[-2:])
-        zero = [torch.zeros(1, *shape, device=device) for shape in shapes]
-        yield from model.to_raw(model.means(model.decode([*features, top], zero)))
-        return
-    # an antithetic pair shares its noise, so it is decoded together
-    group = 2 if sampling.antithetic else 1
-    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
-    if device.type == "cuda":
-        pixels = min(pixels, pixels_that_fit(model))
-    batch = max(1, pixels // (group * patch.shape[-2] * patch.shape[-1])) * group
-    for start in range(0, sampling.samples, batch):
-        chosen = range(start, min(start + batch, sampling.samples))
-        eps = addressed_noise(
-            keys,
-            chosen,
-            seed=sampling.seed,
-            channels=model.latents,
-            antithetic=sampling.antithetic,
-            table=table,
-        )
-        # the posterior of the top level does not depend on eps: its features are not repeated
-        shared = [f.expand(len(chosen), -1, -1, -1) for f in features]
-        yield from model.to_raw(model.means(model.decode([*shared, top], eps)))
-
-
-def _keys(model: VSE, raw: Tensor, sampling: Sampling, y: int, x: int) -> list[Tensor]:
-    """Return the keys of a patch's latent pixels, (h_i, w_i), level 0 first."""
-    shapes = model.latent_shapes(*raw.shape[-2:])
-    if sampling.address == "content":
-        keys = content_keys(raw[None], levels=len(shapes), quantum=sampling.quantum)
-        return [key[0] for key in keys]
-    # latents are centred on their patch; with context they reach beyond it
-    centre = y + raw.shape[-2] // 2, x + raw.shape[-1] // 2
-    return [
-        position_keys(i, (centre[0] >> (i + 1)) - h // 2, (centre[1] >> (i + 1)) - w // 2, h, w).to(
-            raw.device
-        )
-        for i, (_, h, w) in enumerate(shapes)
-    ]
+def _error_bars(
+    model: VSE, patch: Patch, sampling: Sampling, mapping: ErrorMapping, inside: Any
+) -> ErrorBars:
+    """Return the error bars of a patch, of which ``inside`` is kept."""
+    error_map, number = mapping
+    (decoded,) = sample_patch(model, patch.pixels, sampling.preview, y=patch.y, x=patch.x)
+    plane = patch.pixels if patch.pixels.ndim == 2 else patch.pixels[0]
+    x = torch.from_numpy(np.ascontiguousarray(plane)).to(decoded.device)[None, None]
+    std = error_map(x, decoded[None])
+    half = None
+    if number is not None:
+        half = error_map.half_width(number, decoded[None], std)[0][inside].cpu().numpy()
+    return ErrorBars(decoded[inside].cpu().numpy(), std[0][inside].cpu().numpy(), half)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, sample_patch
+from denoisplit.prediction.sampling import Sampling, sample_patch
 
 Array = npt.NDArray[np.float32]
 

@@ -53,7 +53,7 @@ class Tiling:
     def __init__(self, model: VSE, frame: Frame, *, tile: int, halo: int) -> None:
         if len(frame.shape) != 2:
             raise ValueError(f"frame has shape {tuple(frame.shape)}, expected (Y, X)")
-        self.frame = frame
+        self.model, self.frame = model, frame
         self.stride = model.stride
         self.pyramid = None
         self.tile, self.halo = tile, halo

@@ -13,7 +13,8 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.evaluation.metrics import psnr_if_defined
 from denoisplit.network.inference import inference_form
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
 from denoisplit.report.pictures import INTENSITY, grid

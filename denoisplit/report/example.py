@@ -95,7 +95,7 @@ def choose_example_frame(
     ]
     index = int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])
     truth, prediction = frames.truth[index], predictions[index]
-    if prediction.std is None:
+    if prediction.spread is None:
         raise ValueError("a report needs predictions with two or more samples")
     # the samples of an antithetic pair mirror each other about the mean: they differ too much
     samples = prediction.samples[:: 2 if antithetic and len(prediction.samples) > 2 else 1][:2]
@@ -119,7 +119,7 @@ def choose_example_frame(
         observed=frames.observed[index][crop],
         truth=truth[crop] if frames.has_truth else None,
         mean=prediction.mean[crop],
-        std=(prediction.std * factors)[crop],
+        std=(prediction.spread * factors)[crop],
         samples=samples[crop],
         psnr={key: _psnr(truth, image) for key, image in images.items()},
         pixel_size_um=pixel_size_um,

@@ -117,7 +117,7 @@ def structure_calibrations(
     for k, (name, scalar) in enumerate(scalars.items()):
         truth = [t[k] for t in frames.truth]
         mean = [p.mean[k] for p in predictions]
-        std = [p.std[k] for p in predictions if p.std is not None]
+        std = [p.spread[k] for p in predictions if p.spread is not None]
 
         def curve(
             factor: float, k: int = k, truth: Any = truth, mean: Any = mean, std: Any = std

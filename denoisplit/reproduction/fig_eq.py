@@ -14,7 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.evaluation.metrics import average_over_frames, noise_left, psnr_if_defined
 from denoisplit.evaluation.scoring import predict_frames
-from denoisplit.prediction.frame import Sampling
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.reproduction.level_figure import LevelFigure, LevelScore, Quantity, Variant
 from denoisplit.run import load
 

@@ -17,7 +17,8 @@ from denoisplit.evaluation.known_images import read_known_frames
 from denoisplit.images import Files
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
+from denoisplit.prediction.frame import Prediction, predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.reproduction.drawing.paper_panels import PanelImages

@@ -13,7 +13,7 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.calibration import CalibrationCurve
 from denoisplit.files.json_file import read_json
 from denoisplit.noise_models.storage import read_fitted
-from denoisplit.prediction.frame import Sampling
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.report.example import CROP
 from denoisplit.report.plots import (
     NoiseModelRow,

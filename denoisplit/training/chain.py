@@ -32,7 +32,8 @@ from denoisplit.noise_models.build import (
 )
 from denoisplit.noise_models.pairs import from_known
 from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import Stages, bar, stages
 from denoisplit.run import (
     CHECKPOINTS,

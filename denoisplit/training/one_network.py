@@ -18,8 +18,8 @@ from denoisplit.machine.distributed import wait_for
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted, write_fitted
-from denoisplit.prediction.frame import Sampling
 from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, report

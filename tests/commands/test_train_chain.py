@@ -29,7 +29,8 @@ from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, denoise_frame, predict_frame
+from denoisplit.prediction.frame import denoise_frame, predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import Stages
 from denoisplit.run import Run, load, load_weights
 from denoisplit.training import chain as train_chain
@@ -215,7 +216,7 @@ def test_raw_mixed_images_are_denoised_and_split(run: Run, bench: Any) -> None:
     np.testing.assert_array_equal(whole.samples, longer.samples)
     assert not np.array_equal(whole.mean, predict_frame(run.model, frame, Sampling(2, 4)).mean)
     preview = predict_frame(run.model, frame, Sampling(0))
-    assert preview.std is None and np.isfinite(preview.mean).all()
+    assert preview.spread is None and np.isfinite(preview.mean).all()
     shares: list[float] = []
     predict_frame(run.model, frame, Sampling(2), on_progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1

@@ -18,7 +18,8 @@ from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction.frame import Prediction, Sampling, predict_frame
+from denoisplit.prediction.frame import Prediction, predict_frame
+from denoisplit.prediction.sampling import Sampling
 
 NAMES = ("ER", "MT", "CCP")
 KINDS = ("mesh", "filaments", "puncta")

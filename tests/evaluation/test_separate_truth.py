@@ -19,7 +19,8 @@ from denoisplit.evaluation.separate_truth import (
     share_offset,
     unsaturated,
 )
-from denoisplit.prediction.frame import Prediction, Sampling
+from denoisplit.prediction.frame import Prediction
+from denoisplit.prediction.sampling import Sampling
 
 Stacks = tuple[tuple[np.ndarray, ...], ...]
 NAMES = ("ER", "MT", "CCP")

@@ -20,7 +20,8 @@ from denoisplit.network.addressed_noise import standard_normal as drawn_in_graph
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 
 SMALL = {"filters": 8, "latents": 4, "patch": 32}
 

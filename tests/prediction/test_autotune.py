@@ -13,7 +13,8 @@ from denoisplit.errors import InputError
 from denoisplit.network.vse import VSE
 from denoisplit.prediction import autotune as tuning
 from denoisplit.prediction.autotune import PAYS_AFTER, WORTH_MEASURING, Form, fastest
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 
 LONG = 1e12  # pixels times samples
 

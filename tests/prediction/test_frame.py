@@ -16,7 +16,8 @@ from denoisplit.data.pyramid import Pyramid
 from denoisplit.images.tiling import tile_frame
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, _keys, predict_frame, sample_patch
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling, _keys, sample_patch
 
 Array = NDArray[np.float32]
 
@@ -115,7 +116,7 @@ def test_the_identity_returns_the_frame(height: int, width: int, tile: int, halo
     expected = np.stack((frame, 100 - frame))
     # integers below 1000, scaled by powers of two: exact
     np.testing.assert_array_equal(result.mean, expected)
-    np.testing.assert_array_equal(result.std, np.zeros_like(expected))
+    np.testing.assert_array_equal(result.spread, np.zeros_like(expected))
     np.testing.assert_array_equal(result.samples, np.stack((expected, expected)))
     for array in result:
         assert array.dtype == np.float32
@@ -178,7 +179,7 @@ def test_same_seed_same_samples_and_other_seed_others(address: str) -> None:
         for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(one.samples, same.samples)
-    np.testing.assert_array_equal(one.std, same.std)
+    np.testing.assert_array_equal(one.spread, same.spread)
     # the two differ by independent noise in all but a few pixels
     assert (one.samples != other.samples).mean() > 0.99
 
@@ -195,7 +196,7 @@ def test_batches_of_samples_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None
     frame = frame_of(30, 20)
     together = predict(Stub(noise=1.0), frame, tile=1000, samples=7, keep=7)
     for pixels in (1, 2, 3000):  # one by one, and batches that tear pairs apart
-        monkeypatch.setattr("denoisplit.prediction.frame.BATCH_PIXELS", {"cpu": pixels})
+        monkeypatch.setattr("denoisplit.prediction.sampling.BATCH_PIXELS", {"cpu": pixels})
         apart = predict(Stub(noise=1.0), frame, tile=1000, samples=7, keep=7)
         for a, b in zip(together, apart, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -212,13 +213,13 @@ def test_mean_and_std_are_those_of_the_samples() -> None:
     samples = result.samples.astype(np.float64)
     # float32 sums of values up to 1000: a few roundings of 6e-5
     np.testing.assert_allclose(result.mean, samples.mean(axis=0), rtol=0, atol=5e-4)
-    np.testing.assert_allclose(result.std, samples.std(axis=0, ddof=1), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(result.spread, samples.std(axis=0, ddof=1), rtol=0, atol=1e-3)
 
 
 def test_one_sample_has_no_std() -> None:
     frame = frame_of(20, 20)
     result = predict(Stub(noise=1.0), frame, samples=1, keep=1)
-    assert result.std is None
+    assert result.spread is None
     np.testing.assert_array_equal(result.samples[0], result.mean)
 
 
@@ -260,7 +261,7 @@ def test_more_samples_smaller_error() -> None:
 def test_std_is_that_of_the_posterior(antithetic: bool) -> None:
     model = Stub(noise=1.0)
     result = predict(model, frame_of(160, 160), samples=6, antithetic=antithetic, tile=1000)
-    variance = (result.std[0].astype(np.float64) ** 2).mean()
+    variance = (result.spread[0].astype(np.float64) ** 2).mean()
     # chi-squared of at least 3 independent draws in 1600 cells
     assert variance == pytest.approx(model.std**2, rel=5 * math.sqrt(2 / (3 * 1600)))
 
@@ -397,7 +398,7 @@ def test_every_structure_count_predicts() -> None:
     for structures in (1, 2, 3):
         model = VSE(structures, filters=4, latents=2, levels=2, patch=8).eval()
         result = predict(model, frame_of(9, 13), halo=8, samples=2)
-        assert result.mean.shape == result.std.shape == (structures, 9, 13)
+        assert result.mean.shape == result.spread.shape == (structures, 9, 13)
         assert np.isfinite(result.mean).all()
 
 
@@ -440,7 +441,7 @@ def test_no_samples_are_the_means_of_the_latents() -> None:
     model, image = Stub(noise=3.0), frame_of(40, 52)
     found = predict_frame(model, image, Sampling(0), tile=16, halo=8)
     np.testing.assert_allclose(found.mean, predict_frame(Stub(0.0), image, Sampling(1)).mean)
-    assert found.std is None and found.samples.shape == (0, 2, 40, 52)
+    assert found.spread is None and found.samples.shape == (0, 2, 40, 52)
 
 
 @pytest.mark.parametrize("antithetic", [False, True])

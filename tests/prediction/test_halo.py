@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.halo import (
     PACKAGE_TOLERANCE,
     PREDICTION_TOLERANCE,
     halo_errors,
     sufficient_halo,
 )
+from denoisplit.prediction.sampling import Sampling
 
 from .test_frame import frame_of, network
 

@@ -14,8 +14,9 @@ import torch
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.autotune import WORTH_MEASURING, fastest
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.halo import halo_errors
+from denoisplit.prediction.sampling import Sampling
 
 
 def state_of(model: VSE) -> Any:

@@ -16,7 +16,8 @@ from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.scoring import score_predictions
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
-from denoisplit.prediction.frame import Prediction, Sampling
+from denoisplit.prediction.frame import Prediction
+from denoisplit.prediction.sampling import Sampling
 
 NAMES = ("ER", "actin <b>", "MT")
 

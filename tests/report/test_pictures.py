@@ -51,7 +51,7 @@ def test_std_is_calibrated_per_structure(made) -> None:
 )
 def test_samples_shown_are_no_mirror_images(made, kept, antithetic, shown) -> None:
     parts = made()
-    parts.predictions = [Prediction(p.mean, p.std, p.samples[:kept]) for p in parts.predictions]
+    parts.predictions = [Prediction(p.mean, p.spread, p.samples[:kept]) for p in parts.predictions]
     example = example_of(parts, antithetic=antithetic)
     np.testing.assert_array_equal(example.samples, parts.predictions[1].samples[shown])
 
@@ -178,6 +178,6 @@ def test_scale_bar_length_is_round(width, length) -> None:
 
 def test_a_constant_image_can_be_drawn(made) -> None:
     parts = made(frames=1)
-    flat = [Prediction(0 * p.mean, p.std, 0 * p.samples) for p in parts.predictions]
+    flat = [Prediction(0 * p.mean, p.spread, 0 * p.samples) for p in parts.predictions]
     parts.predictions = flat
     assert png(structure_figure(example_of(parts), 0)).startswith(b"\x89PNG")

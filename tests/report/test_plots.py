@@ -61,7 +61,7 @@ def test_calibration_plot(made, structures) -> None:
         (identity,) = axes.lines
         np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
         truth = [t[k] for t in parts.frames.truth]
-        mean, std = [p.mean[k] for p in parts.predictions], [p.std[k] for p in parts.predictions]
+        mean, std = [p.mean[k] for p in parts.predictions], [p.spread[k] for p in parts.predictions]
         for points, factor in zip(axes.collections, (1.0, 2.0 + k), strict=True):
             curve = calibration_curve(truth, mean, std, factor)
             expected = np.column_stack([curve.rmv, curve.rmse])
@@ -74,7 +74,7 @@ def test_share_within_one_std(made) -> None:
     first, second = structure_calibrations(parts.frames, parts.predictions, parts.scalars, [])
     for k, found in enumerate((first, second)):
         inside = [
-            np.abs(t[k] - p.mean[k]) <= (2 + k) * p.std[k]
+            np.abs(t[k] - p.mean[k]) <= (2 + k) * p.spread[k]
             for t, p in zip(parts.frames.truth, parts.predictions, strict=True)
         ]
         assert found.within == pytest.approx(np.mean(inside))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from denoisplit.errors import InputError
-from denoisplit.prediction.frame import sample_names
+from denoisplit.prediction.sampling import sample_names
 from denoisplit_zoo.exporting.graph import MeanAndStd, Sampler, Samples, Split
 
 

@@ -12,8 +12,8 @@ from denoisplit_zoo.exporting.graph import Moments, Sampler
 from denoisplit_zoo.exporting.weights import build_graph, graph_arguments
 
 from denoisplit.network.addressed_noise import channel_keys, standard_normal
-from denoisplit.prediction.frame import Sampling, sample_patch
 from denoisplit.prediction.moments import RunningMoments
+from denoisplit.prediction.sampling import Sampling, sample_patch
 from denoisplit.run import Run, load
 
 

@@ -14,7 +14,8 @@ import yaml
 from denoisplit_zoo import export, import_package
 
 from denoisplit.errors import InputError
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import load
 
 from ..checking.test_check import Files, Spoil, spoiled

@@ -18,7 +18,8 @@ from torch.distributions.normal import Normal
 
 from denoisplit.errors import InputError
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.frame import Sampling, predict_frame
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
 
 SIDE = 64
 

@@ -1,0 +1,335 @@
+"""Squared error of predictions, also where every reference is noisy.
+
+The superposed input of a recorded frame contains the noise of its references, so a prediction that
+copies noise seems better than it is. Stein's unbiased risk estimate corrects for that: the
+covariance of a prediction with the noise of its reference is measured by a probe, a second
+prediction from the frame with a little more noise (Stein 1981; Ramani, Blu and Unser 2008)::
+
+    t_k = (m_k - y_k)^2 - sigma_k^2(m_k) + 2 p_k (m_k(x + eps g p_k) - m_k(x)) / eps
+
+with the prediction m_k of structure k, its recorded image y_k, the variance sigma_k^2 of its noise
+model, the probe ``p_k ~ Normal(0, sigma_k^2(m_k))`` and the scale g of the superposition. It is
+unbiased for the squared error, very noisy in a single pixel, and may be negative; its means over
+frames and groups of pixels are good estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.data.statistics import noise_ratio
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction.frame import predict_frame
+from denoisplit.prediction.sampling import Sampling
+from denoisplit.progress import bar
+
+Array = npt.NDArray[np.float32]
+Flat = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Correlation = tuple[float, float]  # of neighbouring noise values along x and y
+
+STEP = 0.5  # eps; smaller steps suffer from rounding, larger ones leave the linear range
+PROBE_SAMPLES = 8  # antithetic; the noise of the samples is the same in both predictions
+BLOCK = 128  # px, side of the blocks that stand for frames where there are few frames
+FEW_FRAMES = 4
+RANGE = (0.001, 0.999)  # quantiles of a prediction that are its range
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Response of the predictions of one frame to additional noise; raw intensity.
+
+    Attributes
+    ----------
+    variance : array (C, Y, X)
+        sigma_k^2(m_k), of the noise of each recorded structure.
+    noise : array (C, Y, X)
+        p_k.
+    response : array (C, C, Y, X)
+        ``[k, l]``: change of prediction l with probe k in the input, over eps.
+    """
+
+    variance: Array
+    noise: Array
+    response: Array
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of each prediction with the noise of its reference, pixel by pixel."""
+        own = np.arange(len(self.noise))
+        covariance: Array = self.noise * self.response[own, own]
+        return covariance
+
+
+@dataclass(frozen=True)
+class SquaredErrors:
+    """Squared error of every pixel of one frame, raw intensity squared.
+
+    Attributes
+    ----------
+    values : array (C, Y, X)
+        True, or estimated without truth: then noisy, and possibly negative.
+    inside : array (C, Y, X) of bool
+        Pixels that count: neither clipped nor saturated.
+    noise, covariance : array (C, Y, X), optional
+        For estimates: variance of the noise of the reference, and its covariance with the
+        prediction; None for true errors.
+    """
+
+    values: Array
+    inside: Mask
+    noise: Array | None = None
+    covariance: Array | None = None
+
+    @property
+    def shared(self) -> Array | None:
+        """What an estimate owes to the noise model, ``sigma^2 - 2 cov``; None for true errors."""
+        if self.noise is None or self.covariance is None:
+            return None
+        return self.noise - 2 * self.covariance
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean squared error of a set of pixels, raw intensity squared.
+
+    Attributes
+    ----------
+    value : float
+        May be negative if it is estimated without truth.
+    standard_error : float
+        Of the value, over frames or blocks.
+    low, high : float
+        Plus and minus two standard errors, and the uncertainty of the noise model.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the value is not distinguishable from zero, so that only `high` means much."""
+        return self.low <= 0
+
+
+def probe_frames(
+    model: VSE,
+    frames: EvaluationFrames,
+    noise_models: Sequence[GaussianMixture],
+    sampling: Sampling,
+    *,
+    tile: int,
+    halo: int,
+    seed: int,
+    correlations: Sequence[Correlation] | None = None,
+    label: str = "probing",
+) -> list[Probe]:
+    """Measure how the predictions of every frame respond to additional noise.
+
+    Parameters
+    ----------
+    model : VSE
+    frames : EvaluationFrames
+        Recorded frames.
+    noise_models : sequence of GaussianMixture
+        One per structure.
+    sampling : Sampling
+        Of the predictions to be judged; a few samples suffice.
+    tile, halo : int
+        As in `denoisplit.prediction.frame.predict_frame`.
+    seed : int
+        Random seed of the probes.
+    correlations : sequence of (float, float), optional
+        Measured correlation of the noise of neighbouring pixels, for each structure.
+    label : str
+        Of the progress bar.
+    """
+    model, probes = inference_form(model), []
+    structures = len(noise_models)
+    scale = frames.superposition.scale
+    with bar(label, len(frames) * (structures + 1)) as progress:
+        done = 0
+
+        def predicted(x: Array) -> Array:
+            nonlocal done
+            mean = predict_frame(model, x, sampling, tile=tile, halo=halo).mean
+            done += 1
+            progress.to(done)
+            return mean
+
+        for j, x in enumerate(frames.inputs):
+            mean = predicted(x)
+            variance = np.stack(
+                [noise_variance(noise_models[k], mean[k]) for k in range(structures)]
+            ).astype(np.float32)
+            noise = np.empty_like(mean)
+            response = np.empty((structures, *mean.shape), dtype=np.float32)
+            for k in range(structures):
+                unit = np.random.default_rng((seed, j, k)).standard_normal(x.shape, np.float32)
+                if correlations is not None:
+                    unit = correlated(unit, correlations[k])
+                noise[k] = np.sqrt(variance[k]) * unit
+                step = np.float32(STEP * scale) * noise[k]
+                response[k] = (predicted(x + step) - mean) / np.float32(STEP)
+            probes.append(Probe(variance, noise, response))
+    return probes
+
+
+def noise_variance(model: GaussianMixture, signal: npt.NDArray[Any]) -> Flat:
+    """Return the variance of the noise at each signal, raw intensity squared."""
+    import torch
+
+    # on the device of the model, which is the caller's
+    with torch.inference_mode():
+        at = torch.as_tensor(signal).float().to(model.weight.device)
+        return model.variance(at).double().cpu().numpy()
+
+
+def correlated(unit: Array, correlation: Correlation) -> Array:
+    """Give white noise (Y, X) a correlation between neighbours along x and y; unit variance."""
+    from scipy.ndimage import correlate1d
+
+    for value, axis in zip(correlation, (1, 0), strict=True):
+        value = min(max(value, -0.49), 0.49)
+        if value:
+            # weights (a, 1, a) correlate neighbours by 2 a / (1 + 2 a^2)
+            a = (1 - math.sqrt(1 - 2 * value**2)) / (2 * value)
+            weights = np.array([a, 1, a]) / math.sqrt(1 + 2 * a**2)
+            unit = correlate1d(unit, weights, axis=axis, mode="wrap")
+    return unit.astype(np.float32)
+
+
+def squared_errors(
+    frames: EvaluationFrames,
+    means: Sequence[Array],
+    probes: Sequence[Probe] | None = None,
+) -> list[SquaredErrors]:
+    """Return the squared errors of predictions: true ones if there is a truth, else estimates.
+
+    Parameters
+    ----------
+    means : sequence of array (C, Y, X)
+        Predictions of the frames, raw intensity.
+    probes : sequence of Probe, optional
+        Of the same frames; needed without a truth.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a truth nor a probe.
+    """
+    if frames.has_truth:
+        return [
+            SquaredErrors((m - t) ** 2, np.broadcast_to(inside, m.shape))
+            for m, t, inside in zip(means, frames.truth, frames.unsaturated, strict=True)
+        ]
+    if probes is None:
+        raise ValueError("recorded frames without truth need probes")
+    errors = []
+    for j, (mean, probe) in enumerate(zip(means, probes, strict=True)):
+        covariance = probe.covariance
+        values = (mean - frames.observed[j]) ** 2 - probe.variance + 2 * covariance
+        errors.append(SquaredErrors(values, frames.within_limits[j], probe.variance, covariance))
+    return errors
+
+
+def estimate(errors: Sequence[SquaredErrors], k: int, *, ratio: float = 1.0) -> Estimate:
+    """Return the mean squared error of structure k over frames, with its uncertainty.
+
+    Parameters
+    ----------
+    errors : sequence of SquaredErrors
+        One per frame.
+    ratio : float
+        Noise variance estimated from the images, over that of the noise model.
+    """
+    parts = [
+        (float(e.values[k][area][e.inside[k][area]].mean(dtype=np.float64)), n)
+        for e in errors
+        for area in areas(e.values.shape[1:], len(errors))
+        if (n := int(e.inside[k][area].sum()))
+    ]
+    values, counts = np.array([v for v, _ in parts]), np.array([n for _, n in parts])
+    value, error = weighted_mean(values, counts)
+    other = value
+    if errors[0].shared is not None:
+        shared = [e.shared[k][e.inside[k]] for e in errors if e.shared is not None]
+        pixels = sum(s.size for s in shared)
+        mean_shared = sum(float(s.sum(dtype=np.float64)) for s in shared) / max(1, pixels)
+        other = value - (ratio - 1) * mean_shared
+    return Estimate(value, error, min(value, other) - 2 * error, max(value, other) + 2 * error)
+
+
+def areas(shape: tuple[int, ...], frames: int) -> list[Any]:
+    """Return the parts of a frame (Y, X) that are averaged: all of it, or blocks of few frames."""
+    if frames >= FEW_FRAMES:
+        return [np.s_[:, :]]
+    height, width = (max(1, round(n / BLOCK)) for n in shape)
+    rows = np.linspace(0, shape[0], height + 1).astype(int)
+    columns = np.linspace(0, shape[1], width + 1).astype(int)
+    return [
+        np.s_[rows[i] : rows[i + 1], columns[j] : columns[j + 1]]
+        for i in range(height)
+        for j in range(width)
+    ]
+
+
+def weighted_mean(values: Flat, weights: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the weighted mean and its standard error; 0 for a single value."""
+    share = weights / weights.sum()
+    mean = float(share @ values)
+    n = len(values)
+    if n < 2:
+        return mean, 0.0
+    return mean, float(np.sqrt(n / (n - 1) * (share**2 @ (values - mean) ** 2)))
+
+
+def estimated_psnr(error: Estimate, means: Sequence[Array], k: int) -> dict[str, float | None]:
+    """Return a PSNR without alignment, in dB, with its range.
+
+    ``20 log10 R - 10 log10 MSE``, R the `RANGE` of the prediction. "value" is None where the error
+    is not distinguishable from zero: then "low" is a lower bound and "high" is None.
+    """
+    values = np.concatenate([m[k].ravel() for m in means])
+    low, high = np.quantile(values, RANGE)
+    peak = 20 * math.log10(high - low) if high > low else -math.inf
+
+    def decibels(squared: float) -> float | None:
+        return peak - 10 * math.log10(squared) if squared > 0 and math.isfinite(peak) else None
+
+    return {
+        "value": None if error.is_bound else decibels(error.value),
+        "low": decibels(error.high),
+        "high": None if error.is_bound else decibels(error.low),
+    }
+
+
+def noise_ratios(
+    frames: EvaluationFrames, means: Sequence[Array], probes: Sequence[Probe]
+) -> list[float]:
+    """Return the noise variance in the images over that of the noise model, per structure.
+
+    Parameters
+    ----------
+    means : sequence of array (C, Y, X)
+        Predictions of the frames, raw intensity.
+    """
+    return [
+        noise_ratio(
+            [y[k] - m[k] for y, m in zip(frames.observed, means, strict=True)],
+            [probe.variance[k] for probe in probes],
+            [inside[k] for inside in frames.within_limits],
+        )
+        for k in range(len(means[0]))
+    ]

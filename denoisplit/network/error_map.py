@@ -1,0 +1,181 @@
+"""Learned error map: the expected error of every pixel of a split, and intervals around it.
+
+A small network sees the frame and the decoded means, the output for ``eps = 0`` at every level. Its
+variances are corrected, and turned into intervals, by continuous functions of the local intensity:
+they are linear between the centres of the intensity groups, and constant outside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+RADIUS = 8  # px, of the receptive field
+DILATIONS = (1, 1, 2, 4)  # of 3 x 3 convolutions: their sum is the radius
+BLUR = 2.0  # px, standard deviation of the blur that defines the local intensity
+SIZED = ("layers.0.bias", "centres", "coverages")  # tensors whose last side is a size of the map
+MOST = 1024  # of each size
+POSITIVE = ("input_std", "target_std", "level", "correction", "quantiles")
+LEAST = 1e-6  # variance, in units of target_std^2: no error bar is zero
+
+
+def local_intensity(means: Tensor) -> Tensor:
+    """Blur images (B, C, Y, X) by a Gaussian of `BLUR` px, cut off at `RADIUS` px.
+
+    Pixels of unblurred means in dark background would be grouped by their noise.
+    """
+    at = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float32, device=means.device)
+    kernel = torch.exp(-0.5 * (at / BLUR) ** 2)
+    kernel = kernel / kernel.sum()
+    structures = means.shape[1]
+    x = nn.functional.pad(means, (RADIUS,) * 4, mode="replicate")
+    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
+        x = nn.functional.conv2d(
+            x, kernel.reshape(shape).expand(structures, -1, -1, -1), groups=structures
+        )
+    return x
+
+
+class ErrorMap(nn.Module):
+    """Standard deviation of the error of every pixel, and intervals; raw intensities in and out.
+
+    Parameters
+    ----------
+    structures : int
+        C.
+    groups : int
+        G, intensity groups per structure.
+    coverages : int
+        Q, tabulated coverages of the intervals; 0 for none.
+    filters : int
+        Feature channels.
+    """
+
+    # normalisation, raw intensity; copies of those of the splitting network
+    input_mean: Tensor  # ()
+    input_std: Tensor  # ()
+    target_mean: Tensor  # (C,)
+    target_std: Tensor  # (C,)
+    level: Tensor  # (C,) usual variance, in units of target_std^2
+    centres: Tensor  # (C, G) local intensity at the centres of the groups, raw intensity
+    correction: Tensor  # (C, G) factors on the variance
+    coverages: Tensor  # (Q,) shares of pixels inside an interval, rising
+    quantiles: Tensor  # (Q, C, G) half-width of the interval, in units of the error bar
+
+    def __init__(
+        self, structures: int, *, groups: int = 1, coverages: int = 0, filters: int = 16
+    ) -> None:
+        super().__init__()
+        self.structures = structures
+        layers: list[nn.Module] = []
+        channels = 1 + structures
+        for dilation in DILATIONS:
+            layers += [nn.Conv2d(channels, filters, 3, dilation=dilation), nn.ELU()]
+            channels = filters
+        self.layers = nn.Sequential(*layers, nn.Conv2d(filters, structures, 1))
+        self.register_buffer("input_mean", torch.zeros(()))
+        self.register_buffer("input_std", torch.ones(()))
+        self.register_buffer("target_mean", torch.zeros(structures))
+        self.register_buffer("target_std", torch.ones(structures))
+        self.register_buffer("level", torch.ones(structures))
+        self.register_buffer("centres", torch.arange(float(groups)).repeat(structures, 1))
+        self.register_buffer("correction", torch.ones(structures, groups))
+        self.register_buffer("coverages", torch.zeros(coverages))
+        self.register_buffer("quantiles", torch.ones(coverages, structures, groups))
+
+    def uncorrected(self, x: Tensor, means: Tensor) -> Tensor:
+        """Return the variance before its correction, (B, C, Y, X), in units of target_std^2.
+
+        Parameters
+        ----------
+        x : Tensor (B, 1, Y, X)
+            Frame that was split, raw intensity.
+        means : Tensor (B, C, Y, X)
+            Decoded means, raw intensity.
+        """
+        planes = torch.cat(
+            (
+                (x - self.input_mean) / self.input_std,
+                (means - self.target_mean[:, None, None]) / self.target_std[:, None, None],
+            ),
+            dim=1,
+        )
+        planes = nn.functional.pad(planes, (RADIUS,) * 4, mode="replicate")
+        scale = self.level[:, None, None] / math.log(2)
+        variance: Tensor = scale * nn.functional.softplus(self.layers(planes)) + LEAST
+        return variance
+
+    def forward(self, x: Tensor, means: Tensor) -> Tensor:
+        """Return the standard deviation of the error, (B, C, Y, X), raw intensity."""
+        factor = interpolated(local_intensity(means), self.centres, self.correction)
+        return self.target_std[:, None, None] * torch.sqrt(self.uncorrected(x, means) * factor)
+
+    def half_width(self, number: int, means: Tensor, std: Tensor) -> Tensor:
+        """Return half the width of an interval, (B, C, Y, X), raw intensity.
+
+        Parameters
+        ----------
+        number : int
+            Which of the tabulated coverages.
+        means : Tensor (B, C, Y, X)
+            Decoded means, in the middle of the interval.
+        std : Tensor (B, C, Y, X)
+            Output of `forward` for them.
+        """
+        return std * interpolated(local_intensity(means), self.centres, self.quantiles[number])
+
+
+def interpolated(at: Tensor, centres: Tensor, values: Tensor) -> Tensor:
+    """Interpolate linearly between group centres, constant outside, (B, C, Y, X) -> same.
+
+    A sum of ramps, which is continuous in every runtime; a search for the group would make pixels
+    jump where rounding differs.
+
+    Parameters
+    ----------
+    at : Tensor (B, C, Y, X)
+    centres, values : Tensor (C, G)
+        Rising centres of each structure, and the values there.
+    """
+    out = values[:, :1, None] + torch.zeros_like(at)
+    for g in range(centres.shape[1] - 1):
+        width = centres[:, g + 1] - centres[:, g]
+        share = ((at - centres[:, g, None, None]) / width[:, None, None]).clamp(0, 1)
+        out = out + share * (values[:, g + 1] - values[:, g])[:, None, None]
+    return out
+
+
+def error_map_of(state: Mapping[str, Tensor], structures: int) -> ErrorMap:
+    """Build an error map from its state dict, ready to use.
+
+    Raises
+    ------
+    ValueError
+        If tensors are missing, or of wrong shape or content.
+    """
+    shapes = {name: tuple(state[name].shape) for name in SIZED if name in state}
+    filters, groups, coverages = (shapes.get(name, (0,))[-1] for name in SIZED)
+    if not (0 < filters <= MOST and 0 < groups <= MOST and coverages <= MOST):
+        raise ValueError(f"it has {filters} filters, {groups} groups and {coverages} coverages")
+    error_map = ErrorMap(structures, groups=groups, coverages=coverages, filters=filters)
+    expected = {name: value.shape for name, value in error_map.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in state or state[name].shape != shape:
+            raise ValueError(f"it has no {name} of shape {tuple(shape)}")
+        if not (state[name].is_floating_point() and torch.isfinite(state[name]).all()):
+            raise ValueError(f"{name} has values that are not finite numbers")
+    positive = all((state[name] > 0).all() for name in POSITIVE)
+    if not (positive and (state["centres"].diff(dim=1) > 0).all()):
+        raise ValueError("its factors are not positive, or its groups not in order")
+    error_map.load_state_dict({name: state[name] for name in expected})
+    return error_map.eval().requires_grad_(False)
+
+
+def copy_normalisation(error_map: ErrorMap, network: Any) -> None:
+    """Copy the statistics of the training data from a splitting network, in place."""
+    for name in ("input_mean", "input_std", "target_mean", "target_std"):
+        getattr(error_map, name).copy_(getattr(network, name))
