@@ -25,8 +25,8 @@ Flat = NDArray[np.float64]
 
 # share of the median std; a few pixels of tiny std would dominate the mean of (error / std)^2
 STD_FLOOR = 0.05
-# the closed form has no finite mean for up to 3 samples and is biased upwards for a few more
-CLOSED_FORM_MIN_SAMPLES = 10
+# the mean of 1 / std^2 has a finite variance above 4 degrees of freedom, see `closed_form_bias`
+MAX_FREEDOM_OF_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Calibration:
     scalar : float
         The form that is used, see `calibrate`.
     closed : float
-        Maximum-likelihood value ``sqrt(mean(error^2 / std^2))``.
+        Maximum-likelihood value ``sqrt(mean(error^2 / std^2))``, less its bias; the ratio where
+        the stds come from too few samples for it.
     ratio : float
         ``sqrt(mean(error^2) / mean(std^2))``, reliable also for few samples.
     """
@@ -102,6 +103,20 @@ def calibration_scalar(
     return math.sqrt(float(np.mean(squared_error / np.maximum(std_, STD_FLOOR * median) ** 2)))
 
 
+def degrees_of_freedom(samples: int, *, antithetic: bool) -> float:
+    """Return the degrees of freedom of a std over posterior samples; a pair counts once."""
+    return samples / 2 if antithetic else samples - 1.0
+
+
+def closed_form_bias(freedom: float) -> float:
+    """Return the factor by which the closed form exceeds the true scalar.
+
+    The variance over samples follows a scaled chi-square distribution with ``freedom`` degrees of
+    freedom n, and the mean of its inverse is ``n / (n - 2)`` times the inverse of its mean.
+    """
+    return math.sqrt(freedom / (freedom - 2))
+
+
 def noisy_calibration_scalar(
     observed: Pixels, mean: Pixels, std: Pixels, noise_variance: Pixels | float
 ) -> float | None:
@@ -149,7 +164,13 @@ def noisy_calibration_scalar(
 
 
 def calibrate(
-    reference: Pixels, means: Pixels, stds: Pixels, samples: int, form: CalibrationForm = "auto"
+    reference: Pixels,
+    means: Pixels,
+    stds: Pixels,
+    samples: int,
+    form: CalibrationForm = "auto",
+    *,
+    antithetic: bool,
 ) -> list[Calibration]:
     """Calibrate every structure on the validation frames.
 
@@ -162,8 +183,11 @@ def calibrate(
     samples : int
         Number of posterior samples behind `means` and `stds`.
     form : {"auto", "closed", "ratio"}
-        Which scalar to use; "auto": the closed form for 10 or more samples, the ratio for fewer.
-        The closed form weighs each pixel by ``1 / std^2``, the ratio weighs all alike.
+        Which scalar to use; "auto" is the closed form. It weighs each pixel by ``1 / std^2``, the
+        ratio weighs all alike. For up to 8 antithetic or 5 independent samples it is always the
+        ratio, as single stds are too uncertain for weights.
+    antithetic : bool
+        Whether the samples are antithetic pairs.
 
     Returns
     -------
@@ -186,14 +210,14 @@ def calibrate(
             "that all have the same number of structures C"
         )
     (n_structures,) = structures.pop()
-    if form == "auto":
-        form = "closed" if samples >= CLOSED_FORM_MIN_SAMPLES else "ratio"
+    freedom = degrees_of_freedom(samples, antithetic=antithetic)
     calibrations = []
     for k in range(n_structures):
         truth, mean, std = ([frame[k] for frame in group] for group in frames)
-        closed = calibration_scalar(truth, mean, std, form="closed")
-        ratio = calibration_scalar(truth, mean, std, form="ratio")
-        calibrations.append(Calibration(closed if form == "closed" else ratio, closed, ratio))
+        closed = ratio = calibration_scalar(truth, mean, std, form="ratio")
+        if freedom > MAX_FREEDOM_OF_RATIO:
+            closed = calibration_scalar(truth, mean, std) / closed_form_bias(freedom)
+        calibrations.append(Calibration(ratio if form == "ratio" else closed, closed, ratio))
     return calibrations
 
 

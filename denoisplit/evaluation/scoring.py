@@ -68,6 +68,8 @@ def fit_calibration(
     noise_models: Sequence[GaussianMixture],
     samples: int,
     form: CalibrationForm = "auto",
+    *,
+    antithetic: bool = True,
 ) -> dict[str, Any]:
     """Fit the calibration scalar of every structure; return the content of calibration.json.
 
@@ -89,11 +91,15 @@ def fit_calibration(
         Number of posterior samples behind the predictions.
     form : {"auto", "closed", "ratio"}
         See `denoisplit.evaluation.calibration.calibrate`.
+    antithetic : bool
+        Whether the samples are antithetic pairs.
     """
     stds = [p.spread for p in predictions if p.spread is not None]
     means = [p.mean for p in predictions]
     if frames.has_truth:
-        calibrations = calibrate(frames.truth, means, stds, samples, form)
+        calibrations = calibrate(
+            frames.truth, means, stds, samples, form, antithetic=antithetic
+        )
         by_name = dict(zip(names, calibrations, strict=True))
         return {
             "scalars": {name: c.scalar for name, c in by_name.items()},

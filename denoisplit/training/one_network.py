@@ -185,6 +185,7 @@ def calibrate_and_evaluate(
         [fitted.model for fitted in noise_models],
         sampling.samples,
         prediction.calibration_form,
+        antithetic=prediction.antithetic,
     )
     calibration["halo_errors"] = errors
     predictions = predict_frames(model, test, sampling, label="evaluating", **tiling)

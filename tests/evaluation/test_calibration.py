@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from denoisplit.evaluation.calibration import (
@@ -15,8 +17,11 @@ from denoisplit.evaluation.calibration import (
     calibration_curve,
     calibration_error,
     calibration_scalar,
+    closed_form_bias,
+    degrees_of_freedom,
     noisy_calibration_scalar,
 )
+from denoisplit.prediction.moments import RunningMoments
 
 Array = NDArray[np.float64]
 Form = Literal["closed", "ratio"]
@@ -140,37 +145,75 @@ def test_noisy_reference_that_explains_all_errors_gives_none() -> None:
         noisy_calibration_scalar(observed, mean, std, -1.0)
 
 
-@pytest.mark.parametrize(("samples", "closed"), [(2, False), (9, False), (10, True), (50, True)])
-def test_the_form_follows_the_number_of_samples(samples: int, closed: bool) -> None:
+@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize("samples", [10, 50])
+def test_the_scalar_is_right_for_stds_of_few_samples(samples: int, antithetic: bool) -> None:
+    """Errors of a known scale, and stds as the prediction computes them from samples."""
+    rng = np.random.default_rng(samples)
+    sigma = rng.uniform(1, 8, (2, 1, 150, 200))
+    scalar, moments = 1.7, RunningMoments()
+    for _ in range(samples // 2):
+        first = rng.normal(0, sigma)
+        second = -first if antithetic else rng.normal(0, sigma)
+        moments.add(torch.from_numpy(first))
+        moments.add(torch.from_numpy(second))
+    std = moments.std(antithetic=antithetic).numpy()
+    error = scalar * sigma * rng.normal(size=sigma.shape)
+    found = calibrate(error, np.zeros_like(error), std, samples, antithetic=antithetic)
+    assert found[0].scalar == found[0].closed
+    assert found[0].closed == pytest.approx(scalar, rel=0.02)
+    assert found[0].ratio == pytest.approx(scalar, rel=0.02)
+    bias = calibration_scalar(error, np.zeros_like(error), std) / scalar
+    freedom = degrees_of_freedom(samples, antithetic=antithetic)
+    assert bias == pytest.approx(closed_form_bias(freedom), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("samples", "antithetic", "closed"),
+    [
+        (2, True, False),
+        (8, True, False),
+        (10, True, True),
+        (50, True, True),
+        (5, False, False),
+        (6, False, True),
+    ],
+)
+def test_the_form_follows_the_number_of_samples(
+    samples: int, antithetic: bool, closed: bool
+) -> None:
     reference, mean, std = perfect(6, (3, 2, 20, 30))
     factor = np.array([2.0, 5.0])[:, None, None]
-    found = calibrate(reference, mean, std / factor, samples)
+    found = calibrate(reference, mean, std / factor, samples, antithetic=antithetic)
+    bias = closed_form_bias(degrees_of_freedom(samples, antithetic=antithetic)) if closed else 1.0
     assert len(found) == 2
     for k, one in enumerate(found):
         args = reference[:, k], mean[:, k], (std / factor)[:, k]
-        assert one.closed == pytest.approx(calibration_scalar(*args))
+        form = "closed" if closed else "ratio"
+        assert one.closed == pytest.approx(calibration_scalar(*args, form=form) / bias)
         assert one.ratio == pytest.approx(calibration_scalar(*args, form="ratio"))
-        assert one.scalar == (one.closed if closed else one.ratio)
-    for form in ("closed", "ratio"):
-        chosen = calibrate(reference, mean, std / factor, samples, form)
-        assert [c.scalar for c in chosen] == [getattr(c, form) for c in found]
-    assert found[0].scalar == pytest.approx(2, rel=0.1)
-    assert found[1].scalar == pytest.approx(5, rel=0.1)
+        assert one.scalar == one.closed
+    for chosen in ("closed", "ratio"):
+        given = calibrate(reference, mean, std / factor, samples, chosen, antithetic=antithetic)
+        assert [c.scalar for c in given] == [getattr(c, chosen) for c in found]
+    assert found[0].ratio == pytest.approx(2, rel=0.1)
+    assert found[1].ratio == pytest.approx(5, rel=0.1)
 
 
 def test_calibrate_takes_lists_and_refuses_what_does_not_fit() -> None:
     reference, mean, std = perfect(6, (3, 2, 20, 30))
-    assert calibrate(list(reference), list(mean), list(std), 50) == calibrate(
+    in_pairs = functools.partial(calibrate, antithetic=True)
+    assert in_pairs(list(reference), list(mean), list(std), 50) == in_pairs(
         reference, mean, std, 50
     )
     with pytest.raises(ValueError, match="draw 2 or more"):
-        calibrate(reference, mean, std, 1)
+        in_pairs(reference, mean, std, 1)
     with pytest.raises(ValueError, match="same number of structures"):
-        calibrate(list(reference), [mean[0], mean[1], mean[2, :1]], list(std), 50)
+        in_pairs(list(reference), [mean[0], mean[1], mean[2, :1]], list(std), 50)
     with pytest.raises(ValueError, match=r"\(C, Y, X\)"):
-        calibrate(reference[0], mean[0], std[0], 50)
+        in_pairs(reference[0], mean[0], std[0], 50)
     with pytest.raises(ValueError, match=r"\(C, Y, X\)"):
-        calibrate([], [], [], 50)
+        in_pairs([], [], [], 50)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
