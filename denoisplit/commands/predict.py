@@ -17,7 +17,7 @@ from denoisplit.images import Files, list_files
 from denoisplit.jobs.inputs import plan_image
 from denoisplit.jobs.job import Plan, StartedJob, start_jobs
 from denoisplit.jobs.pieces import split_pieces
-from denoisplit.jobs.results import check_output, result_paths, stored_precision
+from denoisplit.jobs.results import check_output, result_kinds, result_paths, stored_precision
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
@@ -41,6 +41,7 @@ def predict(
     tile: int | None = None,
     halo: int | None = None,
     tolerance: float = 0.0,
+    interval: float | None = None,
     add: bool = False,
     resume: bool = False,
     dask: str | None = None,
@@ -72,8 +73,10 @@ def predict(
     run = run if isinstance(run, Run) else load(run)
     sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
     _, halo_px = tile_and_halo(run, tile, halo)
+    has_error_map = run.mapping(interval) is not None
+    kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
     paths, output = list_files(files), Path(output)
-    results = result_paths(output, paths, sampling)
+    results = result_paths(output, paths, kinds)
     written = [path for group in results for path in group.values()]
     check_output(output, written, add=add, resume=resume)
     # all images are checked before the first is split
@@ -89,6 +92,7 @@ def predict(
     plan = Plan(
         run=replace(run, model=form.apply(run.model)),
         sampling=sampling,
+        interval=interval,
         tile=tile or run.config.settings.prediction.tile,
         halo=halo_px,
         form=form,

@@ -14,15 +14,23 @@ import numpy.typing as npt
 from denoisplit.config.settings import MIXED
 from denoisplit.errors import InputError, difference
 from denoisplit.images import LazyImage
-from denoisplit.run import DENOISERS, WEIGHTS, Run
+from denoisplit.run import DENOISERS, ERROR_MAP, WEIGHTS, Run
 
 COMPARED = 128  # px, side of the parts by which large Zarr images are compared
+ADDED = ("error_map", "interval")  # that records of earlier releases do not have
 
 
 def weights_digest(run: Run) -> str:
     """Return the SHA-256 of the stored weights, including a denoiser before the splitter."""
     files = [run.path / WEIGHTS, run.path / DENOISERS / MIXED / WEIGHTS]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()
+
+
+def error_map_digest(run: Run) -> str | None:
+    """Return the SHA-256 of the stored error map; None if the run has none."""
+    if run.error_map is None:
+        return None
+    return hashlib.sha256((run.path / ERROR_MAP).read_bytes()).hexdigest()
 
 
 def add_pixels(digest: hashlib._Hash, part: npt.NDArray[Any]) -> None:
@@ -63,16 +71,17 @@ def check_same_record(
         Naming the first difference.
     """
     for key, now in record.items():
-        if key not in stored:
+        if key not in stored and key not in ADDED:
             problem = f"this {kind} was written by another release of denoisplit"
             remedy = "choose another output, or remove it to start over"
             raise InputError(problem, where=path, remedy=remedy)
-        before = stored[key]
+        before = stored.get(key)
         if before != now:
             if isinstance(before, Mapping) and isinstance(now, Mapping):
                 key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
                 before, now = before.get(key), now.get(key)
             place = "folder" if path.is_dir() else "file"
-            problem = f"this {kind} used another {difference(key, before, now)}"
+            name = key.replace("_", " ")
+            problem = f"this {kind} used another {difference(name, before, now)}"
             remedy = f"pass the same options, or remove this {place} to start over"
             raise InputError(problem, where=path, remedy=remedy)

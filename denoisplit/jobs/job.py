@@ -23,8 +23,16 @@ from denoisplit.files.json_file import write_json
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.tiling import Tile
 from denoisplit.images.zarr import chunk_file, create_ome_zarr
-from denoisplit.jobs.identity import check_same_record, weights_digest
-from denoisplit.jobs.results import JOB, ZARR, Results, publish, stored_record, work_folder
+from denoisplit.jobs.identity import check_same_record, error_map_digest, weights_digest
+from denoisplit.jobs.results import (
+    JOB,
+    ZARR,
+    Results,
+    publish,
+    result_kinds,
+    stored_record,
+    work_folder,
+)
 from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.sampling import Sampling, sample_names
 from denoisplit.prediction.tiles import Tiling, tile_side
@@ -37,6 +45,7 @@ class Plan:
 
     run: Run  # its network is in the form below
     sampling: Sampling
+    interval: float | None  # coverage; None for no interval
     tile: int | None  # px; None: that of the interrupted job, or as memory allows
     halo: int  # px, see `denoisplit.prediction.tiles.Tiling`
     form: Form  # in which workers, which load the network again, run it
@@ -67,7 +76,9 @@ class Job:
     source: str
     work: str
     weights: str  # SHA-256 of those with which the job was started
+    error_map: str | None  # SHA-256, if the run has one
     sampling: Sampling
+    interval: float | None  # coverage; None for no interval
     tile: int  # px, see `denoisplit.prediction.tiles.Tiling`
     halo: int
     form: Form  # of the network
@@ -75,7 +86,9 @@ class Job:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Results in writing order: a piece is done when the last, the split, is written."""
-        return self.sampling.results[::-1]
+        has_error_map = self.error_map is not None
+        kinds = result_kinds(self.sampling, has_error_map=has_error_map, interval=self.interval)
+        return kinds[::-1]
 
     def path(self, kind: str) -> Path:
         """Return the Zarr in which a result is made."""
@@ -148,7 +161,9 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
             source=str(image.path.resolve()),
             work=str(work.resolve()),
             weights=weights_digest(run),
+            error_map=error_map_digest(run),
             sampling=plan.sampling,
+            interval=plan.interval,
             tile=tile or tile_side(run.model, plan.halo, processes=plan.processes),
             halo=plan.halo,
             form=plan.form,
@@ -156,9 +171,11 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
         record = {
             "weights": job.weights,
             "calibration": run.factors.ravel().tolist(),
+            "error_map": job.error_map,
             "image": image.digest,
             "shape": list(source.array.shape),
             "sampling": asdict(job.sampling),
+            "interval": job.interval,
             "tile": job.tile,
             "halo": job.halo,
             "precision": job.form.precision,

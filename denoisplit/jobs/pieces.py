@@ -17,7 +17,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import folder_lock
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.zarr import writable_array
-from denoisplit.jobs.identity import weights_digest
+from denoisplit.jobs.identity import error_map_digest, weights_digest
 from denoisplit.jobs.job import (
     Job,
     Piece,
@@ -27,7 +27,7 @@ from denoisplit.jobs.job import (
     missing_pieces,
     result_dims,
 )
-from denoisplit.jobs.results import JOB
+from denoisplit.jobs.results import JOB, result_values
 from denoisplit.machine.dask_cluster import run_on_cluster
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.prediction.autotune import Form
@@ -92,12 +92,12 @@ def _split_here(
 
 
 @lru_cache(maxsize=1)
-def _run(path: str, weights: str, form: Form) -> Run:
-    """Load the run of a worker once, and again if its weights have changed."""
+def _run(path: str, weights: str, error_map: str | None, form: Form) -> Run:
+    """Load the run of a worker once, and again if its weights or error map have changed."""
     keep_freed_memory()
     run = load(path)
-    if weights_digest(run) != weights:
-        problem = "the weights of this run have changed since the job was started"
+    if (weights_digest(run), error_map_digest(run)) != (weights, error_map):
+        problem = "weights or error map of this run have changed since the job was started"
         raise InputError(problem, where=path, remedy="start over in another output folder")
     return replace(run, model=form.apply(run.model))
 
@@ -116,18 +116,17 @@ def split_piece(
     job: Job, piece: Piece, run: Run | None = None, on_progress: OnProgress | None = None
 ) -> None:
     """Compute one piece and write it; without a run, as in a worker, it is loaded."""
-    run = run or _run(job.run, job.weights, job.form)
+    run = run or _run(job.run, job.weights, job.error_map, job.form)
     image, outer = _source(job), dict(piece.index)
-    plane = image.plane(outer)
+    plane, mapping = image.plane(outer), run.mapping(job.interval)
     if run.model.supports_tiling:
         patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
-        prediction = predict_tile(run.model, patch, job.sampling)
+        prediction = predict_tile(run.model, patch, job.sampling, mapping)
     else:  # context, and a denoiser, take the whole plane
-        prediction = predict_frame(run.model, plane[:, :], job.sampling, on_progress=on_progress)
-    samples = prediction.samples.reshape(-1, *prediction.mean.shape[1:])
-    values = {"split": prediction.mean, "samples": samples}
-    if prediction.spread is not None:
-        values["std"] = prediction.spread * run.factors
+        prediction = predict_frame(
+            run.model, plane[:, :], job.sampling, mapping=mapping, on_progress=on_progress
+        )
+    values = result_values(prediction, run.factors)
     y, x, height, width = piece.core
     spans = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
     key = tuple(outer.get(dim, spans.get(dim)) for dim in result_dims(image))

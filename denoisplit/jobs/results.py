@@ -16,13 +16,39 @@ from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
 from denoisplit.prediction.autotune import Precision
+from denoisplit.prediction.frame import Array, Prediction
 from denoisplit.prediction.sampling import Sampling
 
 JOB = "job.json"
 ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
 DOUBLE_ENDINGS = (".ome.tiff", ".ome.tif", ZARR)
 
-Results = dict[str, Path]  # "split", "std" and "samples" to their files
+Results = dict[str, Path]  # kind of result -> file
+
+
+def result_kinds(
+    sampling: Sampling, *, has_error_map: bool, interval: float | None
+) -> tuple[str, ...]:
+    """Return the kinds of result that a prediction has.
+
+    Parameters
+    ----------
+    sampling : Sampling
+    has_error_map : bool
+        Whether the run has one: then it gives the std, and the samples the spread.
+    interval : float or None
+        Coverage of the interval, if one was asked for.
+    """
+    has_spread = sampling.samples > 1
+    kinds = {
+        "split": True,
+        "std": has_error_map or has_spread,
+        "spread": has_error_map and has_spread,
+        "low": interval is not None,
+        "high": interval is not None,
+        "samples": sampling.keep > 0,
+    }
+    return tuple(kind for kind, exists in kinds.items() if exists)
 
 
 def input_stem(path: Path) -> str:
@@ -36,7 +62,30 @@ def input_stem(path: Path) -> str:
     return path.stem
 
 
-def result_paths(output: Path, images: Sequence[Path], sampling: Sampling) -> list[Results]:
+def result_values(prediction: Prediction, factors: Array) -> dict[str, Array]:
+    """Return the values of each kind of result, (planes, Y, X), raw intensity.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    factors : array (C, 1, 1)
+        Calibration scalars of the spread.
+    """
+    values = {"split": prediction.mean}
+    if prediction.spread is not None:
+        # without an error map, the spread of the samples is the only error bar
+        kind = "std" if prediction.bars is None else "spread"
+        values[kind] = prediction.spread * factors
+    if prediction.bars is not None:
+        decoded, values["std"], half_width = prediction.bars
+        if half_width is not None:
+            values |= {"low": decoded - half_width, "high": decoded + half_width}
+    if len(prediction.samples):
+        values["samples"] = prediction.samples.reshape(-1, *prediction.mean.shape[1:])
+    return values
+
+
+def result_paths(output: Path, images: Sequence[Path], kinds: Sequence[str]) -> list[Results]:
     """Return the result files of each image: OME-Zarr of a Zarr image, OME-TIFF of any other.
 
     Raises
@@ -53,7 +102,7 @@ def result_paths(output: Path, images: Sequence[Path], sampling: Sampling) -> li
             raise InputError(problem, where=path, remedy="rename one, or predict them separately")
         first[stem] = path
         ending = ZARR if is_zarr(path) else TIFF
-        results.append({kind: output / f"{stem}_{kind}{ending}" for kind in sampling.results})
+        results.append({kind: output / f"{stem}_{kind}{ending}" for kind in kinds})
     return results
 
 
