@@ -23,21 +23,30 @@ POSITIVE = ("input_std", "target_std", "level", "correction", "quantiles")
 LEAST = 1e-6  # variance, in units of target_std^2: no error bar is zero
 
 
-def local_intensity(means: Tensor) -> Tensor:
+def blur_kernel() -> Tensor:
+    """Return a Gaussian of `BLUR` px, cut off at `RADIUS` px, as (2 RADIUS + 1,) weights."""
+    at = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (at / BLUR) ** 2)
+    return kernel / kernel.sum()
+
+
+def local_intensity(means: Tensor, kernel: Tensor | None = None) -> Tensor:
     """Blur images (B, C, Y, X) by a Gaussian of `BLUR` px, cut off at `RADIUS` px.
 
     Pixels of unblurred means in dark background would be grouped by their noise.
+
+    Parameters
+    ----------
+    means : Tensor (B, C, Y, X)
+    kernel : Tensor (C, 2 RADIUS + 1), optional
+        `blur_kernel` of each structure, where it is stored: a traced graph creates no tensor.
     """
-    at = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float32, device=means.device)
-    kernel = torch.exp(-0.5 * (at / BLUR) ** 2)
-    kernel = kernel / kernel.sum()
     structures = means.shape[1]
+    if kernel is None:
+        kernel = blur_kernel().to(means.device).expand(structures, -1)
     x = nn.functional.pad(means, (RADIUS,) * 4, mode="replicate")
-    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
-        x = nn.functional.conv2d(
-            x, kernel.reshape(shape).expand(structures, -1, -1, -1), groups=structures
-        )
-    return x
+    x = nn.functional.conv2d(x, kernel[:, None, :, None], groups=structures)
+    return nn.functional.conv2d(x, kernel[:, None, None, :], groups=structures)
 
 
 class ErrorMap(nn.Module):
@@ -65,6 +74,7 @@ class ErrorMap(nn.Module):
     correction: Tensor  # (C, G) factors on the variance
     coverages: Tensor  # (Q,) shares of pixels inside an interval, rising
     quantiles: Tensor  # (Q, C, G) half-width of the interval, in units of the error bar
+    kernel: Tensor  # (C, 2 RADIUS + 1) blur that defines the local intensity
 
     def __init__(
         self, structures: int, *, groups: int = 1, coverages: int = 0, filters: int = 16
@@ -86,6 +96,7 @@ class ErrorMap(nn.Module):
         self.register_buffer("correction", torch.ones(structures, groups))
         self.register_buffer("coverages", torch.zeros(coverages))
         self.register_buffer("quantiles", torch.ones(coverages, structures, groups))
+        self.register_buffer("kernel", blur_kernel().repeat(structures, 1), persistent=False)
 
     def uncorrected(self, x: Tensor, means: Tensor) -> Tensor:
         """Return the variance before its correction, (B, C, Y, X), in units of target_std^2.
@@ -111,7 +122,8 @@ class ErrorMap(nn.Module):
 
     def forward(self, x: Tensor, means: Tensor) -> Tensor:
         """Return the standard deviation of the error, (B, C, Y, X), raw intensity."""
-        factor = interpolated(local_intensity(means), self.centres, self.correction)
+        at = local_intensity(means, self.kernel)
+        factor = interpolated(at, self.centres, self.correction)
         return self.target_std[:, None, None] * torch.sqrt(self.uncorrected(x, means) * factor)
 
     def half_width(self, number: int, means: Tensor, std: Tensor) -> Tensor:
@@ -126,7 +138,8 @@ class ErrorMap(nn.Module):
         std : Tensor (B, C, Y, X)
             Output of `forward` for them.
         """
-        return std * interpolated(local_intensity(means), self.centres, self.quantiles[number])
+        at = local_intensity(means, self.kernel)
+        return std * interpolated(at, self.centres, self.quantiles[number])
 
 
 def interpolated(at: Tensor, centres: Tensor, values: Tensor) -> Tensor:
@@ -141,7 +154,7 @@ def interpolated(at: Tensor, centres: Tensor, values: Tensor) -> Tensor:
     centres, values : Tensor (C, G)
         Rising centres of each structure, and the values there.
     """
-    out = values[:, :1, None] + torch.zeros_like(at)
+    out = values[:, :1, None] + 0 * at  # of its shape, without naming a device in a traced graph
     for g in range(centres.shape[1] - 1):
         width = centres[:, g + 1] - centres[:, g]
         share = ((at - centres[:, g, None, None]) / width[:, None, None]).clamp(0, 1)
