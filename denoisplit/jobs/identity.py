@@ -17,7 +17,7 @@ from denoisplit.images import LazyImage
 from denoisplit.run import DENOISERS, ERROR_MAP, WEIGHTS, Run
 
 COMPARED = 128  # px, side of the parts by which large Zarr images are compared
-ADDED = ("error_map", "interval")  # that records of earlier releases do not have
+OPTIONAL = ("error_map", "interval")  # only in the records of jobs that have them
 
 
 def weights_digest(run: Run) -> str:
@@ -70,12 +70,12 @@ def check_same_record(
     InputError
         Naming the first difference.
     """
-    for key, now in record.items():
-        if key not in stored and key not in ADDED:
+    for key in {**record, **dict.fromkeys(OPTIONAL)}:
+        if key not in stored and key not in OPTIONAL:
             problem = f"this {kind} was written by another release of denoisplit"
             remedy = "choose another output, or remove it to start over"
             raise InputError(problem, where=path, remedy=remedy)
-        before = stored.get(key)
+        before, now = stored.get(key), record.get(key)
         if before != now:
             if isinstance(before, Mapping) and isinstance(now, Mapping):
                 key = next(k for k in {**before, **now} if before.get(k) != now.get(k))

@@ -171,15 +171,15 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
         record = {
             "weights": job.weights,
             "calibration": run.factors.ravel().tolist(),
-            "error_map": job.error_map,
             "image": image.digest,
             "shape": list(source.array.shape),
             "sampling": asdict(job.sampling),
-            "interval": job.interval,
             "tile": job.tile,
             "halo": job.halo,
             "precision": job.form.precision,
         }
+        optional = {"error_map": job.error_map, "interval": job.interval}
+        record |= {key: value for key, value in optional.items() if value is not None}
         if stored is not None:
             kind = "result" if done else "unfinished job"
             check_same_record(existing[0] if done else work, stored, record, kind)
