@@ -89,43 +89,14 @@ def noise_std(image: npt.NDArray[np.generic]) -> float:
 
     A second difference in both directions cancels smooth structure. Raw units.
     """
-    return float(np.sqrt(np.pi / 2) / 6 * np.abs(_second_differences(image)).mean())
+    return float(np.sqrt(np.pi / 2) * np.abs(second_differences(image)).mean())
 
 
-def noise_ratio(
-    residuals: Sequence[npt.NDArray[Any]],
-    variances: Sequence[npt.NDArray[Any]],
-    where: Sequence[npt.NDArray[np.bool_]],
-) -> float:
-    """Return the noise variance in images over the one that is claimed; 1 without usable pixels.
-
-    By the median of second differences, in units of the claimed standard deviation, so that
-    structure that is left in a few pixels counts little.
-
-    Parameters
-    ----------
-    residuals : sequence of array (Y, X)
-        Recorded images minus their predicted signal, raw intensity.
-    variances : sequence of array (Y, X)
-        Claimed variance of each pixel, raw intensity squared.
-    where : sequence of bool array (Y, X)
-        Pixels to use.
-    """
-    parts = []
-    for residual, variance, inside in zip(residuals, variances, where, strict=True):
-        used = inside[1:-1, 1:-1] & (variance[1:-1, 1:-1] > 0)
-        claimed = 6 * np.sqrt(variance[1:-1, 1:-1][used])
-        parts.append(np.abs(_second_differences(residual)[used]) / claimed)
-    values = np.concatenate(parts) if parts else np.empty(0)
-    # the median of the absolute value of a normal variable is 0.6745 of its standard deviation
-    return float((np.median(values) / 0.6745) ** 2) if values.size else 1.0
-
-
-def _second_differences(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Return second differences in both directions, (Y - 2, X - 2); white noise is 6 times it."""
+def second_differences(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return second differences along both axes, (Y - 2, X - 2), scaled to keep white noise."""
     y = image.astype(np.float64)
     d = y[:, :-2] - 2 * y[:, 1:-1] + y[:, 2:]
-    return d[:-2] - 2 * d[1:-1] + d[2:]
+    return (d[:-2] - 2 * d[1:-1] + d[2:]) / 6
 
 
 def content_quantum(noise: float) -> float:

@@ -16,15 +16,15 @@ frames and groups of pixels are good estimates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.data.statistics import noise_ratio
 from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.noise_level import Correlation, NoiseLevel
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
@@ -35,7 +35,6 @@ from denoisplit.progress import bar
 Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Correlation = tuple[float, float]  # of neighbouring noise values along x and y
 
 STEP = 0.5  # eps; smaller steps suffer from rounding, larger ones leave the linear range
 PROBE_SAMPLES = 8  # antithetic; the noise of the samples is the same in both predictions
@@ -80,22 +79,16 @@ class SquaredErrors:
         True, or estimated without truth: then noisy, and possibly negative.
     inside : array (C, Y, X) of bool
         Pixels that count: neither clipped nor saturated.
-    noise, covariance : array (C, Y, X), optional
-        For estimates: variance of the noise of the reference, and its covariance with the
-        prediction; None for true errors.
+    noise : array (C, Y, X), optional
+        Variance of the noise of the reference; None for true errors.
+    doubt : array (C, Y, X), optional
+        What the estimates would be larger by with the variance of the noise model alone.
     """
 
     values: Array
     inside: Mask
     noise: Array | None = None
-    covariance: Array | None = None
-
-    @property
-    def shared(self) -> Array | None:
-        """What an estimate owes to the noise model, ``sigma^2 - 2 cov``; None for true errors."""
-        if self.noise is None or self.covariance is None:
-            return None
-        return self.noise - 2 * self.covariance
+    doubt: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +207,7 @@ def squared_errors(
     frames: EvaluationFrames,
     means: Sequence[Array],
     probes: Sequence[Probe] | None = None,
+    levels: Sequence[NoiseLevel] | None = None,
 ) -> list[SquaredErrors]:
     """Return the squared errors of predictions: true ones if there is a truth, else estimates.
 
@@ -223,6 +217,8 @@ def squared_errors(
         Predictions of the frames, raw intensity.
     probes : sequence of Probe, optional
         Of the same frames; needed without a truth.
+    levels : sequence of NoiseLevel, optional
+        Noise of the images against the noise models, for each structure.
 
     Raises
     ------
@@ -238,37 +234,61 @@ def squared_errors(
         raise ValueError("recorded frames without truth need probes")
     errors = []
     for j, (mean, probe) in enumerate(zip(means, probes, strict=True)):
-        covariance = probe.covariance
-        values = (mean - frames.observed[j]) ** 2 - probe.variance + 2 * covariance
-        errors.append(SquaredErrors(values, frames.within_limits[j], probe.variance, covariance))
+        ratio = np.ones_like(mean)
+        if levels is not None:
+            ratio = np.stack([level(v) for level, v in zip(levels, probe.variance, strict=True)])
+        shared = probe.variance - 2 * probe.covariance
+        values = (mean - frames.observed[j]) ** 2 - ratio * shared
+        errors.append(
+            SquaredErrors(
+                values, frames.within_limits[j], ratio * probe.variance, (ratio - 1) * shared
+            )
+        )
     return errors
 
 
-def estimate(errors: Sequence[SquaredErrors], k: int, *, ratio: float = 1.0) -> Estimate:
+def estimate(
+    errors: Sequence[SquaredErrors],
+    k: int,
+    where: Sequence[Mask] | None = None,
+) -> Estimate:
     """Return the mean squared error of structure k over frames, with its uncertainty.
 
     Parameters
     ----------
     errors : sequence of SquaredErrors
         One per frame.
-    ratio : float
-        Noise variance estimated from the images, over that of the noise model.
+    where : sequence of bool array (Y, X), optional
+        Pixels to use, of those that count.
+
+    Raises
+    ------
+    ValueError
+        If there is no pixel.
     """
-    parts = [
-        (float(e.values[k][area][e.inside[k][area]].mean(dtype=np.float64)), n)
-        for e in errors
-        for area in areas(e.values.shape[1:], len(errors))
-        if (n := int(e.inside[k][area].sum()))
-    ]
-    values, counts = np.array([v for v, _ in parts]), np.array([n for _, n in parts])
-    value, error = weighted_mean(values, counts)
-    other = value
-    if errors[0].shared is not None:
-        shared = [e.shared[k][e.inside[k]] for e in errors if e.shared is not None]
-        pixels = sum(s.size for s in shared)
-        mean_shared = sum(float(s.sum(dtype=np.float64)) for s in shared) / max(1, pixels)
-        other = value - (ratio - 1) * mean_shared
+    totals = np.array(list(_totals(errors, k, where)), dtype=np.float64)
+    if not totals.size:
+        raise ValueError("no pixel counts; pass other frames")
+    counts, values, doubt = totals.T
+    value, error = weighted_mean(values / counts, counts)
+    other = value + float(doubt.sum() / counts.sum())
     return Estimate(value, error, min(value, other) - 2 * error, max(value, other) + 2 * error)
+
+
+def _totals(
+    errors: Sequence[SquaredErrors], k: int, where: Sequence[Mask] | None
+) -> Iterator[tuple[int, float, float]]:
+    """Yield number, sum of errors and sum of doubts of the pixels of each frame or block."""
+    for j, frame in enumerate(errors):
+        used = frame.inside[k] if where is None else frame.inside[k] & where[j]
+        for area in areas(used.shape, len(errors)):
+            chosen = used[area]
+            if count := int(chosen.sum()):
+                total = float(frame.values[k][area][chosen].sum(dtype=np.float64))
+                doubt = 0.0
+                if frame.doubt is not None:
+                    doubt = float(frame.doubt[k][area][chosen].sum(dtype=np.float64))
+                yield count, total, doubt
 
 
 def areas(shape: tuple[int, ...], frames: int) -> list[Any]:
@@ -313,23 +333,3 @@ def estimated_psnr(error: Estimate, means: Sequence[Array], k: int) -> dict[str,
         "low": decibels(error.high),
         "high": None if error.is_bound else decibels(error.low),
     }
-
-
-def noise_ratios(
-    frames: EvaluationFrames, means: Sequence[Array], probes: Sequence[Probe]
-) -> list[float]:
-    """Return the noise variance in the images over that of the noise model, per structure.
-
-    Parameters
-    ----------
-    means : sequence of array (C, Y, X)
-        Predictions of the frames, raw intensity.
-    """
-    return [
-        noise_ratio(
-            [y[k] - m[k] for y, m in zip(frames.observed, means, strict=True)],
-            [probe.variance[k] for probe in probes],
-            [inside[k] for inside in frames.within_limits],
-        )
-        for k in range(len(means[0]))
-    ]
