@@ -13,7 +13,7 @@ from denoisplit.images.tiling import Frame
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
-from denoisplit.prediction.sampling import Convergence, Sampling, sample_patch
+from denoisplit.prediction.sampling import Convergence, EncodedPatch, Sampling
 from denoisplit.prediction.tiles import Patch, Tiling
 
 Array = npt.NDArray[np.float32]
@@ -188,8 +188,8 @@ def predict_tile(
     inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
     kept = np.empty((sampling.keep, model.structures, core.height, core.width), dtype=np.float32)
     moments, convergence = RunningMoments(), Convergence(sampling)
-    samples = sample_patch(model, patch.pixels, sampling, y=patch.y, x=patch.x)
-    for k, sample in enumerate(samples):
+    encoded = EncodedPatch(model, patch.pixels, y=patch.y, x=patch.x)
+    for k, sample in enumerate(encoded.samples(sampling)):
         value = sample[inside]
         moments.add(value)
         if k < sampling.keep:
@@ -199,21 +199,20 @@ def predict_tile(
     spread = None
     if sampling.samples > 1:
         spread = moments.std(antithetic=sampling.antithetic).cpu().numpy()
-    bars = None if mapping is None else _error_bars(model, patch, sampling, mapping, inside)
+    bars = None
+    if mapping is not None:
+        bars = _error_bars(mapping, encoded, inside)
     return Prediction(moments.mean.cpu().numpy(), spread, kept, bars)
 
 
 @torch.inference_mode()
-def _error_bars(
-    model: VSE, patch: Patch, sampling: Sampling, mapping: ErrorMapping, inside: Any
-) -> ErrorBars:
+def _error_bars(mapping: ErrorMapping, encoded: EncodedPatch, inside: Any) -> ErrorBars:
     """Return the error bars of a patch, of which ``inside`` is kept."""
     error_map, number = mapping
-    (decoded,) = sample_patch(model, patch.pixels, sampling.preview, y=patch.y, x=patch.x)
-    plane = patch.pixels if patch.pixels.ndim == 2 else patch.pixels[0]
-    x = torch.from_numpy(np.ascontiguousarray(plane)).to(decoded.device)[None, None]
-    std = error_map(x, decoded[None])
-    half = None
+    decoded = encoded.decoded_means[None]
+    std = error_map(encoded.frame[None], decoded)
+    planes = [decoded, std]
     if number is not None:
-        half = error_map.half_width(number, decoded[None], std)[0][inside].cpu().numpy()
-    return ErrorBars(decoded[inside].cpu().numpy(), std[0][inside].cpu().numpy(), half)
+        planes.append(error_map.half_width(number, decoded, std))
+    means, stds, *half_width = (plane[0][inside].cpu().numpy() for plane in planes)
+    return ErrorBars(means, stds, *half_width or [None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -106,11 +107,8 @@ class Convergence:
         return bool(worst <= self.sampling.tolerance)
 
 
-@torch.inference_mode()
-def sample_patch(
-    model: VSE, patch: npt.NDArray[np.float32], sampling: Sampling, *, y: int, x: int
-) -> Iterator[Tensor]:
-    """Yield posterior samples of one patch, which is encoded once.
+class EncodedPatch:
+    """A patch that was encoded once, to be decoded with any latents.
 
     Parameters
     ----------
@@ -118,42 +116,69 @@ def sample_patch(
         Raw intensities; sides are multiples of the total stride.
     y, x : int
         Position of its first pixel in the frame, multiples of the total stride; may be negative.
-
-    Yields
-    ------
-    Tensor (C, Y, X)
-        Raw intensities, float32.
     """
-    device = model.input_mean.device
-    raw = torch.from_numpy(np.ascontiguousarray(patch)).to(device)
-    planes = raw if raw.ndim == 3 else raw[None]
-    *features, top = model.encode(model.normalise(planes)[None])
-    keys = _keys(model, raw, sampling, y, x)
-    table = normal_table().to(device)
-    if sampling.samples == 0:
-        shapes = model.latent_shapes(*raw.shape[-2:])
-        zero = [torch.zeros(1, *shape, device=device) for shape in shapes]
-        yield from model.to_raw(model.means(model.decode([*features, top], zero)))
-        return
-    # an antithetic pair shares its noise, so it is decoded together
-    group = 2 if sampling.antithetic else 1
-    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
-    if device.type == "cuda":
-        pixels = min(pixels, pixels_that_fit(model))
-    batch = max(1, pixels // (group * patch.shape[-2] * patch.shape[-1])) * group
-    for start in range(0, sampling.samples, batch):
-        chosen = range(start, min(start + batch, sampling.samples))
-        eps = addressed_noise(
-            keys,
-            chosen,
-            seed=sampling.seed,
-            channels=model.latents,
-            antithetic=sampling.antithetic,
-            table=table,
-        )
-        # the posterior of the top level does not depend on eps: its features are not repeated
-        shared = [f.expand(len(chosen), -1, -1, -1) for f in features]
-        yield from model.to_raw(model.means(model.decode([*shared, top], eps)))
+
+    @torch.inference_mode()
+    def __init__(self, model: VSE, patch: npt.NDArray[np.float32], *, y: int, x: int) -> None:
+        self.model, self.y, self.x = model, y, x
+        self.raw = torch.from_numpy(np.ascontiguousarray(patch)).to(model.input_mean.device)
+        planes = self.raw if self.raw.ndim == 3 else self.raw[None]
+        self.frame = planes[:1]  # (1, Y, X), without further planes of context
+        self.features = model.encode(model.normalise(planes)[None])
+
+    @cached_property
+    @torch.inference_mode()
+    def decoded_means(self) -> Tensor:
+        """Decoded means of the latents, (C, Y, X), raw intensity, float32."""
+        model = self.model
+        shapes = model.latent_shapes(*self.raw.shape[-2:])
+        zero = [torch.zeros(1, *shape, device=self.raw.device) for shape in shapes]
+        means: Tensor = next(iter(model.to_raw(model.means(model.decode(self.features, zero)))))
+        return means
+
+    @torch.inference_mode()
+    def samples(self, sampling: Sampling) -> Iterator[Tensor]:
+        """Yield posterior samples, or the decoded means as the only one of a preview.
+
+        Yields
+        ------
+        Tensor (C, Y, X)
+            Raw intensities, float32.
+        """
+        if sampling.samples == 0:
+            yield self.decoded_means
+            return
+        model, (height, width) = self.model, self.raw.shape[-2:]
+        device = self.raw.device
+        *features, top = self.features
+        keys = _keys(model, self.raw, sampling, self.y, self.x)
+        table = normal_table().to(device)
+        # an antithetic pair shares its noise, so it is decoded together
+        group = 2 if sampling.antithetic else 1
+        pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
+        if device.type == "cuda":
+            pixels = min(pixels, pixels_that_fit(model))
+        batch = max(1, pixels // (group * height * width)) * group
+        for start in range(0, sampling.samples, batch):
+            chosen = range(start, min(start + batch, sampling.samples))
+            eps = addressed_noise(
+                keys,
+                chosen,
+                seed=sampling.seed,
+                channels=model.latents,
+                antithetic=sampling.antithetic,
+                table=table,
+            )
+            # the posterior of the top level does not depend on eps: its features are not repeated
+            shared = [f.expand(len(chosen), -1, -1, -1) for f in features]
+            yield from model.to_raw(model.means(model.decode([*shared, top], eps)))
+
+
+def sample_patch(
+    model: VSE, patch: npt.NDArray[np.float32], sampling: Sampling, *, y: int, x: int
+) -> Iterator[Tensor]:
+    """Encode a patch and yield its posterior samples; see `EncodedPatch`."""
+    yield from EncodedPatch(model, patch, y=y, x=x).samples(sampling)
 
 
 def _keys(model: VSE, raw: Tensor, sampling: Sampling, y: int, x: int) -> list[Tensor]:
