@@ -27,6 +27,8 @@ from denoisplit.run import Run, load
 
 PathLike = str | Path
 
+FEW = 8  # samples, below which their spread is unreliable
+
 
 @documented(PREDICT)
 def predict(
@@ -50,10 +52,17 @@ def predict(
 ) -> list[Path]:
     """Split image files.
 
-    For each image, ``STEM_split`` (posterior mean), ``STEM_std`` (calibrated standard deviation,
-    for two samples or more) and ``STEM_samples`` (if kept) are written as ``.ome.tif``, or as
-    ``.ome.zarr`` for a Zarr image. Until an image is finished, its pieces are in a folder
-    ``STEM_split.unfinished`` (`denoisplit.jobs.pieces`).
+    For each image, these are written as ``.ome.tif``, or as ``.ome.zarr`` for a Zarr image:
+
+    - ``STEM_split``: posterior mean; for no samples the decoded means of the latents.
+    - ``STEM_std``: standard deviation of the error, by the error map of the run. A run without one
+      has the calibrated spread of the samples here, for two samples or more.
+    - ``STEM_spread``: calibrated spread of two samples or more, beside an error map.
+    - ``STEM_low`` and ``STEM_high``: with ``interval``, an interval around the decoded means.
+    - ``STEM_samples``: kept samples.
+
+    Until an image is finished, its pieces are in a folder ``STEM_split.unfinished``
+    (`denoisplit.jobs.pieces`).
 
     Parameters
     ----------
@@ -81,9 +90,7 @@ def predict(
     check_output(output, written, add=add, resume=resume)
     # all images are checked before the first is split
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
-    if sampling.samples < 2:
-        reason = "one sample has" if sampling.samples else "a preview has"
-        logger.warning("no std is written: %s no spread, set `samples` to 2 or more", reason)
+    _warn_of_few_samples(run, samples)
     # an interrupted call that was free to choose a precision keeps the one that it chose
     stored = {stored_precision(group) for group in results if resume} - {None}
     only = stored.pop() if precision == "bf16" and len(stored) == 1 else None
@@ -129,6 +136,29 @@ def _split(job: StartedJob, on_progress: Callable[[float], None], cluster: Any) 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
     return lambda fraction: to(int(100 * (files + fraction)))
+
+
+def _warn_of_few_samples(run: Run, samples: int) -> None:
+    """Say what so few samples do not give."""
+    if run.error_map is None and samples < 2:
+        logger.warning(
+            "no std is written: %s no spread, set `samples` to 2 or more, or add an error map with "
+            "`denoisplit calibrate %s`",
+            "one sample has" if samples else "a preview has",
+            run.path,
+        )
+    elif samples == 1:
+        logger.warning(
+            "the split is one posterior sample, whose error is larger than the std, which is that "
+            "of the decoded means; set `samples` to 0 for these"
+        )
+    elif 1 < samples < FEW:
+        unreliable = "std, their spread, is unreliable"
+        if run.error_map is not None:
+            unreliable = "spread is unreliable; the std, by the error map, is not affected"
+        logger.warning(
+            "%d samples: the mean is noisier than with more, and the %s", samples, unreliable
+        )
 
 
 def _sampling(

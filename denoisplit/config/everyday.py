@@ -85,8 +85,15 @@ PREDICT = Command(
         CONFIG,
         RUN,
         Option("FILES", Files, "Images, stacks or folders; raw superposed intensities.", ...),
-        changed(OUTPUT, "Folder of the results: STEM_split, STEM_std and STEM_samples per image."),
-        changed(SAMPLES, "Number of posterior samples; 0 gives a preview without uncertainty."),
+        changed(OUTPUT, "Folder of the results: STEM_split, STEM_std and others per image."),
+        changed(SAMPLES, "Number of posterior samples; 0 gives the decoded means, in one pass."),
+        Option(
+            "--interval COVERAGE",
+            float,
+            "Write STEM_low and STEM_high, an interval that contains about this share of the true "
+            "values: 0.9, or another coverage of the run.",
+            otherwise="none",
+        ),
         Option(
             "--tolerance T",
             RawIntensity,

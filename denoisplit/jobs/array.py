@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from denoisplit.jobs.results import result_channels, result_values
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
-from denoisplit.prediction.frame import OnProgress, predict_frame
-from denoisplit.prediction.sampling import Sampling, sample_names
+from denoisplit.prediction.frame import Array, OnProgress, predict_frame
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import Run
 
 
@@ -20,8 +20,11 @@ class SplitImage:
     """One split image; raw intensities, float32, dims ``(t) c (z) y x``."""
 
     split: xr.DataArray  # posterior mean, one channel per structure
-    std: xr.DataArray | None  # calibrated standard deviation; None for fewer than two samples
-    samples: xr.DataArray | None  # channels A_1, B_1, A_2, ...; None if none were kept
+    std: xr.DataArray | None = None  # of the error; None for S < 2 without an error map
+    samples: xr.DataArray | None = None  # channels A_1, B_1, A_2, ...; None if none were kept
+    spread: xr.DataArray | None = None  # calibrated, of the samples; None without an error map
+    low: xr.DataArray | None = None  # ends of the interval; None if none was asked for
+    high: xr.DataArray | None = None
 
 
 def predict_image(
@@ -29,6 +32,7 @@ def predict_image(
     image: xr.DataArray,
     sampling: Sampling,
     *,
+    interval: float | None = None,
     tile: int | None = None,
     halo: int | None = None,
     on_progress: OnProgress | None = None,
@@ -39,6 +43,8 @@ def predict_image(
     ----------
     image : DataArray
         Raw intensities; dims y and x, optionally t, z and a c of length 1.
+    interval : float, optional
+        Coverage of an interval around the decoded means, one of those of the run.
     tile, halo : int, optional
         As in `predict`; those of the run by default.
     on_progress : callable, optional
@@ -47,38 +53,35 @@ def predict_image(
     Raises
     ------
     InputError
-        If tile and halo do not suit the network.
+        If tile and halo do not suit the network, or the run has no such interval.
     """
     tile, halo = tile_and_halo(run, tile, halo)
+    mapping = run.mapping(interval)
     model = inference_form(run.model)
     outer = [dim for dim in ("t", "z") if dim in image.dims]
     planes = image.squeeze("c", drop=True) if "c" in image.dims else image
     planes = planes.transpose(*outer, "y", "x")
     height, width = planes.shape[-2:]
     stack = planes.values.reshape(-1, height, width)
-    predictions = []
+    planes_of: dict[str, list[Array]] = {}  # kind of result -> one array per plane
     for number, plane in enumerate(stack):
 
         def on_plane(fraction: float, number: int = number) -> None:
             if on_progress is not None:
                 on_progress((number + fraction) / len(stack))
 
-        predictions.append(
-            predict_frame(model, plane, sampling, tile=tile, halo=halo, on_progress=on_plane)
+        prediction = predict_frame(
+            model, plane, sampling, tile=tile, halo=halo, mapping=mapping, on_progress=on_plane
         )
+        for kind, values in result_values(prediction, run.factors).items():
+            planes_of.setdefault(kind, []).append(values)
 
-    def labelled(arrays: list[np.ndarray[Any, Any]], channels: list[str]) -> xr.DataArray:
+    def labelled(kind: str) -> xr.DataArray:
+        channels = result_channels(kind, run.names, sampling)
         sizes = [image.sizes[dim] for dim in outer]
-        values = np.stack(arrays).reshape(*sizes, len(channels), height, width)
+        values = np.stack(planes_of[kind]).reshape(*sizes, len(channels), height, width)
         whole = xr.DataArray(values, dims=[*outer, "c", "y", "x"], coords={"c": channels})
         whole.attrs["pixel_size_um"] = dict(image.attrs.get("pixel_size_um", {}))
         return whole.transpose(*(dim for dim in ("t", "c", "z", "y", "x") if dim in whole.dims))
 
-    names = list(run.names)
-    stds = [p.spread * run.factors for p in predictions if p.spread is not None]
-    samples = [p.samples.reshape(-1, height, width) for p in predictions]
-    return SplitImage(
-        split=labelled([p.mean for p in predictions], names),
-        std=labelled(stds, names) if stds else None,
-        samples=labelled(samples, sample_names(names, sampling.keep)) if sampling.keep else None,
-    )
+    return SplitImage(**{kind: labelled(kind) for kind in planes_of})

@@ -29,12 +29,13 @@ from denoisplit.jobs.results import (
     ZARR,
     Results,
     publish,
+    result_channels,
     result_kinds,
     stored_record,
     work_folder,
 )
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.sampling import Sampling, sample_names
+from denoisplit.prediction.sampling import Sampling
 from denoisplit.prediction.tiles import Tiling, tile_side
 from denoisplit.run import Run
 
@@ -259,10 +260,9 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str,
     work = Path(job.work)
     for path in work.glob(f"*{ZARR}"):  # of a start that was interrupted
         shutil.rmtree(path)
-    structures, samples = list(run.names), sample_names(run.names, job.sampling.keep)
     chunk, lengths = (first.height, first.width), image.pixel_size_um
     for kind in job.kinds:
-        names = samples if kind == "samples" else structures
+        names = result_channels(kind, run.names, job.sampling)
         sizes = {dim: image.sizes.get(dim, 1) for dim in result_dims(image)} | {"c": len(names)}
         create_ome_zarr(
             job.path(kind), sizes, channels=names, chunk=chunk, pixel_size_um=lengths, about=record

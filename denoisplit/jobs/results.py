@@ -17,7 +17,7 @@ from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
 from denoisplit.prediction.autotune import Precision
 from denoisplit.prediction.frame import Array, Prediction
-from denoisplit.prediction.sampling import Sampling
+from denoisplit.prediction.sampling import Sampling, sample_names
 
 JOB = "job.json"
 ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
@@ -60,6 +60,11 @@ def input_stem(path: Path) -> str:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
     return path.stem
+
+
+def result_channels(kind: str, structures: Sequence[str], sampling: Sampling) -> list[str]:
+    """Return the channel names of a result: the structures, or those of each kept sample."""
+    return sample_names(structures, sampling.keep) if kind == "samples" else list(structures)
 
 
 def result_values(prediction: Prediction, factors: Array) -> dict[str, Array]:

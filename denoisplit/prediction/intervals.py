@@ -27,6 +27,9 @@ def interval_number(error_map: ErrorMap, coverage: float) -> int:
     for number, value in enumerate(tabulated):
         if math.isclose(value, coverage, abs_tol=1e-6):
             return number
+    if not tabulated:
+        problem = "this error map has no intervals"
+        raise InputError(problem, where="interval", remedy="leave it out")
     raise InputError(
         where="interval",
         found=f"{coverage:g}",
