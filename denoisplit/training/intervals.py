@@ -1,0 +1,204 @@
+"""Correction of the error map and its intervals, group by group of local intensity.
+
+With a truth both rest on true errors: the intervals are conformal per group (Mondrian; Angelopoulos
+et al. 2022), and approximate, because they are interpolated between groups and because the pixels
+of a frame are not independent. From noisy images alone, the size of the error is Stein's estimate,
+and the shape of its distribution that of re-noised predictions (parametric bootstrap).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from denoisplit.data.superposition import Superposition
+from denoisplit.evaluation.groups import IntensityGroups, local_intensities
+from denoisplit.evaluation.risk import SquaredErrors, estimate
+from denoisplit.network.error_map import ErrorMap
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction.intervals import COVERAGES
+
+Array = npt.NDArray[np.float32]
+Flat = npt.NDArray[np.float64]
+
+# share of the noise's std: a smaller error cannot be told from the noise of its reference, because
+# it is less than a fortieth of the variance, which is not known any better
+RESOLUTION = 0.15
+ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
+LEAST_WIDTH = 1e-3  # of an interval, in units of the error bar
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Decoded means of some frames, and what they are compared with; raw intensity.
+
+    Attributes
+    ----------
+    inputs : list of array (Y, X)
+        What the splitting network and the error map see.
+    means : list of array (C, Y, X)
+        Decoded means.
+    errors : list of SquaredErrors
+        Of the means.
+    """
+
+    inputs: list[Array]
+    means: list[Array]
+    errors: list[SquaredErrors]
+
+    def __add__(self, other: DecodedFrames) -> DecodedFrames:
+        return DecodedFrames(
+            self.inputs + other.inputs, self.means + other.means, self.errors + other.errors
+        )
+
+
+def correct_error_map(
+    error_map: ErrorMap, frames: DecodedFrames, groups: Sequence[IntensityGroups]
+) -> ErrorMap:
+    """Return the error map with groups, in which its mean variance is the mean squared error.
+
+    Where a group's error cannot be told from noise, the variance is an upper bound of it.
+
+    Parameters
+    ----------
+    groups : sequence of IntensityGroups
+        One per structure.
+    """
+    size = max(map(len, groups))
+    corrected = ErrorMap(error_map.structures, groups=size, coverages=len(COVERAGES))
+    state = error_map.state_dict()
+    own = ("centres", "correction", "coverages", "quantiles")
+    kept = {name: value for name, value in state.items() if name not in own}
+    corrected.load_state_dict({**corrected.state_dict(), **kept})
+    corrected.coverages.copy_(torch.tensor(COVERAGES))
+    intensities = local_intensities(frames.means)
+    for k, group in enumerate(groups):
+        corrected.centres[k] = torch.from_numpy(_padded(group.centres, size, rising=True))
+        index = [group.index(intensity[k]) for intensity in intensities]
+        target = [_target(frames.errors, k, [i == g for i in index]) for g in range(len(group))]
+        for _ in range(ROUNDS):
+            claimed = [std[k] ** 2 for std in error_stds(corrected, frames.inputs, frames.means)]
+            for g in range(len(group)):
+                inside = [(i == g) & e.inside[k] for i, e in zip(index, frames.errors, strict=True)]
+                pixels = sum(int(i.sum()) for i in inside)
+                total = sum(
+                    float(c[i].sum(dtype=np.float64)) for c, i in zip(claimed, inside, strict=True)
+                )
+                if (wanted := target[g]) is not None:
+                    corrected.correction[k, g] *= wanted * pixels / total
+            corrected.correction[k, len(group) :] = corrected.correction[k, len(group) - 1]
+    return corrected.eval().requires_grad_(False)
+
+
+def _target(
+    errors: Sequence[SquaredErrors], k: int, where: Sequence[npt.NDArray[np.bool_]]
+) -> float | None:
+    """Return the variance that a group of pixels should claim; None if there is no pixel."""
+    if not any((w & e.inside[k]).any() for w, e in zip(where, errors, strict=True)):
+        return None
+    error = estimate(errors, k, where)
+    if errors[0].noise is None:
+        return max(error.value, 1e-12)
+    noise = [
+        e.noise[k][w & e.inside[k]]
+        for w, e in zip(where, errors, strict=True)
+        if e.noise is not None
+    ]
+    floor = RESOLUTION**2 * float(np.concatenate(noise).mean(dtype=np.float64))
+    return max(error.value + error.standard_error, floor)
+
+
+def error_stds(error_map: ErrorMap, inputs: Sequence[Array], means: Sequence[Array]) -> list[Array]:
+    """Return the std of the error (C, Y, X) of every frame, raw intensity."""
+    device = error_map.centres.device
+    with torch.inference_mode():
+        return [
+            error_map(
+                torch.from_numpy(x)[None, None].to(device), torch.from_numpy(m)[None].to(device)
+            )[0]
+            .cpu()
+            .numpy()
+            for x, m in zip(inputs, means, strict=True)
+        ]
+
+
+def tabulate_intervals(
+    error_map: ErrorMap,
+    inputs: Sequence[Array],
+    means: Sequence[Array],
+    differences: Sequence[Array],
+    groups: Sequence[IntensityGroups],
+    *,
+    scaled: bool,
+) -> None:
+    """Store the half-widths of all intervals in a corrected error map, in place.
+
+    Parameters
+    ----------
+    inputs, means : sequences of array
+        As in `DecodedFrames`.
+    differences : sequence of array (C, Y, X)
+        Absolute errors of the means, true or of re-noised predictions.
+    groups : sequence of IntensityGroups
+        One per structure.
+    scaled : bool
+        Whether only the shape of the distribution counts, because its size is that of the error
+        map already.
+    """
+    stds, intensities = error_stds(error_map, inputs, means), local_intensities(means)
+    size = error_map.centres.shape[1]
+    for k, group in enumerate(groups):
+        index = np.concatenate([group.index(i[k]).ravel() for i in intensities])
+        ratio = np.concatenate(
+            [(d[k] / s[k]).ravel() for d, s in zip(differences, stds, strict=True)]
+        ).astype(np.float64)
+        used = np.isfinite(ratio)
+        for q, coverage in enumerate(COVERAGES):
+            widths = np.ones(len(group))
+            for g in range(len(group)):
+                values = ratio[used & (index == g)]
+                if values.size:
+                    widths[g] = conformal_quantile(values, coverage)
+                    if scaled:
+                        widths[g] /= max(math.sqrt(float(np.mean(values**2))), 1e-12)
+            padded = _padded(np.maximum(widths, LEAST_WIDTH), size)
+            error_map.quantiles[q, k] = torch.from_numpy(padded)
+
+
+def conformal_quantile(values: Flat, coverage: float) -> float:
+    """Return the value that covers a new one with at least this probability, if exchangeable."""
+    rank = min(math.ceil((values.size + 1) * coverage), values.size)
+    return float(np.partition(values, rank - 1)[rank - 1])
+
+
+def renoised(
+    means: Array,
+    noise_models: Sequence[GaussianMixture],
+    superposition: Superposition,
+    *,
+    seed: int,
+    frame: int,
+) -> Array:
+    """Superpose predictions (C, Y, X) with fresh noise from the noise models, (Y, X)."""
+    noisy = []
+    for k, model in enumerate(noise_models):
+        device = model.weight.device
+        address = np.random.SeedSequence((seed, frame, k)).generate_state(1)[0]
+        generator = torch.Generator(device).manual_seed(int(address))
+        signal = torch.from_numpy(means[k]).to(device)
+        with torch.inference_mode():
+            noisy.append(model.sample(signal, generator).cpu().numpy())
+    return superposition(noisy)
+
+
+def _padded(values: Flat, size: int, *, rising: bool = False) -> npt.NDArray[np.float32]:
+    """Return values of G groups for ``size`` groups, repeating the last one, or rising from it."""
+    extra = size - len(values)
+    step = max(abs(float(values[-1])), 1.0) if rising else 0.0
+    more = values[-1] + step * np.arange(1, extra + 1)
+    return np.concatenate([values, more]).astype(np.float32)
