@@ -171,7 +171,7 @@ def error_map_of(state: Mapping[str, Tensor], structures: int) -> ErrorMap:
         If tensors are missing, or of wrong shape or content.
     """
     shapes = {name: tuple(state[name].shape) for name in SIZED if name in state}
-    filters, groups, coverages = (shapes.get(name, (0,))[-1] for name in SIZED)
+    filters, groups, coverages = ((shapes.get(name) or (0,))[-1] for name in SIZED)
     if not (0 < filters <= MOST and 0 < groups <= MOST and coverages <= MOST):
         raise ValueError(f"it has {filters} filters, {groups} groups and {coverages} coverages")
     error_map = ErrorMap(structures, groups=groups, coverages=coverages, filters=filters)
