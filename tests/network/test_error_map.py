@@ -177,25 +177,26 @@ def test_a_state_gives_the_same_map() -> None:
     assert torch.equal(again(x, means), error_map(x, means))
 
 
-DAMAGED: dict[str, dict[str, Tensor | None]] = {
-    "a tensor is missing": {"layers.4.weight": None},
-    "no sizes": {"layers.0.bias": None},
-    "no filters": {"layers.0.bias": torch.zeros(0)},
-    "a number for a vector": {"coverages": torch.tensor(0.5)},
-    "a number for the centres": {"centres": torch.tensor(0.5)},
-    "wrong shape": {"correction": torch.ones(2, 4)},
-    "other structures": {"target_mean": torch.zeros(3)},
-    "NaN": {"layers.0.weight": torch.full((6, 3, 3, 3), torch.nan)},
-    "infinite": {"target_mean": torch.tensor([0.0, torch.inf])},
-    "whole numbers": {"target_std": torch.tensor([3, 4])},
-    "a negative factor": {"correction": torch.tensor([[1.0, -1.0, 1.0]] * 2)},
-    "a width of zero": {"quantiles": torch.zeros(2, 2, 3)},
-    "no spread of the inputs": {"input_std": torch.tensor(0.0)},
-    "unordered groups": {"centres": torch.tensor([[0.0, 2.0, 1.0]] * 2)},
-    "equal groups": {"centres": torch.tensor([[0.0, 1.0, 1.0]] * 2)},
-    "too many filters": {"layers.0.bias": torch.zeros(100_000)},
-    "too many groups": {"centres": torch.arange(1e5).repeat(2, 1)},
-    "too many coverages": {"coverages": torch.zeros(100_000)},
+SIZES, SHAPE, FINITE, ORDER = "it has .* filters", "of shape", "finite", "not positive, or"
+DAMAGED: dict[str, tuple[dict[str, Tensor | None], str]] = {
+    "a tensor is missing": ({"layers.4.weight": None}, SHAPE),
+    "no sizes": ({"layers.0.bias": None}, SIZES),
+    "no filters": ({"layers.0.bias": torch.zeros(0)}, SIZES),
+    "a number for a vector": ({"coverages": torch.tensor(0.5)}, SHAPE),
+    "a number for the centres": ({"centres": torch.tensor(0.5)}, SIZES),
+    "wrong shape": ({"correction": torch.ones(2, 4)}, SHAPE),
+    "other structures": ({"target_mean": torch.zeros(3)}, SHAPE),
+    "NaN": ({"layers.0.weight": torch.full((6, 3, 3, 3), torch.nan)}, FINITE),
+    "infinite": ({"target_mean": torch.tensor([0.0, torch.inf])}, FINITE),
+    "whole numbers": ({"target_std": torch.tensor([3, 4])}, FINITE),
+    "a negative factor": ({"correction": torch.tensor([[1.0, -1.0, 1.0]] * 2)}, ORDER),
+    "a width of zero": ({"quantiles": torch.zeros(2, 2, 3)}, ORDER),
+    "no spread of the inputs": ({"input_std": torch.tensor(0.0)}, ORDER),
+    "unordered groups": ({"centres": torch.tensor([[0.0, 2.0, 1.0]] * 2)}, ORDER),
+    "equal groups": ({"centres": torch.tensor([[0.0, 1.0, 1.0]] * 2)}, ORDER),
+    "too many filters": ({"layers.0.bias": torch.zeros(100_000)}, SIZES),
+    "too many groups": ({"centres": torch.arange(1e5).repeat(2, 1)}, SIZES),
+    "too many coverages": ({"coverages": torch.zeros(100_000)}, SIZES),
 }
 
 
@@ -206,12 +207,13 @@ def damaged(change: dict[str, Tensor | None]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_state_is_refused(damage: str) -> None:
-    with pytest.raises(ValueError):
-        error_map_of(damaged(DAMAGED[damage]), 2)
+    change, message = DAMAGED[damage]
+    with pytest.raises(ValueError, match=message):
+        error_map_of(damaged(change), 2)
 
 
 def test_a_map_of_other_structures_is_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=SHAPE):
         error_map_of(random_error_map(plain_network(3)).state_dict(), 2)
 
 
