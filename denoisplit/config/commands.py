@@ -47,16 +47,26 @@ EXPORT = Command(
         Option(
             "--kind KIND",
             str,
-            "Outputs: mean and standard deviation (mmse), single samples, or the mean (split).",
+            "Outputs: mean of samples and standard deviation (mmse), the same in one pass without "
+            "samples (fast) or with an interval (interval), single samples, or the mean (split). "
+            "Kinds fast and interval need a run with an error map.",
             "mmse",
-            choices=("mmse", "samples", "split"),
+            choices=("mmse", "fast", "interval", "samples", "split"),
         ),
-        replace(SAMPLES, default=None, otherwise="16, or 8 for kind samples"),
+        replace(
+            SAMPLES, default=None, otherwise="16, 8 for kind samples, none for fast and interval"
+        ),
         changed(
             TILE, "Side of the tiles that the package takes.", otherwise="256 if the halo fits"
         ),
         HALO,
         changed(SEED, "Random seed of the samples."),
+        Option(
+            "--interval COVERAGE",
+            float,
+            "Share of the pixels that the intervals of kind interval contain.",
+            otherwise="0.9",
+        ),
         Option("--name NAME", str, "Name of the package.", otherwise="from the structures"),
         ABOUT,
         Option(

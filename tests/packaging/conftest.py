@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +19,28 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.splits import rule_for, split
 from denoisplit.files.json_file import write_json
 from denoisplit.images import Frames, fingerprint, read_frames
+from denoisplit.network.error_map import ErrorMap, copy_normalisation
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.run import (
     METRICS,
     build_network,
+    load,
     noise_model_path,
     save_config,
+    save_error_map,
     save_weights,
 )
 
 SIZES = {"filters": 8, "latents": 4, "patch": 32}
 SMALL: dict[str, Any] = {"samples": 2, "tile": 96, "halo": 32}
+ONE_PASS = ("fast", "interval")  # kinds without samples
 SCORE = {"mean": 1.5, "sem": 0.25}
+
+
+def small(kind: str) -> dict[str, Any]:
+    """Options of a small package of a kind."""
+    return SMALL | {"kind": kind} | ({"samples": None} if kind in ONE_PASS else {})
 
 
 def metrics(names: Sequence[str]) -> dict[str, Any]:
@@ -65,12 +75,30 @@ def untrained(model: VSE, frames: Sequence[Frames]) -> VSE:
     return model.eval()
 
 
+def random_error_map(network: VSE) -> ErrorMap:
+    """An error map of random weights, of which no two groups and structures are alike."""
+    structures = network.structures
+    torch.manual_seed(1)
+    error_map = ErrorMap(structures, groups=3, coverages=2, filters=8)
+    copy_normalisation(error_map, network)
+    steps = torch.tensor([-1.0, 0.0, 1.5])
+    error_map.centres.copy_(network.target_mean[:, None] + network.target_std[:, None] * steps)
+    error_map.level.copy_(0.1 + 0.05 * torch.arange(structures))
+    error_map.correction.copy_(torch.tensor([0.6, 1.0, 1.7]).expand(structures, -1))
+    error_map.coverages.copy_(torch.tensor([0.5, 0.9]))
+    error_map.quantiles.copy_(
+        torch.rand(2, structures, 3) + torch.tensor([0.3, 1.2])[:, None, None]
+    )
+    return error_map.eval()
+
+
 def make_run(
     path: Path,
     files: dict[str, list[Path]],
     *,
     network: dict[str, Any] = SIZES,
     pixel_size_um: float | None = None,
+    error_map: bool = False,
     **settings: Any,
 ) -> Path:
     """A run folder with everything that a training writes, and an untrained network."""
@@ -108,6 +136,8 @@ def make_run(
     torch.manual_seed(0)
     model = untrained(build_network(config.settings), tuple(frames.values()))
     save_weights(model, path / "model.safetensors")
+    if error_map:
+        save_error_map(random_error_map(model), path)
     scalars = {name: 1.25 - 0.5 * k for k, name in enumerate(files)}
     write_json(path / "calibration.json", {"scalars": scalars})
     write_json(path / METRICS, metrics(tuple(files)))
@@ -139,10 +169,18 @@ def structure_files(folder: Path, names: Sequence[str], shape: tuple[int, int]) 
 
 @pytest.fixture(scope="package")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two structures that is only read."""
+    """A run of two structures, without an error map, that is only read."""
     folder = tmp_path_factory.mktemp("runs")
     files = structure_files(folder / "images", ("ER", "F-actin (60x)"), (150, 160))
     return make_run(folder / "er-actin", files, pixel_size_um=0.1)
+
+
+@pytest.fixture(scope="package")
+def mapped_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with an error map."""
+    folder = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("mapped") / "er-actin"))
+    save_error_map(random_error_map(load(folder, device="cpu").model), folder)
+    return folder
 
 
 @pytest.fixture

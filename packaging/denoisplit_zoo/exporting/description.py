@@ -26,7 +26,7 @@ from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run
 from denoisplit.version import __version__
 from denoisplit_zoo.exporting.about import About
 from denoisplit_zoo.exporting.example_image import ExampleImage
-from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
+from denoisplit_zoo.exporting.kinds import PackageKind, package_kind
 from denoisplit_zoo.exporting.phrases import CITATIONS, package_texts
 from denoisplit_zoo.exporting.weights import OPSET
 
@@ -34,6 +34,8 @@ TAGS = (
     "fluorescence-light-microscopy 2d cells pytorch unet image-restoration denoising ilastik fiji "
     "imagej deepimagej denoisplit variational-autoencoder uncertainty"
 )
+# arguments of graphs that draw samples -> their names in config.denoisplit
+SAMPLING_FACTS = {"seed": "seed", "antithetic": "antithetic", "quantum": "content_quantum"}
 PACKAGE_VERSION = 1  # of config.denoisplit and the attachments
 # share of the largest test value, above errors of reduced precision; half of the format's limit
 ABSOLUTE_TOLERANCE = 0.005
@@ -47,6 +49,7 @@ class Package:
     name: str
     about: About
     kind: str
+    coverage: float | None  # of the intervals; None for a package without
     arguments: Mapping[str, Any]  # of the graph
     channels: Sequence[str]  # names of the output channels
     tile: int  # px
@@ -57,9 +60,12 @@ class Package:
     @cached_property
     def texts(self) -> Mapping[str, str]:
         """Texts that depend on system, structures and kind, by their names in the templates."""
-        settings = self.run.config.settings
-        kind = PACKAGE_KINDS[self.kind]
-        return package_texts(self.run.names, settings.data.superposition, settings.system, kind)
+        return package_texts(self.run, self.of_kind, self.arguments, self.coverage)
+
+    @cached_property
+    def of_kind(self) -> PackageKind:
+        """What is common to all packages of the kind."""
+        return package_kind(self.kind, self.run)
 
 
 def description(package: Package, contents: Mapping[str, bytes], attached: Sequence[str]) -> str:
@@ -67,7 +73,7 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
 
     ``attached`` are the names of those that the format calls attachments.
     """
-    run, about, kind = package.run, package.about, PACKAGE_KINDS[package.kind]
+    run, about = package.run, package.about
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     trained = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
     citation = CITATIONS.get(run.config.settings.system)
@@ -83,11 +89,11 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "tags": list(dict.fromkeys((*TAGS.split(), *package.texts["tag"].split(), *about.tags))),
         "input_description": package.texts["input_description"],
         "input_channel": package.texts["input_channel"],
-        "output_description": kind.output,
+        "output_description": package.texts["output"],
         "tile": package.tile,
         "halo": package.halo,
         "channels": list(package.channels),
-        "callable": kind.graph.__name__,
+        "callable": package.of_kind.graph.__name__,
         "kwargs": dict(package.arguments),
         "pytorch_version": torch.__version__.split("+")[0],
         "opset": OPSET,
@@ -112,17 +118,15 @@ def card(package: Package) -> str:
     counts = ", ".join(f"{count} {part}" for part, count in facts.frames.items())
     steps = _steps(run)
     training = f"{steps} steps" if steps else "an unknown number of steps"
-    kind, texts = PACKAGE_KINDS[package.kind], package.texts
-    samples = package.arguments["samples"]
+    texts = package.texts
     citation = CITATIONS.get(settings.system)
     reference = f"\n{_wrapped(f'{citation.text}, doi {citation.doi}.')}\n" if citation else ""
-    meaning = Template(kind.channels).substitute(structures=len(run.names), samples=samples)
     return _template("card.md").substitute(
         name=package.name,
         description=package.about.description or texts["summary"],
         task=_wrapped(
-            f"{texts['task']} Many results are compatible with a noisy image. This package draws "
-            f"{samples} posterior sample{'s' * (samples > 1)} and {kind.returns}."
+            f"{texts['task']} Many results are compatible with a noisy image. This package "
+            f"{texts['returns']}."
         ),
         use=_wrapped(texts["use"]),
         picture=texts["picture"],
@@ -130,16 +134,15 @@ def card(package: Package) -> str:
         trained_for=texts["trained_for"],
         limits=_wrapped(texts["limits"], indent="  ").lstrip(),
         more_citations=reference,
-        seed=package.arguments["seed"],
+        reproducibility=_wrapped(texts["reproducibility"]),
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
-        channel_meaning=_wrapped(meaning, indent="  "),
-        calibration=_calibration(package),
+        channel_meaning=_wrapped(texts["channels"], indent="  "),
+        error_bars=f"{_wrapped(texts['error_bars'])}\n" if texts["error_bars"] else "",
         names=" and ".join(run.names),
         tile=package.tile,
         halo=package.halo,
         halo_error=_halo_error(package),
-        stride=run.model.stride,
         validation=_validation(run),
         training_data=package.about.training_data,
         frames=f"Frames: {counts}.",
@@ -148,29 +151,19 @@ def card(package: Package) -> str:
     )
 
 
-def _calibration(package: Package) -> str:
-    """Describe the calibration, if the package returns standard deviations."""
-    if not PACKAGE_KINDS[package.kind].calibrated:
-        return ""
-    factors = ", ".join(f"{name} {a:.3g}" for name, a in package.run.calibration.items())
-    return (
-        f"The standard deviations are multiplied by these calibration factors: {factors}. They are "
-        "right on average. The error of single pixels, and of images that differ from the training "
-        "images, can be larger.\n"
-    )
-
-
 def _halo_error(package: Package) -> str:
-    """Return the measured difference between tiles and the whole image."""
-    error = package.run.halo_errors.get(package.halo)
-    if error is None:
+    """Return the measured difference of the structures between tiles and the whole image."""
+    measured = [halo for halo in package.run.halo_errors if halo <= package.halo]
+    if not measured:
         return "not measured for this halo"
-    return f"at most {error:.1g} of the data range on validation images"
+    error = package.run.halo_errors[max(measured)]
+    return f"at most {error:.1g} of the data range in the structures of validation images"
 
 
 def _facts(package: Package) -> dict[str, Any]:
     """Return the section ``config.denoisplit``, which only this project reads."""
     run, settings, facts = package.run, package.run.config.settings, package.run.config.facts
+    arguments = package.arguments
     models = run.noise_models() if SYSTEMS[settings.system].noise_models else []
     noise = {
         name: {
@@ -189,10 +182,10 @@ def _facts(package: Package) -> dict[str, Any]:
         "structures": list(run.names),
         "system": settings.system,
         "superposition": settings.data.superposition,
-        "samples": package.arguments["samples"],
-        "seed": package.arguments["seed"],
-        "antithetic": package.arguments["antithetic"],
-        "content_quantum": package.arguments["quantum"],
+        "samples": arguments.get("samples", 0),
+        **{fact: arguments[key] for key, fact in SAMPLING_FACTS.items() if key in arguments},
+        "error_map": package.of_kind.error_map,
+        **({} if package.coverage is None else {"interval": package.coverage}),
         "calibration": run.calibration,
         "noise_models": noise,
         "pixel_size_um": facts.pixel_size_um,

@@ -30,7 +30,7 @@ from denoisplit_zoo.exporting.about import About, read_about
 from denoisplit_zoo.exporting.cover import cover
 from denoisplit_zoo.exporting.description import Package, card, description
 from denoisplit_zoo.exporting.example_image import held_out_example_image, read_example_image
-from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS, channel_names
+from denoisplit_zoo.exporting.kinds import COVERAGE, PackageKind, channel_names, package_kind
 from denoisplit_zoo.exporting.source_file import architecture_source
 
 PathLike = str | Path
@@ -52,6 +52,7 @@ def export(
     tile: int | None = None,
     halo: int | None = None,
     seed: int = 0,
+    interval: float | None = None,
     name: str | None = None,
     about: About | Mapping[str, Any] | PathLike | None = None,
     test_image: PathLike | None = None,
@@ -74,14 +75,14 @@ def export(
     Raises
     ------
     InputError
-        If the run is not finished, an option is invalid, the format does not allow the name, or the
-        output exists; no partial file is left.
+        If the run is not finished, an option is invalid, the kind needs an error map and the run
+        has none, the format does not allow the name, or the output exists; no partial file is left.
     """
     output = Path(output)
     if output.suffix.lower() != ".zip":
         raise InputError("the name of a package must end with .zip", where=output)
     check_new(output)
-    samples = _checked_samples(kind, samples, seed)
+    check_seed(seed)
     about_file, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
     if not run.model.supports_tiling:
@@ -91,26 +92,35 @@ def export(
             where=run.path,
             remedy="train a run of the system denoisplit or altered_musplit",
         )
+    of_kind = package_kind(kind, run)
+    samples = _checked_samples(kind, of_kind, samples)
+    coverage = _checked_coverage(of_kind, interval)
     halo = run.config.settings.prediction.halo if halo is None else halo
-    if halo is None:
+    if halo is None and of_kind.error_map:
+        halo = run.measured_halo(PACKAGE_TOLERANCE)
+    elif halo is None:
         halo = sufficient_halo(run.halo_errors, PACKAGE_TOLERANCE)
     if tile is None:
         tile = tile_for(halo)
     _check_tiling(run, tile, halo)
     name = _checked_name(run, name)
     channels = channel_names(kind, run.names, samples)
+    arguments = weights.graph_arguments(
+        run, samples=samples, seed=seed, kind=kind, coverage=coverage or COVERAGE
+    )
     if test_image:
         example = read_example_image(test_image, tile)
     else:
         example = held_out_example_image(run, tile)
     make_parent(output)
 
-    arguments = weights.graph_arguments(run, samples=samples, seed=seed, kind=kind)
     graph = weights.build_graph(run, arguments, kind)
     image = torch.from_numpy(example.image)[None, None]
     with torch.inference_mode():
         split: npt.NDArray[np.float32] = graph(image).numpy()
-    package = Package(run, name, about, kind, arguments, channels, tile, halo, example, split)
+    package = Package(
+        run, name, about, kind, coverage, arguments, channels, tile, halo, example, split
+    )
     logger.info("exporting state dict, TorchScript and ONNX")
     pixel_size = run.config.facts.pixel_size_um
     structures = split[0, : len(run.names)]
@@ -138,19 +148,30 @@ def export(
     return output
 
 
-def _checked_samples(kind: str, samples: int | None, seed: int) -> int:
+def _checked_samples(kind: str, of_kind: PackageKind, samples: int | None) -> int:
     """Return the number of samples, by default that of the kind."""
-    if kind not in PACKAGE_KINDS:
-        expected = ", ".join(PACKAGE_KINDS)
-        raise InputError(f"unknown kind {kind!r}, expected one of {expected}", where="kind")
-    least = PACKAGE_KINDS[kind].min_samples
-    samples = PACKAGE_KINDS[kind].samples if samples is None else samples
+    if not of_kind.sampled:
+        if samples:
+            problem = f"a package of kind {kind} draws no samples"
+            raise InputError(problem, where="samples", remedy="leave this out")
+        return 0
+    least = of_kind.min_samples
+    samples = of_kind.samples if samples is None else samples
     if samples < least:
         reason = ", since one sample has no standard deviation" if samples == 1 else ""
         problem = f"the number must be {least} or more, not {samples}{reason}"
         raise InputError(problem, where="samples")
-    check_seed(seed)
     return samples
+
+
+def _checked_coverage(of_kind: PackageKind, interval: float | None) -> float | None:
+    """Return the coverage of the intervals, if packages of this kind have any."""
+    if of_kind.interval:
+        return COVERAGE if interval is None else interval
+    if interval is not None:
+        problem = "only packages of kind interval have intervals"
+        raise InputError(problem, where="interval", remedy="leave this out, or set `kind`")
+    return None
 
 
 def tile_for(halo: int) -> int:

@@ -1,12 +1,12 @@
 """Graphs of a package: raw superposed intensities in, raw intensities of the structures out.
 
-Torch modules that can be traced. They draw no random numbers: eps is addressed by image content,
-and the seed and the number of samples are fixed at construction.
+Torch modules that can be traced. They draw no random numbers: eps is 0, or addressed by image
+content, and the seed and the number of samples are fixed at construction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from denoisplit.network.addressed_noise import (
     normal_table,
     standard_normal,
 )
+from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
 
@@ -30,7 +31,44 @@ class Moments(RunningMoments):
         self.mean = self._squares = zero
 
 
-class Sampler(nn.Module):
+class Splitter(nn.Module):
+    """The network of a run, and the padding that it needs; the base of all graphs.
+
+    Parameters
+    ----------
+    **network
+        Arguments of `VSE`.
+    """
+
+    zero: Tensor  # ()
+
+    def __init__(self, **network: Any) -> None:
+        super().__init__()
+        self.network = VSE(**network)
+        self.levels = len(self.network.latent_shapes(1, 1))
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def pad(self, raw: Tensor) -> Tensor:
+        """Reflect (B, 1, Y, X) at the right and the bottom up to multiples of the total stride."""
+        height, width = raw.shape[-2:]
+        beyond = (0, -width % self.network.stride, 0, -height % self.network.stride)
+        return nn.functional.pad(raw, beyond, mode="reflect")
+
+    def encode(self, padded: Tensor) -> list[Tensor]:
+        """Return the features of every level of a padded image (B, 1, Y, X)."""
+        features: list[Tensor] = self.network.encoder(self.network.normalise(padded))
+        return features
+
+    def decode(self, features: Sequence[Tensor], eps: Sequence[Tensor]) -> Tensor:
+        """Return the structures (B, C, Y, X), raw units, for eps of every level."""
+        return self.network.to_raw(self.network.means(self.network.decode(features, eps)))
+
+    def decoded_means(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the structures (B, C, Y, X) for eps = 0 at every level."""
+        return self.decode(features, [self.zero] * self.levels)
+
+
+class Sampler(Splitter):
     """Sampler of the posterior with content-addressed noise, which encodes the image once.
 
     Parameters
@@ -47,37 +85,26 @@ class Sampler(nn.Module):
         Arguments of `VSE`.
     """
 
-    zero: Tensor  # ()
     table: Tensor  # (65536,) normal quantiles, stored with the weights to be equal everywhere
     channels: Tensor  # (draws, L, Z) keys of the latent channels, derived from the seed
 
     def __init__(
         self, *, samples: int, seed: int, antithetic: bool, quantum: float, **network: Any
     ) -> None:
-        super().__init__()
+        super().__init__(**network)
         self.samples = samples
         self.antithetic = antithetic
-        self.network = VSE(**network)
-        self.levels = len(self.network.latent_shapes(1, 1))
         self.content_keys = ContentKeys(self.levels, quantum)
         draws, latents = -(-samples // 2) if antithetic else samples, self.network.latents
         keys = [channel_keys(seed, d, i, latents) for d in range(draws) for i in range(self.levels)]
         self.register_buffer(
             "channels", torch.stack(keys).reshape(draws, self.levels, latents), persistent=False
         )
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
         self.register_buffer("table", normal_table().clone())
 
-    def pad(self, raw: Tensor) -> Tensor:
-        """Reflect (B, 1, Y, X) at the right and the bottom up to multiples of the total stride."""
-        height, width = raw.shape[-2:]
-        beyond = (0, -width % self.network.stride, 0, -height % self.network.stride)
-        return nn.functional.pad(raw, beyond, mode="reflect")
-
-    def draw(self, raw: Tensor) -> Iterator[Tensor]:
-        """Yield the samples (B, C, Y, X) of a padded image (B, 1, Y, X)."""
-        features = self.network.encoder(self.network.normalise(raw))
-        keys = self.content_keys(raw[:, 0])
+    def draw(self, padded: Tensor, features: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the samples (B, C, Y, X) of a padded image (B, 1, Y, X) with its features."""
+        keys = self.content_keys(padded[:, 0])
         eps: list[Tensor] = []
         for k in range(self.samples):
             if self.antithetic and k % 2:
@@ -85,18 +112,18 @@ class Sampler(nn.Module):
             else:
                 channels = self.channels[k // 2 if self.antithetic else k]
                 eps = [standard_normal(key, channels[i], self.table) for i, key in enumerate(keys)]
-            yield self.network.to_raw(self.network.means(self.network.decode(features, eps)))
+            yield self.decode(features, eps)
 
-    def moments(self, raw: Tensor) -> Moments:
-        """Return the moments of the samples of an image (B, 1, Y, X), at its padded size."""
+    def moments(self, padded: Tensor, features: Sequence[Tensor]) -> Moments:
+        """Return the moments of the samples of a padded image (B, 1, Y, X) with its features."""
         moments = Moments(self.zero)
-        for sample in self.draw(self.pad(raw)):
+        for sample in self.draw(padded, features):
             moments.add(sample)
         return moments
 
 
 class MeanAndStd(Sampler):
-    """Posterior mean and calibrated standard deviation, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
+    """Posterior mean and scaled spread of the samples, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
 
     Parameters
     ----------
@@ -117,9 +144,37 @@ class MeanAndStd(Sampler):
     def forward(self, raw: Tensor) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
         height, width = raw.shape[-2:]
-        moments = self.moments(raw)
+        padded = self.pad(raw)
+        moments = self.moments(padded, self.encode(padded))
         std = moments.std(antithetic=self.antithetic) * self.calibration
         return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
+
+
+class MeanAndErrorMap(Sampler):
+    """Posterior mean, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
+
+    The error map sees the decoded means, so it is the same whatever the number of samples.
+
+    Parameters
+    ----------
+    error_map : mapping of str to int
+        Sizes of the error map: arguments of `ErrorMap`.
+    **sampling
+        Arguments of `Sampler`.
+    """
+
+    def __init__(self, *, error_map: Mapping[str, int], **sampling: Any) -> None:
+        super().__init__(**sampling)
+        self.error_map = ErrorMap(self.network.structures, **error_map)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the means of the structures, then their standard deviations, in channel order."""
+        height, width = raw.shape[-2:]
+        padded = self.pad(raw)
+        features = self.encode(padded)
+        std = self.error_map(padded, self.decoded_means(features))
+        mean = self.moments(padded, features).mean
+        return torch.cat((mean, std), dim=1)[..., :height, :width]
 
 
 class Split(Sampler):
@@ -128,7 +183,8 @@ class Split(Sampler):
     def forward(self, raw: Tensor) -> Tensor:
         """Return the means of the structures, in channel order."""
         height, width = raw.shape[-2:]
-        return self.moments(raw).mean[..., :height, :width]
+        padded = self.pad(raw)
+        return self.moments(padded, self.encode(padded)).mean[..., :height, :width]
 
 
 class Samples(Sampler):
@@ -137,4 +193,53 @@ class Samples(Sampler):
     def forward(self, raw: Tensor) -> Tensor:
         """Return all structures of the first sample, then of the second, and so on."""
         height, width = raw.shape[-2:]
-        return torch.cat(list(self.draw(self.pad(raw))), dim=1)[..., :height, :width]
+        padded = self.pad(raw)
+        samples = list(self.draw(padded, self.encode(padded)))
+        return torch.cat(samples, dim=1)[..., :height, :width]
+
+
+class Fast(Splitter):
+    """Decoded means, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), in one pass.
+
+    Parameters
+    ----------
+    error_map : mapping of str to int
+        Sizes of the error map: arguments of `ErrorMap`.
+    **network
+        Arguments of `VSE`.
+    """
+
+    def __init__(self, *, error_map: Mapping[str, int], **network: Any) -> None:
+        super().__init__(**network)
+        self.error_map = ErrorMap(self.network.structures, **error_map)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the means of the structures, then their standard deviations, in channel order."""
+        height, width = raw.shape[-2:]
+        padded = self.pad(raw)
+        means = self.decoded_means(self.encode(padded))
+        return torch.cat((means, self.error_map(padded, means)), dim=1)[..., :height, :width]
+
+
+class Interval(Fast):
+    """Decoded means and an interval around each, (B, 1, Y, X) -> (B, 3C, Y, X), in one pass.
+
+    Parameters
+    ----------
+    number : int
+        Which of the tabulated coverages of the error map.
+    **network
+        Arguments of `Fast`.
+    """
+
+    def __init__(self, *, number: int, **network: Any) -> None:
+        super().__init__(**network)
+        self.number = number
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the means of the structures, their lower and their upper ends; raw units."""
+        height, width = raw.shape[-2:]
+        padded = self.pad(raw)
+        means = self.decoded_means(self.encode(padded))
+        half = self.error_map.half_width(self.number, means, self.error_map(padded, means))
+        return torch.cat((means, means - half, means + half), dim=1)[..., :height, :width]

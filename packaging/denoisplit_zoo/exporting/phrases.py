@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from denoisplit.config.systems import SYSTEMS
-from denoisplit_zoo.exporting.kinds import PackageKind
+from denoisplit.run import Run
+from denoisplit_zoo.exporting.kinds import TEXTS, PackageKind
 
 
 class Citation(NamedTuple):
@@ -42,7 +43,7 @@ SPLITTING = {
     "trained_for": "one kind of superposition ($superposition), one noise level and one intensity "
     "scale",
     "limits": "Structures cannot be separated where they look alike or where their signal is far "
-    "below the noise. There the samples differ and the standard deviation is large.",
+    "below the noise. There $unsure.",
     "input_description": "raw intensities of the superposed structures, one channel",
     "input_channel": "mixed",
     "tag": "image-splitting",
@@ -60,24 +61,62 @@ DENOISING = {
     "validate": "To validate the model on your own data, record fields of view with a short and a "
     "long exposure, denoise the short one and compare.",
     "trained_for": "one noise level and one intensity scale",
-    "limits": "Signal far below the noise cannot be recovered. There the samples differ and the "
-    "standard deviation is large.",
+    "limits": "Signal far below the noise cannot be recovered. There $unsure.",
     "input_description": "raw intensities, one channel",
     "input_channel": "noisy",
     "tag": "",
 }
 
 
+# in the card: why the same image always gives the same result
+SAMPLED = (
+    "Drawing a posterior sample needs random numbers. This model uses deterministic pseudo-random "
+    "numbers: the noise of each latent pixel is derived by a hash from the raw pixel values around "
+    "it and from the built-in seed $seed. The same image therefore always gives the same result, "
+    "whole or in aligned tiles and on any machine (up to rounding), and another image gets other "
+    "noise. The test image is not treated in any special way. Tiles that are not aligned to "
+    "multiples of $stride px show another, equally valid sample. For other samples of the same "
+    "posterior, export the run with another seed."
+)
+ONE_PASS = (
+    "This model draws no samples and uses no random numbers. The same image always gives the same "
+    "result, whole or in tiles and on any machine (up to rounding). Tiles are best aligned to "
+    "multiples of $stride px, on which the network works."
+)
+
+
 def package_texts(
-    names: tuple[str, ...], superposition: str, system: str, kind: PackageKind
+    run: Run, kind: PackageKind, arguments: Mapping[str, Any], coverage: float | None
 ) -> Mapping[str, str]:
-    """Return the texts of description and model card by their names in the templates."""
-    texts = SPLITTING if len(names) > 1 else DENOISING
+    """Return the texts of description and model card by their names in the templates.
+
+    Parameters
+    ----------
+    run : Run
+    kind : PackageKind
+    arguments : mapping
+        Arguments of the graph.
+    coverage : float or None
+        Share of the pixels in an interval, if the package returns intervals.
+    """
+    settings, samples = run.config.settings, arguments.get("samples", 0)
     values = {
-        "names": " and ".join(names),
-        "superposition": superposition,
-        "reference": SYSTEMS[system].reference,
-        "summary": kind.summary,
-        "uncertainty": kind.uncertainty,
+        "names": " and ".join(run.names),
+        "structures": len(run.names),
+        "superposition": settings.data.superposition,
+        "reference": SYSTEMS[settings.system].reference,
+        "samples": f"{samples} posterior sample{'s' * (samples > 1)}",
+        "seed": arguments.get("seed"),
+        "stride": run.model.stride,
+        "factors": ", ".join(f"{name} {a:.3g}" for name, a in run.calibration.items()),
+        "coverage": "" if coverage is None else f"{100 * coverage:g} %",
     }
-    return {key: Template(text).substitute(values) for key, text in texts.items()}
+
+    def filled(texts: Mapping[str, str]) -> dict[str, str]:
+        return {key: Template(text).substitute(values) for key, text in texts.items()}
+
+    own = filled({name: getattr(kind, name) for name in TEXTS})
+    values |= own
+    general = filled(SPLITTING if len(run.names) > 1 else DENOISING)
+    reproducible = filled({"reproducibility": SAMPLED if kind.sampled else ONE_PASS})
+    return {**own, **general, **reproducible}

@@ -6,13 +6,21 @@ import ast
 import inspect
 from types import ModuleType
 
-from denoisplit.network import addressed_noise, blocks, decoder, encoder, stride, vse
+from denoisplit.network import (
+    addressed_noise,
+    blocks,
+    decoder,
+    encoder,
+    error_map,
+    stride,
+    vse,
+)
 from denoisplit.prediction import moments
 from denoisplit.version import __version__
 from denoisplit_zoo.exporting import graph
 
 # in the order of their imports
-MODULES = (blocks, encoder, decoder, stride, vse, addressed_noise, moments, graph)
+MODULES = (blocks, encoder, decoder, stride, vse, addressed_noise, error_map, moments, graph)
 OURS = ("denoisplit", "denoisplit_zoo")
 
 

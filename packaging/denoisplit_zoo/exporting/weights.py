@@ -13,44 +13,71 @@ import torch
 from torch import Tensor
 
 from denoisplit.config.systems import SYSTEMS
+from denoisplit.network.error_map import ErrorMap
+from denoisplit.prediction.intervals import interval_number
 from denoisplit.run import Run
-from denoisplit_zoo.exporting.graph import Sampler
-from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
+from denoisplit_zoo.exporting.graph import Fast, MeanAndErrorMap, Splitter
+from denoisplit_zoo.exporting.kinds import COVERAGE, package_kind
 
 OPSET = 17  # the newest that onnxruntime 1.12 reads
 
 
-def graph_arguments(run: Run, *, samples: int, seed: int, kind: str = "mmse") -> dict[str, Any]:
-    """Return the keyword arguments of the graph of a run, as plain values."""
-    settings = run.config.settings
-    calibration = {"calibration": [run.calibration[name] for name in run.names]}
-    return {
-        "samples": samples,
-        "seed": seed,
-        "antithetic": settings.prediction.antithetic,
-        "quantum": run.config.facts.content_quantum,
-        **(calibration if PACKAGE_KINDS[kind].calibrated else {}),
+def graph_arguments(
+    run: Run, *, samples: int, seed: int, kind: str = "mmse", coverage: float = COVERAGE
+) -> dict[str, Any]:
+    """Return the keyword arguments of the graph of a run, as plain values.
+
+    Raises
+    ------
+    InputError
+        If the kind needs an error map and the run has none, or none of this coverage.
+    """
+    settings, of_kind = run.config.settings, package_kind(kind, run)
+    arguments: dict[str, Any] = {}
+    if of_kind.sampled:
+        arguments |= {
+            "samples": samples,
+            "seed": seed,
+            "antithetic": settings.prediction.antithetic,
+            "quantum": run.config.facts.content_quantum,
+        }
+    if of_kind.calibrated:
+        arguments["calibration"] = [run.calibration[name] for name in run.names]
+    if of_kind.error_map and run.error_map is not None:
+        arguments["error_map"] = _sizes(run.error_map)
+        if of_kind.interval:
+            arguments["number"] = interval_number(run.error_map, coverage)
+    return arguments | {
         "structures": len(run.names),
         "log_variance": SYSTEMS[settings.system].log_variance,
         **settings.network.arguments,
     }
 
 
-def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Sampler:
+def _sizes(error_map: ErrorMap) -> dict[str, int]:
+    """Return the arguments that an error map was built with."""
+    coverages, _, groups = error_map.quantiles.shape
+    filters = len(error_map.get_parameter("layers.0.bias"))
+    return {"groups": groups, "coverages": coverages, "filters": filters}
+
+
+def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Splitter:
     """Build the graph with the weights of a run, on the CPU and in evaluation mode."""
-    graph = PACKAGE_KINDS[kind].graph(**arguments)
+    graph = package_kind(kind, run).graph(**arguments)
     graph.network.load_state_dict(run.model.state_dict())
+    if isinstance(graph, MeanAndErrorMap | Fast) and run.error_map is not None:
+        graph.error_map.load_state_dict(run.error_map.state_dict())
     return graph.eval().requires_grad_(False)
 
 
-def state_dict(graph: Sampler) -> bytes:
+def state_dict(graph: Splitter) -> bytes:
     """Return the state dict as a file for ``torch.load(..., weights_only=True)``."""
     stream = io.BytesIO()
     torch.save({key: value.contiguous() for key, value in graph.state_dict().items()}, stream)
     return stream.getvalue()
 
 
-def torchscript(graph: Sampler) -> bytes:
+def torchscript(graph: Splitter) -> bytes:
     """Trace the graph as TorchScript, for images of any size."""
     stream = io.BytesIO()
     with _tracing():
@@ -59,7 +86,7 @@ def torchscript(graph: Sampler) -> bytes:
     return _without_debug_records(stream.getvalue())
 
 
-def onnx(graph: Sampler) -> bytes:
+def onnx(graph: Splitter) -> bytes:
     """Convert the graph to ONNX, with dynamic batch, y and x."""
     stream = io.BytesIO()
     dynamic = {0: "batch", 2: "y", 3: "x"}
@@ -77,7 +104,7 @@ def onnx(graph: Sampler) -> bytes:
     return stream.getvalue()
 
 
-def _trace_input(graph: Sampler) -> Tensor:
+def _trace_input(graph: Splitter) -> Tensor:
     """Return an image whose size is no multiple of the stride, so that padding is traced."""
     stride = graph.network.stride
     return torch.linspace(0, 1, (3 * stride + 5) * (4 * stride + 11)).reshape(

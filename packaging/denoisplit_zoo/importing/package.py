@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from denoisplit.config.commands import IMPORT
 from denoisplit.config.options import documented
@@ -16,6 +20,7 @@ from denoisplit.files.atomic import new_folder, write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.files.tensors import read_tensors
+from denoisplit.network.error_map import error_map_of
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import logger
@@ -30,12 +35,14 @@ from denoisplit.run import (
     load,
     load_config,
     noise_model_path,
+    save_error_map,
     save_weights,
 )
 from denoisplit_zoo.archive import Contents, read_package, unusable
 
 PathLike = str | Path
-NETWORK = "network."  # prefix of the network's weights in the state dict of a graph
+# prefixes of the network and of the error map in the state dict of a graph
+NETWORK, ERROR_MAP = "network.", "error_map."
 
 
 @documented(IMPORT)
@@ -51,7 +58,8 @@ def import_package(package: PathLike, output: PathLike) -> Run:
     Returns
     -------
     Run
-        A run that predicts what the package predicts. It has no training images and no history.
+        A run that predicts what the package predicts. It has no training images and no history,
+        and an error map only if the package has one.
 
     Raises
     ------
@@ -85,7 +93,14 @@ def import_package(package: PathLike, output: PathLike) -> Run:
                 GaussianMixture.load(noise_model_path(draft, name))
             elif SYSTEMS[config.settings.system].noise_models:
                 raise _missing(contents, file)
-        save_weights(_network(contents, config), draft / WEIGHTS)
+        stored = _state_dict(contents)
+        save_weights(_network(stored, config), draft / WEIGHTS)
+        if state := stored.part(ERROR_MAP):
+            try:
+                save_error_map(error_map_of(state, len(config.settings.names)), draft)
+            except ValueError as error:
+                problem = f"the error map is not usable ({error})"
+                raise unusable(problem, stored.where) from None
         run = load(draft)  # raises if parts are inconsistent, before the folder appears
     logger.info("run: %s", output)
     return replace(run, path=output)
@@ -101,24 +116,45 @@ def _errors_name(package: Path, draft: Path) -> Iterator[None]:
         raise error.replace(where=where) from None
 
 
-def _network(contents: Contents, config: RunConfig) -> VSE:
-    """Return the network with its weights, which are a part of the graph's state dict."""
+class _StateDict(NamedTuple):
+    """State dict of a graph, and where it lies."""
+
+    where: str
+    tensors: dict[str, Tensor]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the state dict of a part of the graph."""
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.tensors.items()
+            if key.startswith(prefix)
+        }
+
+
+def _state_dict(contents: Contents) -> _StateDict:
+    """Read the state dict of the graph."""
     source = contents.description["weights"]["pytorch_state_dict"]["source"]
     where = f"{contents.path}, {source}"
     if source not in contents.files:
         raise _missing(contents, source)
     try:
-        stored = read_tensors(contents.files[source])
-        state = {key.removeprefix(NETWORK): v for key, v in stored.items() if NETWORK in key}
+        tensors = {str(k): v for k, v in read_tensors(contents.files[source]).items()}
+        if not all(torch.is_tensor(value) for value in tensors.values()):
+            raise TypeError("it holds more than tensors")
     except (ValueError, AttributeError, TypeError) as error:
         raise unusable(f"this file is not a plain state dict ({error})", where) from None
+    return _StateDict(where, tensors)
+
+
+def _network(stored: _StateDict, config: RunConfig) -> VSE:
+    """Return the network with its weights, which are a part of the graph's state dict."""
     model = build_network(config.settings)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(stored.part(NETWORK))
     except RuntimeError as error:
         detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
         problem = f"the weights do not belong to the network of {CONFIG} ({detail})"
-        raise unusable(problem, where) from None
+        raise unusable(problem, stored.where) from None
     return model
 
 

@@ -15,16 +15,18 @@ import pytest
 import tifffile
 import torch
 import yaml
+from denoisplit_zoo import About, export
 from denoisplit_zoo.archive import pack
 from denoisplit_zoo.checking import check as checking
 from denoisplit_zoo.checking import github as lookups
 from denoisplit_zoo.checking import rules as checks
 from denoisplit_zoo.checking.check import check
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 from PIL import Image
 
 from denoisplit.errors import InputError
 
-from ..conftest import contents
+from ..conftest import ABOUT, contents, small
 
 Files = dict[str, bytes]
 Spoil = Callable[[Files, dict[str, Any]], None]
@@ -74,6 +76,15 @@ def test_a_good_package_passes_everywhere(package: Path) -> None:
     assert result.text.splitlines() == [
         "core        pass", "ilastik     pass", "deepImageJ  pass", "zoo         pass",
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("not_run")
+@pytest.mark.parametrize("kind", PACKAGE_KINDS)
+def test_every_kind_passes_everywhere(mapped_folder: Path, tmp_path: Path, kind: str) -> None:
+    """The rules read the files alone; tests/consumers runs the packages."""
+    about = About.model_validate(ABOUT)
+    result = check(export(mapped_folder, tmp_path / "p.zip", about=about, **small(kind)))
+    assert result.passed and result.notes == [], result.text
 
 
 def two_inputs(_: Files, described: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from denoisplit.cli import main as cli
 from denoisplit.config.commands import EXPORT
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
+from denoisplit.run import load
 
-from ..conftest import SIZES, SMALL, blobs, contents, make_run, structure_files
+from ..conftest import ONE_PASS, SIZES, SMALL, blobs, contents, make_run, small, structure_files
 
 # ---------------------------------------------------------------- other runs, other wishes
 
@@ -53,9 +55,9 @@ def test_the_users_part(run_folder: Path, tmp_path: Path) -> None:
 def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
     run = make_run(
         tmp_path / "run", structure_files(tmp_path / "images", ["ER"], (150, 160)), system="hdn",
-        network=SIZES | {"levels": 5, "blocks_per_level": 2},
+        network=SIZES | {"levels": 5, "blocks_per_level": 2}, error_map=True,
     )  # fmt: skip
-    found = contents(export(run, tmp_path / "p.zip", kind=kind, **SMALL))
+    found = contents(export(run, tmp_path / "p.zip", **small(kind)))
     described, readme = yaml.safe_load(found["rdf.yaml"]), found["README.md"].decode()
     assert described["name"] == "HDN ER"
     assert [c["doi"] for c in described["cite"]] == [
@@ -159,7 +161,15 @@ def test_channel_names() -> None:
         "ER_1", "s_2_photon_x_1", "ER_2", "s_2_photon_x_2",
     ]  # fmt: skip
     assert channel_names("split", structures, 16) == ["ER", "s_2_photon_x"]
-    for kind, pair in (("split", ("a b", "a-b")), ("mmse", ("a", "a_std"))):
+    assert channel_names("fast", structures, 0) == channel_names("mmse", structures, 16)
+    assert channel_names("interval", structures, 0) == [
+        "ER", "s_2_photon_x", "ER_low", "s_2_photon_x_low", "ER_high", "s_2_photon_x_high",
+    ]  # fmt: skip
+    for kind, pair in (
+        ("split", ("a b", "a-b")),
+        ("mmse", ("a", "a_std")),
+        ("interval", ("a", "a_low")),
+    ):
         with pytest.raises(InputError, match="names that differ"):
             channel_names(kind, pair, 2)
 
@@ -180,9 +190,10 @@ def test_the_command_line_offers_every_kind() -> None:
         ({"tile": 64}, ["tile: ", "twice the halo of 32 px"]),
         ({"halo": 24}, ["halo: ", "16 px"]),
         ({"halo": 0}, ["halo: "]),
-        ({"kind": "everything"}, ["kind: ", "mmse, samples, split"]),
+        ({"kind": "everything"}, ["kind: ", "mmse, fast, interval, samples, split"]),
         ({"kind": "samples", "samples": 0}, ["samples: ", "1 or more"]),
         ({"seed": -1}, ["seed: "]),
+        ({"interval": 0.9}, ["interval: ", "only packages of kind interval"]),
         ({"name": "a/b model"}, ["name: ", "'a/b model'"]),
         ({"name": "abc"}, ["name: ", "5 to 128"]),
         ({"test_image": "none.tif"}, ["none.tif"]),
@@ -201,6 +212,55 @@ def test_refusals_leave_nothing(
     assert "\n" not in text
     assert all(word in text for word in words), text
     assert not list(folder.glob("*"))
+
+
+@pytest.mark.parametrize("kind", ONE_PASS)
+def test_one_pass_needs_an_error_map(run_folder: Path, tmp_path: Path, kind: str) -> None:
+    """A line says how to add one; ``mmse`` is exported as before."""
+    with pytest.raises(InputError) as caught:
+        export(run_folder, tmp_path / "p.zip", **small(kind))
+    assert str(caught.value) == (
+        f"{run_folder}: this run has no error map, which packages of kind {kind} need; "
+        f"add one with `denoisplit calibrate {run_folder}`"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "fast", "samples": 2}, ["samples: ", "kind fast draws no samples"]),
+        ({"kind": "interval", "samples": 16}, ["samples: ", "kind interval draws no samples"]),
+        ({"kind": "interval", "interval": 0.8}, ["interval: ", "0.8", "one of 0.5, 0.9"]),
+        ({"kind": "fast", "interval": 0.9}, ["interval: ", "only packages of kind interval"]),
+    ],
+)
+def test_options_that_the_kind_does_not_have(
+    mapped_folder: Path, tmp_path: Path, options: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        export(mapped_folder, tmp_path / "p.zip", **SMALL | {"samples": None} | options)
+    text = str(caught.value)
+    assert "\n" not in text and all(word in text for word in words), text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(("kind", "halo"), [("mmse", 64), ("fast", 64), ("split", 48)])
+def test_the_halo_reaches_what_the_error_map_sees(
+    mapped_folder: Path, tmp_path: Path, kind: str, halo: int
+) -> None:
+    run = load(mapped_folder, device="cpu")
+    settings = run.config.settings
+    free = settings.model_copy(
+        update={"prediction": settings.prediction.model_copy(update={"halo": None})}
+    )
+    config = run.config.model_copy(update={"settings": free})
+    run = replace(run, config=config, halo_errors={48: 0.001, 64: 1e-5})
+    options = small(kind) | {"halo": None, "tile": None}
+    found = contents(export(run, tmp_path / "p.zip", **options))
+    axes = yaml.safe_load(found["rdf.yaml"])["outputs"][0]["axes"]
+    assert [axis["halo"] for axis in axes[2:]] == [halo, halo]
 
 
 @pytest.mark.parametrize("context", ["lean", "regular"])
@@ -320,6 +380,8 @@ def test_the_command_takes_a_yaml_file(
         (["-o", "p.zip"], "missing required argument RUN"),
         (["RUN", "-o", "p.zip", "--kind", "other"], "--kind"),
         (["RUN", "-o", "p.zip", "--samples", "1"], "--samples"),
+        (["RUN", "-o", "p.zip", "--kind", "fast"], "denoisplit calibrate"),
+        (["RUN", "-o", "p.zip", "--interval", "0.9"], "--interval"),
     ],
 )
 def test_the_commands_refusals(
@@ -342,5 +404,6 @@ def test_an_unknown_key_of_the_yaml_file(
     config.write_text(f"run: {run_folder}\nsample: 4\n")
     assert cli.main(["export", "--config", str(config), "-o", str(tmp_path / "p.zip")]) == 2
     assert (
-        "unknown key sample; remove it, or choose from about, halo, kind" in capsys.readouterr().err
+        "unknown key sample; remove it, or choose from about, halo, interval"
+        in capsys.readouterr().err
     )

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from denoisplit_zoo.exporting.graph import Moments, Sampler
+from denoisplit_zoo.exporting.graph import Moments, Sampler, Splitter
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 from denoisplit_zoo.exporting.weights import build_graph, graph_arguments
 
 from denoisplit.network.addressed_noise import channel_keys, standard_normal
+from denoisplit.prediction.frame import Prediction, predict_frame
 from denoisplit.prediction.moments import RunningMoments
 from denoisplit.prediction.sampling import Sampling, sample_patch
 from denoisplit.run import Run, load
@@ -22,9 +24,21 @@ def run(run_folder: Path) -> Run:
     return load(run_folder, device="cpu")
 
 
+@pytest.fixture(scope="module")
+def mapped(mapped_folder: Path) -> Run:
+    """The same run with an error map."""
+    return load(mapped_folder, device="cpu")
+
+
 def graph_of(run: Run, **changes: Any) -> Sampler:
-    arguments = graph_arguments(run, samples=3, seed=5)
-    return build_graph(run, arguments | changes)
+    graph = build_graph(run, graph_arguments(run, samples=3, seed=5) | changes)
+    assert isinstance(graph, Sampler)
+    return graph
+
+
+def graph_of_kind(run: Run, kind: str, **options: Any) -> Splitter:
+    arguments = graph_arguments(run, kind=kind, **{"samples": 3, "seed": 5} | options)
+    return build_graph(run, arguments, kind)
 
 
 def raw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -33,7 +47,7 @@ def raw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def compute(graph: Sampler, image: torch.Tensor) -> torch.Tensor:
+def compute(graph: Splitter, image: torch.Tensor) -> torch.Tensor:
     out: torch.Tensor = graph(image)
     return out
 
@@ -90,23 +104,101 @@ def test_another_seed_gives_other_samples_of_the_same_posterior(run: Run) -> Non
     assert 0.001 * spread < difference < 3 * spread
 
 
-def test_a_batch_is_its_images(run: Run) -> None:
-    graph = graph_of(run)
+@pytest.mark.parametrize("kind", PACKAGE_KINDS)
+def test_a_batch_is_its_images(mapped: Run, kind: str) -> None:
+    graph = graph_of_kind(mapped, kind)
     images = raw(3, 1, 48, 64)
     singly = torch.cat([compute(graph, image[None]) for image in images])
     torch.testing.assert_close(compute(graph, images), singly, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["mmse", "interval"])
 @pytest.mark.parametrize("shape", [(48, 64), (49, 64), (63, 33), (17, 50)])
-def test_odd_sizes_are_reflected_at_right_and_bottom(run: Run, shape: tuple[int, int]) -> None:
-    graph = graph_of(run)
+def test_odd_sizes_are_reflected_at_right_and_bottom(
+    mapped: Run, shape: tuple[int, int], kind: str
+) -> None:
+    graph = graph_of_kind(mapped, kind)
     image = raw(*shape)
     beyond = [(0, -side % 16) for side in shape]
     padded = torch.from_numpy(np.pad(image.numpy(), beyond, mode="reflect"))
     whole = compute(graph, padded[None, None])[..., : shape[0], : shape[1]]
     found = compute(graph, image[None, None])
-    assert found.shape == (1, 4, *shape)
+    assert found.shape == (1, {"mmse": 4, "interval": 6}[kind], *shape)
     torch.testing.assert_close(found, whole, atol=0, rtol=0)
+
+
+# ---------------------------------------------------------------- error map
+
+
+def predicted(run: Run, image: torch.Tensor, samples: int, coverage: float = 0.9) -> Prediction:
+    """What ``predict`` computes; the image in one tile."""
+    sampling = Sampling(samples, 5, True, "content", run.config.facts.content_quantum)
+    return predict_frame(
+        run.model, image.numpy(), sampling, tile=512, halo=32, mapping=run.mapping(coverage)
+    )
+
+
+def inside(values: Any) -> torch.Tensor:
+    """The middle, in which it does not matter how the two fill the border."""
+    return torch.as_tensor(values)[..., 240:-240, 240:-240]
+
+
+@pytest.mark.parametrize("kind", ["mmse", "fast", "interval"])
+def test_error_bars_are_those_of_predict(mapped: Run, kind: str) -> None:
+    image = raw(544, 560)
+    found = inside(compute(graph_of_kind(mapped, kind), image[None, None])[0])
+    split = predicted(mapped, image, 3 if kind == "mmse" else 0)
+    assert split.bars is not None and split.bars.half_width is not None
+    decoded, half = split.bars.decoded, split.bars.half_width
+    planes = {
+        "mmse": (split.mean, split.bars.std),
+        "fast": (decoded, split.bars.std),
+        "interval": (decoded, decoded - half, decoded + half),
+    }[kind]
+    expected = inside(np.concatenate(planes))
+    difference = (found - expected).abs().amax(dim=(1, 2))
+    assert difference.max() < 1e-4 * np.ptp(image.numpy())
+    assert (expected.std(dim=(1, 2)) > 100 * difference).all()  # the planes are not constant
+
+
+def test_the_error_map_is_one_whatever_the_samples(mapped: Run) -> None:
+    """It belongs to the decoded means; the mean of the samples is another image."""
+    image = raw(1, 1, 50, 61)
+    fast = compute(graph_of_kind(mapped, "fast"), image)
+    for samples in (1, 4):
+        mmse = compute(graph_of_kind(mapped, "mmse", samples=samples), image)
+        torch.testing.assert_close(mmse[:, 2:], fast[:, 2:], atol=1e-4, rtol=0)
+        assert (mmse[:, :2] - fast[:, :2]).std() > 0.1
+
+
+def test_another_coverage_is_another_interval_around_the_same_means(mapped: Run) -> None:
+    image = raw(1, 1, 50, 61)
+    narrow, wide = (
+        compute(graph_of_kind(mapped, "interval", coverage=coverage), image).split(2, dim=1)
+        for coverage in (0.5, 0.9)
+    )
+    assert torch.equal(narrow[0], wide[0])
+    assert (wide[1] < narrow[1]).all() and (narrow[2] < wide[2]).all()
+    middle = (wide[1] + wide[2]) / 2
+    torch.testing.assert_close(middle, wide[0], atol=1e-3, rtol=0)
+
+
+def test_a_lower_end_may_be_negative(mapped: Run) -> None:
+    graph = graph_of_kind(mapped, "interval")
+    graph.get_buffer("error_map.level").fill_(100)
+    means, low, high = compute(graph, raw(1, 1, 48, 48)).split(2, dim=1)
+    assert low.max() < 0 and (low < means).all() and (means < high).all()
+
+
+@pytest.mark.parametrize("kind", ["fast", "interval"])
+def test_one_pass_stores_no_noise(mapped: Run, kind: str) -> None:
+    graph = graph_of_kind(mapped, kind)
+    assert {key.split(".")[0] for key in graph.state_dict()} == {"network", "error_map"}
+    assert not any("content_keys" in name or "table" in name for name, _ in graph.named_buffers())
+    image = raw(1, 1, 48, 48)
+    for seed in (1, 2):
+        other = compute(graph_of_kind(mapped, kind, seed=seed), image)
+        assert torch.equal(other, compute(graph, image))
 
 
 # ---------------------------------------------------------------- noise

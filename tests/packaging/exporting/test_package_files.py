@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import denoisplit_zoo
 import numpy as np
 import pytest
 import tifffile
+import torch
 import yaml
 from denoisplit_zoo import export
 from PIL import Image
@@ -22,7 +24,7 @@ from PIL import Image
 from denoisplit.config.settings import RunConfig
 from denoisplit.run import load
 
-from ..conftest import SMALL, contents
+from ..conftest import SMALL, contents, small
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,7 @@ def test_the_card_has_what_people_look_for(files: dict[str, bytes]) -> None:
     assert "$" not in card.replace("$ bioimageio", "")
 
 
+@pytest.mark.usefixtures("light")
 @pytest.mark.parametrize(("kind", "channels"), [("samples", 4), ("split", 2)])
 def test_other_kinds_describe_themselves(
     run_folder: Path, tmp_path: Path, kind: str, channels: int, files: dict[str, bytes]
@@ -209,3 +212,56 @@ def test_other_kinds_describe_themselves(
     card = found["README.md"].decode()
     assert "calibration factors" not in card
     assert "$" not in card.replace("$ bioimageio", "")
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("kind", "graph", "ends"),
+    [
+        ("mmse", "MeanAndErrorMap", ["", "_std"]),
+        ("fast", "Fast", ["", "_std"]),
+        ("interval", "Interval", ["", "_low", "_high"]),
+    ],
+)
+def test_kinds_with_an_error_map_describe_themselves(
+    mapped_folder: Path, tmp_path: Path, kind: str, graph: str, ends: list[str]
+) -> None:
+    found = contents(export(mapped_folder, tmp_path / "package.zip", **small(kind)))
+    described = yaml.safe_load(found["rdf.yaml"])
+    (tensor_out,) = described["outputs"]
+    names = [f"{name}{end}" for end in ends for name in ("ER", "F_actin_60x")]
+    assert tensor_out["axes"][1]["channel_names"] == names
+    assert np.load(io.BytesIO(found["test_output.npy"])).shape == (1, len(names), 96, 96)
+    state = torch.load(io.BytesIO(found["weights.pt"]), weights_only=True)
+    assert "error_map.quantiles" in state
+    architecture = described["weights"]["pytorch_state_dict"]["architecture"]
+    assert architecture["callable"] == graph
+    assert architecture["kwargs"]["error_map"] == {"groups": 3, "coverages": 2, "filters": 8}
+    assert "calibration" not in architecture["kwargs"]
+    card = found["README.md"].decode()
+    assert "$" not in card.replace("$ bioimageio", "")
+    text = " ".join(card.split())
+    assert "come from an error map: a small network" in text
+    assert "calibration factors" not in text
+    words = "standard deviation" if "_std" in ends else "intervals of about 90 % of the pixels"
+    assert words in text
+    facts = described["config"]["denoisplit"]
+    assert facts["error_map"] is True
+    assert facts.get("interval") == (0.9 if kind == "interval" else None)
+    drawn = {"samples": 2, "seed": 0, "antithetic": True, "content_quantum": 2.0}
+    one_pass = {"samples": 0}
+    expected = drawn if kind == "mmse" else one_pass
+    assert {key: facts[key] for key in drawn if key in facts} == expected
+    assert ("posterior samples" in text.partition("## Validation")[0]) == (kind == "mmse")
+    assert ("pseudo-random" in text) == (kind == "mmse")
+
+
+@pytest.mark.usefixtures("light")
+def test_the_halo_error_is_that_of_the_largest_measured_halo(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    """Larger tiles differ less, so that it is an upper bound for a halo in between."""
+    run = replace(load(run_folder, device="cpu"), halo_errors={48: 0.003, 80: 0.0001})
+    for halo, words in ((32, "not measured"), (64, "at most 0.003"), (96, "at most 0.0001")):
+        path = export(run, tmp_path / f"{halo}.zip", **SMALL | {"halo": halo, "tile": 256})
+        assert words in contents(path)["README.md"].decode()

@@ -21,8 +21,8 @@ import onnxruntime as ort
 import pytest
 import torch
 from denoisplit_zoo.exporting import weights
-from denoisplit_zoo.exporting.graph import ContentKeys, Sampler
-from denoisplit_zoo.exporting.kinds import channel_names
+from denoisplit_zoo.exporting.graph import ContentKeys, Splitter
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS, channel_names
 from denoisplit_zoo.exporting.source_file import MODULES, architecture_source, combine
 from torch import Tensor, nn
 
@@ -47,17 +47,17 @@ def arguments(run_folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def graph(run_folder: Path, arguments: dict[str, Any]) -> Sampler:
+def graph(run_folder: Path, arguments: dict[str, Any]) -> Splitter:
     return weights.build_graph(load(run_folder, device="cpu"), arguments)
 
 
 @pytest.fixture(scope="module")
-def script(graph: Sampler) -> bytes:
+def script(graph: Splitter) -> bytes:
     return weights.torchscript(graph)
 
 
 @pytest.fixture(scope="module")
-def onnx_file(graph: Sampler) -> bytes:
+def onnx_file(graph: Splitter) -> bytes:
     return weights.onnx(graph)
 
 
@@ -69,7 +69,7 @@ def loaded(script: bytes) -> Any:
 
 @pytest.fixture(scope="module")
 def runners(
-    graph: Sampler, script: bytes, onnx_file: bytes
+    graph: Splitter, script: bytes, onnx_file: bytes
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     traced, runtime = loaded(script), ort.InferenceSession(onnx_file)
 
@@ -95,26 +95,34 @@ def test_formats_agree(runners: Any, name: str, size: tuple[int, int, int]) -> N
     assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
 
 
-@pytest.mark.parametrize(("kind", "samples"), [("samples", 3), ("samples", 1), ("split", 1)])
-def test_formats_of_other_kinds_agree(run_folder: Path, kind: str, samples: int) -> None:
-    run = load(run_folder, device="cpu")
+@pytest.mark.parametrize(
+    ("kind", "samples"),
+    [("mmse", 1), ("fast", 0), ("interval", 0), ("samples", 3), ("samples", 1), ("split", 1)],
+)
+def test_formats_of_every_kind_agree(mapped_folder: Path, kind: str, samples: int) -> None:
+    run = load(mapped_folder, device="cpu")
     arguments = weights.graph_arguments(run, samples=samples, seed=1, kind=kind)
     graph = weights.build_graph(run, arguments, kind)
-    image = raw(1, 1, 50, 61)
+    runtime, script = ort.InferenceSession(weights.onnx(graph)), loaded(weights.torchscript(graph))
     channels = len(channel_names(kind, run.names, samples))
-    with torch.inference_mode():
-        expected = graph(torch.from_numpy(image)).numpy()
-        script = loaded(weights.torchscript(graph))(torch.from_numpy(image)).numpy()
-    runtime = ort.InferenceSession(weights.onnx(graph))
-    for found in (script, runtime.run(None, {"input": image})[0]):
-        assert found.shape == (1, channels, 50, 61)
-        assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
+    for shape in ((1, 1, 50, 61), (2, 1, 130, 75)):
+        image = raw(*shape)
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(image)).numpy()
+            traced = script(torch.from_numpy(image)).numpy()
+        for found in (traced, runtime.run(None, {"input": image})[0]):
+            assert found.shape == (shape[0], channels, *shape[2:])
+            assert np.abs(found - expected).max() < 1e-4 * np.ptp(image)
 
 
 # ---------------------------------------------------------------- TorchScript
 
 
-def test_torchscript_names_no_device_and_no_random_numbers(script: bytes) -> None:
+@pytest.mark.parametrize("kind", PACKAGE_KINDS)
+def test_torchscript_names_no_device_and_no_random_numbers(mapped_folder: Path, kind: str) -> None:
+    run = load(mapped_folder, device="cpu")
+    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
+    script = weights.torchscript(weights.build_graph(run, arguments, kind))
     code = str(loaded(script).inlined_graph)
     assert "Device = prim::Constant" not in code
     for name in ("rand", "normal", "bernoulli", "arange", "aten::zeros", "aten::full"):
@@ -143,7 +151,12 @@ def test_onnx_is_old_enough(onnx_file: bytes) -> None:
     assert free == ["batch", "", "y", "x"]
 
 
-def test_onnx_holds_every_weight_once(graph: Sampler, onnx_file: bytes) -> None:
+@pytest.mark.parametrize("kind", ["mmse", "interval"])
+def test_onnx_holds_every_weight_once(mapped_folder: Path, kind: str) -> None:
+    run = load(mapped_folder, device="cpu")
+    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
+    graph = weights.build_graph(run, arguments, kind)
+    onnx_file = weights.onnx(graph)
     inside = sum(v.numel() for k, v in graph.state_dict().items() if "prior" not in k)
     model = onnx.load_from_string(onnx_file)
     stored = sum(int(np.prod(i.dims)) for i in model.graph.initializer)
@@ -203,20 +216,26 @@ import torch
 sys.modules["denoisplit"] = sys.modules["denoisplit_zoo"] = None  # an import would fail
 namespace = {"__name__": "architecture"}
 exec(open("architecture.py", encoding="utf-8").read(), namespace)
-graph = namespace["MeanAndStd"](**json.load(open("kwargs.json")))
+kwargs = json.load(open("kwargs.json"))
+graph = namespace[kwargs.pop("callable")](**kwargs)
 graph.load_state_dict(torch.load("weights.pt", weights_only=True), strict=True)
 with torch.inference_mode():
     np.save("out.npy", graph.eval()(torch.from_numpy(np.load("in.npy"))).numpy())
 """
 
 
+@pytest.mark.parametrize("kind", ["mmse", "interval"])
 def test_the_architecture_file_computes_the_same_alone(
-    graph: Sampler, arguments: dict[str, Any], tmp_path: Path
+    mapped_folder: Path, tmp_path: Path, kind: str
 ) -> None:
+    run = load(mapped_folder, device="cpu")
+    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
+    graph = weights.build_graph(run, arguments, kind)
     image = raw(1, 1, 50, 61)
     (tmp_path / "architecture.py").write_text(architecture_source(), encoding="utf-8")
     (tmp_path / "weights.pt").write_bytes(weights.state_dict(graph))
-    (tmp_path / "kwargs.json").write_text(json.dumps(arguments))
+    kwargs = arguments | {"callable": type(graph).__name__}
+    (tmp_path / "kwargs.json").write_text(json.dumps(kwargs))
     np.save(tmp_path / "in.npy", image)
     subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True, timeout=120)
     with torch.inference_mode():

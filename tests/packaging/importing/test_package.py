@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from denoisplit_zoo import export, import_package
+from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 
 from denoisplit.errors import InputError
 from denoisplit.prediction.frame import predict_frame
@@ -19,7 +20,7 @@ from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import load
 
 from ..checking.test_check import Files, Spoil, spoiled
-from ..conftest import SMALL, contents, make_run, structure_files
+from ..conftest import ONE_PASS, SMALL, contents, make_run, small, structure_files
 
 
 @pytest.mark.parametrize("kind", ["mmse", "samples"])
@@ -44,6 +45,31 @@ def test_a_run_goes_out_and_comes_back(run_folder: Path, tmp_path: Path, kind: s
     first, second = contents(file), contents(again)
     for name in ("weights.pt", "calibration.json", "metrics.json", "config.yaml"):
         assert first[name] == second[name], name
+
+
+@pytest.mark.parametrize("kind", PACKAGE_KINDS)
+@pytest.mark.usefixtures("light")
+def test_an_error_map_comes_back_with_kinds_that_have_it(
+    mapped_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    file = export(mapped_folder, tmp_path / "package.zip", **small(kind))
+    before, after = load(mapped_folder), import_package(file, tmp_path / "run")
+    assert (after.path / "error_map.safetensors").exists() == (kind in ("mmse", *ONE_PASS))
+    if kind not in ("mmse", *ONE_PASS):
+        assert after.error_map is None
+        return
+    frame = np.load(io.BytesIO(contents(file)["test_input.npy"]))[0, 0]
+    sampling = Sampling(samples=0 if kind in ONE_PASS else 2, seed=4)
+    (mean, _, _, bars), (mean_after, _, _, bars_after) = (
+        predict_frame(run.model, frame, sampling, mapping=run.mapping(0.9))
+        for run in (before, after)
+    )
+    assert bars is not None and bars_after is not None
+    for a, b in zip((mean, *bars), (mean_after, *bars_after), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = export(after, tmp_path / "again.zip", test_image=_tiff(tmp_path, frame), **small(kind))
+    assert contents(file)["weights.pt"] == contents(again)["weights.pt"]
+    assert contents(file)["test_output.npy"] == contents(again)["test_output.npy"]
 
 
 def _tiff(folder: Path, frame: np.ndarray) -> Path:
@@ -78,6 +104,13 @@ def other_calibration(files: Files, _: dict[str, Any]) -> None:
     files["calibration.json"] = json.dumps({"scalars": {"ER": 1.0}}).encode()
 
 
+def damaged_error_map(files: Files, _: dict[str, Any]) -> None:
+    state = torch.load(io.BytesIO(files["weights.pt"]), weights_only=True)
+    stream = io.BytesIO()
+    torch.save(state | {"error_map.level": torch.zeros(2)}, stream)
+    files["weights.pt"] = stream.getvalue()
+
+
 def newer(files: Files, _: dict[str, Any]) -> None:
     values = yaml.safe_load(files["config.yaml"])
     files["config.yaml"] = yaml.safe_dump(values | {"format_version": 99}).encode()
@@ -95,6 +128,7 @@ def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
     ("spoil", "says"),
     [
         (other_network, "weights.pt: the weights do not belong to the network of config.yaml ("),
+        (damaged_error_map, "weights.pt: the error map is not usable (it has "),
         (no_tensors, "weights.pt: this file is not a plain state dict ("),
         (
             other_calibration,
