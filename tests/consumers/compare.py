@@ -1,6 +1,6 @@
 """Compare a run's package in bioimageio with denoisplit's own prediction.
 
-    python tests/consumers/compare.py RUN IMAGE [IMAGE ...] [--samples 4]
+    python tests/consumers/compare.py RUN IMAGE [IMAGE ...] [--kind mmse] [--samples 4]
 
 Exports RUN, tests each weight format with ``bioimageio test``, and splits every image (one plane,
 raw superposed intensities, at least as large as a tile) with ``denoisplit predict --noise-address
@@ -35,6 +35,12 @@ Array = npt.NDArray[np.float32]
 
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 EQUAL, CLOSE = 1e-4, 1e-2  # shares of the data range
+RESULTS = {  # kind of package -> results of `predict` in its channels
+    "mmse": ("split", "std"),
+    "fast": ("split", "std"),
+    "interval": ("split", "low", "high"),
+    "split": ("split",),
+}
 
 
 class Row(NamedTuple):
@@ -65,13 +71,15 @@ def predicted(package: Path, image: Path, weights: str, *, blocks: bool, folder:
 
 
 def own(run: Path, package: Path, image: Path, folder: Path) -> Array:
-    """Predict mean and calibrated std with ``denoisplit predict --noise-address content``."""
+    """Predict the package's channels with ``denoisplit predict --noise-address content``."""
     facts = read_package(package).facts
     paths = predict(
         load(run, device="cpu"), [image], folder / f"{image.stem}-own", samples=facts["samples"],
-        seed=facts["seed"], noise_address="content",
+        seed=facts.get("seed", 0), noise_address="content", interval=facts.get("interval"),
     )  # fmt: skip
-    return np.concatenate([tifffile.imread(path) for path in paths])
+    results = {path.name.split("_")[-1].partition(".")[0]: path for path in paths}
+    planes = [tifffile.imread(results[kind]) for kind in RESULTS[facts["kind"]]]
+    return np.concatenate([plane.reshape(-1, *plane.shape[-2:]) for plane in planes])
 
 
 def compared(
@@ -122,12 +130,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
-    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--kind", choices=RESULTS, default="mmse")
+    parser.add_argument("--samples", type=int, help="4 by default, of kinds with samples")
     given = parser.parse_args()
     bad = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        package = export(given.run, folder / "package.zip", samples=given.samples)
+        samples = given.samples or (4 if given.kind in ("mmse", "split") else None)
+        package = export(given.run, folder / "package.zip", kind=given.kind, samples=samples)
         for weights in FORMATS:
             log = succeed(folder, "test", package.name, f"--weight-format={weights}")
             passed = "passed" in log and "❌" not in log

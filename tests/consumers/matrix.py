@@ -1,12 +1,12 @@
 """Test packages of every kind in several versions of bioimageio.core, in separate environments.
 
-    python tests/consumers/matrix.py [FOLDER] [--only CORE]
+    python tests/consumers/matrix.py [FOLDER] [--only VERSION]
 
 Makes packages of untrained networks of one, two and three structures, tests every weight format of
-each with ``bioimageio test``, and compares the whole image with blocks. Where Python 3.10 is at
-hand (DENOISPLIT_PYTHON310 names it if it is in no usual place), the ONNX weights are also run in
-deepImageJ's onnxruntime, which newer versions of Python cannot install. Prints a table in Markdown;
-the exit code is 1 where something failed.
+each with ``bioimageio test``, and compares the whole image with blocks. Where Node.js is at hand,
+the ONNX weights are also run in deepImageJ's onnxruntime: newer versions of Python cannot install
+it, but npm has the same library. Prints a table in Markdown; the exit code is 1 where something
+failed.
 
 FOLDER (default .venvs) keeps environments, packages and answers, so that an interrupted call goes
 on where it stopped. A package is made again when a source file is newer, an answer when its package
@@ -58,10 +58,12 @@ class Made(NamedTuple):
 
 PACKAGES = (
     *(Made("denoisplit", kind, c) for kind in PACKAGE_KINDS for c in (1, 2, 3)),
+    # runs without an error map
     *(Made("altered_musplit", "mmse", c) for c in (1, 2, 3)),
     Made("hdn", "mmse", 1),
 )
-OF_BLOCKS = Made("denoisplit", "mmse", 2)
+MAPPED = ("denoisplit",)  # systems whose runs have an error map
+OF_BLOCKS = tuple(Made("denoisplit", kind, 2) for kind in ("mmse", "interval"))
 HDN = {"filters": 8, "latents": 4, "patch": 32, "levels": 5, "blocks_per_level": 2}
 
 
@@ -83,23 +85,8 @@ CONSUMERS = (
     # the oldest for Python 3.11; it was built against the former numpy
     Consumer("0.10.2", "1.15.1", ("numpy<2",)),  # the core of ilastik's server
 )
-FIJI = "1.12.1"  # onnxruntime of deepImageJ; for Python 3.10 and older
-ALONE = """
-import io, sys, zipfile
-import numpy as np
-import onnxruntime
-with zipfile.ZipFile(sys.argv[1]) as package:
-    image, expected = (
-        np.load(io.BytesIO(package.read(f"test_{name}.npy"))) for name in ("input", "output")
-    )
-    graph = onnxruntime.InferenceSession(
-        package.read("weights.onnx"), providers=["CPUExecutionProvider"]
-    )
-for part in (slice(None), slice(0, 77)):  # at an odd size too
-    found = graph.run(None, {"input": np.ascontiguousarray(image[..., part, part])})[0]
-    if part.stop is None:
-        print(np.abs(found - expected).max() / np.ptp(image))
-"""
+FIJI = "1.12.1"  # onnxruntime of deepImageJ; as a library of Node.js
+ALONE = Path(__file__).with_name("onnx_alone.js")
 
 
 def environment(consumer: Consumer, folder: Path) -> Path:
@@ -128,13 +115,20 @@ def _environment(python: Path, place: Path, *requirements: str) -> Path:
     return programs
 
 
-def older_python() -> Path | None:
-    """Return a Python that deepImageJ's onnxruntime is built for, if there is one."""
-    for name in (os.environ.get("DENOISPLIT_PYTHON310"), "python3.10", "python3.9"):
-        found = shutil.which(name) if name else None
-        if found and not subprocess.run([found, "-c", ""], capture_output=True).returncode:
-            return Path(found)
-    return None
+def node_modules(folder: Path) -> Path | None:
+    """Return the folder of deepImageJ's onnxruntime, installed if missing; None without Node.js."""
+    npm, place = shutil.which("npm"), folder / f"onnxruntime-node-{FIJI}"
+    if npm is None or shutil.which("node") is None:
+        return None
+    if not (place / "ready").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        subprocess.run(
+            [npm, "install", *options, f"onnxruntime-node@{FIJI}"], cwd=place, check=True
+        )
+        (place / "ready").touch()
+    return place
 
 
 def packages(folder: Path) -> dict[Made, Path]:
@@ -161,8 +155,10 @@ def packages(folder: Path) -> dict[Made, Path]:
         names = ("ER", "actin", "mitochondria")[: made.structures]
         files = small.structure_files(folder / f"images{made.structures}", names, (150, 160))
         more = {"network": HDN} if made.system == "hdn" else {}
-        small.make_run(run, files, system=made.system, **more)
-        export(run, output, kind=made.kind, samples=SAMPLES, tile=TILE, halo=HALO)
+        mapped = made.system in MAPPED
+        small.make_run(run, files, system=made.system, error_map=mapped, **more)
+        samples = None if made.kind in small.ONE_PASS else SAMPLES
+        export(run, output, kind=made.kind, samples=samples, tile=TILE, halo=HALO)
     return found
 
 
@@ -218,22 +214,25 @@ def blocks(programs: Path, folder: Path, package: Path) -> dict[str, str]:
     return {BLOCKS: PASS if difference < SAME else same}
 
 
-def alone(programs: Path, package: Path) -> dict[str, str]:
+def alone(modules: Path, folder: Path, package: Path) -> dict[str, str]:
     """Run the ONNX weights without bioimageio."""
+    contents = read_package(package)
+    for name in ("weights.onnx", "test_input.npy", "test_output.npy"):
+        (folder / name).write_bytes(contents.files[name])
     done = subprocess.run(
-        [str(programs / "python"), "-c", ALONE, str(package)], capture_output=True, text=True
+        ["node", str(ALONE), str(modules), str(folder)], capture_output=True, text=True
     )
     if done.returncode:
         return {FORMATS[-1]: done.stderr}
-    tolerance = read_package(package).description["config"]["bioimageio"][
-        "reproducibility_tolerance"
-    ][0]["relative_tolerance"]
+    tolerance = contents.description["config"]["bioimageio"]["reproducibility_tolerance"][0][
+        "relative_tolerance"
+    ]
     difference = float(done.stdout)
     return {FORMATS[-1]: PASS if difference < tolerance else f"differs by {difference:.2g}"}
 
 
 def column(consumer: Consumer, folder: Path, made: dict[Made, Path]) -> list[dict[str, str]]:
-    """Return the answers for each package, and last those for blocks."""
+    """Return the answers for each package, and last those for blocks of some."""
     programs = environment(consumer, folder)
     place = folder / "answers" / consumer.core
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -241,12 +240,12 @@ def column(consumer: Consumer, folder: Path, made: dict[Made, Path]) -> list[dic
             pool.submit(answered, place, path, lambda f, path=path: tested(programs, f, path))
             for path in made.values()
         ]
-        path = made[OF_BLOCKS]
-        asked.append(
+        asked += [
             pool.submit(
-                answered, place / BLOCKS, path, lambda folder: blocks(programs, folder, path)
+                answered, place / BLOCKS, path, lambda f, path=path: blocks(programs, f, path)
             )
-        )
+            for path in (made[package] for package in OF_BLOCKS)
+        ]
         return [answer.result() for answer in asked]
 
 
@@ -254,7 +253,9 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(".venvs"))
-    parser.add_argument("--only", metavar="CORE", help="one version of bioimageio.core")
+    parser.add_argument(
+        "--only", metavar="VERSION", help=f"one version of bioimageio.core, or onnxruntime {FIJI}"
+    )
     given = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", NO_COLOR="1")
     os.environ.pop("PYTHONPATH", None)
@@ -262,23 +263,20 @@ def main() -> int:
     (folder / "packages").mkdir(parents=True, exist_ok=True)
     made = packages(folder / "packages")
     columns = {c.name: column(c, folder, made) for c in CONSUMERS if given.only in (None, c.core)}
-    python = older_python()
-    if python and not given.only:
-        programs = _environment(
-            python, folder / f"onnxruntime-{FIJI}", f"onnxruntime=={FIJI}", "numpy<2"
-        )
+    modules = node_modules(folder) if given.only in (None, FIJI) else None
+    if modules:
         place = folder / "answers" / FIJI
         columns[f"onnxruntime {FIJI}"] = [
             *(
-                answered(place, path, lambda _, path=path: alone(programs, path))
+                answered(place, path, lambda f, path=path: alone(modules, f, path))
                 for path in made.values()
             ),
-            {},
+            *({} for _ in OF_BLOCKS),
         ]
     print(f"| system, kind, structures | {' | '.join(columns)} |")
     print("|---" * (1 + len(columns)) + "|")
     labels = [f"{m.system}, {m.kind}, {m.structures}" for m in made]
-    labels.append(f"blocks against whole ({OF_BLOCKS.kind}, {OF_BLOCKS.structures})")
+    labels += [f"blocks against whole ({m.kind}, {m.structures})" for m in OF_BLOCKS]
     failed = []
     for label, answers in zip(labels, zip(*columns.values(), strict=True), strict=True):
         cells = []
@@ -287,8 +285,8 @@ def main() -> int:
             cells.append(f"fails: {', '.join(bad)}" if bad else PASS if answer else "")
             failed += [f"{name}, {label}, {what}:\n{log}" for what, log in bad.items()]
         print(f"| {label} | {' | '.join(cells)} |")
-    if python is None:
-        print(f"\nonnxruntime {FIJI} was left out, because there is no Python 3.10 or 3.9")
+    if modules is None and given.only in (None, FIJI):
+        print(f"\nonnxruntime {FIJI} was left out, because there is no Node.js with npm")
     print("\n\n".join(failed), file=sys.stderr)
     return 1 if failed else 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -24,7 +25,7 @@ from denoisplit_zoo.archive import pack
 
 from denoisplit.commands.predict import predict
 from denoisplit.images import read_image
-from denoisplit.run import load
+from denoisplit.run import load, save_error_map
 
 from .compare import compared
 from .small_runs import small_runs
@@ -41,6 +42,14 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {"ER": [cells / "er.tif"], "actin": [cells / "actin.tif"]}
     run: Path = small_runs().make_run(tmp_path_factory.mktemp("runs") / "er-actin", files)
     return run
+
+
+@pytest.fixture(scope="module")
+def mapped(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with an error map."""
+    folder = Path(shutil.copytree(run, tmp_path_factory.mktemp("mapped") / "er-actin"))
+    save_error_map(small_runs().random_error_map(load(folder, device="cpu").model), folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +96,21 @@ def test_bioimageio_test_passes(
 
 
 @pytest.mark.parametrize(
-    ("kind", "samples"), [("samples", 1), pytest.param("split", 2, marks=pytest.mark.slow)]
+    ("kind", "samples"),
+    [
+        ("mmse", 2),
+        ("fast", None),
+        ("interval", None),
+        ("samples", 1),
+        pytest.param("split", 2, marks=pytest.mark.slow),
+    ],
 )
-def test_other_kinds_pass_too(
-    bioimageio: Callable[..., str], run: Path, tmp_path: Path, kind: str, samples: int
+def test_every_kind_of_a_run_with_an_error_map_passes(
+    bioimageio: Callable[..., str], mapped: Path, tmp_path: Path, kind: str, samples: int | None
 ) -> None:
-    file = export(run, tmp_path / "package.zip", kind=kind, samples=samples, tile=TILE, halo=HALO)
+    file = export(
+        mapped, tmp_path / "package.zip", kind=kind, samples=samples, tile=TILE, halo=HALO
+    )
     log = bioimageio("test", file, cwd=tmp_path)
     for weights in FORMATS:
         assert f"Reproduce test outputs from test inputs ({weights})" in log
@@ -189,10 +207,14 @@ def test_whole_image_is_what_the_python_package_predicts(
     assert found[2:].mean() > 1e-2 * scale  # other noise would be seen
 
 
+@pytest.mark.parametrize("kind", ["mmse", "interval"])
 def test_blocks_are_what_the_python_package_predicts(
-    run: Path, package: Path, mixed: Path, tmp_path: Path
+    run: Path, mapped: Path, package: Path, mixed: Path, tmp_path: Path, kind: str
 ) -> None:
     """Small: tests/consumers/compare.py does it with trained runs, all formats, large images."""
+    if kind == "interval":
+        run = mapped
+        package = export(run, tmp_path / "package.zip", kind=kind, tile=TILE, halo=HALO)
     (row,) = compared(run, package, mixed, tmp_path, whole=(), blocks=["onnx"])
     # the last block of an axis is moved inside the image, off the network's grid: other samples
     assert f"rows to {201 - 64}, columns to {235 - 64}" in row.name
