@@ -75,16 +75,17 @@ STD = (
 )
 ERROR_MAP = (
     "The standard deviations come from an error map: a small network that sees the image and the "
-    "result, and was fitted to the errors of the model on images of $names. They are right on "
-    "average for images like those. The error of single pixels, and of images that differ from "
-    "those of the training, can be larger."
+    "result, and was fitted to the errors of the model, measured or estimated, on images of "
+    "$names. They are right on average for images like those. Where noise hides the error, as in "
+    "dark regions, they can be too large. The error of single pixels, and of images that differ "
+    "from those of the training, can be larger."
 )
 INTERVALS = (
     "The intervals come from an error map: a small network that sees the image and the result, and "
-    "was fitted to the errors of the model on images of $names. Their widths were set on "
-    "validation images, for groups of pixels of similar intensity. The coverage of $coverage is "
-    "approximate, and holds on average for images like those of the validation: it differs from "
-    "image to image, and in images that differ from those more pixels can lie outside."
+    "was fitted to the errors of the model, measured or estimated, on images of $names. Their "
+    "widths were set on validation images, for groups of pixels of similar intensity. The coverage "
+    "of $coverage is approximate, and holds on average for images like those of the validation: it "
+    "differs from image to image, and in images that differ from those more pixels can lie outside."
 )
 
 PACKAGE_KINDS = {
@@ -95,7 +96,10 @@ PACKAGE_KINDS = {
         "posterior mean of each structure, then the expected size of the error (standard "
         "deviation) of each",
         "draws $samples and returns their mean, and the expected size of its error",
-        "The structures come first (mean of $samples), then " + STD,
+        "The structures come first (mean of $samples), then "
+        + STD
+        + " It belongs to the structures decoded without samples, so it does not depend on how "
+        "many are drawn.",
         "look at the standard deviation",
         "the standard deviation is large",
         ERROR_MAP,

@@ -79,9 +79,9 @@ SAMPLED = (
     "posterior, export the run with another seed."
 )
 ONE_PASS = (
-    "This model draws no samples and uses no random numbers. The same image always gives the same "
-    "result, whole or in tiles and on any machine (up to rounding). Tiles are best aligned to "
-    "multiples of $stride px, on which the network works."
+    "This model draws no samples and uses no random numbers: the same image always gives the same "
+    "result, on any machine (up to rounding). The network works on a grid of $stride px, so tiles "
+    "that are not aligned to multiples of it give a slightly different result."
 )
 
 
