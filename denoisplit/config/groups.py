@@ -137,10 +137,11 @@ class ObjectiveSettings(Frozen):
         1.0, "KL divergence below which a level is not penalised.", "nat per sample and level"
     )
     closed_form: bool = setting(False, "Compute the KL in closed form instead of from one sample.")
-    monitor: Literal["loss", "data", "psnr"] = setting(
+    monitor: Literal["loss", "data", "psnr", "risk"] = setting(
         "loss",
-        "Criterion for the best epoch, on validation frames: the loss, its data term alone, or "
-        "the PSNR of the noisy targets.",
+        "Criterion for the best epoch, on validation frames: the loss, its data term alone, the "
+        "PSNR of the noisy targets, or the squared error as estimated without truth (risk), for "
+        "which the system needs noise models.",
     )
 
 
@@ -289,6 +290,10 @@ class PredictionSettings(Frozen):
     )
     calibration_form: CalibrationForm = setting(
         "auto", "Estimator of the scalars; see `denoisplit.evaluation.calibration.calibrate`."
+    )
+    error_map: bool = setting(
+        True,
+        "Train an error map, whose error bars replace the scaled spread of posterior samples.",
     )
     tile: Positive | None = setting(
         None, "Side of a tile's core; if unset, as large as memory allows.", "px"

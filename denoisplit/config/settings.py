@@ -94,6 +94,11 @@ class Settings(Frozen):
         system = SYSTEMS[self.system]
         if self.preset == "original" and self.system != "hdn":
             raise ValueError(f"preset original is for system hdn only, not for {self.system}")
+        if self.objective.monitor == "risk" and not system.noise_models:
+            raise ValueError(
+                f"objective.monitor must not be risk for system {self.system}: "
+                "only systems with noise models can estimate the risk"
+            )
         if self.network.planes > 1 and not system.context:
             raise ValueError(
                 f"network.planes must be 1 for system {self.system}: "

@@ -68,7 +68,8 @@ def weight_averaging(decay: float) -> WeightAveraging:
     """Create a callback that keeps, validates and saves a running mean of the weights.
 
     Each step has the weight ``1 - decay``, more at first. Training itself uses the unaveraged
-    weights. The BatchNorm moments are those of the training, not averaged.
+    weights. The moments of BatchNorm are those of its weights, see
+    `denoisplit.training.fit.set_moments`.
     """
 
     def update(mean: Any, weights: Any, count: Tensor | int) -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor
 
 from denoisplit.config.settings import Settings
 from denoisplit.data.prepare import TrainingData
 from denoisplit.files.tensors import read_checkpoint
+from denoisplit.machine.device import default_device
 from denoisplit.machine.distributed import team
+from denoisplit.network.batch_norm import batch_moments
 from denoisplit.network.inference import compile_blocks
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.progress import bar
+from denoisplit.progress import bar, logger
 from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, CheckpointCallbacks
 from denoisplit.training.history import History, quiet_lightning
-from denoisplit.training.loaders import loaders
+from denoisplit.training.loaders import Loaders, loaders
 from denoisplit.training.precision import precision, strategy
-from denoisplit.training.task import SplittingTask, divergence
+from denoisplit.training.schedule import step_seed
+from denoisplit.training.task import MOMENTS, SplittingTask, divergence
 
 
 @dataclass(frozen=True)
@@ -139,5 +143,37 @@ def fit_weights(
         model.load_state_dict(
             {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         )
+        set_moments(task, batches)
     model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return TrainingOutcome(trainer.global_step, best.item(), task.skipped_steps)
+
+
+def set_moments(task: SplittingTask, batches: Loaders) -> None:
+    """Set the running moments of BatchNorm after a training, and log how well they serve.
+
+    Averaged weights need moments of their own: those of the training belong to its last weights.
+    They are measured on crops as in training, whose moments the weights are made for.
+    """
+
+    def data_term(crops: Iterable[Tensor]) -> float:
+        terms = []
+        for number, batch in enumerate(crops):
+            torch.manual_seed(step_seed(task.settings.seed, MOMENTS, number))
+            terms.append(task.loss(batch.to(task.device)).data.item())
+        return sum(terms) / len(terms)
+
+    task.to(default_device()).eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        before = ""
+        if task.settings.training.weight_averaging:
+            before = f" ({data_term(batches.held_out):.4f} with those of the training)"
+            with batch_moments(task.model, measure=True):
+                data_term(batches.further)
+        running = data_term(batches.held_out)
+        with batch_moments(task.model, measure=False):
+            own = data_term(batches.held_out)
+    text = (
+        "BatchNorm: data term of validation crops %.4f with running moments%s, %.4f with their own"
+    )
+    logger.info(text, running, before, own)
+    task.cpu()

@@ -28,6 +28,7 @@ COLUMNS = (
     "val_data",
     "val_kl",
     "val_psnr",
+    "val_risk",
     "learning_rate",
     "skipped_steps",
     "seconds",

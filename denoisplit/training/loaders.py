@@ -20,6 +20,8 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.binning import fit_variance_line
 from denoisplit.training.schedule import Schedule, schedule
 
+MOMENT_BATCHES = 100  # from which the moments of BatchNorm are measured after a training
+HELD_OUT_BATCHES = 16  # by which they are judged
 LINE_POINTS = 64  # signals at which the variance of a noise model is compared with a line
 
 
@@ -28,6 +30,8 @@ class Loaders(NamedTuple):
 
     training: DataLoader[Tensor]
     validation: DataLoader[Tensor]
+    further: DataLoader[Tensor]  # crops like those of the training, and after them
+    held_out: DataLoader[Tensor]  # the same from validation frames
     schedule: Schedule
 
 
@@ -43,14 +47,18 @@ def loaders(
     """
     options = settings.data
     sizes = {"patch": settings.network.patch, "planes": settings.network.planes}
-    crops = RandomCrops(
-        data.training_images,
-        seed=settings.seed,
-        independent=options.pairing == "unrelated",
-        augment=options.augment,
-        candidates=options.crop_candidates,
-        sums=allowed_sums(noise_models, binned=options.binned_crops, stacked=options.stacked_crops),
-        **sizes,
+    sums = allowed_sums(noise_models, binned=options.binned_crops, stacked=options.stacked_crops)
+    crops, held_out = (
+        RandomCrops(
+            images,
+            seed=settings.seed,
+            independent=options.pairing == "unrelated",
+            augment=options.augment,
+            candidates=options.crop_candidates,
+            sums=sums,
+            **sizes,
+        )
+        for images in (data.training_images, data.validation_images)
     )
     plan, batch = schedule(settings, crops.per_epoch), settings.training.batch
     share = ranks.share(batch)
@@ -60,8 +68,21 @@ def loaders(
     return Loaders(
         PrefetchLoader(crops, batch_size=share, sampler=sampler),
         DataLoader(GridPatches(data.validation_images, **sizes), batch_size=batch),
+        _after_training(crops, MOMENT_BATCHES, plan, settings),
+        _after_training(held_out, HELD_OUT_BATCHES, plan, settings),
         plan,
     )
+
+
+def _after_training(
+    crops: RandomCrops, batches: int, plan: Schedule, settings: Settings
+) -> DataLoader[Tensor]:
+    """Return batches of the crops after the last of a training, as BatchNorm sees them."""
+    training = settings.training
+    size = training.virtual_batch or training.batch
+    first = plan.steps * training.batch
+    numbers = range(first, first + min(batches, plan.steps) * size)
+    return PrefetchLoader(crops, batch_size=size, sampler=numbers)
 
 
 class PrefetchLoader(DataLoader[Tensor]):

@@ -18,6 +18,7 @@ from denoisplit.machine.distributed import Team
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.training.checkpoints import relocate_state
+from denoisplit.training.monitors import TargetPsnr, estimated_risk
 from denoisplit.training.objective import (
     Loss,
     combine,
@@ -27,10 +28,9 @@ from denoisplit.training.objective import (
     noise_model_nll,
 )
 from denoisplit.training.schedule import Schedule, step_seed
-from denoisplit.training.target_psnr import TargetPsnr
 
 MAX_SKIPPED_IN_A_ROW = 20
-TRAINING, VALIDATION = 1, 2  # uses of randomness, see `step_seed`
+TRAINING, VALIDATION, MOMENTS = 1, 2, 3  # uses of randomness, see `step_seed`
 
 
 def divergence(problem: str) -> InputError:
@@ -181,18 +181,34 @@ class SplittingTask(L.LightningModule):
         torch.manual_seed(step_seed(self.settings.seed, VALIDATION, batch_idx))
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Log the loss of one stochastic pass in evaluation mode."""
+        """Log the loss of one stochastic pass in evaluation mode, and the risk if it decides."""
         self._log_terms("val", self.loss(batch), len(batch))
+        if self.settings.objective.monitor == "risk":
+            self._log("val_risk", self.risk(batch), len(batch))
+
+    def risk(self, batch: Tensor) -> Tensor:
+        """Estimate the squared error of decoded means in units of the structures' variances, ()."""
+        model, superposition = self.model, self.superposition
+        raw, targets = self.pairs(batch)
+        shapes = model.latent_shapes(*targets.shape[-2:])
+        zero = [torch.zeros(1, *shape, device=raw.device) for shape in shapes]
+
+        def decoded(raw: Tensor) -> Tensor:
+            return model.to_raw(model.means(model.decode(model.encode(model.normalise(raw)), zero)))
+
+        models: list[GaussianMixture] = list(self.noise_models)  # type: ignore[arg-type]
+        scale = 1.0 if superposition is None else superposition.scale
+        with torch.autocast(raw.device.type, enabled=False):  # small differences of predictions
+            risk = estimated_risk(decoded, raw, targets, models, scale)
+        return (risk / model.target_std**2).mean()
 
     def _log_terms(self, split: str, loss: Loss, size: int, **options: Any) -> None:
         for label, value in (("loss", loss.total), ("data", loss.data), ("kl", loss.kl)):
-            self.log(
-                f"{split}_{label}",
-                value.detach(),
-                batch_size=size,
-                sync_dist=self.ranks.size > 1,
-                **options,
-            )
+            self._log(f"{split}_{label}", value, size, **options)
+
+    def _log(self, name: str, value: Tensor, size: int, **options: Any) -> None:
+        several = self.ranks.size > 1
+        self.log(name, value.detach(), batch_size=size, sync_dist=several, **options)
 
     def on_validation_epoch_end(self) -> None:
         """Log the PSNR of the whole epoch."""

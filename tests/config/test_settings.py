@@ -165,6 +165,18 @@ def test_preset_small_runs_in_minutes() -> None:
     assert s.prediction.calibration_form == "ratio"
 
 
+def test_the_risk_is_monitored_where_there_are_noise_models() -> None:
+    risk = {"monitor": "risk"}
+    assert settings(objective=risk).objective.monitor == "risk"
+    assert settings(system="hdn_musplit", denoiser={"objective": risk}).denoiser is not None
+    for system in ("musplit", "altered_musplit", "hdn_musplit"):
+        found = refusal({"structures": TWO, "system": system, "objective": risk})
+        assert (
+            f"objective.monitor must not be risk for system {system}: "
+            "only systems with noise models can estimate the risk"
+        ) in found
+
+
 def test_own_values_lie_over_the_preset_key_by_key() -> None:
     s = settings(preset="small", network={"latents": 16}, training={"batch": 4})
     assert (s.network.filters, s.network.latents) == (32, 16)
