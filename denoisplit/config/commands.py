@@ -47,9 +47,9 @@ EXPORT = Command(
         Option(
             "--kind KIND",
             str,
-            "Outputs: mean and standard deviation (mmse), both from one pass without samples (fast), "
-            "mean and interval from one pass (interval), single samples, or the mean (split). fast "
-            "and interval need a run with an error map.",
+            "Outputs: mean and standard deviation (mmse), both from one pass without samples "
+            "(fast), mean and interval from one pass (interval), single samples, or the mean "
+            "(split). fast and interval need a run with an error map.",
             "mmse",
             choices=("mmse", "fast", "interval", "samples", "split"),
         ),
