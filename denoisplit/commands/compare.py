@@ -15,7 +15,7 @@ from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.images import Files
 from denoisplit.report.comparison import comparison_page
-from denoisplit.report.tables import text_table
+from denoisplit.report.tables import lacks_truth, mean_column, text_table
 from denoisplit.run import METRICS, load
 from denoisplit.training.equal_budget import Effort, efforts_of, equal_budgets
 
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     @property
     def columns(self) -> dict[str, dict[str, Any]]:
         """Metrics averaged over structures, by title of the system."""
-        return {SYSTEMS[name].title: metrics["mean"] for name, metrics in self.metrics.items()}
+        return {SYSTEMS[name].title: mean_column(metrics) for name, metrics in self.metrics.items()}
 
     @property
     def text(self) -> str:
@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
 
     @property
     def note(self) -> str:
-        """How long the networks were trained, and how many there are."""
+        """How long the networks were trained, how many there are, and what was not computed."""
         distinct = {effort for efforts in self.done.values() for effort in efforts}
         if len(distinct) == 1:
             sentences = [f"Every network was trained {distinct.pop()}."]
@@ -56,6 +56,8 @@ class Comparison(NamedTuple):
             for name, efforts in self.done.items()
             if len(efforts) > 1
         ]
+        if any(lacks_truth(metrics) for metrics in self.metrics.values()):
+            sentences.append("Rows that need a noise-free truth show a dash: there is none.")
         return " ".join(sentences)
 
 

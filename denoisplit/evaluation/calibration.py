@@ -258,7 +258,27 @@ def calibration_curve(
     ValueError
         If an argument is out of range, or for the reasons of `calibration_scalar`.
     """
-    squared_error, std_ = _errors(reference, mean, std)
+    return binned_errors(*_errors(reference, mean, std), scalar, bins=bins, keep=keep)
+
+
+def binned_errors(
+    squared_error: NDArray[Any],
+    std: NDArray[Any],
+    scalar: float = 1.0,
+    *,
+    bins: int = 30,
+    keep: tuple[float, float] = (0.001, 0.999),
+) -> CalibrationCurve:
+    """Return a `calibration_curve` from squared errors, true or estimated.
+
+    Parameters
+    ----------
+    squared_error, std : ndarray (n,)
+        Of the pixels of one structure. Single estimated errors may be negative; a bin whose mean is
+        negative has an RMSE of 0.
+    scalar, bins, keep
+        As in `calibration_curve`.
+    """
     if not (math.isfinite(scalar) and scalar > 0):
         raise ValueError(f"`scalar` is {scalar:g}, but must be finite and positive")
     if bins < 1 or not 0 <= keep[0] < keep[1] <= 1:
@@ -266,7 +286,7 @@ def calibration_curve(
             f"`bins` is {bins} and `keep` is {keep}; "
             "pass one bin or more and 0 <= keep[0] < keep[1] <= 1"
         )
-    uncertainty = scalar * std_
+    uncertainty = scalar * std.astype(np.float64)
     edges = np.linspace(uncertainty.min(), uncertainty.max(), bins + 1)
     # only inner edges are needed: every pixel lies between the outer ones
     index = np.searchsorted(edges[1:-1], uncertainty, side="right")
@@ -276,7 +296,7 @@ def calibration_curve(
     kept = (count > 0) & (up_to > keep[0] * up_to[-1]) & (up_to - count < keep[1] * up_to[-1])
     n = count[kept]
     rmv = np.sqrt(np.bincount(index, uncertainty**2, minlength=bins)[kept] / n)
-    rmse = np.sqrt(np.bincount(index, squared_error, minlength=bins)[kept] / n)
+    rmse = np.sqrt(np.maximum(np.bincount(index, squared_error, minlength=bins)[kept] / n, 0))
     return CalibrationCurve(rmv, rmse, n)
 
 

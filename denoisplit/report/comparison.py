@@ -69,7 +69,7 @@ def comparison_page(
             figure(
                 comparison_figure(_panels(runs), names),
                 "Predictions of every system",
-                "Means of posterior samples, in the grey scale of the truth; "
+                "Means of posterior samples, in the grey scale of the last column; "
                 "the input has its own.",
             ),
         ),
@@ -85,7 +85,9 @@ def _panels(runs: Mapping[str, Run]) -> list[PanelColumn]:
     crop: Any = np.s_[..., y : y + CROP, x : x + CROP]
 
     def panel(title: str, images: npt.NDArray[np.float32]) -> PanelColumn:
-        psnr = [psnr_if_defined(t, p) for t, p in zip(truth, images, strict=True)]
+        psnr: list[float | None] = [None] * len(images)
+        if frames.has_truth:
+            psnr = [psnr_if_defined(t, p) for t, p in zip(truth, images, strict=True)]
         return PanelColumn(title, images[crop], ["" if v is None else f"{v:.1f} dB" for v in psnr])
 
     panels = [panel("noisy input", np.broadcast_to(image, truth.shape))]

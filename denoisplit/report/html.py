@@ -20,6 +20,7 @@ h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
 h2 { font-size: 19px; margin: 34px 0 8px; }
 p { margin: 6px 0; max-width: 95ch; }
 .facts, figcaption, .small { color: light-dark(#666b75, #a5abb6); font-size: 13px; }
+.verdict { font-size: 17px; font-weight: 600; margin: 10px 0 2px; }
 .summary { font-size: 17px; margin: 14px 0 16px; }
 figure { margin: 10px 0; }
 figure img { display: block; box-sizing: border-box; padding: 10px;

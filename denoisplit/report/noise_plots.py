@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation.scoring import noise_variance
+from denoisplit.evaluation.risk import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs

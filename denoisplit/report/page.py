@@ -13,15 +13,18 @@ import yaml
 from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.risk import SquaredErrors
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction
+from denoisplit.report.bar_plots import groups_figure, sparsification_figure
 from denoisplit.report.example import choose_example_frame
 from denoisplit.report.html import document, figure, paragraphs, section, small
 from denoisplit.report.noise_page import noise_section
 from denoisplit.report.pictures import overview_figure, structure_figure
 from denoisplit.report.plots import (
     NoiseModelRow,
+    StructureCalibration,
     calibration_figure,
     loss_figure,
     noise_models_figure,
@@ -29,14 +32,19 @@ from denoisplit.report.plots import (
     structure_calibrations,
 )
 from denoisplit.report.sentences import (
+    ERROR_BARS_NOTE,
+    SPARSIFICATION,
     added_noise,
-    calibration_note,
+    coverage_sentences,
     enumeration,
+    error_bar_sentences,
+    groups_caption,
     metrics_note,
     overview_caption,
     panels_note,
     std_paragraphs,
     summary,
+    verdict_sentences,
 )
 from denoisplit.report.style import ink
 from denoisplit.report.tables import html_table, metrics_columns
@@ -53,21 +61,29 @@ def report(
     metrics: Mapping[str, Any],
     noise_models: Sequence[FittedNoiseModel],
     history: Path | None = None,
+    *,
+    errors: Sequence[SquaredErrors] | None = None,
 ) -> str:
     """Return the report of a run as a self-contained HTML page.
+
+    Verdicts and scores of error bars are shown if the metrics have them: "verdicts" (as from
+    `denoisplit.evaluation.verdict`) and "error_bars" (`denoisplit.evaluation.error_bars`).
 
     Parameters
     ----------
     frames : EvaluationFrames
         The test frames.
     predictions : sequence of Prediction
-        One per test frame, with std and at least the first two samples.
+        One per test frame, with spread, at least the first two samples, and error bars if the run
+        has an error map.
     calibration, metrics : mapping
         As in calibration.json and metrics.json.
     noise_models : sequence of FittedNoiseModel
         One per structure, or none; with quality and pairs if the training has fitted them.
     history : Path, optional
         history.csv of the training.
+    errors : sequence of SquaredErrors, optional
+        Estimated errors of the posterior means; needed only without a truth.
     """
     names = config.settings.names
     scalars = {name: float(calibration["scalars"][name]) for name in names}
@@ -77,21 +93,21 @@ def report(
         scalars,
         antithetic=config.settings.prediction.antithetic,
         pixel_size_um=config.facts.pixel_size_um.get("x"),
+        errors=errors,
     )
-    models = [fitted.model for fitted in noise_models]
-    structures = structure_calibrations(frames, predictions, scalars, models)
+    structures = structure_calibrations(frames, predictions, scalars, errors)
     sections = [
         _head(config, metrics),
         figure(overview_figure(example), "Input, prediction and truth", overview_caption(example)),
         '<div class="pair">',
-        section("Metrics", _metrics(metrics) + paragraphs(metrics_note(frames))),
+        section("Metrics", _metrics(metrics) + paragraphs(*metrics_note(metrics))),
         section(
             "What the standard deviation means",
             paragraphs(
                 *std_paragraphs(
                     calibration,
-                    structures,
-                    truth_known=frames.has_truth,
+                    {s.name: s.within for s in structures if s.within is not None},
+                    error_map=predictions[0].bars is not None,
                     denoised=SYSTEMS[config.settings.system].denoised,
                 )
             ),
@@ -106,16 +122,8 @@ def report(
             )
             + small(panels_note(example)),
         ),
-        section(
-            "Calibration",
-            figure(
-                calibration_figure(structures),
-                "Real error against predicted error",
-                "Pixels of all test frames in 30 bins of their std, of equal width; larger dots "
-                "stand for more pixels. On the dashed line, predicted and real error are equal."
-                + calibration_note(frames, bool(noise_models)),
-            ),
-        ),
+        _error_bars(metrics),
+        _calibration(structures, has_truth=frames.has_truth),
         _noise_section(frames, names, noise_models),
     ]
     if history is not None and history.is_file():
@@ -137,7 +145,9 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     return (
         f"<h1>{escape(task)}</h1>\n"
         f'<p class="facts">{escape(" · ".join(facts))}</p>\n'
-        f'<p class="summary">{escape(summary(metrics, names))}</p>'
+        + "".join(f'<p class="verdict">{escape(text)}</p>\n' for text in verdict_sentences(metrics))
+        + paragraphs(*error_bar_sentences(metrics))
+        + f'<p class="summary">{escape(summary(metrics, names))}</p>'
     )
 
 
@@ -145,7 +155,40 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     return html_table(metrics_columns(metrics)) + small(
         f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
         "± is the standard error over frames. Higher PSNR and MS-SSIM are better, MS-SSIM is at "
-        "most 1; a calibration error of 0.1 means that error bars are off by 10 %."
+        "most 1; a calibration error of 0.1 means that the spread is off by 10 %."
+        + ERROR_BARS_NOTE
+        * bool(metrics.get("error_bars"))
+    )
+
+
+def _error_bars(metrics: Mapping[str, Any]) -> str:
+    """Show how error bars and intervals hold by intensity, and how they rank the errors."""
+    scores = metrics.get("error_bars")
+    if not scores:
+        return ""
+    return section(
+        "Error bars",
+        paragraphs(*coverage_sentences(metrics))
+        + figure(groups_figure(scores), "Error bars by intensity", groups_caption(scores))
+        + figure(sparsification_figure(scores), "Sparsification curves", SPARSIFICATION),
+    )
+
+
+def _calibration(structures: Sequence[StructureCalibration], *, has_truth: bool) -> str:
+    """Show the calibration plot of the spread, where errors are known or estimated."""
+    if not structures:
+        reason = "The errors are neither known nor estimated, so that there is no calibration plot."
+        return section("Calibration of the spread", paragraphs(reason))
+    origin = "" if has_truth else " The real error of each bin is estimated without truth."
+    return section(
+        "Calibration of the spread",
+        figure(
+            calibration_figure(structures),
+            "Real error against predicted error",
+            "Pixels of all test frames in 30 bins of the spread of their samples, of equal width; "
+            "larger dots stand for more pixels. On the dashed line, predicted and real error are "
+            f"equal.{origin}",
+        ),
     )
 
 

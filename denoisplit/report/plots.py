@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation.calibration import CalibrationCurve, calibration_curve
+from denoisplit.evaluation.calibration import CalibrationCurve, binned_errors
 from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.scoring import noise_variance
+from denoisplit.evaluation.risk import SquaredErrors, noise_variance, squared_errors
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
-from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
+from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain, square_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,28 +79,27 @@ class StructureCalibration:
         Calibration scalar.
     before, after : CalibrationCurve
         With the bare and with the scaled std.
-    within : float
-        Share of the pixels whose reference is within one scaled std of the mean.
+    within : float or None
+        Share of the pixels whose truth is within one scaled std of the mean; None without truth.
     """
 
     name: str
     scalar: float
     before: CalibrationCurve
     after: CalibrationCurve
-    within: float
+    within: float | None
 
 
 def structure_calibrations(
     frames: EvaluationFrames,
     predictions: Sequence[Prediction],
     scalars: Mapping[str, float],
-    noise_models: Sequence[GaussianMixture],
+    errors: Sequence[SquaredErrors] | None = None,
     keep: tuple[float, float] = CURVE_QUANTILES,
 ) -> list[StructureCalibration]:
     """Compute the calibration curves of every structure, over the pooled pixels of all frames.
 
-    With noisy references, the variance of the noise according to the noise models is subtracted
-    from the error of each bin.
+    Without a truth there are none, unless estimated errors are given.
 
     Parameters
     ----------
@@ -108,46 +107,33 @@ def structure_calibrations(
         One per frame, with stds.
     scalars : mapping of name to float
         Calibration scalars, in channel order.
-    noise_models : sequence of GaussianMixture
-        One per structure, or none.
+    errors : sequence of SquaredErrors, optional
+        Of the means of recorded frames; see `denoisplit.evaluation.risk`.
     keep : tuple of float
         See `denoisplit.evaluation.calibration.calibration_curve`.
     """
+    if frames.has_truth:
+        errors = squared_errors(frames, [p.mean for p in predictions])
+    if errors is None:
+        return []
     calibrations = []
     for k, (name, scalar) in enumerate(scalars.items()):
-        truth = [t[k] for t in frames.truth]
-        mean = [p.mean[k] for p in predictions]
-        std = [p.spread[k] for p in predictions if p.spread is not None]
-
-        def curve(
-            factor: float, k: int = k, truth: Any = truth, mean: Any = mean, std: Any = std
-        ) -> CalibrationCurve:
-            total = calibration_curve(truth, mean, std, factor, keep=keep)
-            if frames.has_truth or not noise_models:
-                return total
-            # bins depend on the std only: an "error" of the size of the noise gives its part
-            shifted = [m + np.sqrt(noise_variance(noise_models[k], m)) for m in mean]
-            noise = calibration_curve(shifted, mean, std, factor, keep=keep)
-            rest = np.sqrt(np.maximum(total.rmse**2 - noise.rmse**2, 0))
-            return CalibrationCurve(total.rmv, rest, total.count)
-
-        inside = [np.abs(t - m) <= scalar * s for t, m, s in zip(truth, mean, std, strict=True)]
-        within = float(np.mean(np.concatenate([np.ravel(frame) for frame in inside])))
-        calibrations.append(StructureCalibration(name, scalar, curve(1.0), curve(scalar), within))
+        inside = [frame.inside[k] for frame in errors]
+        spreads = [p.spread[k] for p in predictions if p.spread is not None]
+        std, squared = (
+            np.concatenate([f[used] for f, used in zip(images, inside, strict=True)])
+            for images in (spreads, [frame.values[k] for frame in errors])
+        )
+        before, after = (binned_errors(squared, std, a, keep=keep) for a in (1.0, scalar))
+        within = float(np.mean(squared <= (scalar * std) ** 2)) if frames.has_truth else None
+        calibrations.append(StructureCalibration(name, scalar, before, after, within))
     return calibrations
 
 
 def calibration_figure(structures: Sequence[StructureCalibration]) -> Figure:
     """Draw RMSE against RMV with the identity line, one square panel per structure."""
-    columns = min(3, len(structures))
-    rows = -(-len(structures) // columns)
-    side, left, foot, top, right = 2.9, 0.62, 0.55, 0.35, 0.12  # inches
-    width, height = columns * (left + side) + right, rows * (side + foot + top)
-    figure = new_figure(height, width)
-    for k, structure in enumerate(structures):
-        row, column = divmod(k, columns)
-        x, y = column * (left + side) + left, height - row * (side + foot + top) - top - side
-        axes = figure.add_axes((x / width, y / height, side / width, side / height))
+    figure, panels = square_panels(len(structures))
+    for k, (structure, axes) in enumerate(zip(structures, panels, strict=True)):
         plain(axes, structure.name, "predicted error (RMV)", "real error (RMSE)")
         both = (structure.before, structure.after)
         reach = 1.05 * max(max(c.rmv.max(), c.rmse.max()) for c in both)

@@ -6,38 +6,135 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from denoisplit.config.settings import RunConfig
-from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.report.example import CROP, ExampleFrame
-from denoisplit.report.plots import StructureCalibration
-from denoisplit.report.tables import cell
+from denoisplit.report.tables import cell, lacks_truth, mean_column
+
+ERROR_BARS_NOTE = (
+    " Error over error bar is 1 for error bars of the right size. AUSE is the area between the "
+    "sparsification curves of the error bar and of the true error: 0 where error bars rank the "
+    "pixels as their errors do. The interval score is the width of the 90 % interval plus a "
+    "penalty for pixels outside it, in raw intensity; lower is better."
+)
+SPARSIFICATION = (
+    "Root mean squared error of the pixels that are left when those of the largest error bars are "
+    "removed, relative to that of all pixels: the steeper the better."
+)
 
 
 def summary(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return one or two sentences with the key numbers."""
-    mean, frames = metrics["mean"], metrics["frames"]
+    mean, frames = mean_column(metrics), metrics["frames"]
     tested = f"{frames} test frame{'s' * (frames != 1)} not used in training"
+    if lacks_truth(metrics):
+        return _estimated_summary(metrics, names, tested)
     if mean["psnr"]["mean"] is None:
         return f"No PSNR could be computed for {enumeration(names)} on {tested}."
-    clean = metrics["reference"] == "noise-free"
-    reference = "" if clean else " against the recorded, noisy images"
     over = ", averaged over the structures" if len(names) > 1 else ""
     text = (
         f"On {tested}, the prediction reaches a PSNR of {cell(mean['psnr'], 'psnr')} dB"
-        f"{reference}{over}; the noisy input has {cell(mean['psnr_naive'], 'psnr')} dB and a "
+        f"{over}; the noisy input has {cell(mean['psnr_naive'], 'psnr')} dB and a "
         f"single posterior sample {cell(mean['psnr_single_sample'], 'psnr')} dB."
     )
     error = mean["calibration_error"]["mean"]
-    if clean and error is not None:
+    if error is not None and not metrics.get("error_bars"):
         text += f" Its error bars are off by {100 * error:.0f} % on average."
     return text
+
+
+def _estimated_summary(metrics: Mapping[str, Any], names: Sequence[str], tested: str) -> str:
+    estimates = {name: metrics["structures"][name].get("psnr_estimated") for name in names}
+    known = [
+        f"{cell(estimate, 'psnr_estimated')} for {name}"
+        for name, estimate in estimates.items()
+        if cell(estimate, "psnr_estimated") != "-"
+    ]
+    if not known:
+        return f"No PSNR could be estimated for {enumeration(names)} on {tested}."
+    listed = enumeration(known)
+    return f"On {tested}, the PSNR of the prediction, estimated without truth, is {listed}."
+
+
+def verdict_sentences(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the verdict on each structure, if the run has verdicts."""
+    return [verdict["sentence"] for verdict in metrics.get("verdicts") or []]
+
+
+def error_bar_sentences(metrics: Mapping[str, Any]) -> list[str]:
+    """Return where the error bars of each structure are wrong, if the run has an error map."""
+    return [
+        sentence
+        for name, scores in (metrics.get("error_bars") or {}).items()
+        if (sentence := _where_wrong(name, scores))
+    ]
+
+
+def _where_wrong(name: str, scores: Mapping[str, Any]) -> str:
+    """Compare error and error bar in the brightest pixels and in the background."""
+    places = {"in the brightest 5 % of the pixels": scores["brightest"]}
+    if scores["background"]["judged"]:
+        places["in the background"] = scores["background"]
+    sizes = {place: _times(part["error_over_claimed"]) for place, part in places.items()}
+    origin = ", estimated without truth," * scores["estimated"]
+    texts: list[str] = []
+    for place, size in sizes.items():
+        if size and not texts:
+            texts.append(f"{place} the error of {name} is{origin} {size} the error bar")
+        elif size:
+            texts.append(f"{place} {size}")
+    text = "; ".join(texts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _times(ratio: Mapping[str, float | None]) -> str:
+    """Return the error in units of the error bar, in words; empty if it is unknown."""
+    value, low, high = ratio["value"], ratio["low"], ratio["high"]
+    if high is None:
+        return ""
+    if value is None:
+        return f"at most {high:.1f} times"
+    return f"{value:.1f} times" if low is None else f"{value:.1f} times ({low:.1f} to {high:.1f})"
+
+
+def groups_caption(scores: Mapping[str, Any]) -> str:
+    """Return how to read the figure of error bars by intensity."""
+    text = (
+        "Pixels of all test frames in deciles of the blurred prediction, the brightest in two "
+        "halves; the edges are those of the validation frames. Groups with under 1 % of the pixels "
+        "are shown hollow, and not judged."
+    )
+    if any(score["estimated"] for score in scores.values()):
+        text += (
+            " Without a truth, the error of each group is estimated, with its range; a triangle is "
+            "an upper bound. Coverage, AUSE and rank correlation need the true error of every "
+            "pixel."
+        )
+    return text
+
+
+def coverage_sentences(metrics: Mapping[str, Any]) -> list[str]:
+    """Return how many pixels are inside their intervals, where the truth is known."""
+    sentences = []
+    for name, scores in (metrics.get("error_bars") or {}).items():
+        if scores["coverage"] is None:
+            continue
+        frames = [share for share in scores["frames"]["coverage"] if share is not None]
+        spread = f", in single frames {100 * min(frames):.0f} to {100 * max(frames):.0f} %"
+        sentences.append(
+            f"The 90 % interval contains the truth in {100 * scores['coverage']:.0f} % of the "
+            f"pixels of {name}{spread * (len(frames) > 1)}; its mean width is "
+            f"{scores['mean_width']:.3g}."
+        )
+    return sentences
 
 
 def overview_caption(example: ExampleFrame) -> str:
     """Return which frame is shown, and which part of it."""
     frame = "The test frame"
     if example.count > 1:
+        frame = f"Test frame {example.number} of {example.count}"
+    if example.count > 1 and example.chosen_by:
         place = "median" if example.count > 2 else "lower"
-        frame = f"Test frame {example.number} of {example.count}, the one with the {place} PSNR"
+        frame += f", the one with the {place} {example.chosen_by}"
     part = ""
     if example.is_part:
         height, width = example.frame_shape
@@ -48,11 +145,12 @@ def overview_caption(example: ExampleFrame) -> str:
 
 def panels_note(example: ExampleFrame) -> str:
     """Return how to read the panels of a structure."""
-    reference, truth = "the noise-free truth", "truth, "
-    if example.truth is None:
-        reference, truth = "the recorded, noisy image", ""
+    psnr, truth = "", ""
+    if example.truth is not None:
+        psnr = "The values in dB are the PSNR of the whole frame against the noise-free truth. "
+        truth = "truth, "
     return (
-        f"The values in dB are the PSNR of the whole frame against {reference}. For each "
+        f"{psnr}For each "
         f"structure, {truth}prediction and samples share one display range; input and noisy "
         "images have their own. Both samples are equally likely answers; where they differ, the "
         "input does not determine the structure. Colour bars are in raw intensity."
@@ -61,9 +159,9 @@ def panels_note(example: ExampleFrame) -> str:
 
 def std_paragraphs(
     calibration: Mapping[str, Any],
-    structures: Sequence[StructureCalibration],
+    within: Mapping[str, float],
     *,
-    truth_known: bool,
+    error_map: bool = False,
     denoised: bool = False,
 ) -> list[str]:
     """Return what the std means and how it was calibrated, in paragraphs.
@@ -72,68 +170,92 @@ def std_paragraphs(
     ----------
     calibration : mapping
         As in calibration.json.
-    truth_known : bool
-        Whether the test frames have a noise-free truth.
+    within : mapping of name to float
+        Share of the pixels whose truth is within one calibrated spread; empty without truth.
+    error_map : bool
+        Whether the std is that of the error map.
     denoised : bool
         Whether the network splits a denoised image.
     """
-    reference = str(calibration["reference"])
-    if reference.startswith("none"):
-        fitted = (
-            "The factor could not be fitted, because there was no suitable reference: the std is "
-            "the uncalibrated spread of the samples and may be far too small."
+    shares = [f"{100 * share:.0f} % of the pixels of {name}" for name, share in within.items()]
+    inside = ""
+    if shares:
+        spread = "calibrated spread" if error_map else "std"
+        inside = (
+            f" In the test frames, the truth lies within one {spread} for {enumeration(shares)}."
         )
-    else:
-        factors = enumeration([f"{s.scalar:.2f} for {s.name}" for s in structures])
-        source = (
-            "the noise-free truth"
-            if reference == "noise-free"
-            else "the recorded, noisy images, after subtracting the variance of their noise "
-            "according to the noise model"
-        )
-        fitted = (
-            f"The factor ({factors}) was fitted on validation frames against {source}: with it, "
-            "std and real error are equally large on average."
-        )
-    shares = enumeration([f"{100 * s.within:.0f} % of the pixels of {s.name}" for s in structures])
-    inside = f"In the test frames, the truth lies within one std for {shares}." * truth_known
     chain = (
         "The samples are drawn by the splitter from one denoised image, the mean of the denoiser's "
         "samples. Their spread does not include the uncertainty of the denoiser; only the factor "
         "accounts for it."
     )
-    return [
+    meaning = (
         "For one input, the network draws many possible answers, the posterior samples. Their mean "
-        "is the prediction (MMSE). For each pixel, the std is the spread of the samples around "
-        "this mean in raw intensity, multiplied by a calibration factor for each structure.",
+        "is the prediction (MMSE). "
+    )
+    scaled = (
+        "the spread of the samples around this mean in raw intensity, multiplied by a calibration "
+        "factor for each structure."
+    )
+    if error_map:
+        paragraphs = [
+            "For each pixel, the std is the expected size of the error there (root mean square), "
+            "in raw intensity. A small network, the error map, predicts it from the input and the "
+            "split. It needs no samples, and is the same for any number of them.",
+            f"{meaning}A second measure of uncertainty is {scaled}",
+        ]
+    else:
+        paragraphs = [f"{meaning}For each pixel, the std is {scaled}"]
+    return [
+        *paragraphs,
         *[chain] * denoised,
-        f"{fitted} {inside}".strip(),
+        f"{_factors(calibration)}{inside}",
         "This holds for images like those used in training. Check it again for another sample, "
         "exposure or microscope, and for structures that were not part of the training.",
     ]
 
 
-def calibration_note(frames: EvaluationFrames, noise_models: bool) -> str:
-    """Return how noisy references affect the calibration plot; empty if there is a truth."""
-    if frames.has_truth:
-        return ""
-    if noise_models:
+def _factors(calibration: Mapping[str, Any]) -> str:
+    """Return how the calibration factors were fitted."""
+    reference = str(calibration["reference"])
+    if reference.startswith("none"):
         return (
-            " The reference is noisy: the variance of the noise according to the noise model was "
-            "subtracted from the error."
+            "The factor could not be fitted, because there was no suitable reference: it is 1, and "
+            "the spread of the samples may be far too small."
         )
-    return " The reference is noisy, and its noise adds to the error: the dots are too high."
-
-
-def metrics_note(frames: EvaluationFrames) -> str:
-    """Return how noisy references affect the metrics; empty if there is a truth."""
-    if frames.has_truth:
-        return ""
+    factors = enumeration([f"{a:.2f} for {name}" for name, a in calibration["scalars"].items()])
+    if reference.startswith("noisy"):  # runs of earlier versions
+        return (
+            f"The factor ({factors}) was fitted on recorded, noisy images without regard to the "
+            "noise that they share with the input: it may be far too small."
+        )
+    source = "against the noise-free truth"
+    if "estimated" in reference:
+        source = "to errors that were estimated without truth"
+    elif reference != "noise-free":
+        source = f"against {reference}"
     return (
-        "There is no noise-free truth for these images. All metrics compare with the recorded, "
-        "noisy images: PSNR and MS-SSIM are lower than against a noise-free truth, and the "
-        "calibration error includes the noise of the reference."
+        f"The factor ({factors}) was fitted on validation frames {source}: with it, spread and "
+        "real error are equally large on average."
     )
+
+
+def metrics_note(metrics: Mapping[str, Any]) -> list[str]:
+    """Return why rows have no value, and where estimates come from; empty if there is a truth."""
+    if not lacks_truth(metrics):
+        return []
+    texts = [
+        "There is no noise-free truth for these images. A comparison with the recorded, noisy "
+        "images would reward a prediction that keeps their noise, which is part of its input: rows "
+        "that need a truth show a dash."
+    ]
+    if any("psnr_estimated" in scores for scores in metrics["structures"].values()):
+        texts.append(
+            "Estimated numbers are Stein's unbiased risk estimate: the noise that prediction and "
+            "recorded image share is measured with a second prediction, and taken out. Their "
+            "ranges are two standard errors and the uncertainty of the noise's variance."
+        )
+    return texts
 
 
 def added_noise(config: RunConfig) -> str:

@@ -46,6 +46,21 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
 
 
+def square_panels(count: int, side: float = 2.9) -> tuple[Figure, list[Axes]]:
+    """Return a figure with up to three square plots in a row; side in inches."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    left, foot, top, right = 0.62, 0.55, 0.35, 0.12  # inches
+    width, height = columns * (left + side) + right, rows * (side + foot + top)
+    figure, panels = new_figure(height, width), []
+    for number in range(count):
+        row, column = divmod(number, columns)
+        x, y = column * (left + side) + left, height - row * (side + foot + top) - top - side
+        box = (x / width, y / height, side / width, side / height)
+        panels.append(figure.add_axes(box))
+    return figure, panels
+
+
 def png(figure: Figure) -> bytes:
     """Return the figure as the bytes of a PNG file."""
     stream = io.BytesIO()

@@ -14,12 +14,29 @@ ROWS = {
     "psnr_naive": "  of the noisy input",
     "psnr_blur": "  of the blurred input",
     "psnr_clean_mixture": "  of the noise-free input",
+    "psnr_estimated": "PSNR, estimated without truth",
+    "psnr_estimated_blur": "  of the best blurred input",
+    "psnr_estimated_unsplit": "  of the unsplit mixture, denoised",
     "ms_ssim": "MS-SSIM",
     "ms_ssim_aligned": "  aligned",
     "noise_correlation": "correlation with noise",
     "calibration_error": "calibration error",
     "calibration_error_unscaled": "  before calibration",
+    "error_over_claimed": "error over error bar",
+    "coverage": "coverage of the 90 % interval",
+    "mean_width": "  its mean width",
+    "interval_score": "  interval score",
+    "ause": "AUSE of the error bar",
+    "ause_spread": "  of the scaled spread",
+    "spearman": "rank correlation with the error",
+    "spearman_spread": "  of the scaled spread",
 }
+ESTIMATED = [key for key in ROWS if key.startswith("psnr_estimated")]
+OF_ERROR_BARS = list(ROWS)[list(ROWS).index("error_over_claimed") :]
+COMPARISONS = [key for key in ROWS if key not in (*ESTIMATED, *OF_ERROR_BARS)]  # with a truth
+# in metrics["reference"]; earlier versions compared with these images, which rewards kept noise
+NOISY = "recorded, noisy images"
+NO_VALUE = {"mean": None, "sem": None}
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -31,10 +48,53 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+def lacks_truth(metrics: Mapping[str, Any]) -> bool:
+    """Return whether the metrics are those of recorded images without a truth."""
+    return NOISY in metrics.get("reference", "")
+
+
 def metrics_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of the table: the structures and, if there are several, their mean."""
-    columns = dict(metrics["structures"])
-    return columns | {"mean": metrics["mean"]} if len(columns) > 1 else columns
+    columns = _structure_columns(metrics)
+    return columns | {"mean": mean_column(metrics)} if len(columns) > 1 else columns
+
+
+def mean_column(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics averaged over structures, without comparisons with noisy images."""
+    columns = list(_structure_columns(metrics).values())
+    averages = {
+        key: _average([column[key] for column in columns])
+        for key in (*ESTIMATED, *OF_ERROR_BARS)
+        if all(key in column for column in columns)
+    }
+    return averages | _without_noisy(metrics, metrics["mean"])
+
+
+def _structure_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    bars = metrics.get("error_bars") or {}
+    return {
+        name: _without_noisy(metrics, scores)
+        | {key: bars[name][key] for key in OF_ERROR_BARS if name in bars}
+        for name, scores in metrics["structures"].items()
+    }
+
+
+def _without_noisy(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scores without the values of comparisons with recorded, noisy images."""
+    if not lacks_truth(metrics):
+        return dict(scores)
+    return {key: NO_VALUE if key in COMPARISONS else score for key, score in scores.items()}
+
+
+def _average(scores: Sequence[Any]) -> Any:
+    """Average numbers, or ranges part by part; None if one of them is None."""
+    if any(isinstance(score, Mapping) for score in scores):
+        parts = [score or {} for score in scores]
+        return {
+            part: _average([score.get(part) for score in parts])
+            for part in ("value", "low", "high")
+        }
+    return None if None in scores else sum(scores) / len(scores)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
@@ -45,10 +105,12 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 def text_table(columns: Mapping[str, Any], corner: str = "") -> str:
     """Return metrics of named columns as plain text; ``corner`` is above the row labels."""
-    width = max([16, *(len(name) + 2 for name in columns)])
-    lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name in columns)]
-    for label, cells in table_rows(columns):
-        lines.append(f"{label:<24}" + "".join(f"{text:>{width}}" for text in cells))
+    rows = [(corner, list(columns)), *table_rows(columns)]
+    first = max(24, *(len(label) + 1 for label, _ in rows))
+    width = max(16, *(len(text) + 2 for _, texts in rows for text in texts))
+    lines = [
+        f"{label:<{first}}" + "".join(f"{text:>{width}}" for text in texts) for label, texts in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -64,18 +126,39 @@ def html_table(columns: Mapping[str, Any]) -> str:
 
 
 def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return label and cells of each metric that all columns have; older runs have fewer."""
+    """Return label and cells of each metric that any column has; older runs have fewer."""
     return [
-        (label, [cell(column[key], key) for column in columns.values()])
+        (label, [cell(column.get(key), key) for column in columns.values()])
         for key, label in ROWS.items()
-        if all(key in column for column in columns.values())
+        if any(key in column for column in columns.values())
     ]
 
 
-def cell(average: Mapping[str, float | None], key: str) -> str:
-    """Return one value with its standard error, or a dash if there is none."""
+def cell(score: Mapping[str, float | None] | float | None, key: str) -> str:
+    """Return one value with its standard error or range, or a dash if there is none."""
+    if score is None:
+        return "-"
+    if not isinstance(score, Mapping):
+        return f"{100 * score:.1f} %" if key == "coverage" else f"{score:.3g}"
+    if "value" in score:
+        return range_text(score, " dB" if key.startswith("psnr") else "")
     digits = 2 if key.startswith("psnr") else 3
-    mean, sem = average["mean"], average["sem"]
+    mean, sem = score["mean"], score["sem"]
     if mean is None:
         return "-"
     return f"{mean:.{digits}f}" if sem is None else f"{mean:.{digits}f} ± {sem:.{digits}f}"
+
+
+def range_text(score: Mapping[str, float | None], unit: str = "") -> str:
+    """Return a value with its range; only a bound, or a dash, if that is all there is."""
+    value, low, high = (score[part] for part in ("value", "low", "high"))
+    digits = 1 if unit else 2
+    if value is not None:
+        number = f"{value:.{digits}f}{unit}"
+        return (
+            number if None in (low, high) else f"{number} ({low:.{digits}f} to {high:.{digits}f})"
+        )
+    # the error is not distinguishable from zero: a PSNR has no upper end, a ratio no lower one
+    if high is None and low is not None:
+        return f"above {low:.{digits}f}{unit}"
+    return "-" if high is None else f"below {high:.{digits}f}{unit}"

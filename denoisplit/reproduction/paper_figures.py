@@ -11,11 +11,15 @@ import numpy as np
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
 from denoisplit.evaluation.calibration import CalibrationCurve
+from denoisplit.evaluation.noise_level import noise_levels
+from denoisplit.evaluation.risk import PROBE_SAMPLES, probe_frames, squared_errors
 from denoisplit.files.json_file import read_json
 from denoisplit.noise_models.storage import read_fitted
+from denoisplit.prediction.frame import Prediction
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.report.example import CROP
 from denoisplit.report.plots import (
+    CURVE_QUANTILES,
     NoiseModelRow,
     StructureCalibration,
     noise_models_figure,
@@ -88,9 +92,7 @@ def fig_s3(subject: FigureInput, view: View) -> Figure:
     curves: dict[int, Sequence[CalibrationCurve]] = {}
     for count in (count for count in S3_SAMPLES if count <= view.samples):
         predictions = subject.predict_all(count, f"{count} samples", antithetic=False)
-        structures = structure_calibrations(
-            subject.frames, predictions, subject.run.calibration, _noise_models(subject), S3_KEPT
-        )
+        structures = _calibrations(subject, predictions, S3_KEPT)
         curves[count] = [structure.after for structure in structures]
         subject.forget(count)
     return samples_calibration_figure(subject.run.names, curves, subject.units)
@@ -206,12 +208,33 @@ def _means(inputs: Sequence[FigureInput], j: int, samples: int) -> list[tuple[st
 
 
 def _curves(subject: FigureInput, samples: int) -> list[StructureCalibration]:
-    predictions = subject.predict_all(samples, "predicting")
-    return structure_calibrations(
-        subject.frames, predictions, subject.run.calibration, _noise_models(subject)
-    )
+    return _calibrations(subject, subject.predict_all(samples, "predicting"))
 
 
-def _noise_models(subject: FigureInput) -> Any:
-    system = SYSTEMS[subject.run.config.settings.system]
-    return subject.run.noise_models() if system.noise_models else []
+def _calibrations(
+    subject: FigureInput,
+    predictions: Sequence[Prediction],
+    keep: tuple[float, float] = CURVE_QUANTILES,
+) -> list[StructureCalibration]:
+    """Return calibration curves by true errors, or by estimated ones where there is no truth."""
+    run, frames, errors = subject.run, subject.frames, None
+    if not frames.has_truth:
+        if not SYSTEMS[run.config.settings.system].noise_models:
+            raise InputError(
+                "its images have neither a truth nor noise models, so that no error is known",
+                where=run.path,
+                remedy="name images and their truth in `structures` and `truth`",
+            )
+        sampling = Sampling(PROBE_SAMPLES, subject.seed, subject.antithetic)
+        probes = probe_frames(
+            run.model,
+            frames,
+            run.noise_models(),
+            sampling,
+            tile=run.tile,
+            halo=run.halo,
+            seed=subject.seed,
+        )
+        means = [p.mean for p in predictions]
+        errors = squared_errors(frames, means, probes, noise_levels(frames, means, probes))
+    return structure_calibrations(frames, predictions, run.calibration, errors, keep)

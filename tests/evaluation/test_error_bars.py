@@ -107,11 +107,9 @@ def test_means_of_estimated_errors_tell_the_size() -> None:
         assert found["sparsification"]["oracle"] is None
         assert found["mean_width"] == pytest.approx(2 * NORMAL_90 * np.mean(made.std), rel=1e-4)
     truth = made.scores()["ER"]["sparsification"]
-    np.testing.assert_allclose(
-        made.scores(made.estimated)["ER"]["sparsification"]["error_map"],
-        truth["error_map"],
-        atol=0.12,
-    )
+    estimated = made.scores(made.estimated)["ER"]["sparsification"]
+    # of the most certain pixels the error is far below the noise
+    np.testing.assert_allclose(estimated["error_map"][:15], truth["error_map"][:15], atol=0.1)
 
 
 def test_an_error_far_below_the_noise_is_only_bounded() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from denoisplit.evaluation.scoring import noise_variance
+from denoisplit.evaluation.risk import noise_variance
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality, VarianceBins
 from denoisplit.noise_models.pairs import Pairs

@@ -57,13 +57,15 @@ FORMS = [
     pytest.param({"truth": False}, id="noisy reference"),
     pytest.param({"truth": False, "noise_models": False}, id="no reference"),
     pytest.param({"frames": 1, "shape": (300, 280)}, id="one large frame"),
+    pytest.param({"error_map": True}, id="error map"),
+    pytest.param({"error_map": True, "truth": False}, id="error map, noisy reference"),
 ]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_page_stands_alone_in_every_form(made, form) -> None:
     parts = made(**form)
-    page = report(*parts.parts)
+    page = report(*parts.parts, **parts.options)
     tags = Tags(page)
     assert not tags.open
     assert not tags.tags & {"script", "link", "iframe", "b"}
@@ -73,13 +75,16 @@ def test_page_stands_alone_in_every_form(made, form) -> None:
         assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
         assert image["alt"]
     structures = len(parts.names)
-    assert len(tags.images) == 2 + structures * (2 if parts.noise_models else 1)
+    calibrated = parts.frames.has_truth or parts.errors is not None
+    count = 1 + calibrated + structures * (2 if parts.noise_models else 1)
+    assert len(tags.images) == count + 2 * ("error_bars" in parts.metrics)
     for name in parts.names:
         assert name in tags.text
 
 
-def test_table_is_that_of_the_terminal(made) -> None:
-    parts = made()
+@pytest.mark.parametrize("form", [{}, {"error_map": True}, {"truth": False}])
+def test_table_is_that_of_the_terminal(made, form) -> None:
+    parts = made(**form)
     tags = Tags(report(*parts.parts))
     assert tags.rows[0] == ["", *parts.names, "mean"]
     lines = metrics_table(parts.metrics).splitlines()[2:]
@@ -109,14 +114,57 @@ def test_settings_hold_no_folders(made) -> None:
     [
         ({}, "2.00 for ER and 3.00 for actin <b>"),
         ({}, "against the noise-free truth"),
-        ({"truth": False}, "after subtracting the variance of their noise"),
+        ({"truth": False}, "to errors that were estimated without truth"),
         ({"truth": False}, "There is no noise-free truth"),
-        ({"truth": False}, "against the recorded, noisy images"),
+        ({"truth": False}, "PSNR of the prediction, estimated without truth, is 20.0 dB (19.5 to"),
+        ({"truth": False}, "the one with the median PSNR, estimated without truth"),
+        ({"truth": False}, "The real error of each bin is estimated without truth"),
         ({"truth": False, "noise_models": False}, "The factor could not be fitted"),
+        ({"truth": False, "noise_models": False}, "No PSNR could be estimated"),
+        ({"truth": False, "noise_models": False}, "The errors are neither known nor estimated"),
+        ({"error_map": True}, "the std is the expected size of the error there"),
+        ({"error_map": True}, "The 90 % interval contains the truth in 90 % of the pixels of ER"),
+        ({"error_map": True}, "A second measure of uncertainty is the spread of the samples"),
     ],
 )
 def test_words_about_the_std(made, form, words) -> None:
-    assert words in " ".join(Tags(report(*made(**form).parts)).text.split())
+    parts = made(**form)
+    assert words in " ".join(Tags(report(*parts.parts, **parts.options)).text.split())
+
+
+def test_verdicts_come_first_and_then_where_error_bars_are_wrong(made) -> None:
+    parts = made(error_map=True)
+    scores = parts.metrics["error_bars"]["ER"]
+    bright, dark = (scores[part]["error_over_claimed"] for part in ("brightest", "background"))
+    text = " ".join(Tags(report(*parts.parts)).text.split())
+    verdict, bars = (
+        text.index(words)
+        for words in (
+            "ER is split: it is better.",
+            f"In the brightest 5 % of the pixels the error of ER is {bright['value']:.1f} times "
+            f"({bright['low']:.1f} to {bright['high']:.1f}) the error bar; "
+            f"in the background {dark['value']:.1f} times",
+        )
+    )
+    assert verdict < bars < text.index("On 3 test frames") < text.index("Metrics")
+
+
+def test_without_truth_only_corrected_numbers_are_shown(made) -> None:
+    """Neither the current metrics nor those of an earlier version, which used noisy images."""
+    parts = made(truth=False, error_map=True)
+    for scores in (*parts.metrics["structures"].values(), parts.metrics["mean"]):
+        for key in ("psnr", "psnr_naive", "ms_ssim", "noise_correlation", "calibration_error"):
+            scores[key] = {"mean": 77.7, "sem": 7.7}
+    page = report(*parts.parts, **parts.options)
+    assert "77.7" not in Tags(page).text and "77.7" not in metrics_table(parts.metrics)
+    rows = {row[0]: row[1:] for row in Tags(page).rows}
+    assert rows["PSNR (dB)"] == rows["of the noisy input"] == ["-", "-", "-"]
+    assert rows["coverage of the 90 % interval"] == ["-", "-", "-"]
+    assert rows["PSNR, estimated without truth"] == [
+        "20.0 dB (19.5 to 20.5)", "21.0 dB (20.5 to 21.5)", "20.5 dB (20.0 to 21.0)"
+    ]  # fmt: skip
+    assert rows["of the best blurred input"] == ["above 14.0 dB"] * 3
+    assert all("(" in text for text in rows["error over error bar"])
 
 
 def test_losses_where_there_is_a_history(made, tmp_path) -> None:

@@ -16,7 +16,7 @@ from denoisplit.report.style import light, png, scale_bar_length
 def example_of(made, *, antithetic=True, pixel_size_um=0.1):
     return choose_example_frame(
         made.frames, made.predictions, made.scalars,
-        antithetic=antithetic, pixel_size_um=pixel_size_um,
+        antithetic=antithetic, pixel_size_um=pixel_size_um, errors=made.errors,
     )  # fmt: skip
 
 
@@ -42,8 +42,35 @@ def test_the_frame_of_median_psnr_is_shown(made) -> None:
 def test_std_is_calibrated_per_structure(made) -> None:
     parts = made()
     example = example_of(parts)
-    std = parts.predictions[1].std
-    np.testing.assert_allclose(example.std, std * np.array([2, 3])[:, None, None], rtol=1e-6)
+    spread = parts.predictions[1].spread
+    np.testing.assert_allclose(example.std, spread * np.array([2, 3])[:, None, None], rtol=1e-6)
+
+
+def test_std_is_that_of_the_error_map_where_there_is_one(made) -> None:
+    parts = made(error_map=True)
+    np.testing.assert_array_equal(example_of(parts).std, parts.predictions[1].bars.std)
+
+
+def test_without_truth_the_frame_is_chosen_by_estimated_errors(made) -> None:
+    parts = made(truth=False)
+    # what is estimated here decreases from frame to frame; of these, the second is moved to the end
+    order = [0, 2, 1]
+    for images in ("truth", "observed", "inputs"):
+        setattr(parts.frames, images, [getattr(parts.frames, images)[j] for j in order])
+    parts.predictions, parts.errors = (
+        [values[j] for j in order] for values in (parts.predictions, parts.errors)
+    )
+    example = example_of(parts)
+    assert (example.number, example.chosen_by) == (3, "PSNR, estimated without truth")
+    assert set(example.psnr.values()) == {(None, None)}
+    parts.errors = None
+    example = example_of(parts)
+    assert (example.number, example.chosen_by) == (2, "")
+
+
+def test_no_panel_is_compared_with_a_noisy_image(made) -> None:
+    figure = structure_figure(example_of(made(truth=False)), 0)
+    assert set(notes(figure).values()) == {""}
 
 
 @pytest.mark.parametrize(

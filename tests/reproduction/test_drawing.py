@@ -102,9 +102,7 @@ def test_recorded_images_are_not_called_high_snr(made) -> None:
 def test_samples_and_calibration(made, structures) -> None:
     parts = made(structures=structures)
     images, prediction = images_of(parts), parts.predictions[0]
-    curves = structure_calibrations(
-        parts.frames, parts.predictions, parts.scalars, parts.noise_models
-    )
+    curves = structure_calibrations(parts.frames, parts.predictions, parts.scalars)
     units = [10.0 * (k + 1) for k in range(structures)]
     figure = samples_figure(images, prediction.samples[:2], prediction.mean, curves, units, 50)
     panels = grid(figure, parts.names)
@@ -138,9 +136,7 @@ def test_samples_and_calibration(made, structures) -> None:
 
 def test_calibration_alone(made) -> None:
     parts = made()
-    curves = structure_calibrations(
-        parts.frames, parts.predictions, parts.scalars, parts.noise_models
-    )
+    curves = structure_calibrations(parts.frames, parts.predictions, parts.scalars)
     (axes,) = calibration_alone(curves, [1.0, 1.0]).axes
     assert axes.get_xlabel().startswith("RMV") and axes.get_ylabel().startswith("RMSE")
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -152,8 +148,7 @@ def test_a_curve_for_each_number_of_samples(made) -> None:
     parts = made()
     curves = {
         count: [
-            c.after
-            for c in structure_calibrations(parts.frames, parts.predictions, parts.scalars, [])
+            c.after for c in structure_calibrations(parts.frames, parts.predictions, parts.scalars)
         ]
         for count in (2, 50, 200)
     }

@@ -46,8 +46,8 @@ class PanelImages:
         return "high-SNR" if self.has_truth else "recorded, noisy"
 
     def psnr(self, k: int, image: Array) -> str:
-        """Return the PSNR of an image (Y, X) of structure k as a note; empty if undefined."""
-        value = psnr_if_defined(self.truth[k], image)
+        """Return the PSNR of an image (Y, X) of structure k as a note; empty without a truth."""
+        value = psnr_if_defined(self.truth[k], image) if self.has_truth else None
         return "" if value is None else f"{value:.1f} dB"
 
     def input_column(self, rows: int) -> Column:
