@@ -22,7 +22,7 @@ from denoisplit.noise_models.goodness_of_fit import fit_pairs
 from denoisplit.noise_models.pairs import Pairs, from_clean, from_repeats
 from denoisplit.noise_models.saturation import Image
 from denoisplit.noise_models.storage import FittedNoiseModel, is_written, write_fitted
-from denoisplit.noise_models.validity import check_range, correlation_warning
+from denoisplit.noise_models.validity import check_range, correlation_warning, dark_warning
 from denoisplit.progress import Bar, bar, logger
 
 MAX_SIGNALS, SHOTS = 4096, 100  # of simulated shots
@@ -57,13 +57,13 @@ def fit_available_noise_models(
         if structure.noise_model is not None:
             model = GaussianMixture.load(structure.noise_model)
             _check_noise(model, data.noise, structure.noise_model)
-            _check_range(model, data, k, structure.noise_model)
+            _check_range(model, data, k, name, structure.noise_model)
             fits[name] = FittedNoiseModel(model)
         elif structure.repeats:
             with _located(f"repeats {name}"):
                 pairs = from_repeats(stacks=repeats[name], seed=settings.seed)
                 fits[name] = fit_structure(name, pairs, fit, settings.seed)
-            _check_range(fits[name].model, data, k, f"repeats {name}")
+            _check_range(fits[name].model, data, k, name, f"repeats {name}")
         elif route in ("A", "B"):
             clean = data.clean.training[k]
             with _located(f"structure {name}"):
@@ -237,10 +237,13 @@ def _check_noise(model: GaussianMixture, noise: SyntheticNoise, path: str) -> No
             )
 
 
-def _check_range(model: GaussianMixture, data: TrainingData, k: int, where: str) -> None:
+def _check_range(model: GaussianMixture, data: TrainingData, k: int, name: str, where: str) -> None:
     values = np.concatenate([np.ravel(frame) for frame in data.training[k]])
     low, high = np.quantile(values, EXTENT)
     check_range(model, float(low), float(high), where)
+    warning = dark_warning(model, values)
+    if warning:
+        logger.warning("%s: %s", name, warning)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ SWAP_DEPARTURE = 0.1
 NOISE_REACH = 6.0  # standard deviations by which noisy data may exceed their signals
 NOISE_SPREAD = 2.0  # standard deviations that noisy data span at least
 RANGE_TOLERANCE = 0.1  # share of the fitted range by which data may exceed it, apart from noise
+DARK_REACH = 2.0  # standard deviations below the fitted range from which a pixel is too dark
+MAX_DARK = 0.05  # share of such pixels; signals at the very end of the range give 0.023
 RANGE_FILLED = 0.02  # share of the fitted range that data span at least
 
 
@@ -143,3 +145,26 @@ def check_range(
             where=where,
             remedy="use the noise model of these images, in the same intensity units",
         )
+
+
+def dark_warning(model: GaussianMixture, values: npt.NDArray[np.floating]) -> str | None:
+    """Return a warning if many pixels are darker than the range of a noise model, else None.
+
+    Below its range, a model has the noise of the darkest signal that it was fitted to.
+
+    Parameters
+    ----------
+    values : array
+        Pixels of the recorded images, raw intensity.
+    """
+    low, high = model.min_signal.item(), model.max_signal.item()
+    with torch.no_grad():
+        noise = math.sqrt(model.variance(model.min_signal).item())
+    share = float(np.mean(values < low - DARK_REACH * noise))
+    if share <= MAX_DARK:
+        return None
+    return (
+        f"{100 * share:.2g} % of the pixels are darker than the noise model covers ({low:.4g} to "
+        f"{high:.4g}, with noise of std {noise:.3g} at its dark end), so their noise is not known; "
+        "fit the noise model to images with such dark areas, with the same camera offset"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,23 @@ def test_a_file_for_other_noise_is_refused(
         fit_available_noise_models(settings, data, {})
     text = str(caught.value)
     assert text.startswith(str(file)) and all(word in text for word in says)
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_images_darker_than_a_given_model_are_named(
+    dark: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = np.random.default_rng(0).normal(80.0 if dark else 100.0, 5.0, (4, 64, 64))
+    images = {name: image.astype(np.float32) for name in CLEAN}
+    file = tmp_path / "given.npz"
+    weight = [[0.0], [math.log(25.0)], [0.0]]
+    file.write_bytes(GaussianMixture(weight, 100.0, 300.0, 1.0).to_bytes())
+    settings, data = material(images, {name: {"noise_model": str(file)} for name in CLEAN})
+    with caplog.at_level(logging.WARNING, "denoisplit"):
+        fit_available_noise_models(settings, data, {})
+    named = [line.split(": ")[0] for line in caplog.messages]
+    assert named == (list(CLEAN) if dark else [])
+    assert all("darker than the noise model covers (100 to 300" in line for line in caplog.messages)
 
 
 def test_of_a_given_file_only_the_model_is_stored(tmp_path: Path) -> None:

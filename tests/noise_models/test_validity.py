@@ -13,6 +13,7 @@ from denoisplit.noise_models.validity import (
     check_direction,
     check_range,
     correlation_warning,
+    dark_warning,
     residual_correlation,
 )
 
@@ -153,3 +154,28 @@ def test_images_scaled_to_one_do_not_pass_for_dark_ones() -> None:
     weight = [[0.0, 0.0], [np.log(0.01), np.log(500.0)], [0.0, 0.0]]
     with pytest.raises(InputError, match="from 0 to 200.*from 0 to 1;"):
         check_range(GaussianMixture(weight, 0, 200, 0.01), 0.0, 1.0, "er.npz")
+
+
+@pytest.mark.parametrize(
+    ("signal", "share", "warned"),
+    [
+        (100, 1.0, False),  # all of the darkest signal that is known
+        (95, 0.1, False),  # a few, hardly darker
+        (95, 1.0, True),
+        (80, 0.5, True),
+        (80, 0.01, False),
+    ],
+)
+def test_many_pixels_below_the_range_cause_a_warning(
+    signal: float, share: float, warned: bool
+) -> None:
+    """The model begins at 100, with noise of std 5."""
+    rng = np.random.default_rng(0)
+    dark = rng.random(50_000) < share
+    values = np.where(dark, signal, 500) + 5 * rng.standard_normal(dark.size)
+    warning = dark_warning(model(), values)
+    assert (warning is not None) == warned
+    if warning:
+        darker = f"{100 * np.mean(values < 90):.2g} % of the pixels are darker than the noise model"
+        assert warning.startswith(f"{darker} covers (100 to 1100, with noise of std 5 at its dark")
+        assert warning.count("\n") == 0 and warning.endswith("with the same camera offset")
