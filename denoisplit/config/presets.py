@@ -85,7 +85,7 @@ def paper_preset(structures: int) -> dict[str, Any]:
             "split": "truncated",
             "augment": False,
         },
-        "prediction": {"antithetic": False},
+        "prediction": {"antithetic": False, "error_map": False},
     }
 
 

@@ -52,6 +52,12 @@ class TrainingData:
         """Images of the validation grid, as `training_images`."""
         return self.validation if self.mixed is None else (*self.validation, self.mixed.validation)
 
+    @property
+    def can_superpose_training(self) -> bool:
+        """Whether training frame j of every structure has one shape: not so for unrelated cells."""
+        shapes = [[frame.shape for frame in frames] for frames in self.training]
+        return all(one == shapes[0] for one in shapes)
+
     def inputs(self, noisy: FloatGroup) -> list[Array]:
         """Superpose the structures of every frame, raw units."""
         return [self.superposition(frame) for frame in zip(*noisy, strict=True)]

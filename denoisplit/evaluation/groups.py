@@ -45,6 +45,10 @@ class IntensityGroups:
     def __len__(self) -> int:
         return len(self.centres)
 
+    def as_dict(self) -> dict[str, list[float]]:
+        """Return plain values for JSON."""
+        return {"edges": self.edges.tolist(), "centres": self.centres.tolist()}
+
 
 def local_intensities(decoded: Sequence[Array]) -> list[Array]:
     """Return the local intensity (C, Y, X) of every frame, from its decoded means."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +14,6 @@ from denoisplit.evaluation.calibration import (
     calibrate,
     calibration_curve,
     calibration_error,
-    noisy_calibration_scalar,
 )
 from denoisplit.evaluation.held_out import EvaluationFrames, whole_cells
 from denoisplit.evaluation.metrics import (
@@ -25,10 +24,10 @@ from denoisplit.evaluation.metrics import (
     noise_correlation,
     psnr_if_defined,
 )
+from denoisplit.evaluation.risk import SquaredErrors, estimate
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.noise_models import GaussianMixture
-from denoisplit.prediction.frame import Prediction, predict_frame
+from denoisplit.prediction.frame import ErrorMapping, Prediction, predict_frame
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
 
@@ -36,9 +35,21 @@ Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 PerFrame = list[float | None]
 
+NO_CALIBRATION: dict[str, float | None] = {
+    "calibration_error": None,
+    "calibration_error_unscaled": None,
+}
+
 
 def predict_frames(
-    model: VSE, frames: EvaluationFrames, sampling: Sampling, *, tile: int, halo: int, label: str
+    model: VSE,
+    frames: EvaluationFrames,
+    sampling: Sampling,
+    *,
+    tile: int,
+    halo: int,
+    label: str,
+    mapping: ErrorMapping | None = None,
 ) -> list[Prediction]:
     """Predict every frame, with one progress bar of the given label.
 
@@ -46,7 +57,10 @@ def predict_frames(
     ----------
     tile, halo : int
         Side of a tile's core, and context margin around it; px.
+    mapping : ErrorMapping, optional
+        Error map by which error bars are computed.
     """
+    options: dict[str, Any] = {"tile": tile, "halo": halo, "mapping": mapping}
     predictions: list[Prediction] = []
     model = inference_form(model)
     with bar(label, 100 * len(frames)) as progress:  # in hundredths of a frame
@@ -56,7 +70,7 @@ def predict_frames(
 
         for frame in frames.inputs:
             predictions.append(
-                predict_frame(model, frame, sampling, tile=tile, halo=halo, on_progress=on_progress)
+                predict_frame(model, frame, sampling, on_progress=on_progress, **options)
             )
     return predictions
 
@@ -64,8 +78,8 @@ def predict_frames(
 def fit_calibration(
     frames: EvaluationFrames,
     predictions: Sequence[Prediction],
+    errors: Sequence[SquaredErrors] | None,
     names: Sequence[str],
-    noise_models: Sequence[GaussianMixture],
     samples: int,
     form: CalibrationForm = "auto",
     *,
@@ -73,8 +87,8 @@ def fit_calibration(
 ) -> dict[str, Any]:
     """Fit the calibration scalar of every structure; return the content of calibration.json.
 
-    Without a noise-free reference, the variance of the noise according to the noise models is
-    subtracted from the error. Where that is not possible, the scalar is 1 and the entry
+    Without a noise-free reference, the squared error is estimated
+    (`denoisplit.evaluation.risk`). Where that is not possible, the scalar is 1 and the entry
     "reference" begins with "none".
 
     Parameters
@@ -82,11 +96,11 @@ def fit_calibration(
     frames : EvaluationFrames
         The validation frames.
     predictions : sequence of Prediction
-        One per frame, with stds.
+        One per frame, with spreads.
+    errors : sequence of SquaredErrors, optional
+        Of the means; None if they can be neither known nor estimated.
     names : sequence of str
         Structures in channel order.
-    noise_models : sequence of GaussianMixture
-        One per structure, or none.
     samples : int
         Number of posterior samples behind the predictions.
     form : {"auto", "closed", "ratio"}
@@ -94,12 +108,10 @@ def fit_calibration(
     antithetic : bool
         Whether the samples are antithetic pairs.
     """
-    stds = [p.spread for p in predictions if p.spread is not None]
+    spreads = [p.spread for p in predictions if p.spread is not None]
     means = [p.mean for p in predictions]
     if frames.has_truth:
-        calibrations = calibrate(
-            frames.truth, means, stds, samples, form, antithetic=antithetic
-        )
+        calibrations = calibrate(frames.truth, means, spreads, samples, form, antithetic=antithetic)
         by_name = dict(zip(names, calibrations, strict=True))
         return {
             "scalars": {name: c.scalar for name, c in by_name.items()},
@@ -108,33 +120,19 @@ def fit_calibration(
             "samples": samples,
             "reference": "noise-free",
         }
-    scalars: dict[str, float | None] = {}
+    scalars = {name: 1.0 for name in names}
+    if errors is None:
+        reference = "none: the errors can be neither known nor estimated without noise models"
+        return {"scalars": scalars, "samples": samples, "reference": reference}
     for k, name in enumerate(names):
-        scalars[name] = None
-        if noise_models:
-            scalars[name] = noisy_calibration_scalar(
-                [y[k] for y in frames.observed],
-                [m[k] for m in means],
-                [s[k] for s in stds],
-                [noise_variance(noise_models[k], m[k]) for m in means],
-            )
-    return {
-        "scalars": {name: 1.0 if value is None else value for name, value in scalars.items()},
-        "samples": samples,
-        "reference": "noisy, the noise model's variance taken out"
-        if all(value is not None for value in scalars.values())
-        else "none: no scalar could be fitted to noisy references",
-    }
-
-
-def noise_variance(model: GaussianMixture, signal: npt.NDArray[Any]) -> Flat:
-    """Return the variance of the noise at each signal, raw intensity squared."""
-    import torch
-
-    # a copy, as the caller's model must stay on its device
-    with torch.inference_mode():
-        variance = copy.deepcopy(model).cpu().variance(torch.as_tensor(signal).float())
-    return variance.double().numpy()
+        error = estimate(errors, k)
+        # an error that is not distinguishable from zero is replaced by what it is at most
+        squared = error.high if error.is_bound else error.value
+        inside = [s[k][e.inside[k]] for s, e in zip(spreads, errors, strict=True)]
+        claimed = float(np.mean(np.concatenate(inside).astype(np.float64) ** 2))
+        scalars[name] = math.sqrt(squared / claimed) if squared > 0 and claimed > 0 else 1.0
+    reference = "recorded, noisy images; errors estimated without truth"
+    return {"scalars": scalars, "samples": samples, "reference": reference}
 
 
 def score_predictions(
@@ -152,7 +150,8 @@ def score_predictions(
     mean, ``psnr_single_sample``, ``psnr_naive`` of the noisy input, ``psnr_blur`` of the noisy
     input after the best of four blurs, ``psnr_clean_mixture`` of the noise-free input, ``ms_ssim``,
     ``ms_ssim_aligned``, ``noise_correlation`` of the error of the posterior mean with the noise of
-    the input, ``calibration_error`` and ``calibration_error_unscaled``.
+    the input, ``calibration_error`` and ``calibration_error_unscaled``. All of them compare with a
+    truth, and have no value without one.
 
     Parameters
     ----------
@@ -181,12 +180,19 @@ def score_predictions(
         for k, name in enumerate(names)
     }
     metrics = list(next(iter(table.values())))
+    if not frames.has_truth:  # a comparison with the recorded image would reward its noise
+        table = {
+            name: {metric: [None] * len(frames) for metric in values}
+            for name, values in table.items()
+        }
     averaged = {
         metric: [_average([table[name][metric][j] for name in names]) for j in range(len(frames))]
         for metric in metrics
     }
     pooled = {
-        name: _calibration(
+        name: NO_CALIBRATION
+        if not frames.has_truth
+        else _calibration(
             [t[k] for t in frames.truth],
             [p.mean[k] for p in predictions],
             [p.spread[k] for p in predictions if p.spread is not None],
@@ -256,7 +262,7 @@ def _calibration(
 ) -> dict[str, float | None]:
     """Return the calibration error of pooled frames, with and without the scalar, if defined."""
     if not std:
-        return {"calibration_error": None, "calibration_error_unscaled": None}
+        return NO_CALIBRATION
     return {
         "calibration_error": calibration_error(calibration_curve(truth, mean, std, scalar)),
         "calibration_error_unscaled": calibration_error(calibration_curve(truth, mean, std)),

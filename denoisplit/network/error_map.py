@@ -72,6 +72,7 @@ class ErrorMap(nn.Module):
     level: Tensor  # (C,) usual variance, in units of target_std^2
     centres: Tensor  # (C, G) local intensity at the centres of the groups, raw intensity
     correction: Tensor  # (C, G) factors on the variance
+    floor: Tensor  # (C, G) added to the variance, in units of target_std^2
     coverages: Tensor  # (Q,) shares of pixels inside an interval, rising
     quantiles: Tensor  # (Q, C, G) half-width of the interval, in units of the error bar
     kernel: Tensor  # (C, 2 RADIUS + 1) blur that defines the local intensity
@@ -94,6 +95,7 @@ class ErrorMap(nn.Module):
         self.register_buffer("level", torch.ones(structures))
         self.register_buffer("centres", torch.arange(float(groups)).repeat(structures, 1))
         self.register_buffer("correction", torch.ones(structures, groups))
+        self.register_buffer("floor", torch.zeros(structures, groups))
         self.register_buffer("coverages", torch.zeros(coverages))
         self.register_buffer("quantiles", torch.ones(coverages, structures, groups))
         self.register_buffer("kernel", blur_kernel().repeat(structures, 1), persistent=False)
@@ -181,7 +183,7 @@ def error_map_of(state: Mapping[str, Tensor], structures: int) -> ErrorMap:
             raise ValueError(f"it has no {name} of shape {tuple(shape)}")
         if not (state[name].is_floating_point() and torch.isfinite(state[name]).all()):
             raise ValueError(f"{name} has values that are not finite numbers")
-    positive = all((state[name] > 0).all() for name in POSITIVE)
+    positive = all((state[name] > 0).all() for name in POSITIVE) and (state["floor"] >= 0).all()
     if not (positive and (state["centres"].diff(dim=1) > 0).all()):
         raise ValueError("its factors are not positive, or its groups not in order")
     error_map.load_state_dict({name: state[name] for name in expected})

@@ -46,9 +46,9 @@ from denoisplit.run import (
     load_denoiser,
     prepare_for_prediction,
 )
+from denoisplit.training.calibrate import calibrate_and_evaluate, parts_of_training
 from denoisplit.training.facts import input_facts
 from denoisplit.training.one_network import (
-    calibrate_and_evaluate,
     create_run,
     fit_or_load_network,
     is_finished,
@@ -108,7 +108,7 @@ def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
         load_denoiser(model, run, settings)
         prepare_for_prediction(model)
         noise_models = [read_fitted(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
-        calibrate_and_evaluate(run, settings, data, noise_models, model)
+        calibrate_and_evaluate(run, settings, parts_of_training(data), noise_models, model)
     return load(run)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import torch
 
 from denoisplit.data.superposition import Superposition
 from denoisplit.evaluation.groups import IntensityGroups, local_intensities
+from denoisplit.evaluation.judge import DecodedFrames
 from denoisplit.evaluation.risk import SquaredErrors, estimate
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.noise_models import GaussianMixture
@@ -26,35 +27,12 @@ from denoisplit.prediction.intervals import COVERAGES
 Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 
-# share of the noise's std: a smaller error cannot be told from the noise of its reference, because
+# share of the noise's std: a smaller error cannot be distinguished from the noise of its reference, because
 # it is less than a fortieth of the variance, which is not known any better
 RESOLUTION = 0.15
 ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
+LEAST_VARIANCE = 1e-12  # raw intensity squared
 LEAST_WIDTH = 1e-3  # of an interval, in units of the error bar
-
-
-@dataclass(frozen=True)
-class DecodedFrames:
-    """Decoded means of some frames, and what they are compared with; raw intensity.
-
-    Attributes
-    ----------
-    inputs : list of array (Y, X)
-        What the splitting network and the error map see.
-    means : list of array (C, Y, X)
-        Decoded means.
-    errors : list of SquaredErrors
-        Of the means.
-    """
-
-    inputs: list[Array]
-    means: list[Array]
-    errors: list[SquaredErrors]
-
-    def __add__(self, other: DecodedFrames) -> DecodedFrames:
-        return DecodedFrames(
-            self.inputs + other.inputs, self.means + other.means, self.errors + other.errors
-        )
 
 
 def correct_error_map(
@@ -62,7 +40,7 @@ def correct_error_map(
 ) -> ErrorMap:
     """Return the error map with groups, in which its mean variance is the mean squared error.
 
-    Where a group's error cannot be told from noise, the variance is an upper bound of it.
+    Where a group's error cannot be distinguished from noise, the variance is an upper bound of it.
 
     Parameters
     ----------
@@ -76,41 +54,58 @@ def correct_error_map(
     kept = {name: value for name, value in state.items() if name not in own}
     corrected.load_state_dict({**corrected.state_dict(), **kept})
     corrected.coverages.copy_(torch.tensor(COVERAGES))
+    unit = corrected.target_std.double().numpy() ** 2
     intensities = local_intensities(frames.means)
     for k, group in enumerate(groups):
         corrected.centres[k] = torch.from_numpy(_padded(group.centres, size, rising=True))
         index = [group.index(intensity[k]) for intensity in intensities]
-        target = [_target(frames.errors, k, [i == g for i in index]) for g in range(len(group))]
+        inside = [
+            [(i == g) & e.inside[k] for i, e in zip(index, frames.errors, strict=True)]
+            for g in range(len(group))
+        ]
+        targets = [_target(frames.errors, k, where) for where in inside]
         for _ in range(ROUNDS):
             claimed = [std[k] ** 2 for std in error_stds(corrected, frames.inputs, frames.means)]
-            for g in range(len(group)):
-                inside = [(i == g) & e.inside[k] for i, e in zip(index, frames.errors, strict=True)]
-                pixels = sum(int(i.sum()) for i in inside)
-                total = sum(
-                    float(c[i].sum(dtype=np.float64)) for c, i in zip(claimed, inside, strict=True)
-                )
-                if (wanted := target[g]) is not None:
-                    corrected.correction[k, g] *= wanted * pixels / total
-            corrected.correction[k, len(group) :] = corrected.correction[k, len(group) - 1]
+            for g, target in enumerate(targets):
+                if target is None:
+                    continue
+                mean = _mean(claimed, inside[g])
+                if target.is_bound and target.variance > mean:
+                    # what is known is a bound for the group: added, it keeps the order of pixels
+                    corrected.floor[k, g] += (target.variance - mean) / unit[k]
+                else:
+                    corrected.correction[k, g] *= target.variance / mean
+                    corrected.floor[k, g] *= target.variance / mean
+        for table in (corrected.correction, corrected.floor):
+            table[k, len(group) :] = table[k, len(group) - 1]
     return corrected.eval().requires_grad_(False)
+
+
+class _Target(NamedTuple):
+    """Variance that the pixels of a group should claim on average, raw intensity squared."""
+
+    variance: float
+    is_bound: bool  # whether it is an upper bound, as the error cannot be distinguished from noise
 
 
 def _target(
     errors: Sequence[SquaredErrors], k: int, where: Sequence[npt.NDArray[np.bool_]]
-) -> float | None:
-    """Return the variance that a group of pixels should claim; None if there is no pixel."""
-    if not any((w & e.inside[k]).any() for w, e in zip(where, errors, strict=True)):
+) -> _Target | None:
+    """Return what a group of pixels should claim; None if there is no pixel."""
+    if not any(w.any() for w in where):
         return None
     error = estimate(errors, k, where)
     if errors[0].noise is None:
-        return max(error.value, 1e-12)
-    noise = [
-        e.noise[k][w & e.inside[k]]
-        for w, e in zip(where, errors, strict=True)
-        if e.noise is not None
-    ]
-    floor = RESOLUTION**2 * float(np.concatenate(noise).mean(dtype=np.float64))
-    return max(error.value + error.standard_error, floor)
+        return _Target(max(error.value, LEAST_VARIANCE), is_bound=False)
+    floor = RESOLUTION**2 * _mean([e.noise[k] for e in errors if e.noise is not None], where)
+    bound = error.value + error.standard_error
+    return _Target(max(bound, floor, LEAST_VARIANCE), is_bound=bound < floor)
+
+
+def _mean(values: Sequence[Array], where: Sequence[npt.NDArray[np.bool_]]) -> float:
+    """Return the mean over chosen pixels of all frames."""
+    total = sum(float(v[w].sum(dtype=np.float64)) for v, w in zip(values, where, strict=True))
+    return total / sum(int(w.sum()) for w in where)
 
 
 def error_stds(error_map: ErrorMap, inputs: Sequence[Array], means: Sequence[Array]) -> list[Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,19 +10,13 @@ import torch
 from denoisplit.config.settings import RunConfig, Settings
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
-from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
-from denoisplit.files.atomic import new_folder, write_text
-from denoisplit.files.json_file import write_json
+from denoisplit.files.atomic import new_folder
 from denoisplit.machine.distributed import wait_for
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted, write_fitted
-from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
-from denoisplit.prediction.sampling import Sampling
-from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
-from denoisplit.report.page import REPORT, report
+from denoisplit.report.page import REPORT
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
@@ -34,13 +28,13 @@ from denoisplit.run import (
     Run,
     build_network,
     load,
-    load_config,
     load_weights,
     noise_model_path,
     prepare_for_prediction,
     save_config,
     save_weights,
 )
+from denoisplit.training.calibrate import calibrate_and_evaluate, parts_of_training
 from denoisplit.training.checkpoints import BEST
 from denoisplit.training.fit import TrainingOutcome, fit_weights
 
@@ -93,7 +87,7 @@ def train_network(
     noise_models = (
         [read_fitted(run / NOISE_MODELS, name) for name in settings.names] if models else []
     )
-    calibrate_and_evaluate(run, settings, data, noise_models, model)
+    calibrate_and_evaluate(run, settings, parts_of_training(data), noise_models, model)
     return load(run)
 
 
@@ -147,60 +141,3 @@ def initial_network(settings: Settings, data: TrainingData) -> VSE:
     model.target_mean.copy_(torch.tensor(measured.means))
     model.target_std.copy_(torch.tensor(measured.stds))
     return model
-
-
-def calibrate_and_evaluate(
-    run: Path,
-    settings: Settings,
-    data: TrainingData,
-    noise_models: Sequence[FittedNoiseModel],
-    model: VSE,
-) -> None:
-    """Calibrate on validation frames and evaluate on test frames; write the results and the report.
-
-    Parameters
-    ----------
-    noise_models : sequence of FittedNoiseModel
-        One per structure, or none.
-    model : VSE
-        Ready to predict.
-    """
-    prediction = settings.prediction
-    sampling = Sampling(
-        prediction.calibration_samples,
-        settings.seed,
-        prediction.antithetic,
-        keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
-    )
-    validation, test = (EvaluationFrames.of_training(data, part) for part in ("validation", "test"))
-    errors = halo_errors(model, validation.inputs, seed=settings.seed)
-    halo = prediction.halo
-    if halo is None:
-        halo = sufficient_halo(errors, PREDICTION_TOLERANCE)
-    tiling = {"tile": prediction.tile or tile_side(model, halo), "halo": halo}
-    calibration = fit_calibration(
-        validation,
-        predict_frames(model, validation, sampling, label="calibrating", **tiling),
-        settings.names,
-        [fitted.model for fitted in noise_models],
-        sampling.samples,
-        prediction.calibration_form,
-        antithetic=prediction.antithetic,
-    )
-    calibration["halo_errors"] = errors
-    predictions = predict_frames(model, test, sampling, label="evaluating", **tiling)
-    metrics = score_predictions(
-        test,
-        predictions,
-        settings.names,
-        calibration["scalars"],
-        sampling,
-        cell=prediction.judged_cell,
-    )
-    metrics["superposition"] = settings.data.superposition
-    metrics["reference"] = "noise-free" if test.has_truth else "the recorded, noisy images"
-    write_json(run / METRICS, metrics)
-    write_json(run / CALIBRATION, calibration)
-    config, history = load_config(run), run / HISTORY
-    page = report(config, test, predictions, calibration, metrics, noise_models, history)
-    write_text(run / REPORT, page)

@@ -1,0 +1,273 @@
+"""Judge predictions: predict frames, and find out what is known about the errors.
+
+One path for training, evaluation and comparison, with a truth or from noisy images alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.data.superposition import Superposition
+from denoisplit.evaluation.error_bars import score_error_bars
+from denoisplit.evaluation.groups import IntensityGroups
+from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.noise_level import Correlation, NoiseLevel, noise_levels
+from denoisplit.evaluation.risk import (
+    PROBE_SAMPLES,
+    Probe,
+    SquaredErrors,
+    estimate,
+    estimated_psnr,
+    probe_frames,
+    squared_errors,
+)
+from denoisplit.evaluation.scoring import predict_frames, score_predictions
+from denoisplit.evaluation.verdict import Judgement, judge
+from denoisplit.network.inference import inference_form
+from denoisplit.network.vse import VSE
+from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction.frame import ErrorMapping, Prediction, denoise_frame, predict_frame
+from denoisplit.prediction.sampling import Sampling
+from denoisplit.progress import bar
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained network, how it predicts, and what is known about the noise of its images.
+
+    Attributes
+    ----------
+    model : VSE
+        On its device, in evaluation mode.
+    names : tuple of str
+        Structures in channel order.
+    noise_models : list of GaussianMixture
+        One per structure; none if there are none to judge by.
+    correlations : list of (float, float)
+        Measured correlation of the noise of neighbouring pixels, for each structure.
+    superposition : Superposition
+    seed : int
+        Of samples and probes.
+    antithetic : bool
+        Whether samples are drawn in antithetic pairs.
+    tile, halo : int
+        As in `denoisplit.prediction.frame.predict_frame`.
+    """
+
+    model: VSE
+    names: tuple[str, ...]
+    noise_models: list[GaussianMixture]
+    correlations: list[Correlation]
+    superposition: Superposition
+    seed: int
+    antithetic: bool
+    tile: int
+    halo: int
+
+    def can_judge(self, frames: EvaluationFrames) -> bool:
+        """Return whether the errors of predictions of these frames can be known or estimated."""
+        return frames.has_truth or bool(self.noise_models)
+
+    def sampling(self, samples: int, keep: int = 0) -> Sampling:
+        """Return the options of a number of samples."""
+        return Sampling(samples, self.seed, self.antithetic, keep=keep)
+
+    def predict(
+        self,
+        frames: EvaluationFrames,
+        sampling: Sampling,
+        label: str,
+        mapping: ErrorMapping | None = None,
+    ) -> list[Prediction]:
+        """Predict frames, with error bars if a mapping is given."""
+        tiling = {"tile": self.tile, "halo": self.halo}
+        return predict_frames(self.model, frames, sampling, label=label, mapping=mapping, **tiling)
+
+    def probe(self, frames: EvaluationFrames, sampling: Sampling, label: str) -> list[Probe]:
+        """Measure the response of the predictions of recorded frames to additional noise."""
+        return probe_frames(
+            self.model,
+            frames,
+            self.noise_models,
+            sampling,
+            tile=self.tile,
+            halo=self.halo,
+            seed=self.seed,
+            correlations=self.correlations,
+            label=label,
+        )
+
+    def noise_levels(
+        self, frames: EvaluationFrames, means: Sequence[Array], probes: Sequence[Probe]
+    ) -> list[NoiseLevel]:
+        """Measure the noise of recorded frames against the noise models."""
+        return noise_levels(frames, means, probes, self.correlations)
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Decoded means of some frames, and what they are compared with; raw intensity.
+
+    Attributes
+    ----------
+    inputs : list of array (Y, X)
+        What the splitting network and the error map see.
+    means : list of array (C, Y, X)
+        Decoded means.
+    errors : list of SquaredErrors
+        Of the means.
+    """
+
+    inputs: list[Array]
+    means: list[Array]
+    errors: list[SquaredErrors]
+
+    def __add__(self, other: DecodedFrames) -> DecodedFrames:
+        return DecodedFrames(
+            self.inputs + other.inputs, self.means + other.means, self.errors + other.errors
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions of test frames, and what is known about their errors.
+
+    Attributes
+    ----------
+    predictions : list of Prediction
+    errors, decoded_errors : list of SquaredErrors or None
+        Of posterior means and of decoded means; None if they can be neither known nor estimated.
+    judgements : list of Judgement
+        One per structure; empty without errors.
+    groups : list of IntensityGroups
+        One per structure; empty without an error map.
+    """
+
+    predictions: list[Prediction]
+    errors: list[SquaredErrors] | None
+    decoded_errors: list[SquaredErrors] | None
+    judgements: list[Judgement]
+    groups: list[IntensityGroups]
+
+
+def posterior_probes(judge_: Judge, frames: EvaluationFrames) -> list[Probe] | None:
+    """Return the response of posterior means to additional noise; None with a truth."""
+    if frames.has_truth:
+        return None
+    return judge_.probe(frames, judge_.sampling(PROBE_SAMPLES), "probing")
+
+
+def judge_frames(
+    judge_: Judge,
+    frames: EvaluationFrames,
+    sampling: Sampling,
+    mapping: ErrorMapping | None,
+    groups: list[IntensityGroups],
+    levels: list[NoiseLevel] | None = None,
+) -> Judged:
+    """Predict frames, and judge the predictions.
+
+    Parameters
+    ----------
+    mapping : ErrorMapping, optional
+        With an interval; None without an error map.
+    groups : list of IntensityGroups
+        Of the error map.
+    levels : list of NoiseLevel, optional
+        Noise of recorded frames; if None, it is measured on these frames.
+    """
+    predictions = judge_.predict(frames, sampling, "evaluating", mapping)
+    if not judge_.can_judge(frames):
+        return Judged(predictions, None, None, [], groups)
+    means = [p.mean for p in predictions]
+    probes = posterior_probes(judge_, frames)
+    if levels is None and probes is not None:
+        levels = judge_.noise_levels(frames, means, probes)
+    errors = squared_errors(frames, means, probes, levels)
+    decoded_errors = None
+    if mapping is not None:
+        decoded_errors = decoded_frames(judge_, frames, levels).errors
+    judgements = judge(frames, means, errors, judge_.names, probes, levels)
+    return Judged(predictions, errors, decoded_errors, judgements, groups)
+
+
+def decoded_frames(
+    judge: Judge, frames: EvaluationFrames, levels: Sequence[NoiseLevel] | None
+) -> DecodedFrames:
+    """Return the decoded means of frames with their squared errors."""
+    inputs, means = decoded_means(judge, frames.inputs, "decoding")
+    probes = None if frames.has_truth else judge.probe(frames, judge.sampling(0), "probing")
+    return DecodedFrames(inputs, means, squared_errors(frames, means, probes, levels))
+
+
+def decoded_means(
+    judge: Judge, inputs: Sequence[Array], label: str
+) -> tuple[list[Array], list[Array]]:
+    """Return what the error map sees of frames (Y, X), and their decoded means (C, Y, X)."""
+    model, preview = inference_form(judge.model), judge.sampling(0)
+    seen, means = [], []
+    with bar(label, len(inputs)) as progress:
+        for number, x in enumerate(inputs, start=1):
+            mean = predict_frame(model, x, preview, tile=judge.tile, halo=judge.halo).mean
+            denoised = denoise_frame(model, x, preview) if model.needs_denoised_input else x
+            seen.append(denoised.astype(np.float32))
+            means.append(mean)
+            progress.to(number)
+    return seen, means
+
+
+def score_judged(
+    judge_: Judge,
+    frames: EvaluationFrames,
+    judged: Judged,
+    scalars: Mapping[str, float],
+    sampling: Sampling,
+    *,
+    cell: int = 1,
+) -> dict[str, Any]:
+    """Return all that is known about the predictions of frames, as plain values for JSON.
+
+    The metrics of `denoisplit.evaluation.scoring.score_predictions`; "verdicts"; "error_bars" of
+    `denoisplit.evaluation.error_bars.score_error_bars`; and, for each structure without a truth,
+    "psnr_estimated", "psnr_estimated_blur" and "psnr_estimated_unsplit" of
+    `denoisplit.evaluation.risk.estimated_psnr`.
+
+    Parameters
+    ----------
+    scalars, sampling, cell
+        As in `denoisplit.evaluation.scoring.score_predictions`.
+    """
+    names, predictions = judge_.names, judged.predictions
+    scores = score_predictions(frames, predictions, names, scalars, sampling, cell=cell)
+    scores["verdicts"] = [one.verdict.as_dict() for one in judged.judgements]
+    means = [p.mean for p in predictions]
+    structures = scores["structures"]
+    if not frames.has_truth and judged.errors is not None:
+        for k, (name, one) in enumerate(zip(names, judged.judgements, strict=True)):
+            for key, error in (
+                ("psnr_estimated", estimate(judged.errors, k)),
+                ("psnr_estimated_blur", one.blurred),
+                ("psnr_estimated_unsplit", one.unsplit),
+            ):
+                if error is not None:
+                    structures[name][key] = estimated_psnr(error, means, k)
+    bars = [p.bars for p in predictions if p.bars is not None]
+    if bars and judged.decoded_errors is not None:
+        factors = np.array([scalars[name] for name in names], dtype=np.float32)[:, None, None]
+        spreads = [p.spread * factors for p in predictions if p.spread is not None]
+        scores["error_bars"] = score_error_bars(
+            bars,
+            judged.decoded_errors,
+            judged.groups,
+            names,
+            spreads=spreads or None,
+            spread_errors=judged.errors,
+        )
+    return scores
