@@ -27,8 +27,8 @@ from denoisplit.prediction.intervals import COVERAGES
 Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 
-# share of the noise's std: a smaller error cannot be distinguished from the noise of its reference, because
-# it is less than a fortieth of the variance, which is not known any better
+# share of the noise's std: a smaller squared error, less than a fortieth of the variance of the
+# noise, cannot be distinguished from noise whose variance is not known any better
 RESOLUTION = 0.15
 ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
 LEAST_VARIANCE = 1e-12  # raw intensity squared
