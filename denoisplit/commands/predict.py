@@ -90,7 +90,6 @@ def predict(
     check_output(output, written, add=add, resume=resume)
     # all images are checked before the first is split
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
-    _warn_of_few_samples(run, samples)
     # an interrupted call that was free to choose a precision keeps the one that it chose
     stored = {stored_precision(group) for group in results if resume} - {None}
     only = stored.pop() if precision == "bf16" and len(stored) == 1 else None
@@ -110,6 +109,7 @@ def predict(
         try:
             output.mkdir(parents=True, exist_ok=True)
             jobs = start_jobs(plan, images)
+            _warn_of_few_samples(run, samples)
             logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as progress:
                 for number, (path, job) in enumerate(zip(paths, jobs, strict=True)):

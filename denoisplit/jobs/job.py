@@ -103,6 +103,13 @@ class Piece:
     index: tuple[tuple[str, int], ...]  # t and z of the plane
     core: Tile
 
+    def place(self, dims: Sequence[str]) -> tuple[int | slice, ...]:
+        """Return the index of its pixels in an array of these dimensions, with all channels."""
+        y, x, height, width = self.core
+        place: dict[str, int | slice] = dict(self.index)
+        place |= {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
+        return tuple(place[dim] for dim in dims)
+
 
 @dataclass(frozen=True)
 class StartedJob:

@@ -117,8 +117,8 @@ def split_piece(
 ) -> None:
     """Compute one piece and write it; without a run, as in a worker, it is loaded."""
     run = run or _run(job.run, job.weights, job.error_map, job.form)
-    image, outer = _source(job), dict(piece.index)
-    plane, mapping = image.plane(outer), run.mapping(job.interval)
+    image, mapping = _source(job), run.mapping(job.interval)
+    plane = image.plane(dict(piece.index))
     if run.model.supports_tiling:
         patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
         prediction = predict_tile(run.model, patch, job.sampling, mapping)
@@ -126,10 +126,7 @@ def split_piece(
         prediction = predict_frame(
             run.model, plane[:, :], job.sampling, mapping=mapping, on_progress=on_progress
         )
-    values = result_values(prediction, run.factors)
-    y, x, height, width = piece.core
-    spans = {"c": slice(None), "y": slice(y, y + height), "x": slice(x, x + width)}
-    key = tuple(outer.get(dim, spans.get(dim)) for dim in result_dims(image))
+    values, place = result_values(prediction, run.factors), piece.place(result_dims(image))
     for kind in job.kinds:
         # a chunk holds all channels of one plane: (c) y x, whatever lies between
-        writable_array(job.path(kind))[key] = values[kind]
+        writable_array(job.path(kind))[place] = values[kind]

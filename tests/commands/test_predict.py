@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import xarray as xr
 
 import denoisplit
 from denoisplit.images import read_image, write_ome_tiff
-from denoisplit.run import Run
+from denoisplit.run import ERROR_MAP, Run
 
 Call = Callable[..., Any]
 
@@ -24,6 +25,19 @@ def write(path: Path, pixels: np.ndarray, dims: str, **pixel_um: float) -> Path:
     image = xr.DataArray(np.float32(pixels), dims=list(dims), attrs={"pixel_size_um": pixel_um})
     write_ome_tiff(path, image)
     return path
+
+
+@pytest.fixture(scope="package")
+def run_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run without an error map; see `tests/jobs/test_error_bars.py` for one with it."""
+    path = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("plain") / "er-mt"))
+    (path / ERROR_MAP).unlink(missing_ok=True)
+    return path
+
+
+@pytest.fixture(scope="package")
+def trained(run_folder: Path) -> Run:
+    return denoisplit.load(run_folder)
 
 
 @pytest.fixture
@@ -107,11 +121,13 @@ def test_one_sample_has_no_std_and_a_line_says_so(
     assert [path.name for path in Path("out").iterdir()] == ["mixed_split.ome.tif"]
     [line] = answer.err.splitlines()
     assert "no std is written" in line and "one sample has no spread" in line
+    assert line.endswith(f"or add an error map with `denoisplit calibrate {run_folder}`")
 
 
 def test_a_preview_is_near_the_mean_of_samples(works: Call, run_folder: Path, frame: Path) -> None:
     answer = works("predict", "-q", run_folder, frame, "-o", "preview", "--samples", "0")
     assert "a preview has no spread" in answer.err
+    assert f"`denoisplit calibrate {run_folder}`" in answer.err
     assert [path.name for path in Path("preview").iterdir()] == ["mixed_split.ome.tif"]
     works("predict", run_folder, frame, "-o", "out", "--samples", "8", "--tolerance", "1e9")
     works("predict", run_folder, frame, "-o", "all", "--samples", "8")
@@ -120,6 +136,27 @@ def test_a_preview_is_near_the_mean_of_samples(works: Call, run_folder: Path, fr
     )
     np.testing.assert_array_equal(out, all_)  # 4 pairs are the fewest that are drawn
     assert np.abs(preview - out).mean() < 0.2 * np.ptp(out)
+
+
+@pytest.mark.parametrize("samples", [2, 7, 8])
+def test_few_samples_are_warned_of(
+    samples: int, works: Call, run_folder: Path, frame: Path
+) -> None:
+    answer = works("predict", "-q", run_folder, frame, "-o", "out", "--samples", samples)
+    lines = answer.err.splitlines()
+    assert (
+        lines
+        == [
+            f"{samples} samples: the mean is noisier than with more, and the std, their spread, is "
+            "unreliable"
+        ][: samples < 8]
+    )
+
+
+def test_an_interval_needs_an_error_map(refused: Call, run_folder: Path, frame: Path) -> None:
+    refused("predict", run_folder, frame, "-o", "out", "--interval", "0.9",
+            says=(f"{run_folder}: this run has no error map, which intervals of coverage 0.9 need",
+                  f"`denoisplit calibrate {run_folder}`"))  # fmt: skip
 
 
 def test_kept_samples_have_the_mean_and_the_std(
@@ -189,7 +226,7 @@ def test_an_input_of_another_brightness_is_warned_of(
     works: Call, run_folder: Path, frame: Path, tmp_path: Path
 ) -> None:
     bright = write(tmp_path / "bright.tif", 3 * tifffile.imread(frame), "yx")
-    answer = works("predict", "-q", run_folder, frame, bright, "-o", "out", "--samples", "2")
+    answer = works("predict", "-q", run_folder, frame, bright, "-o", "out", "--samples", "8")
     [line] = answer.err.splitlines()
     assert str(bright) in line and "mean intensity" in line and "offset" in line
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +12,43 @@ import xarray as xr
 
 from denoisplit.images import read_image, write_ome_tiff
 from denoisplit.images.zarr import create_ome_zarr, writable_array
+from denoisplit.run import ERROR_MAP, load, save_error_map
 
 from ..commands.conftest import _in_an_empty_folder as _in_an_empty_folder
 from ..commands.conftest import bench as bench
 from ..commands.conftest import call as call
 from ..commands.conftest import refused as refused
-from ..commands.conftest import run_folder as run_folder
+from ..commands.conftest import run_folder as trained_folder  # noqa: F401
+from ..commands.conftest import trained as trained
 from ..commands.conftest import works as works
+from ..network.test_error_map import random_error_map
 
+MAPPED = ("split", "std", "spread", "low", "high", "samples")  # of a run with an error map
 OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
 KINDS = ("split", "std", "samples")
+
+
+@pytest.fixture(scope="package")
+def run_folder(
+    trained_folder: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The run of the commands without an error map."""
+    path = Path(shutil.copytree(trained_folder, tmp_path_factory.mktemp("plain") / "er-mt"))
+    (path / ERROR_MAP).unlink(missing_ok=True)
+    return path
+
+
+@pytest.fixture(scope="package")
+def mapped_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an untrained error map, which has intervals of 0.5 and 0.9."""
+    return with_error_map(run_folder, tmp_path_factory.mktemp("mapped") / "er-mt")
+
+
+def with_error_map(run_folder: Path, path: Path) -> Path:
+    shutil.copytree(run_folder, path)
+    save_error_map(random_error_map(load(path, device="cpu").model), path)
+    return path
 
 
 @pytest.fixture(params=["zarr", "tif"])
@@ -43,9 +72,9 @@ def made(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def results(folder: str) -> dict[str, np.ndarray]:
+def results(folder: str, kinds: Sequence[str] = KINDS) -> dict[str, np.ndarray]:
     """The results of the one image, which are of its kind."""
-    paths = {kind: list(Path(folder).glob(f"mixed_{kind}.ome.*")) for kind in KINDS}
+    paths = {kind: list(Path(folder).glob(f"mixed_{kind}.ome.*")) for kind in kinds}
     assert all(len(some) == 1 for some in paths.values()), paths
     return {kind: read_image(path).values for kind, (path,) in paths.items()}
 
@@ -55,5 +84,6 @@ def named(image: Path, *kinds: str) -> list[str]:
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
-    for kind in KINDS:
+    assert a.keys() == b.keys()
+    for kind in a:
         np.testing.assert_array_equal(a[kind], b[kind])

@@ -9,12 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zarr
 
 from denoisplit.files.atomic import draft_of
 from denoisplit.images import read_image
 from denoisplit.jobs import job
+from denoisplit.jobs.results import result_channels, result_kinds, result_values
+from denoisplit.prediction.frame import ErrorBars, Prediction
+from denoisplit.prediction.sampling import Sampling
 
 from .conftest import KINDS, OPTIONS, made, named, results, same
 
@@ -105,3 +109,34 @@ def test_a_tiff_that_was_just_put_together_is_kept(
         works("predict", run_folder, image, "-o", out, *OPTIONS, "--resume")
         same(results(out), results("whole"))
         assert sorted(os.listdir(out)) == named(image, *KINDS)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 5])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("has_error_map", [False, True])
+@pytest.mark.parametrize("coverage", [None, 0.9])
+def test_the_kinds_of_result_are_those_that_have_values(
+    samples: int, keep: int, has_error_map: bool, coverage: float | None
+) -> None:
+    if keep > samples or (coverage is not None and not has_error_map):
+        return
+    sampling = Sampling(samples, keep=keep)
+    kinds = result_kinds(sampling, has_error_map=has_error_map, interval=coverage)
+    plane, kept = np.ones((2, 3, 4), np.float32), np.ones((keep, 2, 3, 4), np.float32)
+    bars = ErrorBars(plane, 5 * plane, None if coverage is None else 4 * plane)
+    prediction = Prediction(
+        2 * plane, 3 * plane if samples > 1 else None, kept, bars if has_error_map else None
+    )
+    values = result_values(prediction, np.float32([[[1]], [[2]]]))
+    assert kinds[0] == "split" and set(kinds) == set(values)
+    for kind, planes in values.items():
+        channels = result_channels(kind, ("A", "B"), sampling)
+        assert planes.shape == (len(channels), 3, 4)
+    spread = values.get("spread" if has_error_map else "std")
+    assert (spread is None) == (samples < 2)
+    if spread is not None:
+        assert (spread[0] == 3).all() and (spread[1] == 6).all()
+    if has_error_map:
+        assert (values["std"] == 5).all()
+    if coverage is not None:
+        assert (values["low"] == -3).all() and (values["high"] == 5).all()

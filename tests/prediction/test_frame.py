@@ -118,7 +118,7 @@ def test_the_identity_returns_the_frame(height: int, width: int, tile: int, halo
     np.testing.assert_array_equal(result.mean, expected)
     np.testing.assert_array_equal(result.spread, np.zeros_like(expected))
     np.testing.assert_array_equal(result.samples, np.stack((expected, expected)))
-    for array in result:
+    for array in result[:3]:
         assert array.dtype == np.float32
 
 
@@ -163,11 +163,11 @@ def test_samples_do_not_depend_on_tiles(
     model = Stub(noise=1.0)
     settings: dict[str, Any] = dict(address=address, antithetic=antithetic, samples=5, keep=3)
     whole = predict(model, frame, tile=1000, halo=8, **settings)
-    assert whole.std.min() > 0
+    assert whole.spread.min() > 0
     for tile, halo in ((16, 8), (8, 4), (32, 8)):
         tiled = predict(model, frame, tile=tile, halo=halo, **settings)
         # the same operations on the same numbers, pixel by pixel
-        for of_tiles, of_whole in zip(tiled, whole, strict=True):
+        for of_tiles, of_whole in zip(tiled[:3], whole[:3], strict=True):
             np.testing.assert_array_equal(of_tiles, of_whole)
 
 
@@ -198,7 +198,7 @@ def test_batches_of_samples_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None
     for pixels in (1, 2, 3000):  # one by one, and batches that tear pairs apart
         monkeypatch.setattr("denoisplit.prediction.sampling.BATCH_PIXELS", {"cpu": pixels})
         apart = predict(Stub(noise=1.0), frame, tile=1000, samples=7, keep=7)
-        for a, b in zip(together, apart, strict=True):
+        for a, b in zip(together[:3], apart[:3], strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -368,7 +368,7 @@ def test_tiles_of_a_network_equal_the_whole(height: int, width: int) -> None:
     whole = predict(model, frame, tile=1000, halo=240, **settings)
     tiled = predict(model, frame, tile=64, halo=240, **settings)
     data_range = np.ptp(whole.mean)
-    for a, b in zip(tiled, whole, strict=True):
+    for a, b in zip(tiled[:3], whole[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * data_range)
     # with less context tiles do differ: the test sees what it should
     less = predict(model, frame, tile=64, halo=64, **settings)
@@ -456,7 +456,7 @@ def test_a_tile_stops_when_its_mean_is_known(antithetic: bool) -> None:
     if antithetic:  # pairs cancel: the mean of the stub is exact after one
         assert drawn.samples == 8 and error < 1e-3
     else:
-        needed = float((few.std**2).mean())  # samples for a standard error of 1
+        needed = float((few.spread**2).mean())  # samples for a standard error of 1
         assert 0.7 * needed < drawn.samples < 1.4 * needed + 4
         assert error < 1.3
     # the same samples as without a tolerance, as far as they go
