@@ -128,10 +128,10 @@ def _predict(options: dict[str, Any]) -> None:
 def _evaluate(options: dict[str, Any]) -> None:
     as_json = options.pop("json", False)
     from denoisplit.commands.evaluate import evaluate
-    from denoisplit.report.tables import metrics_table
+    from denoisplit.report.tables import metrics_table, reference_text
 
     scores = evaluate(**options)
-    text = f"{metrics_table(scores)}compared with: {scores['reference']}\n"
+    text = f"{metrics_table(scores)}{reference_text(scores)}\n"
     sys.stdout.write(json.dumps(scores) + "\n" if as_json else text)
 
 

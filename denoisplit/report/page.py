@@ -32,22 +32,24 @@ from denoisplit.report.plots import (
     structure_calibrations,
 )
 from denoisplit.report.sentences import (
-    ERROR_BARS_NOTE,
-    SPARSIFICATION,
     added_noise,
-    coverage_sentences,
     enumeration,
-    error_bar_sentences,
-    groups_caption,
     metrics_note,
     overview_caption,
     panels_note,
     std_paragraphs,
     summary,
-    verdict_sentences,
 )
 from denoisplit.report.style import ink
 from denoisplit.report.tables import html_table, metrics_columns
+from denoisplit.report.verdicts import (
+    ERROR_BARS_NOTE,
+    SPARSIFICATION,
+    coverage_sentences,
+    error_bar_sentences,
+    groups_caption,
+    verdict_sentences,
+)
 from denoisplit.version import __version__
 
 REPORT = "report.html"

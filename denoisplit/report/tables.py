@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from denoisplit.report.verdicts import error_bar_sentences, verdict_sentences
+
 ROWS = {
     "psnr": "PSNR (dB)",
     "psnr_single_sample": "  of a single sample",
@@ -98,9 +100,18 @@ def _average(scores: Sequence[Any]) -> Any:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """Return the metrics as plain text, with standard errors: one column per structure."""
+    """Return the metrics as plain text: verdicts, then a table with one column per structure."""
+    sentences = [*verdict_sentences(metrics), *error_bar_sentences(metrics)]
     first = f"{metrics['frames']} frames, {metrics['samples']} samples\n"
-    return first + text_table(metrics_columns(metrics))
+    table = text_table(metrics_columns(metrics))
+    return "".join(f"{sentence}\n" for sentence in sentences) + first + table
+
+
+def reference_text(metrics: Mapping[str, Any]) -> str:
+    """Return what the metrics were compared with, or that there was nothing to compare with."""
+    if lacks_truth(metrics):
+        return "no truth: rows that need one show a dash, others are estimated"
+    return f"compared with: {metrics.get('reference', 'unknown')}"
 
 
 def text_table(columns: Mapping[str, Any], corner: str = "") -> str:

@@ -21,7 +21,8 @@ import yaml
 
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.files.json_file import read_json
-from denoisplit.report.tables import metrics_columns, table_rows
+from denoisplit.report.tables import metrics_columns, reference_text, table_rows
+from denoisplit.report.verdicts import error_bar_sentences, verdict_sentences
 from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run
 from denoisplit.version import __version__
 from denoisplit_zoo.exporting.about import About
@@ -211,16 +212,18 @@ def _validation(run: Run) -> str:
     metrics = read_json(run.path / METRICS)
     columns = metrics_columns(metrics)
     lines = [
+        *(f"- {text}" for text in (*verdict_sentences(metrics), *error_bar_sentences(metrics))),
+        "",
         f"Measured on {metrics['frames']} test frames that were not used for training, with "
-        f"{metrics['samples']} posterior samples, against {metrics.get('reference', 'known')} "
-        "references (mean and standard error over frames):",
+        f"{metrics['samples']} posterior samples; {reference_text(metrics)} (mean and standard "
+        "error over frames):",
         "",
         f"| | {' | '.join(columns)} |",
         "|---|" + "---|" * len(columns),
     ]
     for label, cells in table_rows(columns):
         lines.append(f"| {label.strip()} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines).lstrip()
 
 
 def _steps(run: Run) -> int | None:
