@@ -6,8 +6,9 @@ mean would be selected by noise. Edges come from validation frames and are store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,22 @@ class IntensityGroups:
     def as_dict(self) -> dict[str, list[float]]:
         """Return plain values for JSON."""
         return {"edges": self.edges.tolist(), "centres": self.centres.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IntensityGroups:
+        """Restore the values of `as_dict`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they are missing, not finite, or not in order.
+        """
+        edges, centres = (np.asarray(values[key], np.float64) for key in ("edges", "centres"))
+        shapes = edges.ndim == centres.ndim == 1 and len(centres) == len(edges) + 1
+        finite = np.isfinite(edges).all() and np.isfinite(centres).all()
+        if not (shapes and finite and (np.diff(edges) > 0).all()):
+            raise ValueError("edges and centres of intensity groups do not belong together")
+        return cls(edges, centres)
 
 
 def local_intensities(decoded: Sequence[Array]) -> list[Array]:

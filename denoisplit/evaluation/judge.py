@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.config.settings import Settings
 from denoisplit.data.superposition import Superposition
+from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import score_error_bars
 from denoisplit.evaluation.groups import IntensityGroups
 from denoisplit.evaluation.held_out import EvaluationFrames
@@ -28,12 +31,15 @@ from denoisplit.evaluation.risk import (
 )
 from denoisplit.evaluation.scoring import predict_frames, score_predictions
 from denoisplit.evaluation.verdict import Judgement, judge
+from denoisplit.files.json_file import read_json
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.noise_models.storage import FittedNoiseModel, is_written, read_fitted
 from denoisplit.prediction.frame import ErrorMapping, Prediction, denoise_frame, predict_frame
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
+from denoisplit.run import CALIBRATION, DENOISERS, NOISE_MODELS, Run
 
 Array = npt.NDArray[np.float32]
 
@@ -109,6 +115,61 @@ class Judge:
     ) -> list[NoiseLevel]:
         """Measure the noise of recorded frames against the noise models."""
         return noise_levels(frames, means, probes, self.correlations)
+
+
+def judge_of(run: Run) -> Judge:
+    """Return a finished run as a judge of new frames, with the noise models that it holds."""
+    fitted = noise_models_to_judge_by(run.path, run.config.settings)
+    return Judge(
+        run.model,
+        run.names,
+        [one.model for one in fitted],
+        [one.correlation for one in fitted],
+        run.superposition,
+        run.config.settings.seed,
+        run.config.settings.prediction.antithetic,
+        run.tile,
+        run.halo,
+    )
+
+
+def noise_models_to_judge_by(run: Path, settings: Settings) -> list[FittedNoiseModel]:
+    """Read the noise models of the structures from a run folder, or from that of its denoisers.
+
+    Returns
+    -------
+    list of FittedNoiseModel
+        One per structure; none if one is missing.
+    """
+    folders = {
+        name: run / DENOISERS / name / NOISE_MODELS if settings.denoiser else run / NOISE_MODELS
+        for name in settings.names
+    }
+    if not all(is_written(folder, name) for name, folder in folders.items()):
+        return []
+    return [read_fitted(folder, name) for name, folder in folders.items()]
+
+
+def stored_groups(run: Run) -> list[IntensityGroups]:
+    """Read the intensity groups of a run; none without an error map.
+
+    Raises
+    ------
+    InputError
+        If calibration.json does not hold them.
+    """
+    if run.error_map is None:
+        return []
+    path = run.path / CALIBRATION
+    stored = read_json(path).get("error_map")
+    try:
+        return [IntensityGroups.from_dict(stored["groups"][name]) for name in run.names]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            "the intensity groups of the error map are missing or damaged",
+            where=path,
+            remedy=f"make them again with `denoisplit calibrate {run.path}`",
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ class FittedNoiseModel(NamedTuple):
     quality: Quality | None = None
     pairs: Pairs | None = None
 
+    @property
+    def correlation(self) -> tuple[float, float]:
+        """Measured correlation of the noise of neighbours along x and y; 0 if it is not known."""
+        return self.quality.correlation if self.quality else (0.0, 0.0)
+
 
 def write_fitted(folder: Path, name: str, fitted: FittedNoiseModel) -> None:
     """Write a fit; ``NAME.npz`` is written last, so its presence means that the fit is complete."""
