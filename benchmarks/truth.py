@@ -28,7 +28,7 @@ from denoisplit.evaluation.error_bars import score_error_bars
 from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.judge import Judge, Judged, judge_frames, judge_of, stored_groups
 from denoisplit.evaluation.metrics import range_invariant_psnr
-from denoisplit.evaluation.risk import SquaredErrors, estimate, squared_errors
+from denoisplit.evaluation.risk import SquaredErrors, estimate
 from denoisplit.evaluation.separate_truth import frames_from_structures
 from denoisplit.images import read_frames
 from denoisplit.machine.memory import keep_freed_memory

@@ -161,9 +161,10 @@ def stored_groups(run: Run) -> list[IntensityGroups]:
     if run.error_map is None:
         return []
     path = run.path / CALIBRATION
-    stored = read_json(path).get("error_map")
+    stored: Any = read_json(path)
     try:
-        return [IntensityGroups.from_dict(stored["groups"][name]) for name in run.names]
+        groups = stored["error_map"]["groups"]
+        return [IntensityGroups.from_dict(groups[name]) for name in run.names]
     except (KeyError, TypeError, ValueError):
         raise InputError(
             "the intensity groups of the error map are missing or damaged",
