@@ -36,8 +36,12 @@ def _where_wrong(name: str, scores: Mapping[str, Any]) -> str:
     places = {"in the brightest 5 % of the pixels": scores["brightest"]}
     if scores["background"]["judged"]:
         places["in the background"] = scores["background"]
-    sizes = {place: _times(part["error_over_claimed"]) for place, part in places.items()}
-    origin = ", estimated without truth," * scores["estimated"]
+    estimated = scores["estimated"]
+    sizes = {
+        place: _times(part["error_over_claimed"], with_range=estimated)
+        for place, part in places.items()
+    }
+    origin = ", estimated without truth," * estimated
     texts: list[str] = []
     for place, size in sizes.items():
         if size and not texts:
@@ -48,14 +52,12 @@ def _where_wrong(name: str, scores: Mapping[str, Any]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _times(ratio: Mapping[str, float | None]) -> str:
+def _times(ratio: Mapping[str, float | None], *, with_range: bool) -> str:
     """Return the error in units of the error bar, in words; empty if it is unknown."""
     value, low, high = ratio["value"], ratio["low"], ratio["high"]
-    if high is None:
-        return ""
     if value is None:
-        return f"at most {high:.1f} times"
-    return f"{value:.1f} times" if low is None else f"{value:.1f} times ({low:.1f} to {high:.1f})"
+        return "" if high is None else f"at most {high:.1f} times"
+    return f"{value:.1f} times" + f" ({low:.1f} to {high:.1f})" * with_range
 
 
 def groups_caption(scores: Mapping[str, Any]) -> str:
