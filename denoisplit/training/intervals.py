@@ -50,7 +50,7 @@ def correct_error_map(
     size = max(map(len, groups))
     corrected = ErrorMap(error_map.structures, groups=size, coverages=len(COVERAGES))
     state = error_map.state_dict()
-    own = ("centres", "correction", "coverages", "quantiles")
+    own = ("centres", "correction", "floor", "coverages", "quantiles")
     kept = {name: value for name, value in state.items() if name not in own}
     corrected.load_state_dict({**corrected.state_dict(), **kept})
     corrected.coverages.copy_(torch.tensor(COVERAGES))
