@@ -125,8 +125,9 @@ class ErrorMap(nn.Module):
     def forward(self, x: Tensor, means: Tensor) -> Tensor:
         """Return the standard deviation of the error, (B, C, Y, X), raw intensity."""
         at = local_intensity(means, self.kernel)
-        factor = interpolated(at, self.centres, self.correction)
-        return self.target_std[:, None, None] * torch.sqrt(self.uncorrected(x, means) * factor)
+        variance = self.uncorrected(x, means) * interpolated(at, self.centres, self.correction)
+        variance = variance + interpolated(at, self.centres, self.floor)
+        return self.target_std[:, None, None] * torch.sqrt(variance)
 
     def half_width(self, number: int, means: Tensor, std: Tensor) -> Tensor:
         """Return half the width of an interval, (B, C, Y, X), raw intensity.

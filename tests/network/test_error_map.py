@@ -41,6 +41,7 @@ def random_error_map(network: VSE, coverages: tuple[float, ...] = (0.5, 0.9)) ->
     error_map.centres.copy_(network.target_mean[:, None] + network.target_std[:, None] * steps)
     error_map.level.fill_(0.1)
     error_map.correction.copy_(torch.tensor([0.5, 1.0, 2.0]).expand(structures, -1))
+    error_map.floor.copy_(torch.tensor([0.02, 0.0, 0.0]).expand(structures, -1))
     error_map.coverages.copy_(torch.tensor(coverages))
     widths = torch.tensor(coverages)[:, None, None] * torch.tensor([2.0, 1.5, 2.5])
     error_map.quantiles.copy_(widths.expand(-1, structures, -1))
@@ -149,14 +150,28 @@ def test_error_bars_have_the_units_of_the_images() -> None:
     torch.testing.assert_close(scaled, gain * std, rtol=1e-4, atol=1e-4)
 
 
+def test_the_floor_is_added_to_the_variance_of_its_group() -> None:
+    """In units of target_std^2; no error bar is shorter, and other groups keep theirs."""
+    error_map, (x, means) = random_error_map(plain_network()), images()
+    error_map.floor.zero_()
+    std, unit = error_map(x, means), error_map.target_std[:, None, None]
+    error_map.floor[:, 0] = 9.0
+    raised = error_map(x, means)
+    is_above = local_intensity(means) >= error_map.centres[:, 1, None, None]
+    torch.testing.assert_close(raised[is_above], std[is_above])
+    at_centre = error_map.centres[:, 0, None, None].expand_as(means)
+    raised, error_map.floor[:, 0] = error_map(x, at_centre), 0.0
+    torch.testing.assert_close(raised**2, error_map(x, at_centre) ** 2 + 9 * unit**2)
+
+
 def test_correction_and_quantiles_act_on_variance_and_half_width() -> None:
     error_map, (x, means) = random_error_map(plain_network()), images()
     std = error_map(x, means)
     widths = [error_map.half_width(number, means, std) for number in (0, 1)]
     assert (widths[0] < widths[1]).all()
-    error_map.correction.mul_(4)
+    for table in (error_map.correction, error_map.floor):
+        table.mul_(4)
     torch.testing.assert_close(error_map(x, means), 2 * std)
-    error_map.correction.div_(4)
     error_map.quantiles[1].fill_(1.5)
     torch.testing.assert_close(error_map.half_width(1, means, std), 1.5 * std)
 
@@ -190,6 +205,7 @@ DAMAGED: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "infinite": ({"target_mean": torch.tensor([0.0, torch.inf])}, FINITE),
     "whole numbers": ({"target_std": torch.tensor([3, 4])}, FINITE),
     "a negative factor": ({"correction": torch.tensor([[1.0, -1.0, 1.0]] * 2)}, ORDER),
+    "a negative floor": ({"floor": torch.tensor([[0.0, -1.0, 0.0]] * 2)}, ORDER),
     "a width of zero": ({"quantiles": torch.zeros(2, 2, 3)}, ORDER),
     "no spread of the inputs": ({"input_std": torch.tensor(0.0)}, ORDER),
     "unordered groups": ({"centres": torch.tensor([[0.0, 2.0, 1.0]] * 2)}, ORDER),
