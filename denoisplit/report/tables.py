@@ -75,10 +75,19 @@ def mean_column(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _structure_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
     bars = metrics.get("error_bars") or {}
     return {
-        name: _without_noisy(metrics, scores)
-        | {key: bars[name][key] for key in OF_ERROR_BARS if name in bars}
+        name: _without_noisy(metrics, scores) | _bar_scores(bars.get(name))
         for name, scores in metrics["structures"].items()
     }
+
+
+def _bar_scores(scores: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the rows of error bars; a ratio has a range only if it is estimated."""
+    if scores is None:
+        return {}
+    rows = {key: scores[key] for key in OF_ERROR_BARS}
+    if not scores["estimated"]:
+        rows["error_over_claimed"] = rows["error_over_claimed"]["value"]
+    return rows
 
 
 def _without_noisy(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:

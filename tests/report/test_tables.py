@@ -59,15 +59,17 @@ def test_a_mean_of_bounds_is_a_bound() -> None:
     assert mean_column(metrics())["psnr_estimated"] == span(None, 28.0, None)
 
 
-def test_columns_have_the_scores_of_error_bars() -> None:
+@pytest.mark.parametrize(("estimated", "ratio"), [(True, "1.25 (0.90 to 1.50)"), (False, "1.25")])
+def test_columns_have_the_scores_of_error_bars(estimated: bool, ratio: str) -> None:
     bars = {
-        name: dict.fromkeys(ROWS, None) | {"ause": ause, "error_over_claimed": span(1, 0.9, 1.1)}
+        name: dict.fromkeys(ROWS, None)
+        | {"ause": ause, "error_over_claimed": span(1.25, 0.9, 1.5), "estimated": estimated}
         for name, ause in (("ER", 0.2), ("MT", 0.4))
     }
     columns = metrics_columns(metrics(error_bars=bars))
     rows = dict(table_rows(columns))
     assert rows["AUSE of the error bar"] == ["0.2", "0.4", "0.3"]
-    assert rows["error over error bar"] == ["1.00 (0.90 to 1.10)"] * 3
+    assert rows["error over error bar"] == [ratio] * 3
     assert rows["coverage of the 90 % interval"] == ["-"] * 3
     # comparisons with a truth stay what they are
     assert rows["PSNR (dB)"] == ["20.00 ± 0.50", "22.00 ± 0.50", "21.00 ± 0.50"]
