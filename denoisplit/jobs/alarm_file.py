@@ -1,0 +1,110 @@
+"""File of the alarm in a run folder: plain numbers, which are checked when they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoisplit.errors import InputError
+from denoisplit.files.json_file import read_json, write_json
+from denoisplit.jobs.alarm import BEFORE, BLURRED, STRUCTURE, UNLIKE, Alarm
+from denoisplit.jobs.tile_statistics import SIDE, Array, Flat, Units, tile_statistics
+
+ALARM = "alarm.json"
+MOST = 4096  # numbers along an axis of a stored array
+
+
+def read_alarm(path: Path, structures: int) -> Alarm | None:
+    """Read the alarm of a run folder, if it has one.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or of another run.
+    """
+    file = path / ALARM
+    if not file.is_file():
+        return None
+    try:
+        return _checked(read_json(file), structures)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        problem = f"the reference of the alarm is not usable ({error})"
+        raise InputError(problem, where=file, remedy="copy the run again") from None
+
+
+def save_alarm(alarm: Alarm, path: Path) -> None:
+    """Write the alarm of a run folder."""
+    write_json(path / ALARM, alarm.as_dict())
+
+
+def _checked(stored: Mapping[str, Any], structures: int) -> Alarm:
+    """Build an alarm from untrusted values.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+    """
+    names = tuple(stored["names"])
+    if stored["kind"] not in ("sum", "mean"):
+        raise ValueError("its superposition is neither sum nor mean")
+    known = {*BEFORE, BLURRED, STRUCTURE, UNLIKE}
+    if names[:4] != BEFORE or names[-1] != UNLIKE or not known.issuperset(names):
+        raise ValueError("its names are unknown")
+
+    def array(name: str, *shape: int) -> Flat:
+        if not isinstance(stored[name], list) or len(stored[name]) > MOST:
+            raise ValueError(f"{name} is not a list of numbers")
+        values = np.array(stored[name], dtype=np.float64)
+        if values.shape != shape or not np.isfinite(values).all():
+            raise ValueError(f"{name} is not an array of {shape} finite numbers")
+        return values
+
+    def number(name: str) -> float:
+        value = float(stored[name])
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is not finite")
+        return value
+
+    count, nodes, scores = len(stored["centre"]), len(stored["signals"][0]), len(names)
+    units = Units(
+        number("scale"),
+        number("shift"),
+        array("signals", structures, nodes),
+        array("variances", structures, nodes),
+        array("means", structures),
+        array("stds", structures),
+    )
+    alarm = Alarm(
+        str(stored["kind"]),
+        names,
+        units,
+        number("background"),
+        number("brightness"),
+        array("centre", count),
+        array("spread", count),
+        array("directions", scores - len(BEFORE) - 1, count),
+        array("precision", count, count),
+        array("score_centre", scores),
+        array("score_spread", scores),
+        array("limits", scores),
+        array("image_limits", scores),
+    )
+    positive = (units.variances, units.stds, alarm.spread, alarm.score_spread, alarm.limits)
+    if not all((values > 0).all() for values in (*positive, alarm.image_limits)):
+        raise ValueError("a variance, spread or limit is not positive")
+    if alarm.brightness <= 0 or units.scale <= 0 or (np.diff(units.signals) <= 0).any():
+        raise ValueError("its units are not positive, or its signals not in order")
+    if tile_statistics(*_blank(structures), units).shape[1] != count:
+        raise ValueError("its statistics are of another release")
+    return alarm
+
+
+def _blank(structures: int) -> tuple[Array, Array]:
+    tiles = np.zeros((1, 1 + structures, SIDE, SIDE), dtype=np.float32)
+    return tiles[:, 0], tiles[:, 1:]
