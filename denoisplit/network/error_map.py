@@ -72,7 +72,7 @@ class ErrorMap(nn.Module):
     level: Tensor  # (C,) usual variance, in units of target_std^2
     centres: Tensor  # (C, G) local intensity at the centres of the groups, raw intensity
     correction: Tensor  # (C, G) factors on the variance
-    floor: Tensor  # (C, G) added to the variance, in units of target_std^2
+    floor: Tensor  # (C, G) least variance, in units of target_std^2
     coverages: Tensor  # (Q,) shares of pixels inside an interval, rising
     quantiles: Tensor  # (Q, C, G) half-width of the interval, in units of the error bar
     kernel: Tensor  # (C, 2 RADIUS + 1) blur that defines the local intensity
@@ -126,7 +126,7 @@ class ErrorMap(nn.Module):
         """Return the standard deviation of the error, (B, C, Y, X), raw intensity."""
         at = local_intensity(means, self.kernel)
         variance = self.uncorrected(x, means) * interpolated(at, self.centres, self.correction)
-        variance = variance + interpolated(at, self.centres, self.floor)
+        variance = torch.maximum(variance, interpolated(at, self.centres, self.floor))
         return self.target_std[:, None, None] * torch.sqrt(variance)
 
     def half_width(self, number: int, means: Tensor, std: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ from denoisplit.prediction.intervals import COVERAGES
 Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 
-# share of the noise's std: a smaller squared error, less than a fortieth of the variance of the
+# share of the noise's std: a smaller squared error, less than a hundredth of the variance of the
 # noise, cannot be distinguished from noise whose variance is not known any better
-RESOLUTION = 0.15
+RESOLUTION = 0.1
 ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
 LEAST_VARIANCE = 1e-12  # raw intensity squared
 LEAST_WIDTH = 1e-3  # of an interval, in units of the error bar
@@ -64,18 +64,18 @@ def correct_error_map(
             for g in range(len(group))
         ]
         targets = [_target(frames.errors, k, where) for where in inside]
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             claimed = [std[k] ** 2 for std in error_stds(corrected, frames.inputs, frames.means)]
             for g, target in enumerate(targets):
                 if target is None:
                     continue
-                mean = _mean(claimed, inside[g])
-                if target.is_bound and target.variance > mean:
-                    # what is known is a bound for the group: added, it keeps the order of pixels
-                    corrected.floor[k, g] += (target.variance - mean) / unit[k]
-                else:
-                    corrected.correction[k, g] *= target.variance / mean
-                    corrected.floor[k, g] *= target.variance / mean
+                factor = target.variance / _mean(claimed, inside[g])
+                if not target.is_bound:
+                    corrected.correction[k, g] *= factor
+                elif number == 0:
+                    # where the map claims more it is kept, as it still ranks the pixels
+                    corrected.correction[k, g] *= min(1.0, factor)
+                    corrected.floor[k, g] = target.variance / unit[k]
         for table in (corrected.correction, corrected.floor):
             table[k, len(group) :] = table[k, len(group) - 1]
     return corrected.eval().requires_grad_(False)
