@@ -117,52 +117,6 @@ def closed_form_bias(freedom: float) -> float:
     return math.sqrt(freedom / (freedom - 2))
 
 
-def noisy_calibration_scalar(
-    observed: Pixels, mean: Pixels, std: Pixels, noise_variance: Pixels | float
-) -> float | None:
-    """Fit the calibration scalar of one structure when only noisy references exist.
-
-    Noise that is independent of the prediction adds its variance to the squared error, so it is
-    subtracted: ``sqrt((mean((observed - mean)^2) - mean(noise_variance)) / mean(std^2))``. The
-    reference must not share its noise with the input: a network that copies some of the noise of
-    its input would look better than it is.
-
-    Parameters
-    ----------
-    observed : ndarray or sequence of ndarray
-        Noisy images of the structure; any shape, the same for all.
-    mean, std : ndarray or sequence of ndarray
-        Mean and standard deviation over posterior samples, in the unit of `observed`.
-    noise_variance : ndarray, sequence of ndarray, or float
-        Variance of the noise of `observed` (unit squared), per pixel or one for all.
-
-    Returns
-    -------
-    float or None
-        Factor on std; None if the noise alone explains the errors.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, a value is not finite, a std or variance is negative, or every std is
-        zero.
-    """
-    squared_error, std_ = _errors(observed, mean, std)
-    if isinstance(noise_variance, np.ndarray | Sequence):
-        noise = _pooled(noise_variance)
-    else:
-        noise = np.array([noise_variance], dtype=np.float64)
-    if noise.size not in (1, std_.size):
-        raise ValueError(
-            f"`noise_variance` has {noise.size} pixels and `std` has {std_.size}; "
-            "pass one variance per pixel or one number"
-        )
-    if not np.isfinite(noise).all() or noise.min() < 0:
-        raise ValueError("`noise_variance` must be finite and not negative in every pixel")
-    excess = float(squared_error.mean()) - float(noise.mean())
-    return math.sqrt(excess / float(np.mean(std_**2))) if excess > 0 else None
-
-
 def calibrate(
     reference: Pixels,
     means: Pixels,

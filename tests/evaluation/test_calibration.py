@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from denoisplit.evaluation.calibration import (
     CalibrationCurve,
+    binned_errors,
     calibrate,
     calibration_curve,
     calibration_error,
     calibration_scalar,
     closed_form_bias,
     degrees_of_freedom,
-    noisy_calibration_scalar,
 )
 from denoisplit.prediction.moments import RunningMoments
 
@@ -122,27 +122,16 @@ def test_bad_input_is_refused() -> None:
         calibration_scalar(reference, mean, std, form="best")  # type: ignore[arg-type]
 
 
-def test_noisy_reference_gives_the_scalar_of_the_clean_one() -> None:
+def test_estimated_errors_give_the_curve_of_true_ones() -> None:
     reference, mean, std = perfect(3)
-    std = std / 2
-    variance = np.random.default_rng(4).uniform(1, 5, reference.shape)
-    observed = reference + np.sqrt(variance) * np.random.default_rng(5).normal(size=std.shape)
-    clean = calibration_scalar(reference, mean, std, form="ratio")
-    found = noisy_calibration_scalar(observed, mean, std, variance)
-    assert found == pytest.approx(clean, rel=0.02)
-    same = noisy_calibration_scalar(observed, mean, std, float(variance.mean()))
-    assert same == pytest.approx(found)
-
-
-def test_noisy_reference_that_explains_all_errors_gives_none() -> None:
-    observed, mean, std = np.array([1.0, -1.0]), np.zeros(2), np.ones(2)
-    assert noisy_calibration_scalar(observed, mean, std, 0.75) == pytest.approx(0.5)
-    assert noisy_calibration_scalar(observed, mean, std, 1.0) is None
-    assert noisy_calibration_scalar(observed, mean, std, np.array([0.0, 9.0])) is None
-    with pytest.raises(ValueError, match="`noise_variance` has 3 pixels and `std` has 2"):
-        noisy_calibration_scalar(observed, mean, std, np.ones(3))
-    with pytest.raises(ValueError, match="not negative"):
-        noisy_calibration_scalar(observed, mean, std, -1.0)
+    squared = (reference - mean).ravel() ** 2
+    noisy = squared + np.random.default_rng(4).normal(0, 1, squared.shape)
+    known, estimated = (binned_errors(e, std.ravel(), 2.0, bins=5) for e in (squared, noisy))
+    curve = calibration_curve(reference, mean, std, 2.0, bins=5)
+    np.testing.assert_array_equal(known.rmse, curve.rmse)
+    np.testing.assert_array_equal(estimated.rmv, curve.rmv)
+    np.testing.assert_allclose(estimated.rmse, curve.rmse, rtol=0.05)
+    assert set(binned_errors(-squared, std.ravel(), bins=5).rmse) == {0.0}
 
 
 @pytest.mark.parametrize("antithetic", [True, False])
