@@ -12,6 +12,7 @@ _LAZY = {
     "InputError": "errors",
     "Run": "run",
     "Sampling": "prediction.sampling",
+    "calibrate": "commands.calibrate",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "figure": "reproduction.figure",
@@ -26,6 +27,7 @@ _LAZY = {
 __all__ = ["__version__", *_LAZY]
 
 if TYPE_CHECKING:
+    from denoisplit.commands.calibrate import calibrate as calibrate
     from denoisplit.commands.compare import compare as compare
     from denoisplit.commands.evaluate import evaluate as evaluate
     from denoisplit.commands.noise_model import fit_noise_model as fit_noise_model

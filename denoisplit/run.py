@@ -72,9 +72,7 @@ class Run:
     def measured_halo(self, tolerance: float) -> int:
         """Return the smallest halo of a tolerance, px, with the margin that the error map needs."""
         halo = sufficient_halo(self.halo_errors, tolerance)
-        if self.error_map is None or not self.model.supports_tiling:
-            return halo
-        return halo + -(-RADIUS // self.model.stride) * self.model.stride
+        return halo if self.error_map is None else halo + error_map_margin(self.model)
 
     def mapping(self, coverage: float | None = None) -> ErrorMapping | None:
         """Return how error bars are computed, with an interval if a coverage is named.
@@ -182,10 +180,17 @@ def load_denoiser(model: VSE, path: Path, settings: Settings) -> None:
 
 def save_error_map(error_map: ErrorMap, path: Path) -> None:
     """Write the error map of a run folder."""
-    state = {
-        key: value.detach().cpu().contiguous() for key, value in error_map.state_dict().items()
-    }
-    write_bytes(path / ERROR_MAP, save_tensors(state))
+    write_bytes(path / ERROR_MAP, error_map_file(error_map))
+
+
+def error_map_file(error_map: ErrorMap) -> bytes:
+    """Return the content of the file of an error map."""
+    return save_tensors(_state(error_map))
+
+
+def error_map_margin(model: VSE) -> int:
+    """Return what the error map adds to the halo of its network, px."""
+    return -(-RADIUS // model.stride) * model.stride if model.supports_tiling else 0
 
 
 def load_error_map(path: Path, model: VSE) -> ErrorMap | None:

@@ -135,6 +135,16 @@ def _evaluate(options: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(scores) + "\n" if as_json else text)
 
 
+def _calibrate(options: dict[str, Any]) -> None:
+    from denoisplit.commands.calibrate import calibrate
+    from denoisplit.files.json_file import read_json
+    from denoisplit.report.tables import metrics_table
+    from denoisplit.run import METRICS
+
+    run = calibrate(**options)
+    sys.stdout.write(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
+
+
 def _superpose(options: dict[str, Any]) -> None:
     from denoisplit.commands.superpose import superpose
 
@@ -216,6 +226,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
     "train": _train,
     "predict": _predict,
     "evaluate": _evaluate,
+    "calibrate": _calibrate,
     "superpose": _superpose,
     "noise-model fit": _fit_noise_model,
     "reproduce": _reproduce,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from denoisplit.config.everyday import EVALUATE
 from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
+from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
+from denoisplit.evaluation.error_bars import COVERAGE
+from denoisplit.evaluation.judge import judge_frames, judge_of, score_judged, stored_groups
 from denoisplit.evaluation.known_images import read_known_frames
-from denoisplit.evaluation.scoring import predict_frames, score_predictions
-from denoisplit.evaluation.separate_truth import RecordedFrames, share_offset
 from denoisplit.images import Files
-from denoisplit.prediction.sampling import Sampling
+from denoisplit.progress import logger
 from denoisplit.run import Run, load
 
 PathLike = str | Path
@@ -35,7 +37,8 @@ def evaluate(
     """Split superposed images whose structures are known, and score the result.
 
     Without ``truth``, images of the structures are superposed and noise is added; the result is
-    compared with the images before that. With ``truth``, images are taken with the noise of their
+    compared with the images before that. Where no noise is added, its error is estimated without a
+    truth (`denoisplit.evaluation.risk`). With ``truth``, images are taken with the noise of their
     recording, and the result is compared with other images of the same fields, such as long
     exposures. These may have any gain and offset, which are fitted to the recorded images over all
     frames (`denoisplit.evaluation.separate_truth`).
@@ -48,8 +51,8 @@ def evaluate(
     -------
     dict
         ``frames``, ``samples``, ``superposition``, ``reference`` (what was compared with),
-        ``structures`` (for each name the metrics of
-        `denoisplit.evaluation.scoring.score_predictions`) and their ``mean``.
+        ``structures``, their ``mean``, ``verdicts`` and ``error_bars``; see
+        `denoisplit.evaluation.judge.score_judged`.
 
     Raises
     ------
@@ -66,7 +69,6 @@ def evaluate(
             expected="at least 1",
             remedy="choose a larger number",
         )
-    sampling = Sampling(samples, seed, prediction.antithetic, keep=1)
     frames = read_known_frames(
         run,
         structures,
@@ -76,17 +78,25 @@ def evaluate(
         synthetic_gaussian=synthetic_gaussian,
         seed=seed,
     )
-    if truth is None:
-        reference = "noise-free" if frames.has_truth else "the recorded, noisy images"
-    else:
-        fitted_to = "the structures" if mixed is None else "the mixed images, together"
-        reference = f"separate images, fitted by gain and offset to {fitted_to}"
-    predictions = predict_frames(
-        run.model, frames, sampling, tile=run.tile, halo=run.halo, label="evaluating"
+    judge = replace(judge_of(run), seed=seed)
+    trained, facts = run.config.settings.data, run.config.facts
+    if SyntheticNoise(trained.synthetic_poisson, facts.gaussian_sigma) and not frames.has_truth:
+        judge = replace(judge, noise_models=[])  # they describe the noise that was added
+    if not judge.can_judge(frames):
+        logger.warning(
+            "errors can be neither known nor estimated: there is no truth, and the run has no "
+            "noise models of these images; provide `truth`"
+        )
+    sampling = judge.sampling(samples, keep=1)
+    groups = stored_groups(run)
+    judged = judge_frames(
+        judge, frames, sampling, run.mapping(COVERAGE if groups else None), groups
     )
-    if isinstance(frames, RecordedFrames) and mixed is not None:
-        share_offset(frames, [p.mean for p in predictions])
-    scores = score_predictions(
-        frames, predictions, run.names, run.calibration, sampling, cell=prediction.judged_cell
+    scores = score_judged(
+        judge, frames, judged, run.calibration, sampling, cell=prediction.judged_cell
     )
-    return {"superposition": run.superposition.kind, "reference": reference, **scores}
+    return {
+        "superposition": run.superposition.kind,
+        "reference": frames.reference,
+        **scores,
+    }

@@ -11,6 +11,7 @@ from denoisplit.config.options import documented
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
 from denoisplit.data.prepare import prepare
+from denoisplit.evaluation.held_out import check_truth, with_truth
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.outputs import check_new
 from denoisplit.images import Files, fingerprint, read_frames
@@ -33,6 +34,7 @@ def train(
     noise_models: Mapping[str, PathLike] | None = None,
     repeats: Mapping[str, Files] | None = None,
     offsets: Mapping[str, float] | None = None,
+    truth: Mapping[str, Files] | None = None,
     resume: bool = False,
     **options: Any,
 ) -> Run:
@@ -40,8 +42,10 @@ def train(
 
     Noise models that are not given are fitted: to ``repeats``; where noise is added, to the clean
     images and this noise; else to the noisy images and the output of a denoiser that is trained on
-    them. Frames of ``repeats`` are grouped by `denoisplit.images.read_repeats`. ``options`` are
-    single settings or whole groups of settings as mappings.
+    them. Frames of ``repeats`` are grouped by `denoisplit.images.read_repeats`. Calibration and
+    report compare with the images before noise was added, or with ``truth``; without both, they
+    estimate the errors (`denoisplit.evaluation.risk`). ``options`` are single settings or whole
+    groups of settings as mappings.
 
     Parameters
     ----------
@@ -63,11 +67,16 @@ def train(
     if not resume:
         check_new(run, "choose another output, or continue the training in it with `resume`")
     stored = load_config(run) if resume else None
-    if stored is not None and not (structures or noise_models or repeats or offsets or options):
+    if stored is not None and not (
+        structures or noise_models or repeats or offsets or truth or options
+    ):
         settings = stored.settings
     else:
         files = structures or (files_of(stored.settings) if stored else {})
-        settings = settings_from(settings_values(files, noise_models, repeats, offsets, options))
+        values = settings_values(files, noise_models, repeats, offsets, options, truth=truth)
+        settings = settings_from(values)
+        if truth:
+            check_truth(settings, truth)
         if stored is not None:
             check_same_settings(stored.settings, settings, run)
     team().share(settings.training.batch)  # refused here, before hours of work
@@ -76,14 +85,20 @@ def train(
     names = settings.names
     frames = [read_frames(s.files) for s in settings.structures]
     fingerprints = {n: fingerprint(f.files) for n, f in zip(names, frames, strict=True)}
+    exposures = {s.name: read_frames(s.truth) for s in settings.structures if s.truth}
+    of_truth = {n: fingerprint(f.files) for n, f in exposures.items()}
     if stored is not None:
-        check_same_images(stored.facts, fingerprints, run)
+        check_same_images(stored.facts.fingerprints, fingerprints, run)
+        check_same_images(stored.facts.truth, of_truth, run, "truth")
         check_not_in_chain(run)
         drop_drafts(run)
         if is_finished(run):
             logger.info("%s: this training is already complete", run)
             return load(run)
-    data = prepare([f.images for f in frames], settings)
+    images = [f.images for f in frames]
+    data = prepare(images, settings)
+    if exposures:
+        data = with_truth(data, images, [f.images for f in exposures.values()], settings)
     if not resume:
-        start_run(run, settings, data, frames, fingerprints)
+        start_run(run, settings, data, frames, fingerprints, of_truth)
     return train_run(run, settings, data)

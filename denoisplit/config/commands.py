@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from denoisplit.config.everyday import DEMO, EVALUATE, NOISE_MODEL_FIT, PREDICT, SUPERPOSE, TRAIN
+from denoisplit.config.everyday import (
+    CALIBRATE,
+    DEMO,
+    EVALUATE,
+    NOISE_MODEL_FIT,
+    PREDICT,
+    SUPERPOSE,
+    TRAIN,
+)
 from denoisplit.config.options import Command, File, Files, Option, Pixels
 from denoisplit.config.shared_options import (
     ABOUT,
@@ -29,6 +37,7 @@ from denoisplit.config.shared_options import (
     TRAINED_GAUSSIAN,
     TRAINED_POISSON,
     TRAINED_SEED,
+    TRAINED_TRUTH,
     TRUTH,
     changed,
 )
@@ -155,6 +164,7 @@ COMPARE = Command(
         OUTPUT,
         Option("--systems SYSTEM", list[str], "Two or more systems.", SPLITTING, choices=SPLITTING),
         COMMON_PRESET,
+        TRAINED_TRUTH,
         SUPERPOSITION,
         TRAINED_POISSON,
         TRAINED_GAUSSIAN,
@@ -216,7 +226,7 @@ DATA_CHECK = Command(
 COMMANDS = {
     command.name: command
     for command in (
-        *(TRAIN, PREDICT, EVALUATE, SUPERPOSE, NOISE_MODEL_FIT, DEMO),
+        *(TRAIN, PREDICT, EVALUATE, CALIBRATE, SUPERPOSE, NOISE_MODEL_FIT, DEMO),
         *(EXPORT, CHECK, IMPORT),
         *(REPRODUCE, COMPARE, FIGURE, DATA_CHECK),
     )

@@ -32,6 +32,7 @@ from denoisplit.config.shared_options import (
     TRAINED_GAUSSIAN,
     TRAINED_POISSON,
     TRAINED_SEED,
+    TRAINED_TRUTH,
     TRUTH,
     changed,
     groups,
@@ -63,6 +64,7 @@ TRAIN = Command(
             "Repeated recordings of static fields, to which a structure's noise model is fitted.",
             otherwise="none",
         ),
+        TRAINED_TRUTH,
         OFFSETS,
         TRAINED_POISSON,
         TRAINED_GAUSSIAN,
@@ -131,6 +133,13 @@ PREDICT = Command(
             "Dask scheduler whose workers split the images; local: one process per CPU.",
             otherwise="none",
         ),
+        Option(
+            "--json FILE",
+            File,
+            "Also write a record per image: the share of its tiles that are unlike the training "
+            "data, and in what.",
+            otherwise="none",
+        ),
         Option("--resume", bool, "Continue an interrupted call with the same options.", False),
         Option(
             "--add", bool, "Write into a folder that holds other files; overwrites none.", False
@@ -172,6 +181,23 @@ EVALUATE = Command(
         QUIET,
     ),
     "denoisplit evaluate runs/er-mt --structure ER new_er.tif --structure MT new_mt.tif",
+)
+CALIBRATE = Command(
+    "calibrate",
+    "everyday",
+    "Calibrate a finished run anew, and add its error map, intervals, verdict and report.",
+    (
+        CONFIG,
+        RUN,
+        changed(
+            TRUTH,
+            "Images of the fields of the training with little or no noise, such as long exposures; "
+            "gain and offset are fitted.",
+            otherwise="as in the training",
+        ),
+        QUIET,
+    ),
+    "denoisplit calibrate runs/er-mt",
 )
 SUPERPOSE = Command(
     "superpose",

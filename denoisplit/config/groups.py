@@ -50,6 +50,11 @@ class StructureSettings(Frozen):
     repeats: tuple[str, ...] = setting(
         (), "Repeated recordings of static fields, to which the noise model is fitted (route A)."
     )
+    truth: tuple[str, ...] = setting(
+        (),
+        "Images of the same fields with little or no noise, such as long exposures; for "
+        "calibration and evaluation only.",
+    )
     offset: float = setting(
         0.0, "Camera offset; counted once in a sum of structures.", "raw intensity"
     )

@@ -141,6 +141,7 @@ class Facts(Frozen):
     held_out: dict[str, dict[str, list[int]]] = Field(default_factory=dict)
     pixel_size_um: dict[str, float]
     fingerprints: dict[str, list[dict[str, Any]]]  # per structure: name, size, sha256 of each file
+    truth: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)  # the same; none without
     libraries: dict[str, str]
 
 

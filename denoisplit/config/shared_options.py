@@ -68,6 +68,12 @@ TRUTH = Option(
     "Images of the same fields with little or no noise; gain and offset are fitted.",
     otherwise="the images of `structures`, noise-free",
 )
+TRAINED_TRUTH = replace(
+    TRUTH,
+    description="Images of the fields of `structures` with little or no noise, such as long "
+    "exposures, for calibration and report; gain and offset are fitted.",
+    otherwise="errors are estimated where no noise is added",
+)
 ABOUT = Option(
     "--about FILE.yaml",
     FileOrMapping,

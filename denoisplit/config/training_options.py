@@ -24,6 +24,8 @@ def settings_values(
     repeats: Mapping[str, Files] | None,
     offsets: Mapping[str, float] | None,
     options: Mapping[str, Any],
+    *,
+    truth: Mapping[str, Files] | None = None,
 ) -> dict[str, Any]:
     """Return plain values of Settings from the arguments of `train`."""
     entries: list[dict[str, Any]] = [
@@ -33,6 +35,7 @@ def settings_values(
     per_structure: dict[tuple[str, str], Mapping[str, Any]] = {
         ("noise_models", "noise_model"): {n: str(f) for n, f in (noise_models or {}).items()},
         ("repeats", "repeats"): {n: _texts(f) for n, f in (repeats or {}).items()},
+        ("truth", "truth"): {n: _texts(f) for n, f in (truth or {}).items()},
         ("offsets", "offset"): offsets or {},
     }
     for (argument, key), given in per_structure.items():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from denoisplit.config.groups import StructureSettings
 from denoisplit.config.settings import MIXED, Settings
-from denoisplit.data.prepare import TrainingData
+from denoisplit.data.prepare import TrainingData, Truth
 from denoisplit.data.splits import Group, Splits
 from denoisplit.data.statistics import Statistics
 from denoisplit.data.synthetic_noise import SyntheticNoise
@@ -67,14 +67,20 @@ def _settings(settings: Settings, structure: StructureSettings, noise: Synthetic
 def _of_structure(data: TrainingData, k: int, structure: StructureSettings) -> TrainingData:
     """Return the frames of one structure, with the same noise as in the whole data."""
     mean, std = data.statistics.means[k], data.statistics.stds[k]
+
+    def alone(splits: Splits) -> Splits:
+        return Splits(*((group[k],) for group in splits))
+
+    truth = data.truth
     return replace(
         data,
-        clean=Splits(*((group[k],) for group in data.clean)),
+        clean=alone(data.clean),
         training=(data.training[k],),
         validation=(data.validation[k],),
         test=(data.test[k],),
         superposition=replace(data.superposition, offsets=(structure.offset,)),
         statistics=Statistics(mean, std, (mean,), (std,)),
+        truth=truth and Truth(alone(truth.images), alone(truth.unsaturated)),
     )
 
 
@@ -94,6 +100,14 @@ def _of_mixture(data: TrainingData) -> TrainingData:
             for frame in zip(*group, strict=True)
         )
 
+    truth = data.truth
+    if truth is not None:
+        masks = (
+            (tuple(np.logical_and.reduce(frame) for frame in zip(*group, strict=True)),)
+            for group in truth.unsaturated
+        )
+        images = Splits(*((mixed(group, noise.clip),) for group in truth.images))
+        truth = Truth(images, Splits(*masks))
     mean, std = mix.input_statistics(data.statistics.pooled_mean, data.statistics.pooled_std)
     return replace(
         data,
@@ -106,4 +120,5 @@ def _of_mixture(data: TrainingData) -> TrainingData:
         ),
         superposition=replace(mix, offsets=(0.0,)),
         statistics=Statistics(mean, std, (mean,), (std,)),
+        truth=truth,
     )

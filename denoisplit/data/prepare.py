@@ -27,6 +27,14 @@ class Mixed:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """Separate images of the same fields with little or no noise, in the unit of the structures."""
+
+    images: Splits
+    unsaturated: Splits  # masks of the pixels that are not saturated
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """Splits with and without synthetic noise; if none is added, both are the recorded images."""
 
@@ -41,6 +49,12 @@ class TrainingData:
     seed: int
     split_rule: str
     mixed: Mixed | None = None  # the input, if it is not the superposition of the structures
+    truth: Truth | None = None  # to calibrate and evaluate with recorded noise
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the structures are known without the noise of the input."""
+        return bool(self.noise) or self.truth is not None
 
     @property
     def training_images(self) -> FloatGroup:

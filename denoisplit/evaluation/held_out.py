@@ -6,131 +6,64 @@ the same frames.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.config.settings import MIXED, RunConfig
+from denoisplit.config.settings import MIXED, RunConfig, Settings
 from denoisplit.data.chain_parts import parts_of
-from denoisplit.data.prepare import TrainingData, observe, prepare
-from denoisplit.data.splits import Group, Image, rule_for, split
-from denoisplit.data.superposition import Superposition
-from denoisplit.data.synthetic_noise import SyntheticNoise
+from denoisplit.data.prepare import TrainingData, Truth, prepare
+from denoisplit.data.splits import Group, Image, Splits, split
 from denoisplit.errors import InputError
-from denoisplit.images import fingerprint, read_frames
-from denoisplit.noise_models.saturation import limits_of
+from denoisplit.evaluation.frames import EvaluationFrames as EvaluationFrames
+from denoisplit.evaluation.separate_truth import (
+    RecordedFrames,
+    check_fits,
+    check_sizes,
+    linear_fit,
+    scaled,
+    unsaturated,
+)
+from denoisplit.images import Files, each_of, fingerprint, read_frames
 from denoisplit.run import CONFIG, DENOISERS, Run, load_config
 
-FRAME_ATTRIBUTES = ["truth", "observed", "inputs", "clean_inputs", "unsaturated", "within_limits"]
-LIMIT_RADIUS = 4  # px around a clipped or saturated pixel: its neighbours are near the limit too
+Mask = npt.NDArray[np.bool_]
+Fingerprints = Mapping[str, list[dict[str, Any]]]
+
 OTHERWISE = "name images in `structures`"
+MOST_PIXELS = 4_000_000  # of training frames that the error map is fitted to
 
 
-class EvaluationFrames:
-    """Frames for an evaluation: true structures, observed structures, and the input.
-
-    Parameters
-    ----------
-    truth : [structure][frame] of (Y, X)
-        Noise-free if available; raw intensity.
-    noise : SyntheticNoise
-        Added to the truth; empty if the images were recorded with their own noise.
-    seed, part
-        Address of the noise, see `denoisplit.data.synthetic_noise.Address`.
+@dataclass(frozen=True)
+class Parts:
+    """Frames of a run: those to fit to, and those to evaluate on.
 
     Attributes
     ----------
-    truth, observed : list of arrays (C, Y, X)
-        Structures of each frame without and with noise, raw intensity.
-    inputs, clean_inputs : list of arrays (Y, X)
-        Superpositions of the observed and of the true structures.
-    unsaturated : list of bool arrays (Y, X)
-        Pixels at which no truth is saturated.
-    within_limits : list of bool arrays (C, Y, X)
-        Pixels that are neither clipped nor saturated, nor near others that are.
-    superposition : Superposition
-    has_truth : bool
-        Whether the truth is free of the noise of the input.
+    training : EvaluationFrames or None
+        None if they cannot be superposed.
+    validation, test : EvaluationFrames
     """
 
-    def __init__(
-        self,
-        truth: Group,
-        noise: SyntheticNoise,
-        superposition: Superposition,
-        *,
-        seed: int,
-        part: str,
-    ) -> None:
-        self._set(truth, observe(truth, noise, seed=seed, part=part), noise, superposition)
+    training: EvaluationFrames | None
+    validation: EvaluationFrames
+    test: EvaluationFrames
 
-    @classmethod
-    def of_training(cls, data: TrainingData, part: str) -> EvaluationFrames:
-        """Return the validation or test frames of a training, with the noise that it adds.
 
-        Parameters
-        ----------
-        part : {"validation", "test"}
-        """
-        frames = cls.__new__(cls)
-        frames._set(getattr(data.clean, part), getattr(data, part), data.noise, data.superposition)
-        return frames
-
-    def _set(
-        self, truth: Group, noisy: Group, noise: SyntheticNoise, superposition: Superposition
-    ) -> None:
-        clean = [[image.astype(np.float32) for image in frames] for frames in truth]
-        if noise.clip is not None:
-            limit = np.float32(noise.clip)
-            clean = [[np.minimum(image, limit) for image in frames] for frames in clean]
-        self.truth = [np.stack(frame) for frame in zip(*clean, strict=True)]  # each (C, Y, X)
-        self.observed = [np.stack(frame) for frame in zip(*noisy, strict=True)]
-        self.inputs = [superposition(frame) for frame in self.observed]  # each (Y, X)
-        self.clean_inputs = [superposition(frame) for frame in self.truth]
-        self.unsaturated = [np.ones(x.shape, dtype=bool) for x in self.inputs]
-        self.superposition = superposition
-        self.has_truth = bool(noise)
-        if noise:
-            self.within_limits = [np.ones(y.shape, dtype=bool) for y in self.observed]
-        else:
-            inside = [far_from_limits(frames) for frames in truth]
-            self.within_limits = [np.stack(frame) for frame in zip(*inside, strict=True)]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def reference(self) -> str:
-        """What predictions are compared with, for the user."""
-        return "noise-free" if self.has_truth else "the recorded, noisy images"
-
-    def spread(self, pixels: int) -> EvaluationFrames:
-        """Return as many frames as hold about so many pixels, spread evenly; at least one."""
-        usual = sum(x.size for x in self.inputs) / len(self)
-        count = min(len(self), max(1, round(pixels / usual)))
-        chosen = np.linspace(0, len(self) - 1, count).round().astype(int)
-        some = copy.copy(self)
-        for name in FRAME_ATTRIBUTES:
-            setattr(some, name, [getattr(self, name)[j] for j in chosen if getattr(self, name)])
-        return some
-
-    def cropped(self, side: int) -> EvaluationFrames:
-        """Return the frames without the rows and columns after the last multiple of ``side`` px."""
-        cut = copy.copy(self)
-        for name in FRAME_ATTRIBUTES:
-            setattr(cut, name, [whole_cells(frame, side) for frame in getattr(self, name)])
-        return cut
+def parts_of_training(data: TrainingData) -> Parts:
+    """Return the frames of a training, with the noise that it adds or the truth that it has."""
+    training = None
+    if data.can_superpose_training:
+        training = frames_of_training(data, "training").spread(MOST_PIXELS)
+    return Parts(training, frames_of_training(data, "validation"), frames_of_training(data, "test"))
 
 
 def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames:
-    """Return the test frames of a run, with the noise that its own evaluation added to them.
-
-    A denoiser inside HDN(+)muSplit has the test frames of its chain: those of its structure, or the
-    superposed ones.
+    """Return the test frames of a run, with the noise or truth of its own evaluation.
 
     Parameters
     ----------
@@ -140,33 +73,148 @@ def held_out_frames(run: Run, *, otherwise: str = OTHERWISE) -> EvaluationFrames
     Raises
     ------
     InputError
-        If an image is missing or was changed after the training, or the run is a denoiser that
-        was moved out of its HDN(+)muSplit run.
+        As `data_of_run`.
+    """
+    return frames_of_training(data_of_run(run, otherwise=otherwise), "test")
+
+
+def data_of_run(
+    run: Run, *, truth: Mapping[str, Files] | None = None, otherwise: str = OTHERWISE
+) -> TrainingData:
+    """Prepare the data of a training again, from its images.
+
+    A denoiser inside HDN(+)muSplit has the frames of its chain: those of its structure, or the
+    superposed ones.
+
+    Parameters
+    ----------
+    truth : mapping of name to files, optional
+        In place of the truth of the training.
+    otherwise : str
+        As in `held_out_frames`.
+
+    Raises
+    ------
+    InputError
+        If an image is missing or was changed after the training, the run is a denoiser that was
+        moved out of its HDN(+)muSplit run, or the truth does not belong to the images.
     """
     chain = _chain_of(run)
-    if chain is not None:
-        data = prepare(_training_images(run, chain, otherwise), chain.settings)
-        parts = {part.name: part.data for part in parts_of(chain.settings, data)}
-        return EvaluationFrames.of_training(parts[run.names[0]], "test")
-    settings, facts = run.config.settings, run.config.facts
-    images = _training_images(run, run.config, otherwise)
-    rule = rule_for(images, settings.data.split)
-    splits = split(
-        images,
-        names=settings.names,
-        pairing=settings.data.pairing,
-        rule=rule,
-        patch=settings.network.patch,
+    config = chain or run.config
+    settings, facts = config.settings, config.facts
+    images = _unchanged(
+        run, {s.name: s.files for s in settings.structures}, facts.fingerprints, otherwise
     )
-    if {part: len(group[0]) for part, group in splits._asdict().items()} != facts.frames:
+    truths = None
+    if truth is not None:
+        check_truth(settings, truth)
+        truths = [read_frames(truth[name]).images for name in settings.names]
+    elif facts.truth:
+        files = {s.name: s.truth for s in settings.structures}
+        truths = _unchanged(run, files, facts.truth, otherwise)
+    data = prepare(images, settings)
+    if {part: len(group[0]) for part, group in data.clean._asdict().items()} != facts.frames:
         raise InputError(
             "its images give other numbers of test frames than its training had; a denoiser that "
             "was moved out of its HDN(+)muSplit run has its test frames there",
             where=run.path,
             remedy=f"move it back into the folder {DENOISERS} of that run, or {otherwise}",
         )
-    noise = SyntheticNoise(settings.data.synthetic_poisson, facts.gaussian_sigma, facts.clip)
-    return EvaluationFrames(splits.test, noise, run.superposition, seed=settings.seed, part="test")
+    if truths is not None:
+        data = with_truth(data, images, truths, settings)
+    if chain is not None:
+        data = {part.name: part.data for part in parts_of(settings, data)}[run.names[0]]
+    return data
+
+
+def check_truth(settings: Settings, truth: Mapping[str, Files]) -> None:
+    """Refuse a truth for a part of the structures, or beside synthetic noise.
+
+    Raises
+    ------
+    InputError
+    """
+    if set(truth) != set(settings.names):
+        raise InputError(
+            where="truth",
+            found=f"the structures {', '.join(truth)}",
+            expected=f"all of {', '.join(settings.names)}",
+            remedy="provide images of each of them",
+        )
+    data = settings.data
+    if data.synthetic_poisson or data.synthetic_gaussian or data.gaussian_sigma:
+        raise InputError(
+            "synthetic noise is added to the images, which are the truth themselves",
+            where="truth",
+            remedy="leave `truth` out",
+        )
+
+
+def with_truth(
+    data: TrainingData,
+    structures: Sequence[Sequence[Image]],
+    truth: Sequence[Sequence[Image]],
+    settings: Settings,
+) -> TrainingData:
+    """Return the data of a training with a truth, fitted to the recorded images of all its splits.
+
+    Parameters
+    ----------
+    structures, truth : [structure][frame] of (Y, X)
+        The same fields of view: the images that the data was prepared from, and any unit.
+
+    Raises
+    ------
+    InputError
+        If the truth does not belong to the images.
+    """
+    names = settings.names
+    for name, exposures, recorded in zip(names, truth, structures, strict=True):
+        check_sizes(name, exposures, recorded, f"structure {name}")
+    splits = split(truth, names=names, pairing=settings.data.pairing, rule=data.split_rule, patch=1)
+    clip = np.inf if data.noise.clip is None else data.noise.clip
+    images: list[Group] = []  # of each structure alone, in every split
+    masks: list[tuple[tuple[Mask, ...], ...]] = []
+    fits = []
+    for k, name in enumerate(names):
+        parts = [group[k] for group in splits]
+        exposures = tuple(frame for part in parts for frame in part)
+        recorded = [frame for group in data.clean for frame in group[k]]
+        where = unsaturated((exposures,))
+        try:
+            fit = linear_fit((exposures,), recorded, where)
+        except InputError as error:
+            raise error.replace(where=f"truth {name}") from error
+        fits.append(fit)
+        images.append(
+            tuple(
+                tuple(np.minimum(scaled(f, fit.gains[0], fit.offset), clip) for f in part)
+                for part in parts
+            )
+        )
+        remaining = iter(where)
+        masks.append(tuple(tuple(next(remaining) for _ in part) for part in parts))
+    check_fits(names, fits)
+    return replace(
+        data,
+        truth=Truth(Splits(*zip(*images, strict=True)), Splits(*zip(*masks, strict=True))),
+    )
+
+
+def frames_of_training(data: TrainingData, part: str) -> EvaluationFrames:
+    """Return frames of a training, with the noise that it adds or the truth that it has.
+
+    Parameters
+    ----------
+    part : {"training", "validation", "test"}
+    """
+    if data.truth is None:
+        return EvaluationFrames.of_training(data, part)
+    observed, masks = getattr(data, part), getattr(data.truth.unsaturated, part)
+    where = [np.logical_and.reduce(frame) for frame in zip(*masks, strict=True)]
+    inputs = data.inputs(observed)
+    truth = getattr(data.truth.images, part)
+    return RecordedFrames(truth, observed, inputs, data.superposition, (), where)
 
 
 def _chain_of(run: Run) -> RunConfig | None:
@@ -179,44 +227,26 @@ def _chain_of(run: Run) -> RunConfig | None:
     return config if known else None
 
 
-def _training_images(run: Run, config: RunConfig, otherwise: str) -> list[Sequence[Image]]:
-    """Read the images of a training, [structure][frame], and check that they are unchanged."""
-    images: list[Sequence[Image]] = []
-    for structure in config.settings.structures:
-        for file in structure.files:
-            if not Path(file).exists():
+def _unchanged(
+    run: Run, files: Mapping[str, Files], fingerprints: Fingerprints, otherwise: str
+) -> list[tuple[Image, ...]]:
+    """Read images of a training, [structure][frame], and check that they are unchanged."""
+    images = []
+    for name, paths in files.items():
+        for path in each_of(paths):
+            if not Path(path).exists():
                 raise InputError(
                     f"this image of the run {run.path} is missing",
-                    where=file,
+                    where=path,
                     remedy=f"restore it, or {otherwise}",
                 )
-        frames = read_frames(structure.files)
-        trained = [entry["sha256"] for entry in config.facts.fingerprints[structure.name]]
+        frames = read_frames(paths)
+        trained = [entry["sha256"] for entry in fingerprints[name]]
         if [entry["sha256"] for entry in fingerprint(frames.files)] != trained:
             raise InputError(
-                f"this is not the image of {structure.name} that {run.path} was trained on",
-                where=structure.files[0],
+                f"this is not the image of {name} that {run.path} was trained on",
+                where=each_of(paths)[0],
                 remedy=f"restore it, or {otherwise}",
             )
         images.append(frames.images)
     return images
-
-
-def far_from_limits(frames: Sequence[Image]) -> list[npt.NDArray[np.bool_]]:
-    """Return which pixels of recorded frames (Y, X) have no clipped or saturated pixel nearby.
-
-    Dropping only the pixels at a limit would select the others by their noise.
-    """
-    from scipy.ndimage import maximum_filter
-
-    limits = limits_of(frames)
-    if limits.low is None and limits.high is None:
-        return [np.ones(frame.shape, dtype=bool) for frame in frames]
-    side = 2 * LIMIT_RADIUS + 1
-    return [~maximum_filter(~limits.inside(frame), size=side) for frame in frames]
-
-
-def whole_cells(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """Crop (..., Y, X) to whole multiples of ``side`` px; an axis below ``side`` stays as it is."""
-    height, width = (n - n % side or n for n in image.shape[-2:])
-    return image[..., :height, :width]

@@ -17,8 +17,8 @@ from denoisplit.config.settings import Settings
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import score_error_bars
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups
-from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.noise_level import Correlation, NoiseLevel, noise_levels
 from denoisplit.evaluation.risk import (
     PROBE_SAMPLES,
@@ -30,6 +30,7 @@ from denoisplit.evaluation.risk import (
     squared_errors,
 )
 from denoisplit.evaluation.scoring import predict_frames, score_predictions
+from denoisplit.evaluation.separate_truth import RecordedFrames, share_offset
 from denoisplit.evaluation.verdict import Judgement, judge
 from denoisplit.files.json_file import read_json
 from denoisplit.network.inference import inference_form
@@ -236,6 +237,8 @@ def judge_frames(
 ) -> Judged:
     """Predict frames, and judge the predictions.
 
+    The offset of mixed frames with a truth is distributed over the structures, in place.
+
     Parameters
     ----------
     mapping : ErrorMapping, optional
@@ -249,6 +252,8 @@ def judge_frames(
     if not judge_.can_judge(frames):
         return Judged(predictions, None, None, [], groups)
     means = [p.mean for p in predictions]
+    if isinstance(frames, RecordedFrames) and not frames.observed:
+        share_offset(frames, means)
     probes = posterior_probes(judge_, frames)
     if levels is None and probes is not None:
         levels = judge_.noise_levels(frames, means, probes)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
-from denoisplit.data.splits import Group, Image, check_registered
+from denoisplit.data.splits import Group, check_registered
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.separate_truth import (
     RecordedFrames,
+    check_fits,
+    check_sizes,
     frames_from_mixed,
     frames_from_structures,
 )
 from denoisplit.images import Files, Frames, fingerprint, read_frames
 from denoisplit.progress import logger
 from denoisplit.run import Run
-
-LOW_CORRELATION = 0.2  # between recorded images and the truth that should explain them
 
 
 def read_known_frames(
@@ -106,33 +105,19 @@ def _recorded_frames(
         images = _images(recorded)
         check_registered(images, run.names)
         for name, frames, expected in zip(run.names, truths, images, strict=True):
-            _check_sizes(name, frames, expected, f"structure {name}")
+            check_sizes(name, frames, expected, f"structure {name}")
         known = frames_from_structures(
             images, truths, run.superposition, clip=run.config.facts.clip
         )
-        _check_gains(run, known)
+        check_fits(run.names, known.fits)
         _warn_of_training_images(run, recorded)
     else:
         superposed = read_frames(mixed).images
         for name, frames in zip(run.names, truths, strict=True):
-            _check_sizes(name, frames, superposed, "`mixed`")
+            check_sizes(name, frames, superposed, "`mixed`")
         known = frames_from_mixed(superposed, truths, run.superposition)
-        _check_gains(run, known)
+        check_fits(run.names, known.fits)
     _warn_of_training_images(run, clean)
-    for name, fit in zip(run.names, known.fits, strict=True):
-        logger.info(
-            "truth of %s: gain %.4g, correlation with the recorded images %.2f",
-            name,
-            fit.gains[0],
-            fit.correlation,
-        )
-        if fit.correlation < LOW_CORRELATION:
-            logger.warning(
-                "the truth of %s hardly agrees with the recorded images (correlation %.2f): "
-                "does it show the same fields?",
-                name,
-                fit.correlation,
-            )
     poisson, sigma = run.config.settings.data.synthetic_poisson, run.config.facts.gaussian_sigma
     logger.info(
         "no noise added: the images are taken as recorded%s",
@@ -142,32 +127,6 @@ def _recorded_frames(
         else "",
     )
     return known
-
-
-def _check_gains(run: Run, frames: RecordedFrames) -> None:
-    for name, fit in zip(run.names, frames.fits, strict=True):
-        if fit.gains[0] <= 0:
-            raise InputError(
-                "these frames are dark where the recorded images are bright",
-                where=f"truth {name}",
-                remedy="check that the files show the same fields, in the same order",
-            )
-
-
-def _check_sizes(name: str, truth: Sequence[Image], images: Sequence[Image], other: str) -> None:
-    """Refuse a truth whose frames do not agree in number and size with the images it is of."""
-
-    def refuse(where: str, found: str, expected: str) -> NoReturn:
-        remedy = "provide the same fields of view, in the same order"
-        expected = f"{expected} as in {other}"
-        raise InputError(where=f"truth {where}", found=found, expected=expected, remedy=remedy)
-
-    if len(truth) != len(images):
-        refuse(name, f"{len(truth)} frames", str(len(images)))
-    for j, (frame, image) in enumerate(zip(truth, images, strict=True)):
-        if frame.shape != image.shape:
-            found, expected = (f"{y} x {x} px" for y, x in (frame.shape, image.shape))
-            refuse(f"{name}, frame {j}", found, expected)
 
 
 def _read(run: Run, files: Mapping[str, Files], argument: str) -> list[Frames]:

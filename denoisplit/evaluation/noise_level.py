@@ -17,7 +17,7 @@ import numpy.typing as npt
 from denoisplit.data.statistics import second_differences
 
 if TYPE_CHECKING:
-    from denoisplit.evaluation.held_out import EvaluationFrames
+    from denoisplit.evaluation.frames import EvaluationFrames
     from denoisplit.evaluation.risk import Probe
 
 Array = npt.NDArray[np.float32]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.noise_level import Correlation, NoiseLevel
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE

@@ -15,7 +15,7 @@ from denoisplit.evaluation.calibration import (
     calibration_curve,
     calibration_error,
 )
-from denoisplit.evaluation.held_out import EvaluationFrames, whole_cells
+from denoisplit.evaluation.frames import EvaluationFrames, whole_cells
 from denoisplit.evaluation.metrics import (
     align,
     average_over_frames,
@@ -118,7 +118,7 @@ def fit_calibration(
             "closed": {name: c.closed for name, c in by_name.items()},
             "ratio": {name: c.ratio for name, c in by_name.items()},
             "samples": samples,
-            "reference": "noise-free",
+            "reference": frames.reference,
         }
     scalars = {name: 1.0 for name in names}
     if errors is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,15 @@ from denoisplit.data.splits import Group, Image
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.noise_models.saturation import Limits, limits_of
+from denoisplit.progress import logger
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 MIN_BELOW_LIMIT = 0.5  # share of the pixels; with fewer, the limit is not taken for saturation
+LOW_CORRELATION = 0.2  # between recorded images and the truth that should explain them
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,65 @@ def linear_fit(
     )
 
 
+def check_sizes(name: str, truth: Sequence[Image], images: Sequence[Image], other: str) -> None:
+    """Refuse a truth whose frames do not agree in number and size with the images it is of.
+
+    Parameters
+    ----------
+    name : str
+        The structure.
+    truth, images : sequence of array (Y, X)
+    other : str
+        What the images are, for the error message.
+
+    Raises
+    ------
+    InputError
+    """
+
+    def refuse(where: str, found: str, expected: str) -> NoReturn:
+        remedy = "provide the same fields of view, in the same order"
+        expected = f"{expected} as in {other}"
+        raise InputError(where=f"truth {where}", found=found, expected=expected, remedy=remedy)
+
+    if len(truth) != len(images):
+        refuse(name, f"{len(truth)} frames", str(len(images)))
+    for j, (frame, image) in enumerate(zip(truth, images, strict=True)):
+        if frame.shape != image.shape:
+            found, expected = (f"{y} x {x} px" for y, x in (frame.shape, image.shape))
+            refuse(f"{name}, frame {j}", found, expected)
+
+
+def check_fits(names: Sequence[str], fits: Sequence[LinearFit]) -> None:
+    """Log how truths were fitted; refuse those that are dark where the images are bright.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, fit in zip(names, fits, strict=True):
+        if fit.gains[0] <= 0:
+            raise InputError(
+                "these frames are dark where the recorded images are bright",
+                where=f"truth {name}",
+                remedy="check that the files show the same fields, in the same order",
+            )
+    for name, fit in zip(names, fits, strict=True):
+        logger.info(
+            "truth of %s: gain %.4g, correlation with the recorded images %.2f",
+            name,
+            fit.gains[0],
+            fit.correlation,
+        )
+        if fit.correlation < LOW_CORRELATION:
+            logger.warning(
+                "the truth of %s hardly agrees with the recorded images (correlation %.2f): "
+                "does it show the same fields?",
+                name,
+                fit.correlation,
+            )
+
+
 class RecordedFrames(EvaluationFrames):
     """Frames with recorded noise, and a truth that was recorded separately and fitted to them.
 
@@ -155,6 +217,12 @@ class RecordedFrames(EvaluationFrames):
             np.broadcast_to(w, t.shape) for w, t in zip(where, self.truth, strict=True)
         ]
 
+    @property
+    def reference(self) -> str:
+        """What predictions are compared with, for the user."""
+        fitted_to = "the structures" if self.observed else "the mixed images, together"
+        return f"separate images, fitted by gain and offset to {fitted_to}"
+
 
 def frames_from_structures(
     structures: Group, truth: Group, superposition: Superposition, *, clip: float | None = None
@@ -173,7 +241,7 @@ def frames_from_structures(
     where = unsaturated(truth)
     fits = [linear_fit((t,), s, where) for t, s in zip(truth, structures, strict=True)]
     fitted = tuple(
-        tuple(_scaled(image, fit.gains[0], fit.offset) for image in frames)
+        tuple(scaled(image, fit.gains[0], fit.offset) for image in frames)
         for frames, fit in zip(truth, fits, strict=True)
     )
     fitted = observe(fitted, recorded, seed=0, part="evaluation")
@@ -200,7 +268,7 @@ def frames_from_mixed(
     scale, count = superposition.scale, len(truth)
     offset = (fit.offset - superposition.shift) / (scale * count)
     fitted = [
-        [_scaled(image, gain / scale, offset) for image in frames]
+        [scaled(image, gain / scale, offset) for image in frames]
         for frames, gain in zip(truth, fit.gains, strict=True)
     ]
     inputs = [image.astype(np.float32) for image in mixed]
@@ -230,5 +298,6 @@ def share_offset(frames: RecordedFrames, means: Sequence[Array]) -> None:
     frames.truth = [t + shift for t in frames.truth]
 
 
-def _scaled(image: Image, gain: float, offset: float) -> Array:
+def scaled(image: Image, gain: float, offset: float) -> Array:
+    """Return an image (Y, X) in another unit."""
     return (gain * image.astype(np.float64) + offset).astype(np.float32)

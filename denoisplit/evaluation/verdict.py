@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.metrics import BLUR_SIGMAS, blur
 from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import (

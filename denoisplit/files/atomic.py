@@ -91,6 +91,18 @@ def write_new(contents: Mapping[Path, bytes]) -> None:
         raise
 
 
+def replace_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files, which exist or not: none is replaced before all are complete.
+
+    The first file is replaced last.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stream = stack.enter_context(replacing(path, size=len(content)))
+            stream.write(content)
+            stream.flush()
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Create a folder that appears with all its files when the block ends, or not at all.

@@ -29,5 +29,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON, without NaN, which other readers refuse."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write JSON, see `json_text`."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON without NaN, which other readers refuse."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"

@@ -51,9 +51,9 @@ def fit_available_noise_models(
     fits: dict[str, FittedNoiseModel] = {}
     for k, structure in enumerate(settings.structures):
         name, fit = structure.name, settings.noise_model_fit
-        route = _route(structure, settings, data.noise)
-        if route == "none":
-            continue
+        route = _route(structure, settings, data)
+        if route == "none" or (route == "C" and not SYSTEMS[settings.system].noise_models):
+            continue  # a training without noise models does not depend on those that judge it
         if structure.noise_model is not None:
             model = GaussianMixture.load(structure.noise_model)
             _check_noise(model, data.noise, structure.noise_model)
@@ -101,7 +101,8 @@ def fit_remaining_noise_models(
 ) -> list[GaussianMixture]:
     """Fit the missing noise models of a run to its noisy images (route C), and return all models.
 
-    This trains a denoiser per structure, which takes minutes to hours.
+    This trains a denoiser per structure, which takes minutes to hours. Nothing is fitted if
+    nothing needs noise models, see `needs_noise_models`.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def fit_remaining_noise_models(
     InputError
         If a stored file is unreadable, or the images are unsuitable.
     """
-    if not SYSTEMS[settings.system].noise_models:
+    if not needs_noise_models(settings, data):
         return []
     models = []
     for k, name in enumerate(settings.names):
@@ -136,6 +137,13 @@ def fit_remaining_noise_models(
             checkpoint.unlink(missing_ok=True)
         models.append(GaussianMixture.load(folder / f"{name}.npz"))
     return models
+
+
+def needs_noise_models(settings: Settings, data: TrainingData) -> bool:
+    """Return whether a run has noise models of its own: for its training, or to estimate errors."""
+    if SYSTEMS[settings.system].noise_models:
+        return True
+    return settings.denoiser is None and not data.has_truth
 
 
 def fit_structure(
@@ -178,9 +186,9 @@ def _percent(progress: Bar) -> OnStep:
 # ---------------------------------------------------------------- checks
 
 
-def _route(structure: StructureSettings, settings: Settings, noise: SyntheticNoise) -> str:
+def _route(structure: StructureSettings, settings: Settings, data: TrainingData) -> str:
     """Return A, B, C, "file", or "none" if no noise model is needed; refuse contradictions."""
-    name, route = structure.name, settings.noise_model_fit.route
+    name, route, noise = structure.name, settings.noise_model_fit.route, data.noise
     arguments = {"noise_models": structure.noise_model, "repeats": structure.repeats}
     given = [argument for argument, value in arguments.items() if value]
     if len(given) > 1:
@@ -189,10 +197,10 @@ def _route(structure: StructureSettings, settings: Settings, noise: SyntheticNoi
             where=f"repeats {name}",
             remedy="leave one of the two out",
         )
-    if not SYSTEMS[settings.system].noise_models:
+    if not needs_noise_models(settings, data):
         if given:
             raise InputError(
-                f"system {settings.system} has no noise models",
+                f"system {settings.system} needs no noise models where the truth is known",
                 where=f"{given[0]} {name}",
                 remedy=f"leave `{given[0]}` out, or choose another `system`",
             )

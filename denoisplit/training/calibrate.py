@@ -2,87 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from denoisplit.config.settings import Settings
 from denoisplit.data.prepare import TrainingData
+from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import COVERAGE
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups
-from denoisplit.evaluation.held_out import EvaluationFrames
-from denoisplit.evaluation.judge import Judge, judge_frames, posterior_probes, score_judged
+from denoisplit.evaluation.held_out import parts_of_training
+from denoisplit.evaluation.judge import (
+    Judge,
+    judge_frames,
+    noise_models_to_judge_by,
+    posterior_probes,
+    score_judged,
+)
 from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import squared_errors
 from denoisplit.evaluation.scoring import fit_calibration
-from denoisplit.files.atomic import write_text
-from denoisplit.files.json_file import write_json
+from denoisplit.files.atomic import replace_together
+from denoisplit.files.json_file import json_text
 from denoisplit.network.vse import VSE
-from denoisplit.noise_models.storage import FittedNoiseModel
+from denoisplit.noise_models.build import fit_remaining_noise_models, needs_noise_models
 from denoisplit.prediction.frame import ErrorMapping
 from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
 from denoisplit.prediction.intervals import interval_number
 from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, report
-from denoisplit.run import CALIBRATION, HISTORY, METRICS, load_config, save_error_map
+from denoisplit.run import (
+    CALIBRATION,
+    CHECKPOINTS,
+    ERROR_MAP,
+    HISTORY,
+    METRICS,
+    NOISE_MODELS,
+    error_map_file,
+    error_map_margin,
+    load_config,
+)
 from denoisplit.training.error_bars import fit_error_bars
-
-MOST_PIXELS = 4_000_000  # of training frames that the error map is fitted to
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Frames of a run: those to fit to, and those to evaluate on.
-
-    Attributes
-    ----------
-    training : EvaluationFrames or None
-        None if they cannot be superposed.
-    validation, test : EvaluationFrames
-    """
-
-    training: EvaluationFrames | None
-    validation: EvaluationFrames
-    test: EvaluationFrames
-
-
-def parts_of_training(data: TrainingData) -> Parts:
-    """Return the frames of a training, with the noise that it adds."""
-    training = None
-    if data.can_superpose_training:
-        training = EvaluationFrames.of_training(data, "training").spread(MOST_PIXELS)
-    validation, test = (EvaluationFrames.of_training(data, part) for part in ("validation", "test"))
-    return Parts(training, validation, test)
 
 
 def calibrate_and_evaluate(
     run: Path,
     settings: Settings,
-    parts: Parts,
-    noise_models: Sequence[FittedNoiseModel],
+    data: TrainingData,
     model: VSE,
+    *,
+    must_judge: bool = False,
 ) -> None:
     """Calibrate on validation frames and evaluate on test frames; write the results and the report.
 
+    Results are written together, when all are complete.
+
     Parameters
     ----------
-    noise_models : sequence of FittedNoiseModel
-        One per structure, or none.
+    run : Path
+        With the noise models of its training. Others, which only estimate errors, are fitted here.
+    settings : Settings
+        Of the run; whether an error map is trained may differ.
+    data : TrainingData
+        Of the run.
     model : VSE
         Ready to predict.
+    must_judge : bool
+        Refuse a run whose errors can be neither known nor estimated.
+
+    Raises
+    ------
+    InputError
+        If the run is refused, or a stored noise model is damaged.
     """
-    prediction = settings.prediction
+    prediction, parts = settings.prediction, parts_of_training(data)
+    reason = _fit_judging_noise_models(run, settings, data, must_judge=must_judge)
+    noise_models = noise_models_to_judge_by(run, settings)
     errors = halo_errors(model, parts.validation.inputs, seed=settings.seed)
     halo = prediction.halo
     if halo is None:
         halo = sufficient_halo(errors, PREDICTION_TOLERANCE)
+        halo += error_map_margin(model) if prediction.error_map else 0
     judge_ = Judge(
         model,
         settings.names,
         [fitted.model for fitted in noise_models],
-        [fitted.quality.correlation if fitted.quality else (0.0, 0.0) for fitted in noise_models],
+        [fitted.correlation for fitted in noise_models],
         parts.validation.superposition,
         settings.seed,
         prediction.antithetic,
@@ -90,13 +96,16 @@ def calibrate_and_evaluate(
         halo,
     )
     calibration, levels = _calibrated(judge_, settings, parts.validation)
+    if reason:
+        calibration["reference"] = f"none: {reason}"
     calibration["halo_errors"] = errors
     mapping, groups = None, []
+    contents: dict[Path, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
         fitted = fit_error_bars(judge_, parts.training, parts.validation, levels)
         groups = fitted.groups
         mapping = ErrorMapping(fitted.error_map, interval_number(fitted.error_map, COVERAGE))
-        save_error_map(fitted.error_map, run)
+        contents[run / ERROR_MAP] = error_map_file(fitted.error_map)
         calibration["error_map"] = {
             "frames": fitted.frames,
             "groups": dict(zip(settings.names, map(IntensityGroups.as_dict, groups), strict=True)),
@@ -118,8 +127,6 @@ def calibrate_and_evaluate(
     metrics["reference"] = parts.test.reference
     for judgement in judged.judgements:
         logger.info("%s", judgement.verdict.sentence)
-    write_json(run / METRICS, metrics)
-    write_json(run / CALIBRATION, calibration)
     page = report(
         load_config(run),
         parts.test,
@@ -130,7 +137,28 @@ def calibrate_and_evaluate(
         run / HISTORY,
         errors=judged.errors,
     )
-    write_text(run / REPORT, page)
+    contents[run / METRICS] = json_text(metrics).encode()
+    contents[run / CALIBRATION] = json_text(calibration).encode()
+    contents[run / REPORT] = page.encode()
+    replace_together(contents)
+
+
+def _fit_judging_noise_models(
+    run: Path, settings: Settings, data: TrainingData, *, must_judge: bool
+) -> str:
+    """Fit the noise models by which errors are estimated; return why there are none, else empty."""
+    if not needs_noise_models(settings, data):
+        return ""
+    for folder in (NOISE_MODELS, CHECKPOINTS):
+        (run / folder).mkdir(exist_ok=True)
+    try:
+        fit_remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
+    except InputError as error:
+        if must_judge:
+            raise
+        logger.warning("errors cannot be estimated without a noise model: %s", error)
+        return str(error)
+    return ""
 
 
 def _calibrated(

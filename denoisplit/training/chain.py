@@ -31,7 +31,7 @@ from denoisplit.noise_models.build import (
     fit_structure,
 )
 from denoisplit.noise_models.pairs import from_known
-from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted
+from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import Stages, bar, stages
@@ -46,7 +46,7 @@ from denoisplit.run import (
     load_denoiser,
     prepare_for_prediction,
 )
-from denoisplit.training.calibrate import calibrate_and_evaluate, parts_of_training
+from denoisplit.training.calibrate import calibrate_and_evaluate
 from denoisplit.training.facts import input_facts
 from denoisplit.training.one_network import (
     create_run,
@@ -107,8 +107,7 @@ def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
         progress.stage("evaluation", EVALUATION, counts="evaluating")
         load_denoiser(model, run, settings)
         prepare_for_prediction(model)
-        noise_models = [read_fitted(run / DENOISERS / n / NOISE_MODELS, n) for n in settings.names]
-        calibrate_and_evaluate(run, settings, parts_of_training(data), noise_models, model)
+        calibrate_and_evaluate(run, settings, data, model)
     return load(run)
 
 
@@ -216,6 +215,7 @@ def _facts_of_part(config: RunConfig, part: Part) -> Facts:
             **input_facts(data.training[0]),
             "held_out": {part.name: held_out},
             "fingerprints": {part.name: fingerprints},
+            "truth": {part.name: facts.truth[part.name]} if part.name in facts.truth else {},
         }
     )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups, intensity_groups, local_intensities
-from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.judge import Judge, decoded_frames, decoded_means
 from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import SquaredErrors, estimate

@@ -24,6 +24,7 @@ def measure_facts(
     data: TrainingData,
     frames: Sequence[Frames],
     fingerprints: Mapping[str, list[dict[str, Any]]],
+    truth: Mapping[str, list[dict[str, Any]]],
 ) -> Facts:
     """Return the facts of a training.
 
@@ -33,6 +34,8 @@ def measure_facts(
         Prepared from these frames.
     frames : sequence of Frames
         Images of each structure.
+    fingerprints, truth : mapping
+        Fingerprints of the images of each structure, and of their truth if there is one.
     """
     # training frames of unrelated cells may differ in size, so they cannot be superposed
     unrelated = settings.data.pairing == "unrelated"
@@ -48,6 +51,7 @@ def measure_facts(
         held_out=dict(zip(settings.names, held_out, strict=True)),
         pixel_size_um=frames[0].pixel_size_um,
         fingerprints=dict(fingerprints),
+        truth=dict(truth),
         libraries={"denoisplit": __version__} | {name: version(name) for name in LIBRARIES},
     )
 

@@ -14,7 +14,7 @@ from denoisplit.files.atomic import new_folder
 from denoisplit.machine.distributed import wait_for
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.noise_models.storage import FittedNoiseModel, read_fitted, write_fitted
+from denoisplit.noise_models.storage import FittedNoiseModel, write_fitted
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
 from denoisplit.run import (
@@ -34,7 +34,7 @@ from denoisplit.run import (
     save_config,
     save_weights,
 )
-from denoisplit.training.calibrate import calibrate_and_evaluate, parts_of_training
+from denoisplit.training.calibrate import calibrate_and_evaluate
 from denoisplit.training.checkpoints import BEST
 from denoisplit.training.fit import TrainingOutcome, fit_weights
 
@@ -84,10 +84,7 @@ def train_network(
     """Train, calibrate, evaluate and report one network; finished steps are not repeated."""
     model = fit_or_load_network(run, settings, data, models)
     prepare_for_prediction(model)
-    noise_models = (
-        [read_fitted(run / NOISE_MODELS, name) for name in settings.names] if models else []
-    )
-    calibrate_and_evaluate(run, settings, parts_of_training(data), noise_models, model)
+    calibrate_and_evaluate(run, settings, data, model)
     return load(run)
 
 

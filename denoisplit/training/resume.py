@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from denoisplit.config.settings import Facts, Settings
+from denoisplit.config.settings import Settings
 from denoisplit.errors import InputError, difference
+
+Fingerprints = Mapping[str, list[dict[str, Any]]]
 
 MAX_NAMED = 3  # differing settings that the error line names
 
@@ -37,9 +39,17 @@ def check_same_settings(stored: Settings, given: Settings, run: Path) -> None:
 
 
 def check_same_images(
-    facts: Facts, fingerprints: Mapping[str, list[dict[str, Any]]], run: Path
+    trained: Fingerprints, fingerprints: Fingerprints, run: Path, kind: str = "structure"
 ) -> None:
     """Refuse to resume with other images.
+
+    Parameters
+    ----------
+    trained, fingerprints : mapping
+        Fingerprints of the images of each structure, at the start and now.
+    run : Path
+    kind : str
+        What the images are of, for the error message.
 
     Raises
     ------
@@ -47,7 +57,7 @@ def check_same_images(
         If the number or the content of the image files of a structure differs.
     """
     remedy = "restore the images, or train into a new folder"
-    for name, stored in facts.fingerprints.items():
+    for name, stored in trained.items():
         for old, new in zip(stored, fingerprints[name], strict=False):
             if old["sha256"] != new["sha256"]:
                 raise InputError(
@@ -58,7 +68,7 @@ def check_same_images(
         if len(stored) != len(fingerprints[name]):
             raise InputError(
                 where=run,
-                found=f"{len(fingerprints[name])} files of structure {name}",
+                found=f"{len(fingerprints[name])} files of {kind} {name}",
                 expected=f"{len(stored)} as before",
                 remedy=remedy,
             )
@@ -72,7 +82,8 @@ def _comparable(settings: Settings) -> dict[str, Any]:
     """
     values = settings.model_dump(exclude={"structures": {"__all__": {"files"}}})
     for structure in values["structures"]:
-        structure["repeats"] = [Path(file).name for file in structure["repeats"]]
+        for key in ("repeats", "truth"):
+            structure[key] = [Path(file).name for file in structure[key]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
     values["prediction"].pop("tile")

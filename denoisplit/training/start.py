@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.config.settings import FORMAT_VERSION, RunConfig, Settings
+from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.files.atomic import not_written
 from denoisplit.images import Frames, read_frames, read_repeats
@@ -26,12 +27,13 @@ def start_run(
     data: TrainingData,
     frames: Sequence[Frames],
     fingerprints: Mapping[str, list[dict[str, Any]]],
+    truth: Mapping[str, list[dict[str, Any]]],
 ) -> None:
     """Create a run folder with its configuration and the available noise models.
 
     Parameters
     ----------
-    data, frames, fingerprints
+    data, frames, fingerprints, truth
         As of `denoisplit.training.facts.measure_facts`.
 
     Raises
@@ -40,7 +42,7 @@ def start_run(
         If a noise model cannot be read or fitted.
     """
     repeats = {s.name: read_repeats(s.repeats) for s in settings.structures if s.repeats}
-    facts = measure_facts(settings, data, frames, fingerprints)
+    facts = measure_facts(settings, data, frames, fingerprints, truth)
     config = RunConfig(format_version=FORMAT_VERSION, settings=settings, facts=facts)
     if settings.denoiser is None:
         create_run(run, config, fit_available_noise_models(settings, data, repeats))
@@ -57,7 +59,11 @@ def train_run(run: Path, settings: Settings, data: TrainingData) -> Run:
     try:
         if settings.denoiser is not None:
             return train_chain(run, settings, data)
-        models = fit_remaining_noise_models(run / NOISE_MODELS, run / CHECKPOINTS, settings, data)
+        models = []
+        if SYSTEMS[settings.system].noise_models:
+            models = fit_remaining_noise_models(
+                run / NOISE_MODELS, run / CHECKPOINTS, settings, data
+            )
         return train_network(run, settings, data, models)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
