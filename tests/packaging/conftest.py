@@ -85,6 +85,7 @@ def random_error_map(network: VSE) -> ErrorMap:
     error_map.centres.copy_(network.target_mean[:, None] + network.target_std[:, None] * steps)
     error_map.level.copy_(0.1 + 0.05 * torch.arange(structures))
     error_map.correction.copy_(torch.tensor([0.6, 1.0, 1.7]).expand(structures, -1))
+    error_map.floor.copy_(torch.tensor([0.03, 0.02, 0.01]).expand(structures, -1))
     error_map.coverages.copy_(torch.tensor([0.5, 0.9]))
     error_map.quantiles.copy_(
         torch.rand(2, structures, 3) + torch.tensor([0.3, 1.2])[:, None, None]
