@@ -13,7 +13,11 @@ from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
+from denoisplit.files.json_file import write_json
+from denoisplit.files.outputs import check_new
 from denoisplit.images import Files, list_files
+from denoisplit.jobs.alarm import UNLIKE, Alarm, judge_image
+from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.inputs import plan_image
 from denoisplit.jobs.job import Plan, StartedJob, start_jobs
 from denoisplit.jobs.pieces import split_pieces
@@ -49,6 +53,7 @@ def predict(
     dask: str | None = None,
     precision: Precision = "32",
     compile: Compilation = "auto",
+    json: PathLike | None = None,
 ) -> list[Path]:
     """Split image files.
 
@@ -60,6 +65,8 @@ def predict(
     - ``STEM_spread``: calibrated spread of two samples or more, beside an error map.
     - ``STEM_low`` and ``STEM_high``: with ``interval``, an interval around the decoded means.
     - ``STEM_samples``: kept samples.
+
+    An image that is unlike the training data is named in a warning, if the run can tell.
 
     Until an image is finished, its pieces are in a folder ``STEM_split.unfinished``
     (`denoisplit.jobs.pieces`).
@@ -88,6 +95,7 @@ def predict(
     results = result_paths(output, paths, kinds)
     written = [path for group in results for path in group.values()]
     check_output(output, written, add=add, resume=resume)
+    alarm, records = _alarm(run, json, resume=resume), []
     # all images are checked before the first is split
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
     # an interrupted call that was free to choose a precision keeps the one that it chose
@@ -118,6 +126,10 @@ def predict(
                         progress.to(100 * (number + 1))
                     else:
                         _split(job, _mover(progress.to, number), cluster)
+                    if alarm is not None:
+                        records.append(_judged(alarm, path, results[number]["split"]))
+            if json is not None:
+                write_json(json, records)
         except OSError as error:
             raise not_written(error.filename or output, error) from error
     return written
@@ -132,6 +144,30 @@ def _split(job: StartedJob, on_progress: Callable[[float], None], cluster: Any) 
             error = not_written(error.filename or job.job.work, error)
         kept = "finished pieces are kept, and the same call with `resume` continues"
         raise error.replace(remedy=f"{error.remedy}; {kept}") from error
+
+
+def _alarm(run: Run, json: PathLike | None, *, resume: bool) -> Alarm | None:
+    """Read the alarm of the run, and check that a record of it can be written where asked for."""
+    alarm = read_alarm(run.path, len(run.names))
+    if json is not None and alarm is None:
+        raise InputError(
+            "this run cannot tell whether an image is like its training data, as `json` reports",
+            where=run.path,
+            remedy=f"add this with `denoisplit calibrate {run.path}`",
+        )
+    if json is not None and not resume:
+        check_new(Path(json))
+    return alarm
+
+
+def _judged(alarm: Alarm, path: Path, split: Path) -> dict[str, Any]:
+    """Compare a split image with the training data; a warning says what is unlike them."""
+    record = judge_image(alarm, path, split)
+    if record["alarm"]:
+        what = "".join(f": {name}" for name in [", ".join(record["what"])] if name != UNLIKE)
+        share = 100 * record["unlike"]
+        logger.warning("%s: input unlike the training data%s (%.0f %% of tiles)", path, what, share)
+    return record
 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:

@@ -204,6 +204,9 @@ class Alarm:
                 return [SUM if sign > 0 else MEAN]
             return [name for name in BEFORE if above[name] > 1]
         known = {name: score for name, score in above.items() if name != UNLIKE}
+        # a blur hides a structure, and another structure may be smoother: only the clearer is named
+        if BLURRED in known and STRUCTURE in known:
+            del known[min(BLURRED, STRUCTURE, key=lambda name: known[name])]
         named = [n for n, s in known.items() if s > 1 and s >= NAMED_SHARE * max(known.values())]
         return named if named and above[UNLIKE] < 2 * max(known.values()) else [UNLIKE]
 
