@@ -531,6 +531,35 @@ def test_averaged_weights_have_moments_of_their_own(
     assert differ and all(re.search(r"running_(mean|var)$|num_batches", key) for key in differ)
 
 
+def test_an_interrupted_training_by_risk_gives_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moments of averaged weights and estimated risks included."""
+    groups = {
+        "objective": {"monitor": "risk"},
+        "training": {"max_steps": 12, "weight_averaging": 0.9},
+    }
+    whole, result = fitted(tmp_path / "a", **groups)
+    begin = SplittingTask.on_train_batch_start
+
+    def stop(task: SplittingTask, *batch: Any) -> None:
+        if task.trainer.global_step == 7:
+            raise KeyboardInterrupt
+        begin(task, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SplittingTask, "on_train_batch_start", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(tmp_path / "b", **groups)
+    part, resumed = fitted(tmp_path / "b", **groups)
+    assert result == resumed
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, part.state_dict()[key]), key
+    risks = [[row["val_risk"] for row in rows(tmp_path / run / "history.csv")] for run in "ab"]
+    assert risks[0] == risks[1]
+    assert result.best == pytest.approx(min(map(float, risks[0])), rel=1e-5)
+
+
 def test_weights_of_the_last_step_keep_the_moments_of_the_training(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]

@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 8, "batch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
-    "prediction": {"calibration_samples": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
     "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
 }
 COMMAND = Path(sys.executable).with_name("denoisplit")
@@ -53,8 +53,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "max_steps": None},
         "cosine": {"schedule": "cosine", "max_steps": 48, "weight_averaging": 0.9},
     }  # fmt: skip
+    monitored = {"plateau": "risk", "cosine": "loss"}
     for name, values in schedules.items():
         tiny_ = TINY | {"training": TINY["training"] | values}
+        tiny_ |= {"objective": {"monitor": monitored[name]}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny_))
     return folder
 
@@ -116,7 +118,7 @@ def same_result(a: Path, b: Path) -> Iterator[str]:
 def test_a_killed_training_is_resumed_to_the_same_weights(
     killed: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """With the plateau schedule; the rate is lowered on the way."""
+    """With the plateau schedule of the estimated risk; the rate is lowered on the way."""
     whole, part = killed["plateau"]
     run = shutil.copytree(part, part.with_name("resumed"))
     draft_of(run / "checkpoints/best.ckpt").write_bytes(b"half")  # as a kill on writing leaves it
@@ -126,6 +128,7 @@ def test_a_killed_training_is_resumed_to_the_same_weights(
     history = rows(run / "history.csv")
     assert [int(row["epoch"]) for row in history] == list(range(1, 25))
     assert float(history[-1]["learning_rate"]) < float(history[0]["learning_rate"])
+    assert len({row["val_risk"] for row in history}) > 1
     seconds = [float(row["seconds"]) for row in history]
     assert seconds == sorted(seconds)
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
