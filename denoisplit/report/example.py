@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.metrics import psnr_if_defined
 from denoisplit.evaluation.risk import SquaredErrors
 from denoisplit.prediction.frame import Prediction

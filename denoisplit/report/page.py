@@ -12,7 +12,7 @@ import yaml
 
 from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel

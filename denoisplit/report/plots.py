@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.evaluation.calibration import CalibrationCurve, binned_errors
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors, noise_variance, squared_errors
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction

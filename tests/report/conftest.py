@@ -13,8 +13,8 @@ from denoisplit.config.settings import Facts, RunConfig, Settings
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.error_bars import score_error_bars
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import intensity_groups, local_intensities
-from denoisplit.evaluation.held_out import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors, squared_errors
 from denoisplit.evaluation.scoring import score_predictions
 from denoisplit.noise_models import GaussianMixture
