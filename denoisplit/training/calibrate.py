@@ -102,7 +102,9 @@ def calibrate_and_evaluate(
     mapping, groups = None, []
     contents: dict[Path, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
-        fitted = fit_error_bars(judge_, parts.training, parts.validation, levels)
+        fitted = fit_error_bars(
+            judge_, parts.training, parts.validation, levels, steps=prediction.error_map_steps
+        )
         groups = fitted.groups
         mapping = ErrorMapping(fitted.error_map, interval_number(fitted.error_map, COVERAGE))
         contents[run / ERROR_MAP] = error_map_file(fitted.error_map)

@@ -45,6 +45,8 @@ def fit_error_bars(
     training: EvaluationFrames | None,
     validation: EvaluationFrames,
     levels: Sequence[NoiseLevel] | None,
+    *,
+    steps: int,
 ) -> Fitted:
     """Fit error map, groups and intervals to the errors of decoded means.
 
@@ -56,6 +58,8 @@ def fit_error_bars(
         None if they cannot be superposed.
     levels : sequence of NoiseLevel, optional
         Noise of recorded images against the noise models.
+    steps : int
+        Of the training of the error map.
     """
     frames = decoded_frames(judge, validation, levels)
     origin = "validation frames"
@@ -71,6 +75,7 @@ def fit_error_bars(
             frames.means,
             frames.errors,
             seed=judge.seed,
+            steps=steps,
             on_step=lambda done, total: progress.to(100 * done // total),
         )
     intensities = local_intensities(frames.means)

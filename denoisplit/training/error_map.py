@@ -17,8 +17,7 @@ from denoisplit.network.vse import VSE
 Array = npt.NDArray[np.float32]
 OnStep = Callable[[int, int], None]  # called with the steps done and their number
 
-STEPS = 600
-CROPS, SIDE = 8, 96  # per step; px
+CROPS, SIDE = 8, 96  # per step, px
 LEARNING_RATE = 3e-3
 POOL = 8  # px, side of the squares over which estimated errors are averaged
 LEAST_LEVEL = 1e-4  # usual variance, in units of target_std^2
@@ -31,6 +30,7 @@ def fit_error_map(
     errors: Sequence[SquaredErrors],
     *,
     seed: int,
+    steps: int = 600,
     on_step: OnStep | None = None,
 ) -> ErrorMap:
     """Fit an error map to the squared errors of decoded means; on the CPU, not corrected yet.
@@ -51,6 +51,8 @@ def fit_error_map(
         Of the decoded means.
     seed : int
         Random seed of initial weights and crops.
+    steps : int
+        Of the optimiser; each takes `CROPS` crops.
     on_step : callable, optional
         Called with the number of steps done and of all steps.
     """
@@ -73,11 +75,11 @@ def fit_error_map(
         for x, mean, e in zip(inputs, decoded, errors, strict=True)
     ]
     optimiser = torch.optim.Adam(error_map.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     random = np.random.default_rng((seed, 1))
     sizes = np.array([x.size for x in inputs], dtype=np.float64)
     side = min(SIDE, *(n for x in inputs for n in x.shape)) // POOL * POOL
-    for step in range(STEPS):
+    for step in range(steps):
         batch = [
             _random_crop(planes[j], side, random)
             for j in random.choice(len(inputs), size=CROPS, p=sizes / sizes.sum())
@@ -97,7 +99,7 @@ def fit_error_map(
         optimiser.step()
         schedule.step()
         if on_step is not None:
-            on_step(step + 1, STEPS)
+            on_step(step + 1, steps)
     return error_map.eval().requires_grad_(False)
 
 
