@@ -295,7 +295,8 @@ def areas(shape: tuple[int, ...], frames: int) -> list[Any]:
     """Return the parts of a frame (Y, X) that are averaged: all of it, or blocks of few frames."""
     if frames >= FEW_FRAMES:
         return [np.s_[:, :]]
-    height, width = (max(1, round(n / BLOCK)) for n in shape)
+    # a single block would have no standard error
+    height, width = (max(2, round(n / BLOCK)) for n in shape)
     rows = np.linspace(0, shape[0], height + 1).astype(int)
     columns = np.linspace(0, shape[1], width + 1).astype(int)
     return [
