@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,15 +9,20 @@ import numpy as np
 
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups, intensity_groups, local_intensities
-from denoisplit.evaluation.judge import Judge, decoded_frames, decoded_means
+from denoisplit.evaluation.judge import DecodedFrames, Judge, decoded_frames, decoded_means
 from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import SquaredErrors, estimate
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.progress import bar, logger
 from denoisplit.training.error_map import fit_error_map
-from denoisplit.training.intervals import correct_error_map, renoised, tabulate_intervals
+from denoisplit.training.intervals import (
+    correct_error_map,
+    error_stds,
+    renoised,
+    tabulate_intervals,
+)
 
-TOLERATED = 0.1  # relative difference of the errors of training and validation frames
+TOLERATED = 0.2  # share of the squared error of validation frames that a map may miss
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def fit_error_bars(
 ) -> Fitted:
     """Fit error map, groups and intervals to the errors of decoded means.
 
-    Training frames are used beside the validation frames where their errors are the same.
+    Training frames are used beside the validation frames where their errors agree.
 
     Parameters
     ----------
@@ -61,23 +65,17 @@ def fit_error_bars(
     steps : int
         Of the training of the error map.
     """
-    frames = decoded_frames(judge, validation, levels)
-    origin = "validation frames"
+    frames, origin = decoded_frames(judge, validation, levels), "validation frames"
+    error_map = None
     if training is not None:
-        more = decoded_frames(judge, training, levels)
-        if all(_agree(more.errors, frames.errors, k) for k in range(len(judge.names))):
-            frames = frames + more
-            origin = "validation and training frames, whose errors agree"
-    with bar("error map", 100) as progress:
-        error_map = fit_error_map(
-            judge.model,
-            frames.inputs,
-            frames.means,
-            frames.errors,
-            seed=judge.seed,
-            steps=steps,
-            on_step=lambda done, total: progress.to(100 * done // total),
-        )
+        both = frames + decoded_frames(judge, training, levels)
+        error_map = _fitted(judge, both, steps)
+        if _explains(error_map, frames):
+            frames, origin = both, "validation and training frames, whose errors agree"
+        else:
+            error_map = None
+    if error_map is None:
+        error_map = _fitted(judge, frames, steps)
     intensities = local_intensities(frames.means)
     groups = [intensity_groups(intensities, k) for k in range(len(judge.names))]
     error_map = correct_error_map(error_map, frames, groups)
@@ -98,8 +96,33 @@ def fit_error_bars(
     return Fitted(error_map.to(judge.model.input_mean.device), groups, origin)
 
 
-def _agree(training: Sequence[SquaredErrors], held_out: Sequence[SquaredErrors], k: int) -> bool:
-    """Return whether errors of training frames are those of frames that training never saw."""
-    one, other = estimate(training, k), estimate(held_out, k)
-    error = math.hypot(one.standard_error, other.standard_error)
-    return abs(one.value - other.value) <= max(2 * error, TOLERATED * abs(other.value))
+def _fitted(judge: Judge, frames: DecodedFrames, steps: int) -> ErrorMap:
+    """Fit an error map, with a progress bar."""
+    with bar("error map", 100) as progress:
+        return fit_error_map(
+            judge.model,
+            frames.inputs,
+            frames.means,
+            frames.errors,
+            seed=judge.seed,
+            steps=steps,
+            on_step=lambda done, total: progress.to(100 * done // total),
+        )
+
+
+def _explains(error_map: ErrorMap, held_out: DecodedFrames) -> bool:
+    """Return whether an error map of mostly training frames explains the held-out frames' errors.
+
+    It does not if the network has learnt its training frames by heart. Errors are compared with
+    the map, because they depend on what a frame shows.
+    """
+    stds = error_stds(error_map, held_out.inputs, held_out.means)
+    unexplained = [
+        SquaredErrors(e.values - std**2, e.inside)
+        for e, std in zip(held_out.errors, stds, strict=True)
+    ]
+    for k in range(error_map.structures):
+        usual, beyond = estimate(held_out.errors, k), estimate(unexplained, k)
+        if abs(beyond.value) > max(2 * beyond.standard_error, TOLERATED * abs(usual.value)):
+            return False
+    return True
