@@ -38,7 +38,9 @@ def _estimated_summary(metrics: Mapping[str, Any], names: Sequence[str], tested:
         if cell(estimate, "psnr_estimated") != "-"
     ]
     if not known:
-        return f"No PSNR could be estimated for {enumeration(names)} on {tested}."
+        why = ": there is neither a truth nor a noise model of these images"
+        reason = why if all(estimate is None for estimate in estimates.values()) else ""
+        return f"No PSNR could be estimated for {enumeration(names)} on {tested}{reason}."
     listed = enumeration(known)
     return f"On {tested}, the PSNR of the prediction, estimated without truth, is {listed}."
 

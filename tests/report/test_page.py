@@ -121,7 +121,7 @@ def test_settings_hold_no_folders(made) -> None:
         ({"truth": False}, "the one with the median PSNR, estimated without truth"),
         ({"truth": False}, "The real error of each bin is estimated without truth"),
         ({"truth": False, "noise_models": False}, "The factor could not be fitted"),
-        ({"truth": False, "noise_models": False}, "No PSNR could be estimated"),
+        ({"truth": False, "noise_models": False}, "neither a truth nor a noise model of"),
         ({"truth": False, "noise_models": False}, "The errors are neither known nor estimated"),
         ({"error_map": True}, "the std is the expected size of the error there"),
         ({"error_map": True}, "The 90 % interval contains the truth in 90 % of the pixels of ER"),
