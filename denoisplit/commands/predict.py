@@ -25,6 +25,7 @@ from denoisplit.jobs.results import check_output, result_kinds, result_paths, st
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
+from denoisplit.prediction.frame import Array, predict_frame
 from denoisplit.prediction.sampling import NoiseAddress, Sampling
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
@@ -127,7 +128,7 @@ def predict(
                     else:
                         _split(job, _mover(progress.to, number), cluster)
                     if alarm is not None:
-                        records.append(_judged(alarm, path, results[number]["split"]))
+                        records.append(_judged(alarm, plan, path, results[number]["split"]))
             if json is not None:
                 write_json(json, records)
         except OSError as error:
@@ -160,9 +161,15 @@ def _alarm(run: Run, json: PathLike | None, *, resume: bool) -> Alarm | None:
     return alarm
 
 
-def _judged(alarm: Alarm, path: Path, split: Path) -> dict[str, Any]:
+def _judged(alarm: Alarm, plan: Plan, path: Path, split: Path) -> dict[str, Any]:
     """Compare a split image with the training data; a warning says what is unlike them."""
-    record = judge_image(alarm, path, split)
+    tile = plan.tile or plan.run.tile
+
+    def decode(x: Array) -> Array:
+        decoded = predict_frame(plan.run.model, x, plan.sampling.preview, tile=tile, halo=plan.halo)
+        return decoded.mean
+
+    record = judge_image(alarm, path, split, decode if plan.sampling.samples else None)
     if record["alarm"]:
         what = "".join(f": {name}" for name in [", ".join(record["what"])] if name != UNLIKE)
         share = 100 * record["unlike"]

@@ -9,7 +9,7 @@ direction stands for what is seen, only "unlike the training data" is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,9 @@ def averaged(scores: Flat) -> Flat:
     return smooth
 
 
-def judge_image(alarm: Alarm, source: Path, split: Path) -> dict[str, Any]:
+def judge_image(
+    alarm: Alarm, source: Path, split: Path, decode: Callable[[Array], Array] | None = None
+) -> dict[str, Any]:
     """Judge an image that has been split, from its files, square by square.
 
     All of an image of up to `MOST_SQUARES` squares is judged, of a larger one that many of them.
@@ -228,6 +230,9 @@ def judge_image(alarm: Alarm, source: Path, split: Path) -> dict[str, Any]:
     ----------
     source, split : Path
         The image, and its split with one channel per structure.
+    decode : callable, optional
+        Returns the decoded means (C, Y, X) of a part (Y, X), for a split that is the mean of
+        samples: it has other statistics than the decoded means that the alarm knows.
     """
     image, result = open_image(source), open_image(split)
     outer: dict[str, int] = {d: image.sizes[d] for d in ("t", "z") if d in image.sizes}
@@ -242,8 +247,13 @@ def judge_image(alarm: Alarm, source: Path, split: Path) -> dict[str, Any]:
         index = {dim: int(n) for dim, n in zip(outer, at, strict=True)}
         spans = np.s_[core.y : core.y + core.height, core.x : core.x + core.width]
         x = np.asarray(image.plane(index)[spans], dtype=np.float32)
-        means = [result.plane({**index, "c": k})[spans] for k in range(len(alarm.units.means))]
-        tiles.append(alarm.judge(x, np.stack(means).astype(np.float32)))
+        if decode is not None:
+            means = decode(x)
+        else:
+            structures = range(len(alarm.units.means))
+            planes = [result.plane({**index, "c": k})[spans] for k in structures]
+            means = np.stack(planes).astype(np.float32)
+        tiles.append(alarm.judge(x, means))
     return {"file": str(source), **alarm.summary(tiles)}
 
 

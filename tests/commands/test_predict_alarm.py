@@ -52,6 +52,15 @@ def test_a_line_and_a_record_say_what_is_unlike(works: Call, watched: Path, nois
     assert json.loads(Path("b.json").read_text()) == [record]
 
 
+def test_the_number_of_samples_does_not_matter(works: Call, watched: Path, noise: Path) -> None:
+    records = []
+    for samples in ("0", "1"):
+        arguments = ("-o", f"out{samples}", "--samples", samples, "--json", f"{samples}.json")
+        works("predict", watched, noise, *arguments)
+        records += json.loads(Path(f"{samples}.json").read_text())
+    assert records[0] == records[1]
+
+
 def test_a_run_without_an_alarm_is_silent(works: Call, watched: Path, noise: Path) -> None:
     plain = Path(shutil.copytree(watched, "plain"))
     (plain / ALARM).unlink()

@@ -162,3 +162,9 @@ def test_an_image_is_judged_from_its_files(alarm: Alarm, tmp_path: Path) -> None
         **alarm.summary([alarm.judge(*frame) for frame in frames]),
     }
     assert record["what"] == [NOISIER]
+    pairs = iter(frames)
+    tifffile.imwrite(tmp_path / "zero.ome.tif", 0 * split, ome=True, metadata={"axes": "TCYX"})
+    again = judge_image(
+        alarm, tmp_path / "x.tif", tmp_path / "zero.ome.tif", lambda x: next(pairs)[1]
+    )
+    assert again == record
