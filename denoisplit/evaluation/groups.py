@@ -62,7 +62,8 @@ class IntensityGroups:
         edges, centres = (np.asarray(values[key], np.float64) for key in ("edges", "centres"))
         shapes = edges.ndim == centres.ndim == 1 and len(centres) == len(edges) + 1
         finite = np.isfinite(edges).all() and np.isfinite(centres).all()
-        if not (shapes and finite and (np.diff(edges) > 0).all()):
+        rising = all((np.diff(v) > 0).all() for v in (edges, centres))
+        if not (shapes and finite and rising):
             raise ValueError("edges and centres of intensity groups do not belong together")
         return cls(edges, centres)
 

@@ -69,7 +69,7 @@ def noise_levels(
     """Measure the noise of every structure in recorded frames.
 
     The differences are those of the recorded image minus its prediction, which removes structure.
-    What the prediction copies of the noise is added again by the probes.
+    What the prediction copies of the noise is corrected for by the probes.
 
     Parameters
     ----------
@@ -100,10 +100,12 @@ def noise_levels(
 def _differences(
     residual: Array, probe: Probe, k: int, inside: npt.NDArray[np.bool_]
 ) -> tuple[Flat, Flat, Flat]:
-    """Return size of second differences, their copied part, and claimed variance, per pixel."""
+    """Return size of second differences, what copies change, and claimed variance, per pixel."""
     used = inside[1:-1, 1:-1] & (probe.variance[k, 1:-1, 1:-1] > 0)
     claimed = probe.variance[k, 1:-1, 1:-1][used].astype(np.float64)
-    copied = second_differences(probe.noise[k]) * second_differences(probe.response[k, k])
+    copied = 2 * second_differences(probe.noise[k]) * second_differences(probe.response[k, k])
+    for response in probe.response[:, k]:  # noise that is copied into the prediction is in it, too
+        copied -= second_differences(response) ** 2
     size = np.abs(second_differences(residual)[used]) / np.sqrt(claimed)
     return size, copied[used] / claimed, claimed
 
@@ -117,7 +119,7 @@ def _line(size: Flat, copied: Flat, claimed: Flat, seen: float) -> NoiseLevel:
     ratio, at, weight = np.array(
         [
             (
-                (np.median(size[g]) / NORMAL_MEDIAN) ** 2 / seen + 2 * copied[g].mean(),
+                (np.median(size[g]) / NORMAL_MEDIAN) ** 2 / seen + copied[g].mean(),
                 claimed[g].mean() / mean - 1,
                 g.size * MEDIAN_EFFICIENCY / 2,
             )

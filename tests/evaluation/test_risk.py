@@ -55,10 +55,8 @@ def faint(shape: tuple[int, int], k: int, j: int) -> Array:
 
 def probed(recorded: Any, *, seed: int = 0, **options: Any) -> list[Any]:
     """Probes of the function that is used in place of the network."""
-    sampling = Sampling(4)
-    return probe_frames(
-        None, recorded.frames, recorded.noise_models, sampling, tile=64, halo=0, seed=seed, **options
-    )  # fmt: skip
+    options |= {"tile": 64, "halo": 0, "seed": seed}
+    return probe_frames(None, recorded.frames, recorded.noise_models, Sampling(4), **options)
 
 
 def mean_and_error(frames: list[Array], k: int) -> tuple[float, float]:
