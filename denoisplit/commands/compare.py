@@ -15,7 +15,7 @@ from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.images import Files
 from denoisplit.report.comparison import comparison_page
-from denoisplit.report.tables import lacks_truth, mean_column, text_table
+from denoisplit.report.tables import VERDICT, lacks_truth, mean_column, text_table
 from denoisplit.run import METRICS, load
 from denoisplit.training.equal_budget import Effort, efforts_of, equal_budgets
 
@@ -32,8 +32,15 @@ class Comparison(NamedTuple):
 
     @property
     def columns(self) -> dict[str, dict[str, Any]]:
-        """Metrics averaged over structures, by title of the system."""
-        return {SYSTEMS[name].title: mean_column(metrics) for name, metrics in self.metrics.items()}
+        """Verdicts, and metrics averaged over structures, by title of the system."""
+        return {
+            SYSTEMS[name].title: {
+                VERDICT + verdict["structure"]: verdict["verdict"]
+                for verdict in metrics.get("verdicts") or []
+            }
+            | mean_column(metrics)
+            for name, metrics in self.metrics.items()
+        }
 
     @property
     def text(self) -> str:

@@ -112,7 +112,9 @@ def data_of_run(
     elif facts.truth:
         files = {s.name: s.truth for s in settings.structures}
         truths = _unchanged(run, files, facts.truth, otherwise)
-    data = prepare(images, settings)
+    # as measured then
+    noise = settings.data.model_copy(update={"gaussian_sigma": facts.gaussian_sigma})
+    data = prepare(images, settings.model_copy(update={"data": noise}))
     if {part: len(group[0]) for part, group in data.clean._asdict().items()} != facts.frames:
         raise InputError(
             "its images give other numbers of test frames than its training had; a denoiser that "

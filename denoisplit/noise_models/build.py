@@ -143,7 +143,8 @@ def needs_noise_models(settings: Settings, data: TrainingData) -> bool:
     """Return whether a run has noise models of its own: for its training, or to estimate errors."""
     if SYSTEMS[settings.system].noise_models:
         return True
-    return settings.denoiser is None and not data.has_truth
+    estimated = settings.prediction.error_map and not data.has_truth
+    return estimated and settings.denoiser is None  # else those of the denoisers serve
 
 
 def fit_structure(
@@ -200,7 +201,8 @@ def _route(structure: StructureSettings, settings: Settings, data: TrainingData)
     if not needs_noise_models(settings, data):
         if given:
             raise InputError(
-                f"system {settings.system} needs no noise models where the truth is known",
+                f"system {settings.system} needs no noise models here: the truth is known, or no "
+                "error map is trained",
                 where=f"{given[0]} {name}",
                 remedy=f"leave `{given[0]}` out, or choose another `system`",
             )

@@ -38,6 +38,7 @@ OF_ERROR_BARS = list(ROWS)[list(ROWS).index("error_over_claimed") :]
 COMPARISONS = [key for key in ROWS if key not in (*ESTIMATED, *OF_ERROR_BARS)]  # with a truth
 # in metrics["reference"]; earlier versions compared with these images, which rewards kept noise
 NOISY = "recorded, noisy images"
+VERDICT = "verdict on "  # followed by a structure: key and label of its row
 NO_VALUE = {"mean": None, "sem": None}
 
 
@@ -147,17 +148,18 @@ def html_table(columns: Mapping[str, Any]) -> str:
 
 def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return label and cells of each metric that any column has; older runs have fewer."""
+    verdicts = {key: key for col in columns.values() for key in col if key.startswith(VERDICT)}
     return [
         (label, [cell(column.get(key), key) for column in columns.values()])
-        for key, label in ROWS.items()
+        for key, label in (verdicts | ROWS).items()
         if any(key in column for column in columns.values())
     ]
 
 
-def cell(score: Mapping[str, float | None] | float | None, key: str) -> str:
+def cell(score: Mapping[str, float | None] | float | str | None, key: str) -> str:
     """Return one value with its standard error or range, or a dash if there is none."""
-    if score is None:
-        return "-"
+    if score is None or isinstance(score, str):
+        return score or "-"
     if not isinstance(score, Mapping):
         return f"{100 * score:.1f} %" if key == "coverage" else f"{score:.3g}"
     if "value" in score:

@@ -200,7 +200,7 @@ def test_repeats_that_do_not_serve(refused: Call, bench: Any, bad: Path, tmp_pat
     refused(*given, tmp_path / "good.tif", "--noise-model", "MT", "mt.npz",
             says=("--repeats MT", "--noise-model", "leave one of the two out"))  # fmt: skip
     refused(*given, tmp_path / "good.tif", "--system", "altered_musplit",
-            says=("--repeats MT", "no noise models"))  # fmt: skip
+            "--synthetic-poisson", "2", says=("--repeats MT", "needs no noise models"))  # fmt: skip
 
 
 def test_noise_models_that_do_not_fit(

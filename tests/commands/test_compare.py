@@ -62,6 +62,9 @@ def test_two_systems_one_table_one_page(
     (psnr,) = [line for line in lines if line.startswith("PSNR")]
     assert len(re.findall(r"\d+\.\d+", psnr)) == 2
     stored = json.loads((tmp_path / "out" / "compare.json").read_text())
+    for k, structure in enumerate(("ER", "MT")):  # verdicts come first
+        verdicts = [stored[name]["verdicts"][k]["verdict"] for name in systems]
+        assert re.split(r"\s{2,}", lines[1 + k]) == [f"verdict on {structure}", *verdicts]
     for name in systems:
         metrics = json.loads((tmp_path / "out" / name / "metrics.json").read_text())
         assert stored[name] == metrics

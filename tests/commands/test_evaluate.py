@@ -51,8 +51,11 @@ def test_json_and_nothing_else(
 
 def test_the_keys_are_those_that_others_read(found: dict[str, Any]) -> None:
     assert set(found) == {
-        "frames", "samples", "superposition", "reference", "structures", "mean",
+        "frames", "samples", "superposition", "reference", "structures", "mean", "verdicts",
+        "error_bars",
     }  # fmt: skip
+    assert [verdict["structure"] for verdict in found["verdicts"]] == ["ER", "MT"]
+    assert list(found["error_bars"]) == ["ER", "MT"]
     assert (found["frames"], found["samples"], found["superposition"]) == (4, 4, "sum")
     assert found["reference"] == "noise-free"
     assert list(found["structures"]) == ["ER", "MT"]
@@ -105,10 +108,18 @@ def test_the_noise_is_that_of_the_run_not_of_the_images(
 def test_no_noise_is_no_noise(works: Call, run_folder: Path, bench: Any) -> None:
     answer = works("evaluate", run_folder, *bench.structures("ER", "MT"), "--samples", "1",
                    "--synthetic-poisson", "0", "--synthetic-gaussian", "0", "--json")  # fmt: skip
+    scores = json.loads(answer.out)
+    # the images are as recorded: no truth, and the noise models are those of the added noise
+    assert scores["reference"] == "the recorded, noisy images" and scores["verdicts"] == []
+    assert all(score == {"mean": None, "sem": None} for score in scores["mean"].values())
+    assert "errors can be neither known nor estimated" in answer.err
+    assert "provide --truth" in answer.err
+
+
+def test_one_sample_has_no_spread(works: Call, run_folder: Path, bench: Any) -> None:
+    answer = works("evaluate", run_folder, *bench.structures("ER", "MT"), "--samples", "1",
+                   "--json")  # fmt: skip
     mean = json.loads(answer.out)["mean"]
-    assert mean["psnr_naive"] == mean["psnr_clean_mixture"]
-    assert mean["noise_correlation"] == {"mean": None, "sem": None}
-    # one sample has no spread
     assert mean["calibration_error"] == {"mean": None, "sem": None}
     assert mean["psnr"]["mean"] == pytest.approx(mean["psnr_single_sample"]["mean"], abs=1e-3)
 
@@ -135,7 +146,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, bench: Any) -> Path:
     denoisplit.train(
         {name: [folder / f"{name}_low.tif"] for name in ("ER", "MT")}, folder / "run",
         system="altered_musplit", network={"filters": 8, "latents": 4, "patch": 32},
-        training={"max_steps": 4, "batch": 2}, prediction={"calibration_samples": 4},
+        training={"max_steps": 4, "batch": 2},
+        prediction={"calibration_samples": 4, "error_map": False},  # so it needs no noise models
     )  # fmt: skip
     return folder
 

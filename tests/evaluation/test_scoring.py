@@ -12,12 +12,12 @@ import torch
 from denoisplit.data.simulation import simulate
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
-from denoisplit.evaluation.held_out import EvaluationFrames
+from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.metrics import blur
+from denoisplit.evaluation.risk import Probe, SquaredErrors, squared_errors
 from denoisplit.evaluation.scoring import fit_calibration, predict_frames, score_predictions
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction, predict_frame
 from denoisplit.prediction.sampling import Sampling
 
@@ -110,7 +110,7 @@ def test_the_best_blur_is_that_of_all_frames() -> None:
 
 def test_what_is_after_the_last_cell_does_not_count() -> None:
     """Of 88 x 88 px the first 64 x 64 with cells of 32 px, however wrong the others are."""
-    made = frames_of(size=88, noise=SyntheticNoise())
+    made = frames_of(size=88)
     rng = np.random.default_rng(0)
     near = [np.float32(t + rng.normal(0, 1, t.shape)) for t in made.truth]
     wrong = [image.copy() for image in near]
@@ -206,12 +206,13 @@ def test_noise_of_the_input_is_found_in_the_prediction(
         assert scores["noise_correlation"]["mean"] == pytest.approx(expected, abs=0.04)
 
 
-def test_where_nothing_is_noise_nothing_correlates_with_it() -> None:
-    """Without synthetic noise there is no truth that would tell the noise of the input."""
+def test_recorded_images_are_no_truth() -> None:
+    """A comparison with them would reward a prediction that keeps their noise."""
     made = frames_of(noise=SyntheticNoise())
     found = judged(made, predicted([t + np.arange(64) for t in made.truth]))
-    assert found["mean"]["noise_correlation"] == {"mean": None, "sem": None}
-    assert found["mean"]["psnr"]["mean"] is not None
+    for scores in (*found["structures"].values(), found["mean"]):
+        assert set(scores) == set(judged(frames_of(), predicted(frames_of().truth))["mean"])
+        assert all(score == {"mean": None, "sem": None} for score in scores.values())
 
 
 def test_one_sample_has_no_calibration_error() -> None:
@@ -280,10 +281,18 @@ def with_error_bars(made: EvaluationFrames, scalars: tuple[float, ...]) -> list[
     return predictions
 
 
-def gaussian_model(sigma: float) -> GaussianMixture:
-    """One Gaussian of constant variance."""
-    weight = np.array([[0.0, 0.0], [math.log(sigma**2), -60.0], [0.0, 0.0]])
-    return GaussianMixture(weight, 0.0, 200.0, 1e-3)
+def estimated(
+    made: EvaluationFrames, predictions: list[Prediction], sigmas: tuple[float, ...]
+) -> list[SquaredErrors]:
+    """Estimates for predictions that share nothing with the noise, by models of these sigmas."""
+    count = len(sigmas)
+    variance = np.float32(np.reshape(sigmas, (-1, 1, 1))) ** 2
+    shapes = [p.mean.shape for p in predictions]
+    probes = [
+        Probe(np.broadcast_to(variance, s), np.zeros(s, "f4"), np.zeros((count, *s), "f4"))
+        for s in shapes
+    ]
+    return squared_errors(made, [p.mean for p in predictions], probes)
 
 
 @pytest.mark.parametrize("scalars", [(1.7,), (0.5, 3.0), (0.5, 1.0, 3.0)])
@@ -296,7 +305,7 @@ def test_scalars_of_a_noise_free_reference(scalars: tuple[float, ...], samples: 
     for p in predictions:  # the stds of antithetic samples: one degree of freedom per pair
         assert p.spread is not None
         p.spread[:] *= np.sqrt(rng.chisquare(samples / 2, p.spread.shape) / (samples / 2))
-    found = fit_calibration(made, predictions, names, [], samples)
+    found = fit_calibration(made, predictions, None, names, samples)
     assert found["reference"] == "noise-free" and found["samples"] == samples
     for name, scalar in zip(names, scalars, strict=True):
         assert found["closed"][name] == pytest.approx(scalar, rel=0.02)
@@ -308,22 +317,23 @@ def test_scalars_of_a_noise_free_reference(scalars: tuple[float, ...], samples: 
 
 @pytest.mark.parametrize("scalars", [(1.7,), (1.0, 3.0), (1.0, 2.0, 3.0)])
 def test_scalars_of_a_noisy_reference(scalars: tuple[float, ...]) -> None:
-    """The reference is recorded with a noise of four times the error; its model takes it out."""
+    """The reference is recorded with a noise of four times the error; the estimate is without."""
     names = NAMES[: len(scalars)]
     made = frames_of(len(scalars), size=192)
     predictions = with_error_bars(made, scalars)
     rng = np.random.default_rng(2)
     made.observed = [t + np.float32(rng.normal(0, SIGMA, t.shape)) for t in made.truth]
     made.truth, made.has_truth = made.observed, False
-    found = fit_calibration(made, predictions, names, [gaussian_model(SIGMA)] * len(scalars), 50)
-    assert found["reference"].startswith("noisy")
+    errors = estimated(made, predictions, (SIGMA,) * len(scalars))
+    found = fit_calibration(made, predictions, errors, names, 50)
+    assert "estimated without truth" in found["reference"]
     for name, scalar in zip(names, scalars, strict=True):
         assert found["scalars"][name] == pytest.approx(scalar, rel=0.12)
 
 
-def test_without_truth_and_noise_models_the_scalar_is_1() -> None:
+def test_without_truth_and_estimate_the_scalar_is_1() -> None:
     made = frames_of(noise=SyntheticNoise())
-    found = fit_calibration(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], [], 50)
+    found = fit_calibration(made, with_error_bars(made, (2.0, 3.0)), None, NAMES[:2], 50)
     assert found["scalars"] == {"ER": 1.0, "MT": 1.0}
     assert found["reference"].startswith("none")
 
@@ -331,8 +341,8 @@ def test_without_truth_and_noise_models_the_scalar_is_1() -> None:
 def test_errors_below_the_noise_leave_the_scalar_at_1() -> None:
     """A noise model of more noise than there is explains every error."""
     made = frames_of(noise=SyntheticNoise())
-    models = [gaussian_model(1000.0), gaussian_model(1.0)]
-    found = fit_calibration(made, with_error_bars(made, (2.0, 3.0)), NAMES[:2], models, 50)
+    predictions = with_error_bars(made, (2.0, 3.0))
+    errors = estimated(made, predictions, (1000.0, 1.0))
+    found = fit_calibration(made, predictions, errors, NAMES[:2], 50)
     assert found["scalars"]["ER"] == 1.0
     assert found["scalars"]["MT"] == pytest.approx(3.0, rel=0.05)
-    assert found["reference"].startswith("none")

@@ -20,6 +20,7 @@ from denoisplit.noise_models.build import (
     fit_available_noise_models,
     fit_remaining_noise_models,
     from_known_signals,
+    needs_noise_models,
 )
 from denoisplit.noise_models.storage import FittedNoiseModel, is_written, read_fitted, write_fitted
 
@@ -124,11 +125,18 @@ def test_known_signals_are_all_that_occur() -> None:
     assert np.unique(real.signal).size == 4096
 
 
-def test_altered_musplit_needs_none(tmp_path: Path) -> None:
-    settings, data = material(NOISY, system="altered_musplit")
-    assert fit_available_noise_models(settings, data, {}) == {}
-    assert fit_remaining_noise_models(tmp_path, tmp_path, settings, data) == []
+def test_altered_musplit_needs_them_only_to_estimate_errors(tmp_path: Path) -> None:
+    """Not to be trained, so that they are fitted afterwards, unless there are shots or files."""
+    options: dict[str, Any] = {"system": "altered_musplit"}
+    for groups in ({"data": {"gaussian_sigma": 5.0}}, {"prediction": {"error_map": False}}):
+        settings, data = material(NOISY, **options, **groups)
+        assert not needs_noise_models(settings, data)
+        assert fit_available_noise_models(settings, data, {}) == {}
+        assert fit_remaining_noise_models(tmp_path, tmp_path, settings, data) == []
     assert list(tmp_path.iterdir()) == []
+    settings, data = material(NOISY, **options)
+    assert needs_noise_models(settings, data)
+    assert fit_available_noise_models(settings, data, {}) == {}
 
 
 # ---------------------------------------------------------------- stored models
