@@ -28,7 +28,7 @@ PIXEL_UM = {"x": 0.0625, "y": 0.125}
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
-    "prediction": {"calibration_samples": 4},
+    "prediction": {"calibration_samples": 4, "error_map_steps": 2},
     "noise_model_fit": {"steps": 50},
 }
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}

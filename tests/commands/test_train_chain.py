@@ -42,7 +42,7 @@ CHAIN: dict[str, Any] = {
     "system": "hdn_musplit",
     "network": {**SMALL, "planes": 3},
     "training": {"max_steps": 2, "batch": 2},
-    "prediction": {"calibration_samples": 2},
+    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
     "denoiser": {
         "samples": 2,
