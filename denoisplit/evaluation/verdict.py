@@ -41,6 +41,7 @@ class Gain(NamedTuple):
 
     decibels: float | None  # of the mean squared error; None if it has no finite value
     is_better: bool  # by `LEAST_GAIN`, and by more than two standard errors
+    is_bound: bool = False  # whether it may be more, as the error is not distinguishable from zero
 
 
 @dataclass(frozen=True)
@@ -226,14 +227,14 @@ def _gain(
                 parts.append((float(difference.mean(dtype=np.float64)), count))
     values, counts = np.array(parts, dtype=np.float64).T
     difference, error = weighted_mean(values, counts)
-    theirs = own.value + difference
+    # an error that is not distinguishable from zero is replaced by what it is at most
+    ours = own.high if own.is_bound else own.value
+    theirs = ours + difference
     if theirs <= 0:
         return Gain(None, False)
-    # an error that is not distinguishable from zero is replaced by what it is at most
-    ours = own.value if own.value > 0 else own.high
     decibels = 10 * math.log10(theirs / ours) if ours > 0 else None
     is_better = difference > 2 * error and (decibels is None or decibels >= LEAST_GAIN)
-    return Gain(decibels, is_better)
+    return Gain(decibels, is_better, own.is_bound)
 
 
 def _verdict(name: str, over_blur: Gain, over_unsplit: Gain | None) -> Verdict:
@@ -251,11 +252,12 @@ def _verdict(name: str, over_blur: Gain, over_unsplit: Gain | None) -> Verdict:
 
 
 def _compared(gain: Gain, other: str) -> str:
-    if gain.decibels is None:
+    if gain.decibels is None or (gain.is_bound and not gain.is_better):
         return f"{'' if gain.is_better else 'not measurably '}better than {other}"
     size = f"{abs(gain.decibels):.1f} dB"
     if gain.is_better:
-        return f"{size} better than {other}"
+        return f"{'at least ' if gain.is_bound else ''}{size} better than {other}"
     if gain.decibels < 0:
         return f"{size} worse than {other}"
-    return f"no more than {size} better than {other}, which is not enough"
+    reason = "not enough" if gain.decibels < LEAST_GAIN else "less than its uncertainty"
+    return f"only {size} better than {other}, which is {reason}"
