@@ -74,6 +74,7 @@ def compare(
     output: PathLike,
     *,
     systems: Sequence[str] = SPLITTING,
+    truth: Mapping[str, Files] | None = None,
     jobs: int | None = None,
     **options: Any,
 ) -> Comparison:
@@ -123,7 +124,7 @@ def compare(
         name: Training(
             output / name,
             structures,
-            {"system": name, **budgets[name].added_to(options_for(name, options))},
+            {"system": name, "truth": truth, **budgets[name].added_to(options_for(name, options))},
             SYSTEMS[name].title,
         )
         for name in systems

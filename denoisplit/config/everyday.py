@@ -185,7 +185,7 @@ EVALUATE = Command(
 CALIBRATE = Command(
     "calibrate",
     "everyday",
-    "Calibrate a finished run anew, and add its error map, intervals, verdict and report.",
+    "Calibrate a finished run anew, with error map, verdict and report.",
     (
         CONFIG,
         RUN,

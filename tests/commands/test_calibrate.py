@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ import pytest
 import tifffile
 
 import denoisplit
-import denoisplit.files.atomic
 import denoisplit.training.calibrate
-import denoisplit.training.error_map
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
@@ -31,7 +29,7 @@ SIGMA = 10.0
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
-    "prediction": {"calibration_samples": 4},
+    "prediction": {"calibration_samples": 4, "error_map_steps": 2},
     "noise_model_fit": {"steps": 50, "components": 1},
 }
 # what a calibration writes
@@ -47,13 +45,6 @@ class Recorded:
     repeats: Images
     plain: Path
     with_truth: Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _short_fit_of_the_error_map() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(denoisplit.training.error_map, "STEPS", 5)
-        yield
 
 
 @pytest.fixture(scope="module")

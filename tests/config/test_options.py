@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "train": denoisplit.train,
     "predict": denoisplit.predict,
     "evaluate": denoisplit.evaluate,
+    "calibrate": denoisplit.calibrate,
     "superpose": denoisplit.superpose,
     "noise-model fit": denoisplit.fit_noise_model,
     "demo": demo,
