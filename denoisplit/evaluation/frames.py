@@ -97,8 +97,8 @@ class EvaluationFrames:
         """What predictions are compared with, for the user."""
         return "noise-free" if self.has_truth else "the recorded, noisy images"
 
-    def spread(self, pixels: int) -> EvaluationFrames:
-        """Return as many frames as hold about so many pixels, spread evenly; at least one."""
+    def thinned(self, pixels: int) -> EvaluationFrames:
+        """Return as many frames as hold about so many pixels, evenly chosen; at least one."""
         usual = sum(x.size for x in self.inputs) / len(self)
         count = min(len(self), max(1, round(pixels / usual)))
         chosen = np.linspace(0, len(self) - 1, count).round().astype(int)
@@ -106,6 +106,13 @@ class EvaluationFrames:
         for name in FRAME_ATTRIBUTES:
             setattr(some, name, [getattr(self, name)[j] for j in chosen if getattr(self, name)])
         return some
+
+    def joined(self, others: EvaluationFrames) -> EvaluationFrames:
+        """Return these frames and others of the same kind."""
+        both = copy.copy(self)
+        for name in FRAME_ATTRIBUTES:
+            setattr(both, name, [*getattr(self, name), *getattr(others, name)])
+        return both
 
     def cropped(self, side: int) -> EvaluationFrames:
         """Return the frames without the rows and columns after the last multiple of ``side`` px."""

@@ -58,7 +58,7 @@ def parts_of_training(data: TrainingData) -> Parts:
     """Return the frames of a training, with the noise that it adds or the truth that it has."""
     training = None
     if data.can_superpose_training:
-        training = frames_of_training(data, "training").spread(MOST_PIXELS)
+        training = frames_of_training(data, "training").thinned(MOST_PIXELS)
     return Parts(training, frames_of_training(data, "validation"), frames_of_training(data, "test"))
 
 

@@ -192,10 +192,9 @@ class DecodedFrames:
     means: list[Array]
     errors: list[SquaredErrors]
 
-    def __add__(self, other: DecodedFrames) -> DecodedFrames:
-        return DecodedFrames(
-            self.inputs + other.inputs, self.means + other.means, self.errors + other.errors
-        )
+    def first(self, count: int) -> DecodedFrames:
+        """Return the first frames."""
+        return DecodedFrames(self.inputs[:count], self.means[:count], self.errors[:count])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import COVERAGE
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups
-from denoisplit.evaluation.held_out import parts_of_training
+from denoisplit.evaluation.held_out import Parts, parts_of_training
 from denoisplit.evaluation.judge import (
     Judge,
     judge_frames,
@@ -24,6 +24,8 @@ from denoisplit.evaluation.risk import squared_errors
 from denoisplit.evaluation.scoring import fit_calibration
 from denoisplit.files.atomic import replace_together
 from denoisplit.files.json_file import json_text
+from denoisplit.jobs.alarm import Alarm
+from denoisplit.jobs.alarm_file import ALARM
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_remaining_noise_models, needs_noise_models
 from denoisplit.prediction.frame import ErrorMapping
@@ -43,7 +45,9 @@ from denoisplit.run import (
     error_map_margin,
     load_config,
 )
+from denoisplit.training.alarm import fit_alarm
 from denoisplit.training.error_bars import fit_error_bars
+from denoisplit.training.loaders import allowed_sums
 
 
 def calibrate_and_evaluate(
@@ -95,23 +99,29 @@ def calibrate_and_evaluate(
         prediction.tile or tile_side(model, halo),
         halo,
     )
-    calibration, levels = _calibrated(judge_, settings, parts.validation)
+    fitted = None
+    contents: dict[Path, bytes] = {}
+    if prediction.error_map and judge_.can_judge(parts.validation):
+        fitted = fit_error_bars(
+            judge_, parts.training, parts.validation, steps=prediction.error_map_steps
+        )
+        contents[run / ERROR_MAP] = error_map_file(fitted.error_map)
+    calibration, levels = _calibrated(
+        judge_, settings, parts.validation, fitted.levels if fitted else None
+    )
     if reason:
         calibration["reference"] = f"none: {reason}"
     calibration["halo_errors"] = errors
     mapping, groups = None, []
-    contents: dict[Path, bytes] = {}
-    if prediction.error_map and judge_.can_judge(parts.validation):
-        fitted = fit_error_bars(
-            judge_, parts.training, parts.validation, levels, steps=prediction.error_map_steps
-        )
+    if fitted is not None:
         groups = fitted.groups
         mapping = ErrorMapping(fitted.error_map, interval_number(fitted.error_map, COVERAGE))
-        contents[run / ERROR_MAP] = error_map_file(fitted.error_map)
         calibration["error_map"] = {
             "frames": fitted.frames,
             "groups": dict(zip(settings.names, map(IntensityGroups.as_dict, groups), strict=True)),
         }
+    if prediction.error_map and (alarm := _fitted_alarm(judge_, settings, parts)) is not None:
+        contents[run / ALARM] = json_text(alarm.as_dict()).encode()
     sampling = judge_.sampling(
         prediction.calibration_samples,
         keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
@@ -127,8 +137,6 @@ def calibrate_and_evaluate(
     )
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = parts.test.reference
-    for judgement in judged.judgements:
-        logger.info("%s", judgement.verdict.sentence)
     page = report(
         load_config(run),
         parts.test,
@@ -163,8 +171,30 @@ def _fit_judging_noise_models(
     return ""
 
 
+def _fitted_alarm(judge_: Judge, settings: Settings, parts: Parts) -> Alarm | None:
+    """Fit the alarm to validation and training frames."""
+    data, frames = settings.data, parts.validation
+    if parts.training is not None:
+        frames = frames.joined(parts.training)
+    models = judge_.noise_models
+    sums = allowed_sums(models, binned=data.binned_crops, stacked=data.stacked_crops)
+    return fit_alarm(
+        judge_.model,
+        frames.observed,
+        judge_.superposition,
+        models,
+        tile=judge_.tile,
+        halo=judge_.halo,
+        seed=judge_.seed,
+        sums=sums,
+    )
+
+
 def _calibrated(
-    judge_: Judge, settings: Settings, validation: EvaluationFrames
+    judge_: Judge,
+    settings: Settings,
+    validation: EvaluationFrames,
+    levels: list[NoiseLevel] | None,
 ) -> tuple[dict[str, Any], list[NoiseLevel] | None]:
     """Fit the calibration scalars; return the start of calibration.json, and the noise levels."""
     prediction = settings.prediction
@@ -172,10 +202,10 @@ def _calibrated(
         validation, judge_.sampling(prediction.calibration_samples), "calibrating"
     )
     means = [p.mean for p in predictions]
-    errors, levels = None, None
+    errors = None
     if judge_.can_judge(validation):
         probes = posterior_probes(judge_, validation)
-        if probes is not None:
+        if levels is None and probes is not None:
             levels = judge_.noise_levels(validation, means, probes)
         errors = squared_errors(validation, means, probes, levels)
     calibration = fit_calibration(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups, intensity_groups, local_intensities
-from denoisplit.evaluation.judge import DecodedFrames, Judge, decoded_frames, decoded_means
+from denoisplit.evaluation.judge import DecodedFrames, Judge, decoded_means
 from denoisplit.evaluation.noise_level import NoiseLevel
-from denoisplit.evaluation.risk import SquaredErrors, estimate
+from denoisplit.evaluation.risk import SquaredErrors, estimate, squared_errors
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.progress import bar, logger
 from denoisplit.training.error_map import fit_error_map
@@ -37,18 +36,20 @@ class Fitted:
         One per structure.
     frames : str
         Which frames it holds for.
+    levels : list of NoiseLevel or None
+        Noise of recorded frames against the noise models, measured on all of them.
     """
 
     error_map: ErrorMap
     groups: list[IntensityGroups]
     frames: str
+    levels: list[NoiseLevel] | None
 
 
 def fit_error_bars(
     judge: Judge,
     training: EvaluationFrames | None,
     validation: EvaluationFrames,
-    levels: Sequence[NoiseLevel] | None,
     *,
     steps: int,
 ) -> Fitted:
@@ -60,15 +61,17 @@ def fit_error_bars(
     ----------
     training : EvaluationFrames, optional
         None if they cannot be superposed.
-    levels : sequence of NoiseLevel, optional
-        Noise of recorded images against the noise models.
     steps : int
         Of the training of the error map.
     """
-    frames, origin = decoded_frames(judge, validation, levels), "validation frames"
+    known = validation if training is None else validation.joined(training)
+    inputs, means = decoded_means(judge, known.inputs, "decoding")
+    probes = None if known.has_truth else judge.probe(known, judge.sampling(0), "probing")
+    levels = None if probes is None else judge.noise_levels(known, means, probes)
+    both = DecodedFrames(inputs, means, squared_errors(known, means, probes, levels))
+    frames, origin = both.first(len(validation)), "validation frames"
     error_map = None
     if training is not None:
-        both = frames + decoded_frames(judge, training, levels)
         error_map = _fitted(judge, both, steps)
         if _explains(error_map, frames):
             frames, origin = both, "validation and training frames, whose errors agree"
@@ -93,7 +96,7 @@ def fit_error_bars(
         differences = [np.abs(new - old) for new, old in zip(means, frames.means, strict=True)]
         tabulate_intervals(error_map, inputs, means, differences, groups, scaled=True)
     logger.info("error map: fitted to %s", origin)
-    return Fitted(error_map.to(judge.model.input_mean.device), groups, origin)
+    return Fitted(error_map.to(judge.model.input_mean.device), groups, origin, levels)
 
 
 def _fitted(judge: Judge, frames: DecodedFrames, steps: int) -> ErrorMap:
