@@ -14,9 +14,11 @@ from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors
+from denoisplit.jobs.alarm import Tiles
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
 from denoisplit.prediction.frame import Prediction
+from denoisplit.report.alarm_map import alarm_section
 from denoisplit.report.bar_plots import groups_figure, sparsification_figure
 from denoisplit.report.example import choose_example_frame
 from denoisplit.report.html import document, figure, paragraphs, section, small
@@ -65,6 +67,7 @@ def report(
     history: Path | None = None,
     *,
     errors: Sequence[SquaredErrors] | None = None,
+    tiles: Sequence[Tiles] = (),
 ) -> str:
     """Return the report of a run as a self-contained HTML page.
 
@@ -86,6 +89,8 @@ def report(
         history.csv of the training.
     errors : sequence of SquaredErrors, optional
         Estimated errors of the posterior means; needed only without a truth.
+    tiles : sequence of Tiles
+        Tiles of each test frame as judged by the run's alarm; none without one.
     """
     names = config.settings.names
     scalars = {name: float(calibration["scalars"][name]) for name in names}
@@ -126,6 +131,7 @@ def report(
         ),
         _error_bars(metrics),
         _calibration(structures, has_truth=frames.has_truth),
+        alarm_section(frames, tiles),
         _noise_section(frames, names, noise_models),
     ]
     if history is not None and history.is_file():

@@ -120,7 +120,8 @@ def calibrate_and_evaluate(
             "frames": fitted.frames,
             "groups": dict(zip(settings.names, map(IntensityGroups.as_dict, groups), strict=True)),
         }
-    if prediction.error_map and (alarm := _fitted_alarm(judge_, settings, parts)) is not None:
+    alarm = _fitted_alarm(judge_, settings, parts) if prediction.error_map else None
+    if alarm is not None:
         contents[run / ALARM] = json_text(alarm.as_dict()).encode()
     sampling = judge_.sampling(
         prediction.calibration_samples,
@@ -137,6 +138,10 @@ def calibrate_and_evaluate(
     )
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = parts.test.reference
+    tiles = []
+    if alarm is not None:
+        decoded = [p.bars.decoded for p in judged.predictions if p.bars is not None]
+        tiles = [alarm.judge(x, m) for x, m in zip(parts.test.inputs, decoded, strict=False)]
     page = report(
         load_config(run),
         parts.test,
@@ -146,6 +151,7 @@ def calibrate_and_evaluate(
         noise_models,
         run / HISTORY,
         errors=judged.errors,
+        tiles=tiles,
     )
     contents[run / METRICS] = json_text(metrics).encode()
     contents[run / CALIBRATION] = json_text(calibration).encode()

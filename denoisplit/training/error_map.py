@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from denoisplit.evaluation.risk import SquaredErrors
+from denoisplit.evaluation.risk import SquaredErrors, estimate
 from denoisplit.network.error_map import ErrorMap, copy_normalisation
 from denoisplit.network.vse import VSE
 
@@ -62,8 +62,8 @@ def fit_error_map(
     copy_normalisation(error_map, network)
     unit = error_map.target_std.numpy()[:, None, None] ** 2
     for k in range(network.structures):
-        usual = np.mean([e.values[k][e.inside[k]].mean(dtype=np.float64) for e in errors])
-        error_map.level[k] = max(float(usual) / float(unit[k, 0, 0]), LEAST_LEVEL)
+        usual = estimate(errors, k).value
+        error_map.level[k] = max(usual / float(unit[k, 0, 0]), LEAST_LEVEL)
     planes = [
         [
             x[None],
