@@ -37,9 +37,7 @@ def alarm_section(frames: EvaluationFrames, tiles: Sequence[Tiles]) -> str:
         return ""
     unlike = sum(int(t.unlike.sum()) for t in tiles)
     highest = int(np.argmax([t.scores.max(initial=-np.inf) for t in tiles]))
-    caption = (
-        f"{unlike} of {count} tiles of the test frames are unlike the training data. {CAPTION}"
-    )
+    share = f"{unlike} of {count} tiles of the test frames are unlike the training data."
     drawn = alarm_figure(frames, tiles[highest], highest)
     page = figure(drawn, "Scores of the tiles", f"{share} {CAPTION}")
     return section("Images like those of the training", page)
