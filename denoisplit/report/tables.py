@@ -128,7 +128,7 @@ def text_table(columns: Mapping[str, Any], corner: str = "") -> str:
     """Return metrics of named columns as plain text; ``corner`` is above the row labels."""
     rows = [(corner, list(columns)), *table_rows(columns)]
     first = max(24, *(len(label) + 1 for label, _ in rows))
-    width = max(16, *(len(text) + 2 for _, texts in rows for text in texts))
+    width = max([16, *(len(text) + 2 for _, texts in rows for text in texts)])
     lines = [
         f"{label:<{first}}" + "".join(f"{text:>{width}}" for text in texts) for label, texts in rows
     ]
