@@ -48,7 +48,8 @@ def correct_error_map(
         One per structure.
     """
     size = max(map(len, groups))
-    corrected = ErrorMap(error_map.structures, groups=size, coverages=len(COVERAGES))
+    with torch.random.fork_rng(devices=[]):  # its initial weights are not used
+        corrected = ErrorMap(error_map.structures, groups=size, coverages=len(COVERAGES))
     state = error_map.state_dict()
     own = ("centres", "correction", "floor", "coverages", "quantiles")
     kept = {name: value for name, value in state.items() if name not in own}
