@@ -80,7 +80,11 @@ class Judge:
 
     def can_judge(self, frames: EvaluationFrames) -> bool:
         """Return whether the errors of predictions of these frames can be known or estimated."""
-        return frames.has_truth or bool(self.noise_models)
+        if frames.has_truth:
+            return True
+        # images can be clipped or saturated nearly everywhere
+        seen = [any(w[k].any() for w in frames.within_limits) for k in range(len(self.names))]
+        return bool(self.noise_models) and all(seen)
 
     def sampling(self, samples: int, keep: int = 0) -> Sampling:
         """Return the options of a number of samples."""

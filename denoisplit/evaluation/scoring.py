@@ -122,7 +122,10 @@ def fit_calibration(
         }
     scalars = {name: 1.0 for name in names}
     if errors is None:
-        reference = "none: the errors can be neither known nor estimated without noise models"
+        reference = (
+            "none: errors are neither known nor estimated, without noise models or with clipped or "
+            "saturated pixels nearly everywhere"
+        )
         return {"scalars": scalars, "samples": samples, "reference": reference}
     for k, name in enumerate(names):
         error = estimate(errors, k)

@@ -16,7 +16,6 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import intensity_groups, local_intensities
 from denoisplit.evaluation.judge import (
-    DecodedFrames,
     Judge,
     decoded_frames,
     judge_frames,
@@ -172,6 +171,31 @@ def test_without_noise_models_nothing_is_judged(recorded: Make) -> None:
         assert not set(ESTIMATED) & set(scores["structures"][name])
 
 
+def test_images_that_are_clipped_everywhere_are_not_judged(recorded: Make) -> None:
+    """As a dark channel whose offset was subtracted: half of its pixels are zero."""
+    made = recorded(2, frames=2, side=64)
+    dark = np.random.default_rng(0).normal(0, 10, (2, 64, 64))
+    group = (
+        tuple(np.float32(y[0]) for y in made.frames.observed),
+        tuple(np.uint16(np.clip(np.rint(dark), 0, None))),
+    )
+    frames = EvaluationFrames(
+        group, SyntheticNoise(), made.frames.superposition, seed=0, part="evaluation"
+    )
+    assert not any(inside[1].any() for inside in frames.within_limits)
+    judge_ = judge_of(made.noise_models)
+    assert not judge_.can_judge(frames)
+    sampling = judge_.sampling(4, keep=1)
+    judged = judge_frames(judge_, frames, sampling, None, [])
+    assert judged.errors is None and judged.judgements == []
+    scores = score_judged(judge_, frames, judged, {"ER": 1.0, "MT": 1.0}, sampling)
+    assert scores["structures"]["MT"]["psnr"] == {"mean": None, "sem": None}
+    # one frame of several is enough
+    frames.within_limits[1] = np.ones((2, 64, 64), dtype=bool)
+    assert judge_.can_judge(frames)
+    assert len(judge_frames(judge_, frames, sampling, None, []).judgements) == 2
+
+
 def test_judging_twice_is_the_same(recorded: Make) -> None:
     made = recorded(2, frames=2, side=64)
     judge_ = judge_of(made.noise_models)
@@ -217,8 +241,9 @@ def test_decoded_frames_are_those_of_the_error_map(recorded: Make) -> None:
         std = mapping.error_map(torch.from_numpy(x)[None, None], torch.from_numpy(mean)[None])[0]
         inner = np.s_[:, 8:-8, 8:-8]
         np.testing.assert_allclose(std.numpy()[inner], p.bars.std[inner], rtol=1e-3)
-    both = found + DecodedFrames(found.inputs[:1], found.means[:1], found.errors[:1])
-    assert [len(v) for v in (both.inputs, both.means, both.errors)] == [3, 3, 3]
+    first = found.first(1)
+    assert [len(v) for v in (first.inputs, first.means, first.errors)] == [1, 1, 1]
+    assert first.means[0] is found.means[0]
 
 
 def test_another_seed_is_another_probe(recorded: Make) -> None:
