@@ -121,6 +121,16 @@ def test_a_config_file_serves_for_training(capsys: pytest.CaptureFixture[str]) -
     assert written["format_version"] == 2
 
 
+def test_a_run_gets_an_error_map() -> None:
+    changed(**{"settings.prediction.error_map_steps": 2})
+    before = denoisplit.load("run")
+    assert before.error_map is None
+    after = denoisplit.calibrate("run")
+    assert after.mapping(0.9) is not None and after.config == before.config
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(tensor, after.model.state_dict()[name])
+
+
 # ---------------------------------------------------------------- what is refused
 
 
