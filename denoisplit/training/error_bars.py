@@ -116,8 +116,8 @@ def _fitted(judge: Judge, frames: DecodedFrames, steps: int) -> ErrorMap:
 def _explains(error_map: ErrorMap, held_out: DecodedFrames) -> bool:
     """Return whether an error map of mostly training frames explains the held-out frames' errors.
 
-    It does not if the network has learnt its training frames by heart. Errors are compared with
-    the map, because they depend on what a frame shows.
+    It does not if they are larger, because the network has learnt its training frames by heart.
+    Errors are compared with the map, because they depend on what a frame shows.
     """
     stds = error_stds(error_map, held_out.inputs, held_out.means)
     unexplained = [
@@ -126,6 +126,6 @@ def _explains(error_map: ErrorMap, held_out: DecodedFrames) -> bool:
     ]
     for k in range(error_map.structures):
         usual, beyond = estimate(held_out.errors, k), estimate(unexplained, k)
-        if abs(beyond.value) > max(2 * beyond.standard_error, TOLERATED * abs(usual.value)):
+        if beyond.value > max(2 * beyond.standard_error, TOLERATED * abs(usual.value)):
             return False
     return True
