@@ -30,7 +30,7 @@ from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import Run
-from denoisplit.training.alarm import fit_alarm
+from denoisplit.training.calibration.alarm import fit_alarm
 from denoisplit.training.loaders import allowed_sums
 
 BLUR = 3.0  # px

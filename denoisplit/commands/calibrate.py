@@ -11,7 +11,7 @@ from denoisplit.evaluation.held_out import data_of_run
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.images import Files
 from denoisplit.run import Run, load
-from denoisplit.training.calibrate import calibrate_and_evaluate
+from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
 
 PathLike = str | Path
 

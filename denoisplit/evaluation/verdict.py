@@ -199,19 +199,19 @@ def _affine_errors(
     variance = float(image.var())
     slope = covariance / variance if variance > 0 else 0.0
     offset = float(reference.mean()) - slope * float(image.mean())
-    found = []
+    affine = []
     for j, pixels in enumerate(candidate.images):
         squared = (slope * pixels + offset - references[j][k]) ** 2
         if not shared:
-            found.append(SquaredErrors(squared[None], inside[j][None]))
+            affine.append(SquaredErrors(squared[None], inside[j][None]))
             continue
         noise, doubt = errors[j].noise, errors[j].doubt
         assert noise is not None and probes is not None
         squared = squared - noise[k] + 2 * slope * shared[j]
         claimed = probes[j].variance[k]
         doubt = noise[k] - claimed - 2 * slope * shared[j] * (1 - 1 / ratios[j])
-        found.append(SquaredErrors(squared[None], inside[j][None], noise[k][None], doubt[None]))
-    return found
+        affine.append(SquaredErrors(squared[None], inside[j][None], noise[k][None], doubt[None]))
+    return affine
 
 
 def _gain(

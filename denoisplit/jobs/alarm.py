@@ -3,7 +3,7 @@
 A tile has scores: how far it is from the tiles of the training in one direction of its statistics,
 such as noise, brightness or sharpness, in units of the limit for that direction. The score of a
 tile is averaged with its neighbours, since an unsuitable image is so in many of them. Where no
-direction stands for what is seen, only "unlike the training data" is said.
+direction explains it, the tile is only called "unlike the training data".
 """
 
 from __future__ import annotations

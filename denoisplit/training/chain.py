@@ -46,7 +46,7 @@ from denoisplit.run import (
     load_denoiser,
     prepare_for_prediction,
 )
-from denoisplit.training.calibrate import calibrate_and_evaluate
+from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
 from denoisplit.training.facts import input_facts
 from denoisplit.training.one_network import (
     create_run,

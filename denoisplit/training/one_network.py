@@ -34,7 +34,7 @@ from denoisplit.run import (
     save_config,
     save_weights,
 )
-from denoisplit.training.calibrate import calibrate_and_evaluate
+from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
 from denoisplit.training.checkpoints import BEST
 from denoisplit.training.fit import TrainingOutcome, fit_weights
 

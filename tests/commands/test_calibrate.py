@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 import denoisplit
-import denoisplit.training.calibrate
+import denoisplit.training.calibration.calibrate
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
@@ -173,9 +173,9 @@ def test_a_calibration_that_fails_leaves_the_old_state(
         raise OSError(28, "No space left on device")
 
     if stage == "error bars":
-        monkeypatch.setattr(denoisplit.training.calibrate, "fit_error_bars", fail)
+        monkeypatch.setattr(denoisplit.training.calibration.calibrate, "fit_error_bars", fail)
     elif stage == "report":
-        monkeypatch.setattr(denoisplit.training.calibrate, "report", fail)
+        monkeypatch.setattr(denoisplit.training.calibration.calibrate, "report", fail)
     else:
         monkeypatch.setattr(os, "fsync", fail)
     before = state(run)
@@ -238,7 +238,9 @@ def test_a_system_without_noise_models_is_judged_by_fitted_ones(
     def fail(*args: Any) -> None:
         raise InputError("too few pixels", where="structure ER", remedy="provide more images")
 
-    monkeypatch.setattr(denoisplit.training.calibrate, "fit_remaining_noise_models", fail)
+    monkeypatch.setattr(
+        denoisplit.training.calibration.calibrate, "fit_remaining_noise_models", fail
+    )
     alone = denoisplit.train(recorded.structures, tmp_path / "alone", **options)
     metrics = read(alone.path, METRICS)
     assert metrics["verdicts"] == [] and "psnr_estimated" not in metrics["structures"]["ER"]

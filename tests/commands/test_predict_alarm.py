@@ -14,7 +14,7 @@ import tifffile
 
 import denoisplit
 from denoisplit.jobs.alarm_file import ALARM, save_alarm
-from denoisplit.training.alarm import fit_alarm
+from denoisplit.training.calibration.alarm import fit_alarm
 
 Call = Callable[..., Any]
 

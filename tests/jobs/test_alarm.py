@@ -24,7 +24,7 @@ from denoisplit.jobs.alarm import (
 )
 from denoisplit.jobs.alarm_file import ALARM, read_alarm, save_alarm
 from denoisplit.jobs.tile_statistics import Units
-from denoisplit.training.alarm import alarm_of
+from denoisplit.training.calibration.alarm import alarm_of
 
 SIZE = 192
 NOISE = 5.0

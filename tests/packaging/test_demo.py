@@ -38,7 +38,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(module, "TRAINING_SIDE", 64)
     monkeypatch.setattr(module, "NEW_SIDE", 64)
     monkeypatch.setattr(module, "PACKAGE_TILE", 64)
-    monkeypatch.setattr("denoisplit.training.error_map.STEPS", 2)
+    monkeypatch.setattr("denoisplit.training.calibration.error_map.STEPS", 2)
 
     def tiny(*arguments: Any, **options: Any) -> Any:
         called.append("resume" if options["resume"] else "train")

@@ -13,8 +13,8 @@ from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import SquaredErrors, estimate, squared_errors
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.progress import bar, logger
-from denoisplit.training.error_map import fit_error_map
-from denoisplit.training.intervals import (
+from denoisplit.training.calibration.error_map import fit_error_map
+from denoisplit.training.calibration.intervals import (
     correct_error_map,
     error_stds,
     renoised,

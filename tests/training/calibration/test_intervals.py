@@ -17,7 +17,7 @@ from denoisplit.evaluation.risk import SquaredErrors
 from denoisplit.network.error_map import ErrorMap, error_map_of
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.intervals import COVERAGES, interval_number
-from denoisplit.training.intervals import (
+from denoisplit.training.calibration.intervals import (
     RESOLUTION,
     conformal_quantile,
     correct_error_map,

@@ -15,7 +15,7 @@ from denoisplit.jobs.alarm import BEFORE, UNLIKE
 from denoisplit.jobs.alarm_file import read_alarm, save_alarm
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
-from denoisplit.training.alarm import _summed, fit_alarm
+from denoisplit.training.calibration.alarm import _summed, fit_alarm
 
 OPTIONS = {"tile": 128, "halo": 16, "seed": 0}
 FLAT = GaussianMixture([[0.0], [np.log(9.0)], [0.0]], 0.0, 100.0, 1.0)  # a variance of 9

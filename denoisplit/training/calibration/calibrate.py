@@ -45,8 +45,8 @@ from denoisplit.run import (
     error_map_margin,
     load_config,
 )
-from denoisplit.training.alarm import fit_alarm
-from denoisplit.training.error_bars import fit_error_bars
+from denoisplit.training.calibration.alarm import fit_alarm
+from denoisplit.training.calibration.error_bars import fit_error_bars
 from denoisplit.training.loaders import allowed_sums
 
 

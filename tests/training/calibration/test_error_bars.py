@@ -23,7 +23,7 @@ from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
 from denoisplit.prediction.intervals import interval_number
 from denoisplit.training import error_map
-from denoisplit.training.error_bars import Fitted, fit_error_bars
+from denoisplit.training.calibration.error_bars import Fitted, fit_error_bars
 
 Array = np.ndarray[Any, Any]
 Predictor = Callable[[Array], Array]

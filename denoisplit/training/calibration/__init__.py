@@ -1,0 +1,1 @@
+"""Calibration of a trained network: error map, intervals, alarm, and the evaluation."""
