@@ -22,7 +22,7 @@ from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
 from denoisplit.prediction.intervals import interval_number
-from denoisplit.training import error_map
+from denoisplit.training.calibration import error_map
 from denoisplit.training.calibration.error_bars import Fitted, fit_error_bars
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ import torch
 from denoisplit.evaluation.risk import SquaredErrors
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
-from denoisplit.training import error_map as error_map_fit
+from denoisplit.training.calibration import error_map as error_map_fit
 from denoisplit.training.calibration.error_map import fit_error_map
 
 Array = np.ndarray[Any, Any]
