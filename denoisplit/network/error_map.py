@@ -126,7 +126,8 @@ class ErrorMap(nn.Module):
         """Return the standard deviation of the error, (B, C, Y, X), raw intensity."""
         at = local_intensity(means, self.kernel)
         variance = self.uncorrected(x, means) * interpolated(at, self.centres, self.correction)
-        variance = torch.maximum(variance, interpolated(at, self.centres, self.floor))
+        # a smooth maximum: a hard one would hide which of the pixels at the floor are better
+        variance = torch.sqrt(variance**2 + interpolated(at, self.centres, self.floor) ** 2)
         return self.target_std[:, None, None] * torch.sqrt(variance)
 
     def half_width(self, number: int, means: Tensor, std: Tensor) -> Tensor:

@@ -161,9 +161,12 @@ def test_no_variance_is_below_the_floor_of_its_group() -> None:
     torch.testing.assert_close(raised[is_above], std[is_above])
     at_centre = error_map.centres[:, 0, None, None].expand_as(means)
     raised, error_map.floor[:, 0] = error_map(x, at_centre), 0.0
-    expected = torch.maximum(error_map(x, at_centre), 3 * unit)
-    torch.testing.assert_close(raised, expected)
-    assert (expected > error_map(x, at_centre)).any()
+    own = error_map(x, at_centre)
+    assert (raised >= torch.maximum(own, 3 * unit)).all()
+    for k in range(error_map.structures):  # pixels at the floor are still ranked
+        order = own[:, k].flatten().argsort()
+        assert (raised[:, k].flatten()[order].diff() >= 0).all()
+    torch.testing.assert_close(raised**4, own**4 + (9 * unit**2) ** 2)
 
 
 def test_correction_and_quantiles_act_on_variance_and_half_width() -> None:
