@@ -8,7 +8,7 @@ measured again on the images, by second differences, which cancel smooth structu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ Flat = npt.NDArray[np.float64]
 Correlation = tuple[float, float]  # of neighbouring noise values along x and y
 
 PARTS = 10  # of equal pixels by claimed variance, in which the ratio is measured
+CORRELATED = 0.1  # share of the variance that second differences miss: above, they are not used
 FEWEST = 500  # pixels of a part
 MEDIAN_EFFICIENCY = 0.37  # of the median, against the mean, as an estimator of a variance
 TREND = 0.2  # usual change of the ratio with a claimed variance of twice the mean
@@ -45,6 +46,10 @@ class NoiseLevel:
         Mean claimed variance, raw intensity squared.
     least, most : float
         Range of claimed variances over which the line was measured; constant outside.
+    is_used : bool
+        Whether the line is what errors are estimated by. It is not where the noise of neighbours
+        is correlated, which second differences see too little of: then the noise model is, and
+        the line is one end of the range.
     """
 
     ratio: float = 1.0
@@ -52,9 +57,18 @@ class NoiseLevel:
     mean: float = 1.0
     least: float = 0.0
     most: float = 0.0
+    is_used: bool = True
 
     def __call__(self, claimed: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the ratio at claimed variances of any shape, raw intensity squared."""
+        """Return the ratio to use at claimed variances of any shape, raw intensity squared."""
+        return self.measured(claimed) if self.is_used else np.ones_like(claimed)
+
+    def other(self, claimed: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the ratio at the other end of the range."""
+        return np.ones_like(claimed) if self.is_used else self.measured(claimed)
+
+    def measured(self, claimed: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the ratio by the line."""
         at = np.clip(claimed, self.least, self.most) / self.mean - 1
         ratio: npt.NDArray[Any] = (self.ratio + self.trend * at).astype(np.float32)
         return ratio
@@ -93,7 +107,8 @@ def noise_levels(
             )
         ]
         size, copied, claimed = (np.concatenate(part) for part in zip(*parts, strict=True))
-        levels.append(_line(size, copied, claimed, max(seen, 0.1)))
+        level = _line(size, copied, claimed, max(seen, 0.1))
+        levels.append(replace(level, is_used=1 - seen < CORRELATED))
     return levels
 
 

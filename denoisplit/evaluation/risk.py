@@ -82,7 +82,8 @@ class SquaredErrors:
     noise : array (C, Y, X), optional
         Variance of the noise of the reference; None for true errors.
     doubt : array (C, Y, X), optional
-        What the estimates would be larger by with the variance of the noise model alone.
+        What the estimates would be larger by with the other variance of the noise: that of the
+        noise model, or the one measured on the images.
     """
 
     values: Array
@@ -234,14 +235,16 @@ def squared_errors(
         raise ValueError("recorded frames without truth need probes")
     errors = []
     for j, (mean, probe) in enumerate(zip(means, probes, strict=True)):
-        ratio = np.ones_like(mean)
+        ratio, other = np.ones_like(mean), np.ones_like(mean)
         if levels is not None:
-            ratio = np.stack([level(v) for level, v in zip(levels, probe.variance, strict=True)])
+            pairs = list(zip(levels, probe.variance, strict=True))
+            ratio = np.stack([level(claimed) for level, claimed in pairs])
+            other = np.stack([level.other(claimed) for level, claimed in pairs])
         shared = probe.variance - 2 * probe.covariance
         values = (mean - frames.observed[j]) ** 2 - ratio * shared
         errors.append(
             SquaredErrors(
-                values, frames.within_limits[j], ratio * probe.variance, (ratio - 1) * shared
+                values, frames.within_limits[j], ratio * probe.variance, (ratio - other) * shared
             )
         )
     return errors

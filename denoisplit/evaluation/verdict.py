@@ -180,8 +180,10 @@ def _affine_errors(
     references = frames.truth if probes is None else frames.observed
     inside = [e.inside[k] for e in errors]
     ratios: list[Any] = [1.0] * len(inside)
+    others = ratios
     if probes is not None and levels is not None:
         ratios = [levels[k](p.variance[k]) for p in probes]
+        others = [levels[k].other(p.variance[k]) for p in probes]
 
     def flat(images: Sequence[Array]) -> npt.NDArray[np.float64]:
         pixels = [i[w] for i, w in zip(images, inside, strict=True)]
@@ -209,7 +211,7 @@ def _affine_errors(
         assert noise is not None and probes is not None
         squared = squared - noise[k] + 2 * slope * shared[j]
         claimed = probes[j].variance[k]
-        doubt = noise[k] - claimed - 2 * slope * shared[j] * (1 - 1 / ratios[j])
+        doubt = (ratios[j] - others[j]) * (claimed - 2 * slope * shared[j] / ratios[j])
         affine.append(SquaredErrors(squared[None], inside[j][None], noise[k][None], doubt[None]))
     return affine
 

@@ -150,18 +150,20 @@ def tabulate_intervals(
     size = error_map.centres.shape[1]
     for k, group in enumerate(groups):
         index = np.concatenate([group.index(i[k]).ravel() for i in intensities])
-        ratio = np.concatenate(
-            [(d[k] / s[k]).ravel() for d, s in zip(differences, stds, strict=True)]
-        ).astype(np.float64)
-        used = np.isfinite(ratio)
+        error, std = (
+            np.concatenate([frame[k].ravel() for frame in frames]).astype(np.float64)
+            for frames in (differences, stds)
+        )
+        used = np.isfinite(error)
         for q, coverage in enumerate(COVERAGES):
             widths = np.ones(len(group))
             for g in range(len(group)):
-                values = ratio[used & (index == g)]
-                if values.size:
-                    widths[g] = conformal_quantile(values, coverage)
-                    if scaled:
-                        widths[g] /= max(math.sqrt(float(np.mean(values**2))), 1e-12)
+                inside = used & (index == g)
+                if inside.any():
+                    widths[g] = conformal_quantile(error[inside] / std[inside], coverage)
+                    if scaled:  # by means: a single ratio is large where the error bar is tiny
+                        own = np.mean(error[inside] ** 2) / np.mean(std[inside] ** 2)
+                        widths[g] /= max(math.sqrt(float(own)), 1e-12)
             padded = _padded(np.maximum(widths, LEAST_WIDTH), size)
             error_map.quantiles[q, k] = torch.from_numpy(padded)
 
