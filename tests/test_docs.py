@@ -6,7 +6,8 @@ temporary folder per document. The folder holds small simulated images: ``er/*.t
 
 - ``console``: the lines after ``$ ``; the others are output. ``bash``: the whole block. Both stop
   at the first command that fails. Lines that call ``make`` are left out.
-- ``denoisplit train`` without ``--max-steps`` gets ``--max-steps 4``, so that it takes seconds.
+- ``denoisplit train`` without ``--max-steps`` gets ``--max-steps 4``, and settings for few steps of
+  the error map, so that it takes seconds.
   Python blocks are run as they are, each in its own interpreter.
 - A block after ``<!-- not run: REASON -->`` is left out.
 """
@@ -28,6 +29,7 @@ from scipy.ndimage import gaussian_filter
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
 
+QUICK = "quick.yaml"  # settings of trainings that take seconds
 RUN = {"console", "bash", "python"}
 SHOWN = {"text", "yaml", "json", "toml", "bibtex", "mermaid"}
 FENCE = re.compile(r"^\s*```\s*(\S*)")
@@ -81,13 +83,16 @@ def script(block: Block) -> str:
             f"line {block.line}: a console block without a command, which starts with '$ '"
         )
     lines = [line for line in lines if not re.match(r"\s*make\b", line)]
-    short = [
-        re.sub(r"\bdenoisplit train\b", "denoisplit train --max-steps 4", line)
-        if "--max-steps" not in line
-        else line
-        for line in lines
-    ]
-    return "\n".join(short) + "\n"
+    return "\n".join(map(_short, lines)) + "\n"
+
+
+def _short(line: str) -> str:
+    options = "".join(
+        f" {name} {value}"
+        for name, value in (("--max-steps", "4"), ("--config", QUICK))
+        if name not in line
+    )
+    return re.sub(r"\bdenoisplit train\b", f"denoisplit train{options}", line)
 
 
 def execute(document: str, folder: Path) -> int:
@@ -122,6 +127,7 @@ def execute(document: str, folder: Path) -> int:
 
 def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
     """Simulated images: a blurred network (er), straight filaments (mt), and their noisy sum."""
+    (folder / QUICK).write_text("prediction: {calibration_samples: 4, error_map_steps: 2}\n")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for name in ("er", "mt"):
@@ -197,7 +203,9 @@ def test_training_is_made_short() -> None:
     def shell(text: str) -> str:
         return script(Block(1, "bash", text, None)).strip()
 
-    assert shell("denoisplit train -o a | cat") == "denoisplit train --max-steps 4 -o a | cat"
+    quick = f"denoisplit train --max-steps 4 --config {QUICK} -o a | cat"
+    assert shell("denoisplit train -o a | cat") == quick
+    assert shell("denoisplit train --config b.yaml").count("--config") == 1
     assert shell("denoisplit train -o a \\\n --max-steps 9").count("--max-steps") == 1
     assert shell("denoisplit predict a b.tif") == "denoisplit predict a b.tif"
 
