@@ -151,7 +151,8 @@ def test_a_saved_model_predicts_the_same_without_its_training_data(saved: Path) 
     before = predict_frame(network(config()), frame, sampling, tile=32, halo=16)
     after = predict_frame(load(saved, device="cpu").model, frame, sampling, tile=32, halo=16)
     again = predict_frame(load(saved, device="cpu").model, frame, sampling, tile=32, halo=16)
-    for a, b, c in zip(before, after, again, strict=True):
+    assert before.bars is after.bars is again.bars is None  # without an error map
+    for a, b, c in zip(before[:3], after[:3], again[:3], strict=True):
         # another memory layout sums in another order: 1e-6 of values up to a few 100
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-2)
         np.testing.assert_array_equal(c, b)

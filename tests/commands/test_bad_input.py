@@ -204,7 +204,7 @@ def test_what_is_done_is_kept_where_there_is_no_room(
     """The mean fits, the samples do not: no result has its name, and it goes on with room."""
     small = stack(tmp_path / "small.tif", (32, 32))
     images = [run_folder, small, bench.image("mixed")]
-    options = ["--samples", "4", "--keep-samples", "4"]
+    options = ["--samples", "8", "--keep-samples", "4"]  # fewer than 8 are warned of
     done = full_disk(30_000, "predict", "--quiet", *images, "-o", "out", *options)
     assert done.returncode == 2 and "small_samples.ome.tif" in done.stderr
     assert "--resume" in done.stderr and done.stderr.count("\n") == 1
@@ -242,7 +242,7 @@ def test_a_disk_that_is_really_full(bench: Any, run_folder: Path, call: Call) ->
                 "-o",
                 disk / "out",
                 "--samples",
-                "2",
+                "8",
             ],
             ["superpose", *bench.structures("ER", "MT"), "-o", disk / "mixed.tif"],
         ):
