@@ -32,6 +32,7 @@ Flat = npt.NDArray[np.float64]
 RESOLUTION = 0.1
 ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
 LEAST_VARIANCE = 1e-12  # raw intensity squared
+USUAL = 0.99  # quantile at which ratios of error and error bar are cut off for their mean square
 LEAST_WIDTH = 1e-3  # of an interval, in units of the error bar
 
 
@@ -160,10 +161,12 @@ def tabulate_intervals(
             for g in range(len(group)):
                 inside = used & (index == g)
                 if inside.any():
-                    widths[g] = conformal_quantile(error[inside] / std[inside], coverage)
-                    if scaled:  # by means: a single ratio is large where the error bar is tiny
-                        own = np.mean(error[inside] ** 2) / np.mean(std[inside] ** 2)
-                        widths[g] /= max(math.sqrt(float(own)), 1e-12)
+                    ratio = error[inside] / std[inside]
+                    widths[g] = conformal_quantile(ratio, coverage)
+                    if scaled:
+                        # a few ratios are huge, where the error bar is tiny
+                        usual = np.minimum(ratio, np.quantile(ratio, USUAL))
+                        widths[g] /= max(math.sqrt(float(np.mean(usual**2))), 1e-12)
             padded = _padded(np.maximum(widths, LEAST_WIDTH), size)
             error_map.quantiles[q, k] = torch.from_numpy(padded)
 
