@@ -37,7 +37,7 @@ def test_the_run_folder(run_folder: Path) -> None:
     files = {str(p.relative_to(run_folder)) for p in run_folder.rglob("*") if p.is_file()}
     assert files - {"report.html"} == {
         "config.yaml", "model.safetensors", "calibration.json", "metrics.json", "history.csv",
-        "checkpoints/last.ckpt",
+        "checkpoints/last.ckpt", "error_map.safetensors", "alarm.json",
         *(f"noise_models/{name}"
           for name in ("ER.npz", "ER.json", "pairs/ER.npz", "MT.npz", "MT.json", "pairs/MT.npz")),
     }  # fmt: skip

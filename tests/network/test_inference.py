@@ -119,7 +119,7 @@ def test_frames_are_split_alike(network: VSE) -> None:
     span = np.ptp(expected.samples)
     assert np.abs(found.samples - expected.samples).max() / span < 2e-6
     assert np.abs(found.mean - expected.mean).max() / span < 2e-6
-    assert np.abs(found.std - expected.std).max() / span < 2e-6
+    assert np.abs(found.spread - expected.spread).max() / span < 2e-6
 
 
 def test_what_depends_on_the_image_alone_is_computed_once() -> None:
