@@ -87,6 +87,8 @@ def test_an_interrupted_prediction_is_continued() -> None:
 
 
 def test_an_interrupted_training_is_resumed_to_the_same_end() -> None:
+    for name in ("interrupted", "run"):
+        changed(name, **{"settings.prediction.error_map_steps": 2})
     begun = columns("interrupted/history.csv")
     run = denoisplit.train(None, "interrupted", resume=True)
     history, expected = (columns(f"{name}/history.csv") for name in ("interrupted", "run"))
@@ -99,8 +101,9 @@ def test_an_interrupted_training_is_resumed_to_the_same_end() -> None:
     first, last = (np.concatenate([w[n].ravel() for n in names]) for w in (stored, weights))
     # 190 steps enlarge differences of rounding
     assert np.linalg.norm(last - first) < 0.02 * np.linalg.norm(first)
-    for name, scalar in denoisplit.load("run").calibration.items():
-        assert run.calibration[name] == pytest.approx(scalar, rel=0.01)
+    # the moments of the averaged weights are measured since, so calibrations differ
+    moments = [name for name in stored if name.endswith("running_mean")]
+    assert any((weights[name] != stored[name]).any() for name in moments)
 
 
 @pytest.mark.usefixtures("_two_threads")
@@ -134,9 +137,9 @@ def test_a_run_gets_an_error_map() -> None:
 # ---------------------------------------------------------------- what is refused
 
 
-def changed(**keys: Any) -> None:
-    """Change the config.yaml of the run: dotted keys of its settings, or its version."""
-    path = Path("run/config.yaml")
+def changed(run: str = "run", **keys: Any) -> None:
+    """Change the config.yaml of a run: dotted keys of its settings, or its version."""
+    path = Path(run, "config.yaml")
     values = yaml.safe_load(path.read_text())
     for name, value in keys.items():
         group = values
