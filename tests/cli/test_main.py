@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
-    "prediction": {"calibration_samples": 4, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 4, "error_map": False},
     "noise_model_fit": {"steps": 50},
     "synthetic_poisson": 2,
 }

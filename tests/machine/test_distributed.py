@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32, "dropout": 0.0},
     "training": {"max_steps": 4, "batch": 4, "min_steps_per_epoch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
-    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
     "synthetic_poisson": 2.0,
     "synthetic_gaussian": 1.0,
 }

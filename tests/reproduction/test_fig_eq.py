@@ -20,7 +20,7 @@ from denoisplit.run import load_config
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
-    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
 }
 SCORES = [
     LevelScore(level, form, name, {

@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "preset": "small",
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
-    "prediction": {"calibration_samples": 4, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 4, "error_map": False},
     "noise_model_fit": {"steps": 20, "components": 1},
     "n2v": {"filters": 4, "batch": 2, "masked": 0.03, "max_steps": 5},
     "denoiser": {

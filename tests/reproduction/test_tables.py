@@ -40,7 +40,7 @@ from .conftest import PUBLISHED
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
-    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
     "noise_model_fit": {"steps": 20, "components": 1},
 }
 FRAMES = 20

@@ -45,7 +45,7 @@ TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "patch": 32},
     "training": {"max_steps": 8, "batch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
-    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
     "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
 }
 
