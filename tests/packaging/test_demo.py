@@ -178,7 +178,7 @@ def test_a_failed_test_ends_with_one(
         return 1
 
     monkeypatch.setattr(module, "_bioimageio", failing)
-    arguments = ["demo", "-q", "-o", str(tmp_path), "--max-steps", "2", "--samples", "3"]
+    arguments = ["demo", "-q", "-o", str(tmp_path), "--max-steps", "2", "--samples", "8"]
     assert main(arguments) == 1
     told = capsys.readouterr()
     assert "bioimageio test: FAILED" in told.out and "report:" in told.out
