@@ -98,10 +98,10 @@ def test_bioimageio_test_passes(
 @pytest.mark.parametrize(
     ("kind", "samples"),
     [
-        ("mmse", 2),
+        pytest.param("mmse", 2, marks=pytest.mark.slow),  # its parts are those of the others
         ("fast", None),
         ("interval", None),
-        ("samples", 1),
+        pytest.param("samples", 1, marks=pytest.mark.slow),
         pytest.param("split", 2, marks=pytest.mark.slow),
     ],
 )
@@ -207,7 +207,7 @@ def test_whole_image_is_what_the_python_package_predicts(
     assert found[2:].mean() > 1e-2 * scale  # other noise would be seen
 
 
-@pytest.mark.parametrize("kind", ["mmse", "interval"])
+@pytest.mark.parametrize("kind", ["mmse", pytest.param("interval", marks=pytest.mark.slow)])
 def test_blocks_are_what_the_python_package_predicts(
     run: Path, mapped: Path, package: Path, mixed: Path, tmp_path: Path, kind: str
 ) -> None:
