@@ -114,6 +114,7 @@ def test_a_package_is_imported_and_predicts_as_the_run() -> None:
 
 
 def test_a_config_file_serves_for_training(capsys: pytest.CaptureFixture[str]) -> None:
+    changed(**{"settings.prediction.error_map_steps": 2})
     line = ["train", "-q", "--config", "run/config.yaml", "-o", "again", "--max-steps", "2"]
     assert main(line) == 0
     settings = denoisplit.load("again").config.settings
