@@ -263,18 +263,11 @@ def judge_frames(
     errors = squared_errors(frames, means, probes, levels)
     decoded_errors = None
     if mapping is not None:
-        decoded_errors = decoded_frames(judge_, frames, levels).errors
+        decoded = [p.bars.decoded for p in predictions if p.bars is not None]
+        again = None if frames.has_truth else judge_.probe(frames, judge_.sampling(0), "probing")
+        decoded_errors = squared_errors(frames, decoded, again, levels)
     judgements = judge(frames, means, errors, judge_.names, probes, levels)
     return Judged(predictions, errors, decoded_errors, judgements, groups)
-
-
-def decoded_frames(
-    judge: Judge, frames: EvaluationFrames, levels: Sequence[NoiseLevel] | None
-) -> DecodedFrames:
-    """Return the decoded means of frames with their squared errors."""
-    inputs, means = decoded_means(judge, frames.inputs, "decoding")
-    probes = None if frames.has_truth else judge.probe(frames, judge.sampling(0), "probing")
-    return DecodedFrames(inputs, means, squared_errors(frames, means, probes, levels))
 
 
 def decoded_means(

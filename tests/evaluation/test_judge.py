@@ -16,12 +16,14 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import intensity_groups, local_intensities
 from denoisplit.evaluation.judge import (
+    DecodedFrames,
     Judge,
-    decoded_frames,
+    decoded_means,
     judge_frames,
     posterior_probes,
     score_judged,
 )
+from denoisplit.evaluation.risk import squared_errors
 from denoisplit.evaluation.separate_truth import frames_from_mixed
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
@@ -63,7 +65,7 @@ def frames_with_truth(truth: list[Array], structures: int) -> EvaluationFrames:
 
 def error_bars(judge_: Judge, frames: EvaluationFrames) -> tuple[ErrorMapping, list[Any]]:
     """An error map with an interval, and groups of the decoded means."""
-    means = decoded_frames(judge_, frames, None).means
+    _, means = decoded_means(judge_, frames.inputs, "")
     intensities = local_intensities(means)
     groups = [intensity_groups(intensities, k) for k in range(len(judge_.names))]
     error_map = ErrorMap(len(judge_.names), coverages=1)
@@ -229,10 +231,12 @@ def test_decoded_frames_are_those_of_the_error_map(recorded: Make) -> None:
     made = recorded(2, frames=2, side=64)
     judge_ = judge_of(made.noise_models)
     mapping, _ = error_bars(judge_, made.frames)
-    found = decoded_frames(judge_, made.frames, None)
+    inputs, means = decoded_means(judge_, made.frames.inputs, "")
+    probes = judge_.probe(made.frames, judge_.sampling(0), "")
+    decoded = DecodedFrames(inputs, means, squared_errors(made.frames, means, probes))
     for mean, x, p in zip(
-        found.means,
-        found.inputs,
+        decoded.means,
+        decoded.inputs,
         judge_.predict(made.frames, judge_.sampling(4), "", mapping),
         strict=True,
     ):
@@ -241,9 +245,9 @@ def test_decoded_frames_are_those_of_the_error_map(recorded: Make) -> None:
         std = mapping.error_map(torch.from_numpy(x)[None, None], torch.from_numpy(mean)[None])[0]
         inner = np.s_[:, 8:-8, 8:-8]
         np.testing.assert_allclose(std.numpy()[inner], p.bars.std[inner], rtol=1e-3)
-    first = found.first(1)
+    first = decoded.first(1)
     assert [len(v) for v in (first.inputs, first.means, first.errors)] == [1, 1, 1]
-    assert first.means[0] is found.means[0]
+    assert first.means[0] is decoded.means[0]
 
 
 def test_another_seed_is_another_probe(recorded: Make) -> None:
