@@ -18,11 +18,11 @@ from safetensors.torch import save as save_tensors
 from denoisplit.config.migration import read_config
 from denoisplit.config.settings import MIXED, RunConfig, Settings
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.config.yaml_file import parse
+from denoisplit.config.validation import parse
 from denoisplit.data.prepare import superposition_of
 from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import write_bytes, write_text
+from denoisplit.files.atomic import complete_replacement, write_bytes, write_text
 from denoisplit.files.json_file import read_json
 from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
@@ -38,6 +38,7 @@ from denoisplit.prediction.tiles import tile_side
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY, ERROR_MAP = "metrics.json", "history.csv", "error_map.safetensors"
 NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers"
+CALIBRATED = ".calibrated"  # folder of a new calibration, until its files are in their places
 
 
 def build_network(settings: Settings) -> VSE:
@@ -144,6 +145,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
     """
     path = Path(path)
     config = load_config(path)
+    complete_replacement(path / CALIBRATED)
     for name, stage in ((WEIGHTS, "trained"), (CALIBRATION, "calibrated")):
         if not (path / name).is_file():
             problem = f"this run is not {stage} yet: {name} is missing"

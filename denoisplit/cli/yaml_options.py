@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from denoisplit.config.migration import migrated
 from denoisplit.config.options import Command, Groups, Option, field_of, resolved
 from denoisplit.config.settings import Settings
-from denoisplit.config.yaml_file import as_written, parse_value, read_yaml, unknown_key
+from denoisplit.config.validation import as_written, parse_value, unknown_key
 from denoisplit.errors import InputError
+from denoisplit.files.yaml_file import read_yaml
 
 
 def from_yaml(path: str | Path, command: Command) -> dict[str, Any]:

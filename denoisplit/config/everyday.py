@@ -72,6 +72,12 @@ TRAIN = Command(
         MAX_STEPS,
         TRAINED_SEED,
         Option("--resume", bool, "Continue an interrupted training.", False),
+        Option(
+            "--finish",
+            bool,
+            "With `resume`: stop here, and take the best epoch so far as the result.",
+            False,
+        ),
         QUIET,
         *groups("network", "objective", "data", "training"),
         *groups("noise_model_fit", "n2v", "prediction", "denoiser"),

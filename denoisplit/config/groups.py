@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from denoisplit.config.yaml_file import as_written
+from denoisplit.config.validation import as_written
 from denoisplit.network.stride import total_stride
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]

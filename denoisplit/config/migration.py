@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.config.settings import FORMAT_VERSION
-from denoisplit.config.yaml_file import read_yaml
 from denoisplit.errors import InputError
+from denoisplit.files.yaml_file import read_yaml
 
 # settings of format 1 that are constants now
 REMOVED = {

@@ -29,7 +29,7 @@ from denoisplit.config.groups import (
 from denoisplit.config.presets import base_values, merged
 from denoisplit.config.seeds import SEEDS
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.config.yaml_file import parse
+from denoisplit.config.validation import parse
 
 FORMAT_VERSION = 2
 MIXED = "mixed"  # the denoiser of the mixed input

@@ -10,7 +10,7 @@ from typing import Any
 
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
-from denoisplit.files.json_file import read_json
+from denoisplit.files.json_file import parse_json, read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
@@ -145,7 +145,7 @@ def stored_record(results: Results) -> dict[str, Any] | None:
     if split.is_dir():
         return about_zarr(split)
     try:
-        record = json.loads(description_of(split))
+        record = parse_json(description_of(split))
     except ValueError:
         return {}
     return dict(record) if isinstance(record, dict) else {}

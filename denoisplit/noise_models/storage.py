@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
-from denoisplit.files.json_file import write_json
+from denoisplit.files.json_file import read_json, write_json
 from denoisplit.files.npz import read_arrays
 from denoisplit.noise_models.gmm import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
@@ -73,8 +72,10 @@ def read_fitted(folder: Path, name: str) -> FittedNoiseModel:
         return FittedNoiseModel(model)
     remedy = "copy the run again, or remove the file"
     try:
-        quality = Quality.from_dict(json.loads(quality_path.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        quality = Quality.from_dict(read_json(quality_path))
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the quality of the noise model is unreadable ({type(error).__name__})",
             where=quality_path,

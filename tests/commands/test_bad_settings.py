@@ -52,8 +52,15 @@ def test_folders_that_are_no_run(
         ),
         (
             "calibration.json",
-            b'{"scalars": {"ER": NaN, "MT": 1}}',
-            ("the calibration scalar nan of ER is not a positive number", "copy"),
+            b'{"scalars": {"ER": -1, "MT": 1}}',
+            ("the calibration scalar -1 of ER is not a positive number", "copy"),
+        ),
+        ("calibration.json", b'{"scalars": {"ER": NaN, "MT": 1}}', ("NaN is not finite", "copy")),
+        ("calibration.json", b"[" * 100_000, ("nested", "copy")),
+        (
+            "calibration.json",
+            b'{"scalars": {"ER": 1%s, "MT": 1}}' % (b"0" * 400),
+            ("10000000... of 401 characters", "copy"),
         ),
         (
             "calibration.json",

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from denoisplit.config.settings import Settings, settings_from
 from denoisplit.config.systems import SYSTEMS
-from denoisplit.config.yaml_file import parse, read_yaml
+from denoisplit.config.validation import parse
 from denoisplit.errors import InputError
+from denoisplit.files.yaml_file import read_yaml
 from denoisplit.training.schedule import schedule
 
 TWO = [{"name": "ER", "files": ["er.tif"]}, {"name": "MT", "files": ["mt.tif"]}]

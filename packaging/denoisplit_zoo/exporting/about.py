@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from denoisplit.config.yaml_file import read_yaml
 from denoisplit.errors import InputError
+from denoisplit.files.yaml_file import read_yaml
 
 ASKED_BY_REVIEWERS = ("authors", "license", "training_data")
 

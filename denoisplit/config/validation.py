@@ -1,4 +1,4 @@
-"""Read a YAML mapping from a file, as data and never as code, and validate its values."""
+"""Validate plain values, such as those of a YAML file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from inspect import isclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from denoisplit.errors import InputError
@@ -23,42 +22,8 @@ PLAIN = {  # pydantic's words for these name its own types
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Loader that refuses repeated keys, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"key {key} is given twice")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping from a file without executing anything.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not YAML, or holds no mapping.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # a safe one
-    except OSError as error:
-        problem = f"cannot read this YAML file ({error.strerror})"
-        raise InputError(problem, where=path, remedy="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = f"this is not valid YAML ({str(error).splitlines()[0]})"
-        raise InputError(problem, where=path, remedy="correct it") from None
-    if not isinstance(values, dict):
-        content = "a list" if isinstance(values, list) else "a single value"
-        problem = f"expected a YAML mapping, but the file holds {content if values else 'nothing'}"
-        raise InputError(problem, where=path, remedy="write lines of the form `key: value`")
-    return values
-
-
 def as_written(value: Any) -> Any:
-    """Return the word that was written where YAML reads on, off or a number."""
+    """Return the word for a boolean or a number that stands where a word is expected."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value) if isinstance(value, int) else value
