@@ -8,19 +8,21 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
+from denoisplit.cli.failures import plain_error
 from denoisplit.cli.parser import EXIT_BAD_INPUT, parse
+from denoisplit.cli.terminal import close_standard_streams, open_standard_streams, write_out
 from denoisplit.cli.translation import Formatter, Translation
 from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, printable
 from denoisplit.machine.memory import keep_freed_memory
 
 EXIT_FAILED = 1  # a program that was called, not the user
 EXIT_INTERRUPTED = 130
 # where these alone stand on the command line, invalid settings are those of the YAML file
-NO_SETTINGS = {"config", "structures", "output", "resume"}
+NO_SETTINGS = {"config", "structures", "output", "resume", "finish"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,12 +32,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         By default those of the program. Then the C library is also asked to keep freed memory, for
-        the whole process (`denoisplit.machine.memory`); a call with arguments, as from Python,
-        leaves the process as it was.
+        the whole process (`denoisplit.machine.memory`), and closed standard streams are opened; a
+        call with arguments, as from Python, leaves the process as it was.
     """
-    command, given = parse(sys.argv[1:] if arguments is None else list(arguments))
-    if arguments is None:
-        keep_freed_memory()
+    if arguments is not None:
+        return _run(arguments)
+    keep_freed_memory()
+    open_standard_streams()
+    try:
+        code = _run(sys.argv[1:])
+    except SystemExit as end:  # after a help text, or a usage error
+        code = int(end.code or 0)
+    error = close_standard_streams()
+    if error is None or code:
+        return code
+    StandardError().write(f"denoisplit: error: {error}\n")
+    return EXIT_BAD_INPUT
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code."""
+    command, given = parse(arguments)
     translation = Translation(command)
     config = given.pop("config", "")
     given = {key: value for key, value in given.items() if value not in (None, [])}
@@ -48,19 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options = from_yaml(config, command) | options
             _check_required(command, options)
             return _COMMANDS[command.name](options) or 0
-        except InputError as error:
+        except (InputError, MemoryError, RuntimeError, OSError) as raised:
+            error = plain_error(raised, command)
             if config and error.where == "settings" and not given.keys() - NO_SETTINGS:
                 error = error.replace(where=config)
             name = error.where.split(" ")[0]
             from_file = config if name in options.keys() - given.keys() else ""
             error = translation.error(error, set(_words(options)), from_file)
-            sys.stderr.write(f"denoisplit {command.name}: error: {error}\n")
+            StandardError().write(f"denoisplit {command.name}: error: {error}\n")
             return EXIT_BAD_INPUT
         except KeyboardInterrupt:
             output = options.get("output")
             begun = command.interrupted and output and Path(output).is_dir()
             more = f"; {command.interrupted}" if begun else ""
-            sys.stderr.write(f"denoisplit {command.name}: interrupted{more}\n")
+            StandardError().write(f"denoisplit {command.name}: interrupted{more}\n")
             return EXIT_INTERRUPTED
 
 
@@ -69,7 +87,7 @@ def _logging(translation: Translation, *, quiet: bool) -> Iterator[None]:
     """Print messages on standard error, one line each; afterwards the logger is as before."""
     logger = logging.getLogger("denoisplit")
     before = logger.handlers, logger.level, logger.propagate
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(cast(TextIO, StandardError()))
     handler.setFormatter(Formatter(translation))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -115,14 +133,14 @@ def _train(options: dict[str, Any]) -> None:
 
     run = train(**options)
     if team().leads:
-        sys.stdout.write(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
+        write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
 
 
 def _predict(options: dict[str, Any]) -> None:
     from denoisplit.commands.predict import predict
 
     for path in predict(**options):
-        sys.stdout.write(f"{path}\n")
+        write_out(f"{printable(str(path))}\n")
 
 
 def _evaluate(options: dict[str, Any]) -> None:
@@ -132,7 +150,7 @@ def _evaluate(options: dict[str, Any]) -> None:
 
     scores = evaluate(**options)
     text = f"{metrics_table(scores)}{reference_text(scores)}\n"
-    sys.stdout.write(json.dumps(scores) + "\n" if as_json else text)
+    write_out(json.dumps(scores) + "\n" if as_json else text)
 
 
 def _calibrate(options: dict[str, Any]) -> None:
@@ -142,14 +160,14 @@ def _calibrate(options: dict[str, Any]) -> None:
     from denoisplit.run import METRICS
 
     run = calibrate(**options)
-    sys.stdout.write(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
+    write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
 
 
 def _superpose(options: dict[str, Any]) -> None:
     from denoisplit.commands.superpose import superpose
 
     for path in superpose(**options):
-        sys.stdout.write(f"{path}\n")
+        write_out(f"{printable(str(path))}\n")
 
 
 def _fit_noise_model(options: dict[str, Any]) -> None:
@@ -158,29 +176,29 @@ def _fit_noise_model(options: dict[str, Any]) -> None:
 
     fit = fit_noise_model(**options)
     text = "\n".join([*fit.quality.verdict(), f"noise model: {fit.path}", f"page: {fit.page}"])
-    sys.stdout.write((json.dumps(fit.as_dict()) if as_json else text) + "\n")
+    write_out((json.dumps(fit.as_dict()) if as_json else text) + "\n")
 
 
 def _reproduce(options: dict[str, Any]) -> None:
     from denoisplit.reproduction.reproduce import reproduce
 
     output = options.setdefault("output", "")
-    sys.stdout.write(reproduce(**options))
+    write_out(reproduce(**options))
     if output:
-        sys.stdout.write(f"results: {output}\n")
+        write_out(f"results: {output}\n")
 
 
 def _check_data(options: dict[str, Any]) -> None:
     from denoisplit.reproduction.tasks import availability
 
-    sys.stdout.write(availability(Path(options["folder"])))
+    write_out(availability(Path(options["folder"])))
 
 
 def _compare(options: dict[str, Any]) -> None:
     from denoisplit.commands.compare import PAGE, compare
 
     text = compare(**options).text
-    sys.stdout.write(f"{text}pictures: {options['output']}/{PAGE}\n")
+    write_out(f"{text}pictures: {options['output']}/{PAGE}\n")
 
 
 def _figure(options: dict[str, Any]) -> None:
@@ -188,34 +206,34 @@ def _figure(options: dict[str, Any]) -> None:
 
     if "crop" in options:
         options["crop"] = tuple(options["crop"])
-    sys.stdout.write(f"{figure(**options)}\n")
+    write_out(f"{figure(**options)}\n")
 
 
 def _export(options: dict[str, Any]) -> None:
     from denoisplit_zoo import export
 
-    sys.stdout.write(f"{export(**options)}\n")
+    write_out(f"{export(**options)}\n")
 
 
 def _check(options: dict[str, Any]) -> int:
     from denoisplit_zoo import check
 
     result = check(**options)
-    sys.stdout.write(Translation(COMMANDS["check"]).text(result.text))
+    write_out(Translation(COMMANDS["check"]).text(result.text))
     return 0 if result.passed else EXIT_FAILED
 
 
 def _import(options: dict[str, Any]) -> None:
     from denoisplit_zoo import import_package
 
-    sys.stdout.write(f"{import_package(**options).path}\n")
+    write_out(f"{import_package(**options).path}\n")
 
 
 def _demo(options: dict[str, Any]) -> int:
     from denoisplit_zoo.demo import demo
 
     result = demo(**options)
-    sys.stdout.write(result.text)
+    write_out(result.text)
     if result.passed:
         return 0
     sys.stderr.write("denoisplit demo: error: bioimageio's test of the package failed\n")

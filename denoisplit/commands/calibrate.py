@@ -9,6 +9,7 @@ from denoisplit.config.everyday import CALIBRATE
 from denoisplit.config.options import documented
 from denoisplit.evaluation.held_out import data_of_run
 from denoisplit.files.atomic import drop_drafts
+from denoisplit.files.folder_lock import output_lock
 from denoisplit.images import Files
 from denoisplit.run import Run, load
 from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
@@ -36,15 +37,16 @@ def calibrate(run: Run | PathLike, *, truth: Mapping[str, Files] | None = None) 
     Raises
     ------
     InputError
-        If images are missing or changed, the truth does not belong to them, or there is no truth
-        and no noise model can be had.
+        If images are missing or changed, the truth does not belong to them, there is no truth
+        and no noise model can be had, or another process writes to the run.
     """
     run = run if isinstance(run, Run) else load(run)
-    drop_drafts(run.path)
-    data = data_of_run(run, truth=truth, otherwise="train a new run")
-    settings = run.config.settings
-    # also for preset paper, whose trainings make no error map
-    prediction = settings.prediction.model_copy(update={"error_map": True})
-    settings = settings.model_copy(update={"prediction": prediction})
-    calibrate_and_evaluate(run.path, settings, data, run.model, must_judge=True)
-    return load(run.path, device=run.model.input_mean.device)
+    with output_lock(run.path):
+        drop_drafts(run.path)
+        data = data_of_run(run, truth=truth, otherwise="train a new run")
+        settings = run.config.settings
+        # also for preset paper, whose trainings make no error map
+        prediction = settings.prediction.model_copy(update={"error_map": True})
+        settings = settings.model_copy(update={"prediction": prediction})
+        calibrate_and_evaluate(run.path, settings, data, run.model, must_judge=True)
+        return load(run.path, device=run.model.input_mean.device)

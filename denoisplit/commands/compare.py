@@ -11,7 +11,8 @@ from denoisplit.config.commands import COMPARE
 from denoisplit.config.options import documented
 from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import write_text
+from denoisplit.files.atomic import drop_drafts, write_text
+from denoisplit.files.folder_lock import output_lock
 from denoisplit.files.json_file import read_json, write_json
 from denoisplit.images import Files
 from denoisplit.report.comparison import comparison_page
@@ -101,7 +102,8 @@ def compare(
     Raises
     ------
     InputError
-        For unknown systems, or images or options that cannot be used.
+        For unknown systems, images or options that cannot be used, or an output that another
+        process writes.
     """
     for name in systems:
         if name not in SPLITTING:
@@ -129,14 +131,17 @@ def compare(
         )
         for name in systems
     }
-    train_each(list(trainings.values()), jobs)
-    runs = {name: load(training.run) for name, training in trainings.items()}
-    comparison = Comparison(
-        {name: read_json(run.path / METRICS) for name, run in runs.items()},
-        {name: efforts_of(run) for name, run in runs.items()},
-    )
-    write_json(output / NUMBERS, comparison.metrics)
-    frames = comparison.metrics[systems[0]]["frames"]
-    page = comparison_page(runs, comparison.columns, frames=frames, note=comparison.note)
-    write_text(output / PAGE, page)
-    return comparison
+    with output_lock(output):
+        train_each(list(trainings.values()), jobs)
+        runs = {name: load(training.run) for name, training in trainings.items()}
+        comparison = Comparison(
+            {name: read_json(run.path / METRICS) for name, run in runs.items()},
+            {name: efforts_of(run) for name, run in runs.items()},
+        )
+        drop_drafts(output / NUMBERS)
+        drop_drafts(output / PAGE)
+        write_json(output / NUMBERS, comparison.metrics)
+        frames = comparison.metrics[systems[0]]["frames"]
+        page = comparison_page(runs, comparison.columns, frames=frames, note=comparison.note)
+        write_text(output / PAGE, page)
+        return comparison

@@ -18,8 +18,9 @@ from denoisplit.config.settings import Settings, settings_from
 from denoisplit.data.statistics import pooled_std
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import write_new
-from denoisplit.files.outputs import check_new, make_parent
+from denoisplit.files.atomic import complete_replacement, drop_drafts, replace_together
+from denoisplit.files.folder_lock import output_lock
+from denoisplit.files.outputs import check_new
 from denoisplit.images import Files, each_of, read_frames
 from denoisplit.images.repeats import read_repeats
 from denoisplit.noise_models import GaussianMixture
@@ -92,7 +93,8 @@ def fit_noise_model(
     Raises
     ------
     InputError
-        If images or options cannot be used, or an output exists; nothing is left half-written.
+        If images or options cannot be used, an output exists, or another process writes it; nothing
+        is left half-written.
     """
     kinds = ("repeats", "clean", "noisy", "signal", "observed")
     given = (repeats, clean, noisy, signal, observed)
@@ -108,7 +110,6 @@ def fit_noise_model(
             raise InputError(f"`{name}` is used with `{needed}` only", remedy="leave it out")
     check_seed(seed)
     settings = _settings(seed, preset, components, noise_model_fit, n2v)
-    fit = settings.noise_model_fit
     path = Path(output)
     if path.suffix != ".npz":
         raise InputError(
@@ -118,16 +119,40 @@ def fit_noise_model(
             remedy="rename the output",
         )
     page, checkpoint = path.with_suffix(".html"), path.with_suffix(".n2v.ckpt")
-    check_new(path)
-    check_new(page)
+    pending = path.with_name(f".{path.name}.fitted")  # both files, until they are in their places
+    with output_lock(path):
+        complete_replacement(pending, obsolete=[checkpoint])  # of a call that was killed
+        check_new(path)
+        check_new(page)
+        for file in (path, page, checkpoint, pending):
+            drop_drafts(file)
+        pairs, model, quality = _fitted(
+            files, settings, synthetic_poisson, synthetic_gaussian, checkpoint
+        )
+        contents = {
+            path.name: model.to_bytes(),
+            page.name: noise_page(path.stem, model, quality, pairs).encode(),
+        }
+        replace_together(pending, contents, obsolete=[checkpoint])
+    return NoiseModelFit(model, quality, path, page)
+
+
+def _fitted(
+    files: Mapping[str, Sequence[PathLike]],
+    settings: Settings,
+    poisson_factor: float,
+    level: float,
+    checkpoint: Path,
+) -> tuple[Pairs, GaussianMixture, Quality]:
+    """Read the images of one kind, and fit a noise model to their pairs."""
+    fit, seed = settings.noise_model_fit, settings.seed
     images = {
         kind: read_repeats(some) if kind == "repeats" else read_frames(some).images
         for kind, some in files.items()
     }
     with _files_named(files):
-        if noisy:
+        if "noisy" in images:
             check_noisy(images["noisy"])
-            make_parent(path)
             with bar("denoiser", 100) as progress, _resumable(checkpoint):
                 pairs = pairs_of_noisy(
                     images["noisy"],
@@ -139,7 +164,7 @@ def fit_noise_model(
                 on_step = _part(progress, DENOISER, 100)
                 model, quality = fit_pairs(pairs, fit, seed=seed, on_step=on_step)
         else:
-            pairs, about = _pairs(images, synthetic_poisson, synthetic_gaussian, seed)
+            pairs, about = _pairs(images, poisson_factor, level, seed)
             pairs.check_noise()
             with bar("noise model", 100) as progress:
                 on_step = _part(progress, 0, 100)
@@ -147,11 +172,7 @@ def fit_noise_model(
     warning = correlation_warning(pairs.correlation)
     if warning:
         logger.warning("%s", warning)
-    make_parent(path)
-    write_new({path: model.to_bytes(), page: noise_page(path.stem, model, quality, pairs).encode()})
-    if noisy:
-        checkpoint.unlink(missing_ok=True)
-    return NoiseModelFit(model, quality, path, page)
+    return pairs, model, quality
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> None:

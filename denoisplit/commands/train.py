@@ -11,15 +11,18 @@ from denoisplit.config.options import documented
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
 from denoisplit.data.prepare import prepare
+from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import check_truth, with_truth
-from denoisplit.files.atomic import drop_drafts
+from denoisplit.files.atomic import complete_replacement, drop_drafts
+from denoisplit.files.folder_lock import output_lock
 from denoisplit.files.outputs import check_new
 from denoisplit.images import Files, fingerprint, read_frames
-from denoisplit.machine.distributed import team
+from denoisplit.machine.distributed import reason_to_be_alone, team
 from denoisplit.progress import logger
-from denoisplit.run import Run, load, load_config
+from denoisplit.run import CALIBRATED, Run, load, load_config
 from denoisplit.training.chain import check_not_in_chain
-from denoisplit.training.one_network import is_finished
+from denoisplit.training.one_network import check_can_finish, is_finished
+from denoisplit.training.precision import check_devices
 from denoisplit.training.resume import check_same_images, check_same_settings
 from denoisplit.training.start import join_run, start_run, train_run
 
@@ -36,6 +39,7 @@ def train(
     offsets: Mapping[str, float] | None = None,
     truth: Mapping[str, Files] | None = None,
     resume: bool = False,
+    finish: bool = False,
     **options: Any,
 ) -> Run:
     """Train, calibrate and evaluate a network; everything is written to the folder ``output``.
@@ -59,46 +63,60 @@ def train(
     Raises
     ------
     InputError
-        If images or settings cannot be used, or the run folder exists or, to resume, does not.
+        If images or settings cannot be used, the run folder exists or, to resume, does not, another
+        process writes to it, or, to finish, no epoch is complete.
     """
     run = Path(output)
+    if finish and not resume:
+        raise InputError(
+            "`finish` ends a training that was started before",
+            where="finish",
+            remedy="add `resume`, or leave it out",
+        )
+    check_devices(team())
     if not team().leads:
-        return join_run(run)
-    if not resume:
-        check_new(run, "choose another output, or continue the training in it with `resume`")
-    stored = load_config(run) if resume else None
-    if stored is not None and not (
-        structures or noise_models or repeats or offsets or truth or options
-    ):
-        settings = stored.settings
-    else:
-        files = structures or (files_of(stored.settings) if stored else {})
-        values = settings_values(files, noise_models, repeats, offsets, options, truth=truth)
-        settings = settings_from(values)
-        if truth:
-            check_truth(settings, truth)
-        if stored is not None:
-            check_same_settings(stored.settings, settings, run)
-    team().share(settings.training.batch)  # refused here, before hours of work
-    if settings.denoiser is not None:
-        team().share(settings.denoiser.training.batch)
-    names = settings.names
-    frames = [read_frames(s.files) for s in settings.structures]
-    fingerprints = {n: fingerprint(f.files) for n, f in zip(names, frames, strict=True)}
-    exposures = {s.name: read_frames(s.truth) for s in settings.structures if s.truth}
-    of_truth = {n: fingerprint(f.files) for n, f in exposures.items()}
-    if stored is not None:
-        check_same_images(stored.facts.fingerprints, fingerprints, run)
-        check_same_images(stored.facts.truth, of_truth, run, "truth")
-        check_not_in_chain(run)
+        return join_run(run, finish=finish)
+    with output_lock(run):
+        if reason := reason_to_be_alone():
+            logger.warning("training in one process: %s", reason)
+        if not resume:
+            check_new(run, "choose another output, or continue the training in it with `resume`")
+        stored = load_config(run) if resume else None
         drop_drafts(run)
-        if is_finished(run):
-            logger.info("%s: this training is already complete", run)
-            return load(run)
-    images = [f.images for f in frames]
-    data = prepare(images, settings)
-    if exposures:
-        data = with_truth(data, images, [f.images for f in exposures.values()], settings)
-    if not resume:
-        start_run(run, settings, data, frames, fingerprints, of_truth)
-    return train_run(run, settings, data)
+        if stored is not None and not (
+            structures or noise_models or repeats or offsets or truth or options
+        ):
+            settings = stored.settings
+        else:
+            files = structures or (files_of(stored.settings) if stored else {})
+            values = settings_values(files, noise_models, repeats, offsets, options, truth=truth)
+            settings = settings_from(values)
+            if truth:
+                check_truth(settings, truth)
+            if stored is not None:
+                check_same_settings(stored.settings, settings, run)
+        team().share(settings.training.batch)  # refused here, before hours of work
+        if settings.denoiser is not None:
+            team().share(settings.denoiser.training.batch)
+        names = settings.names
+        frames = [read_frames(s.files) for s in settings.structures]
+        fingerprints = {n: fingerprint(f.files) for n, f in zip(names, frames, strict=True)}
+        exposures = {s.name: read_frames(s.truth) for s in settings.structures if s.truth}
+        of_truth = {n: fingerprint(f.files) for n, f in exposures.items()}
+        if stored is not None:
+            check_same_images(stored.facts.fingerprints, fingerprints, run)
+            check_same_images(stored.facts.truth, of_truth, run, "truth")
+            check_not_in_chain(run)
+            complete_replacement(run / CALIBRATED)
+            if is_finished(run):
+                logger.info("%s: this training is already complete", run)
+                return load(run)
+            if finish:
+                check_can_finish(run)
+        images = [f.images for f in frames]
+        data = prepare(images, settings)
+        if exposures:
+            data = with_truth(data, images, [f.images for f in exposures.values()], settings)
+        if not resume:
+            start_run(run, settings, data, frames, fingerprints, of_truth)
+        return train_run(run, settings, data, finish=finish)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from denoisplit.machine.distributed import no_launcher
+
 Frame = NDArray[Any]
 Frames = Sequence[NDArray[Any]] | NDArray[Any]
 
@@ -164,7 +166,9 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
     if min(g.shape) < MS_SSIM_MIN_SIDE:
         return None
     import torch
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    with no_launcher():
+        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     value = multiscale_structural_similarity_index_measure(
         torch.from_numpy(p)[None, None],

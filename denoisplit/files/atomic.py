@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -53,13 +53,15 @@ def draft_of(path: Path) -> Path:
 
 
 def drop_drafts(place: Path) -> None:
-    """Remove the drafts of killed processes, of one file or of all files in a folder."""
+    """Remove the drafts of killed processes: of a file or folder, and of all files in a folder."""
+    drafts = [*place.parent.glob(f".{glob.escape(place.name)}.{UNIQUE}.tmp")]
     if place.is_dir():
-        drafts = place.rglob(f".*.{UNIQUE}.tmp")
-    else:
-        drafts = place.parent.glob(f".{glob.escape(place.name)}.{UNIQUE}.tmp")
+        drafts += place.rglob(f".*.{UNIQUE}.tmp")
     for draft in drafts:
-        draft.unlink(missing_ok=True)
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 def not_written(path: str | Path, error: OSError, size: int = 0) -> InputError:
@@ -76,31 +78,55 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         stream.write(content)
 
 
-def write_new(contents: Mapping[Path, bytes]) -> None:
-    """Write several new files, all or none."""
-    try:
-        with ExitStack() as stack:
-            for path, content in contents.items():
-                stream = stack.enter_context(replacing(path))
-                stream.write(content)
-                stream.flush()  # a full disk raises here, before any file is in its place
-    except BaseException:
-        for path in contents:
-            with suppress(OSError):
-                path.unlink()
-        raise
+def replace_together(
+    pending: Path, contents: Mapping[str, bytes], obsolete: Sequence[Path] = ()
+) -> None:
+    """Write several files, which exist or not: all or none, also if the process is killed.
 
+    All are written to a folder that appears in one step, and then moved to their places. If the
+    second part is interrupted, `complete_replacement` does the rest.
 
-def replace_together(contents: Mapping[Path, bytes]) -> None:
-    """Write several files, which exist or not: none is replaced before all are complete.
-
-    The first file is replaced last.
+    Parameters
+    ----------
+    pending : Path
+        That folder; it lies beside the files, and is removed in the end.
+    contents : mapping of name to bytes
+    obsolete : sequence of Path
+        Files that are no longer needed when all are written.
     """
-    with ExitStack() as stack:
-        for path, content in contents.items():
-            stream = stack.enter_context(replacing(path, size=len(content)))
-            stream.write(content)
-            stream.flush()
+    complete_replacement(pending)
+    for name in contents:
+        if pending.with_name(name).is_dir():
+            in_the_way = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise not_written(pending.with_name(name), in_the_way)
+    with new_folder(pending) as draft:
+        for name, content in contents.items():
+            write_bytes(draft / name, content)
+    complete_replacement(pending, obsolete)
+
+
+def complete_replacement(pending: Path, obsolete: Sequence[Path] = ()) -> None:
+    """Move the files that an interrupted `replace_together` has written to their places.
+
+    Several processes may do so at a time.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    if not pending.is_dir():
+        return
+    try:
+        for file in sorted(pending.iterdir()):
+            with suppress(FileNotFoundError):  # moved by another process
+                os.replace(file, pending.with_name(file.name))
+        for file in obsolete:
+            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            pending.rmdir()
+    except OSError as error:
+        raise not_written(error.filename2 or error.filename or pending, error) from error
 
 
 @contextmanager
@@ -115,9 +141,9 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        draft = draft_of(path)
+        draft.mkdir()
         try:
-            draft.chmod(0o755)
             yield draft
             draft.rename(path)
         finally:

@@ -8,14 +8,24 @@ other ranks read what it has prepared.
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from denoisplit.errors import InputError
 
 POLL_INTERVAL = 0.5  # s
+LOCAL_HOST, FIRST_PORT, PORTS = "127.0.0.1", 15000, 10000
+# names of jobs that are a shell, in which a command is one process
+INTERACTIVE = ("bash", "interactive")
+FIRST_SPECIAL_STEP = 0xFFFFFFF0  # batch scripts and shells have such numbers of steps
+# variables that describe a process to torchrun, SLURM and others, and so to Lightning
+LAUNCHERS = re.compile(
+    "(SLURM|TORCHELASTIC|JSM_NAMESPACE|LSB|PL)_.*|(GROUP_|LOCAL_|NODE_)?RANK|(LOCAL_)?WORLD_SIZE"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,9 @@ class Team:
     rank: int = 0
     size: int = 1
     nodes: int = 1
+    local_rank: int = 0  # on its machine
+    address: str = LOCAL_HOST  # where the processes meet: rank 0, or torchrun
+    port: int = FIRST_PORT
 
     @property
     def leads(self) -> bool:
@@ -52,15 +65,87 @@ class Team:
 
 
 def team() -> Team:
-    """Read rank and world size from the environment; without them, this process is alone."""
-    env = os.environ
-    if "TORCHELASTIC_RUN_ID" in env:
-        size = int(env["WORLD_SIZE"])
-        return Team(int(env["RANK"]), size, size // int(env["LOCAL_WORLD_SIZE"]))
-    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # set by srun; a batch script itself has 1
-        size, nodes = int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_STEP_NUM_NODES"])
-        return Team(int(env["SLURM_PROCID"]), size, nodes)
-    return Team()
+    """Read rank and world size from the environment; without them, this process is alone.
+
+    It is one of several only if ``torchrun`` or ``srun`` has started it and all their variables
+    agree. In a batch script, in an interactive shell, and with stray variables it is alone.
+
+    Raises
+    ------
+    InputError
+        If the machines have different numbers of processes.
+    """
+    several = _of_torchrun() or _of_srun() or Team()
+    if several.size % several.nodes:
+        raise InputError(
+            f"{several.size} processes on {several.nodes} machines, not the same number on each",
+            where="training",
+            remedy="start as many on each machine",
+        )
+    return several
+
+
+def reason_to_be_alone() -> str:
+    """Return why this process is alone although several seem to be wanted; empty if none are."""
+    if team().size > 1:
+        return ""
+    if (_number("WORLD_SIZE") or 1) > 1:
+        return "WORLD_SIZE is set, but not all of the variables by which torchrun starts processes"
+    if (_number("SLURM_NTASKS") or 1) > 1:
+        return f"this job has {_number('SLURM_NTASKS')} tasks, but srun has not started this one"
+    return ""
+
+
+def _of_torchrun() -> Team | None:
+    """Return what ``torchrun`` says, if it says all."""
+    address = os.environ.get("MASTER_ADDR")
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    numbers = [number for name in names if (number := _number(name)) is not None]
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not address or len(numbers) < len(names):
+        return None
+    rank, size, local_rank, per_node, port = numbers
+    if not (rank < size and local_rank < per_node <= size and 0 < port < 1 << 16):
+        return None
+    return Team(rank, size, -(-size // per_node), local_rank, address, port)
+
+
+def _of_srun() -> Team | None:
+    """Return what ``srun`` says, if it has started this process."""
+    step, rank = _number("SLURM_STEP_ID"), _number("SLURM_PROCID")
+    size = _number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+    nodes = _number("SLURM_STEP_NUM_NODES", "SLURM_NNODES") or 1
+    if os.environ.get("SLURM_JOB_NAME") in INTERACTIVE or step is None or rank is None:
+        return None
+    if size is None or not (step < FIRST_SPECIAL_STEP and rank < size and nodes <= size > 1):
+        return None
+    local_rank = _number("SLURM_LOCALID")
+    if local_rank is None:
+        local_rank = rank % max(1, size // nodes)
+    hosts = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST") or ""
+    first = re.sub(r"\[([^],-]*)[^]]*\]", r"\1", hosts).split(",")[0]  # of n[07-09,12],other
+    port = FIRST_PORT + ((_number("SLURM_JOB_ID") or 0) + step) % PORTS
+    return Team(rank, size, nodes, local_rank, first if nodes > 1 and first else LOCAL_HOST, port)
+
+
+def _number(*names: str) -> int | None:
+    """Return the first of some variables that is set; None for none, and for no whole number."""
+    text = next((os.environ[name] for name in names if name in os.environ), "")
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+
+
+@contextmanager
+def no_launcher() -> Iterator[None]:
+    """Hide all variables of launchers in this block: Lightning must not read them by itself.
+
+    It has other rules than `team`, and fails on numbers that are none, also when it is imported.
+    """
+    hidden = {name: os.environ[name] for name in os.environ if LAUNCHERS.fullmatch(name)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def wait_for(paths: Sequence[Path]) -> None:

@@ -120,8 +120,8 @@ def fit_remaining_noise_models(
         return []
     models = []
     for k, name in enumerate(settings.names):
+        checkpoint = checkpoints / f"n2v {name}.ckpt"
         if not is_written(folder, name):
-            checkpoint = checkpoints / f"n2v {name}.ckpt"
             with _located(f"structure {name}"):
                 with bar(f"denoiser of {name}", 100) as progress:
                     pairs = pairs_of_noisy(
@@ -134,7 +134,7 @@ def fit_remaining_noise_models(
                 fit = settings.noise_model_fit
                 fitted = fit_structure(name, pairs, fit, settings.seed, noise=data.noise)
             write_fitted(folder, name, fitted)
-            checkpoint.unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)  # also that of a training that was killed here
         models.append(GaussianMixture.load(folder / f"{name}.npz"))
     return models
 

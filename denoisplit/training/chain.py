@@ -83,6 +83,7 @@ def create_chain(
         part.name: (
             RunConfig(
                 format_version=FORMAT_VERSION,
+                created=config.created,
                 settings=part.settings,
                 facts=_facts_of_part(config, part),
             ),
@@ -93,17 +94,19 @@ def create_chain(
     create_run(run, config, {}, denoisers=denoisers)
 
 
-def train_chain(run: Path, settings: Settings, data: TrainingData) -> Run:
+def train_chain(run: Path, settings: Settings, data: TrainingData, *, finish: bool = False) -> Run:
     """Train the missing networks of a chain, then calibrate and evaluate the whole.
 
-    The run folder must exist, see `create_chain`; finished stages are not repeated.
+    The run folder must exist, see `create_chain`; finished stages are not repeated. With
+    ``finish``, each network is taken as of its best epoch so far.
     """
     parts = parts_of(settings, data)
     per_denoiser = NOISE_MODEL + DENOISER + FRAMES
     with stages("HDN(+)muSplit", len(parts) * per_denoiser + SPLITTER + EVALUATION) as progress:
         frames = {part.name: _train_and_apply_denoiser(run, part, progress) for part in parts}
         progress.stage("splitter", SPLITTER, counts="training")
-        model = fit_or_load_network(run, settings, splitter_data(data, frames), [])
+        of_splitter = splitter_data(data, frames)
+        model = fit_or_load_network(run, settings, of_splitter, [], finish=finish)
         progress.stage("evaluation", EVALUATION, counts="evaluating")
         load_denoiser(model, run, settings)
         prepare_for_prediction(model)

@@ -133,7 +133,7 @@ def efforts_of(run: Run) -> list[Effort]:
     settings = run.config.settings
     efforts = [_effort(run.path, settings)]
     if settings.denoiser:
-        folders = sorted((run.path / DENOISERS).iterdir())
+        folders = sorted(path for path in (run.path / DENOISERS).iterdir() if path.is_dir())
         efforts += [_effort(folder, settings.denoiser) for folder in folders]
     return efforts
 

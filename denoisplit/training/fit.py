@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,17 @@ from denoisplit.config.settings import Settings
 from denoisplit.data.prepare import TrainingData
 from denoisplit.files.tensors import read_checkpoint
 from denoisplit.machine.device import default_device
-from denoisplit.machine.distributed import team
+from denoisplit.machine.distributed import no_launcher, team
 from denoisplit.network.batch_norm import batch_moments
 from denoisplit.network.inference import compile_blocks
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import bar, logger
+from denoisplit.report.plots import read_history
 from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, CheckpointCallbacks
 from denoisplit.training.history import History, quiet_lightning
 from denoisplit.training.loaders import Loaders, loaders
-from denoisplit.training.precision import precision, strategy
+from denoisplit.training.precision import TeamEnvironment, precision, strategy
 from denoisplit.training.schedule import step_seed
 from denoisplit.training.task import MOMENTS, SplittingTask, divergence
 
@@ -56,6 +58,7 @@ def fit_weights(
     *,
     checkpoints: Path,
     history: Path,
+    finish: bool = False,
 ) -> TrainingOutcome:
     """Train a network in place; it ends with the weights of the best monitored value.
 
@@ -72,6 +75,8 @@ def fit_weights(
         Folder of ``last.ckpt``, written after every epoch.
     history : Path
         The CSV file of losses.
+    finish : bool
+        Train no further: take the best state that an interrupted training has saved.
 
     Returns
     -------
@@ -89,6 +94,38 @@ def fit_weights(
         compile_blocks(model)
     superposition = data.superposition if data.mixed is None else None
     task = SplittingTask(model, noise_models, superposition, settings, batches.schedule, ranks)
+    if finish:
+        outcome = _outcome_so_far(checkpoints / BEST, history, task.monitor)
+    else:
+        outcome = _fit(task, batches, checkpoints=checkpoints, history=history)
+    if ranks.leads:  # only rank 0 uses the trained network; it also removes this file
+        state = read_checkpoint(checkpoints / BEST)["state_dict"]
+        prefix = "model."
+        model.load_state_dict(
+            {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        )
+        set_moments(task, batches)
+    model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return outcome
+
+
+def _outcome_so_far(best: Path, history: Path, monitor: str) -> TrainingOutcome:
+    """Return the outcome of an interrupted training from its best state and its history."""
+    step = read_checkpoint(best).get("global_step")
+    rows = read_history(history) if history.is_file() else {}
+    values = [
+        v for s, v in zip(rows.get("step", ()), rows.get(monitor, ()), strict=True) if s == step
+    ]
+    if not isinstance(step, int) or not values or not math.isfinite(values[-1]):
+        raise divergence("no epoch had a finite validation loss")
+    return TrainingOutcome(step, float(values[-1]), int(rows["skipped_steps"][-1]))
+
+
+def _fit(
+    task: SplittingTask, batches: Loaders, *, checkpoints: Path, history: Path
+) -> TrainingOutcome:
+    """Train to the end, from ``last.ckpt`` if it exists."""
+    settings, ranks = task.settings, task.ranks
     saved = CheckpointCallbacks.in_folder(
         checkpoints, task.monitor, task.mode, averaging=settings.training.weight_averaging
     )
@@ -106,22 +143,23 @@ def fit_weights(
     progress_bar = bar("training", batches.schedule.steps)
     with progress_bar as progress, quiet_lightning(), torch.random.fork_rng():
         records = [History(history, progress)] if ranks.leads else []
-        trainer = L.Trainer(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=ranks.devices,
-            num_nodes=ranks.nodes,
-            strategy=strategy(model, ranks),
-            use_distributed_sampler=False,
-            precision=precision(settings.training.precision),
-            max_epochs=batches.schedule.epochs,
-            logger=False,
-            callbacks=[*saved.averaging, *records, saved.best, saved.last, early_stopping],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=checkpoints,
-            plugins=[AtomicCheckpoints()],
-        )
+        with no_launcher():
+            trainer = L.Trainer(
+                accelerator="gpu" if torch.cuda.is_available() else "cpu",
+                devices=ranks.devices,
+                num_nodes=ranks.nodes,
+                strategy=strategy(task.model, ranks),
+                use_distributed_sampler=False,
+                precision=precision(settings.training.precision),
+                max_epochs=batches.schedule.epochs,
+                logger=False,
+                callbacks=[*saved.averaging, *records, saved.best, saved.last, early_stopping],
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                default_root_dir=checkpoints,
+                plugins=[AtomicCheckpoints(), TeamEnvironment(ranks)],
+            )
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(
@@ -137,14 +175,6 @@ def fit_weights(
     best = saved.best.best_model_score
     if best is None or not torch.isfinite(best):
         raise divergence("no epoch had a finite validation loss")
-    if ranks.leads:  # only rank 0 uses the trained network; it also removes this file
-        state = read_checkpoint(checkpoints / BEST)["state_dict"]
-        prefix = "model."
-        model.load_state_dict(
-            {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-        )
-        set_moments(task, batches)
-    model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return TrainingOutcome(trainer.global_step, best.item(), task.skipped_steps)
 
 

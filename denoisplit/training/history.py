@@ -100,6 +100,7 @@ def quiet_lightning() -> Iterator[None]:
             # crops are cut from memory: worker processes would only cost time
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+            warnings.filterwarnings("ignore", ".*`srun` command is available.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
             yield
     finally:

@@ -10,6 +10,7 @@ import torch
 from denoisplit.config.settings import RunConfig, Settings
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
+from denoisplit.errors import InputError
 from denoisplit.files.atomic import new_folder
 from denoisplit.machine.distributed import wait_for
 from denoisplit.network.vse import VSE
@@ -20,6 +21,7 @@ from denoisplit.report.page import REPORT
 from denoisplit.run import (
     CALIBRATION,
     CHECKPOINTS,
+    CONFIG,
     DENOISERS,
     HISTORY,
     METRICS,
@@ -78,11 +80,34 @@ def final_files(run: Path) -> list[Path]:
     return [run / name for name in (METRICS, CALIBRATION, REPORT)]
 
 
+def check_can_finish(run: Path) -> None:
+    """Refuse to finish a run of which a network has no complete epoch.
+
+    Raises
+    ------
+    InputError
+        That names the network, which may be a denoiser of HDN(+)muSplit.
+    """
+    folders = [path.parent for path in sorted(run.glob(f"{DENOISERS}/*/{CONFIG}"))]
+    for folder in [*folders, run]:
+        if not (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS / BEST).is_file():
+            raise InputError(
+                "no epoch of this training is complete yet, so it cannot be finished",
+                where=folder,
+                remedy=f"continue it first with `denoisplit train --resume -o {run}`",
+            )
+
+
 def train_network(
-    run: Path, settings: Settings, data: TrainingData, models: list[GaussianMixture]
+    run: Path,
+    settings: Settings,
+    data: TrainingData,
+    models: list[GaussianMixture],
+    *,
+    finish: bool = False,
 ) -> Run:
     """Train, calibrate, evaluate and report one network; finished steps are not repeated."""
-    model = fit_or_load_network(run, settings, data, models)
+    model = fit_or_load_network(run, settings, data, models, finish=finish)
     prepare_for_prediction(model)
     calibrate_and_evaluate(run, settings, data, model)
     return load(run)
@@ -103,27 +128,43 @@ def join_training(run: Path, settings: Settings, data: TrainingData) -> None:
 
 
 def fit_or_load_network(
-    run: Path, settings: Settings, data: TrainingData, models: list[GaussianMixture]
+    run: Path,
+    settings: Settings,
+    data: TrainingData,
+    models: list[GaussianMixture],
+    *,
+    finish: bool = False,
 ) -> VSE:
-    """Return the trained network of a run; fit and save its weights if they do not exist yet."""
+    """Return the trained network of a run; fit and save its weights if they do not exist yet.
+
+    With ``finish``, they are those of the best epoch so far.
+    """
     model = initial_network(settings, data)
     if (run / WEIGHTS).exists():
         load_weights(model, run / WEIGHTS)
-        return model
-    outcome = _fit_in_run(run, model, models, data, settings)
-    if outcome.skipped_steps:
-        logger.warning("skipped %d steps without a finite gradient", outcome.skipped_steps)
-    logger.info("trained for %d steps; best validation value %.4f", outcome.steps, outcome.best)
-    save_weights(model, run / WEIGHTS)
+    else:
+        outcome = _fit_in_run(run, model, models, data, settings, finish=finish)
+        if outcome.skipped_steps:
+            logger.warning("skipped %d steps without a finite gradient", outcome.skipped_steps)
+        logger.info("trained for %d steps; best validation value %.4f", outcome.steps, outcome.best)
+        save_weights(model, run / WEIGHTS)
     (run / CHECKPOINTS / BEST).unlink(missing_ok=True)
     return model
 
 
 def _fit_in_run(
-    run: Path, model: VSE, models: list[GaussianMixture], data: TrainingData, settings: Settings
+    run: Path,
+    model: VSE,
+    models: list[GaussianMixture],
+    data: TrainingData,
+    settings: Settings,
+    *,
+    finish: bool = False,
 ) -> TrainingOutcome:
     checkpoints, history = run / CHECKPOINTS, run / HISTORY
-    return fit_weights(model, models, data, settings, checkpoints=checkpoints, history=history)
+    return fit_weights(
+        model, models, data, settings, checkpoints=checkpoints, history=history, finish=finish
+    )
 
 
 def initial_network(settings: Settings, data: TrainingData) -> VSE:

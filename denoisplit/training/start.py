@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def start_run(
     """
     repeats = {s.name: read_repeats(s.repeats) for s in settings.structures if s.repeats}
     facts = measure_facts(settings, data, frames, fingerprints, truth)
-    config = RunConfig(format_version=FORMAT_VERSION, settings=settings, facts=facts)
+    now = datetime.now(UTC).replace(microsecond=0)
+    config = RunConfig(format_version=FORMAT_VERSION, created=now, settings=settings, facts=facts)
     if settings.denoiser is None:
         create_run(run, config, fit_available_noise_models(settings, data, repeats))
     else:
@@ -54,34 +56,39 @@ def start_run(
             logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
 
 
-def train_run(run: Path, settings: Settings, data: TrainingData) -> Run:
-    """Train, calibrate and evaluate a run whose folder exists; finished steps are not repeated."""
+def train_run(run: Path, settings: Settings, data: TrainingData, *, finish: bool = False) -> Run:
+    """Train, calibrate and evaluate a run whose folder exists; finished steps are not repeated.
+
+    With ``finish``, a network that is not trained to the end is taken as of its best epoch.
+    """
     try:
         if settings.denoiser is not None:
-            return train_chain(run, settings, data)
+            return train_chain(run, settings, data, finish=finish)
         models = []
         if SYSTEMS[settings.system].noise_models:
             models = fit_remaining_noise_models(
                 run / NOISE_MODELS, run / CHECKPOINTS, settings, data
             )
-        return train_network(run, settings, data, models)
+        return train_network(run, settings, data, models, finish=finish)
     except OSError as error:
         raise not_written(error.filename or run, error) from error
 
 
-def join_run(run: Path) -> Run:
+def join_run(run: Path, *, finish: bool = False) -> Run:
     """Take part in the training of a run, as a rank other than 0, and load it when it is complete.
 
-    Rank 0 prepares and writes everything, and is the only one that logs.
+    Rank 0 prepares and writes everything, and is the only one that logs. To ``finish``, it works
+    alone.
     """
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         wait_for([run / CONFIG])
         settings = load_config(run).settings
-        data = prepare([read_frames(s.files).images for s in settings.structures], settings)
-        join = join_training if settings.denoiser is None else join_chain_training
-        join(run, settings, data)
+        if not finish:
+            data = prepare([read_frames(s.files).images for s in settings.structures], settings)
+            join = join_training if settings.denoiser is None else join_chain_training
+            join(run, settings, data)
         wait_for(final_files(run))
         return load(run)
     finally:

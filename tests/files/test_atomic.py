@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import (
+    complete_replacement,
     draft_of,
     drop_drafts,
+    new_folder,
+    replace_together,
     replacing,
     write_bytes,
-    write_new,
     write_text,
 )
 from denoisplit.files.json_file import write_json
@@ -150,15 +156,76 @@ def test_two_writers_at_once_do_not_meet(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_several_new_files_appear_together(tmp_path: Path) -> None:
-    write_new({tmp_path / "a": b"1", tmp_path / "b": b"2"})
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+NEW = {"a": b"1", "b": b"2", "c": b"3"}
 
 
-@pytest.mark.parametrize("order", [["a", "folder"], ["folder", "a"], ["a", "none/b"]])
-def test_several_new_files_or_none(tmp_path: Path, order: list[str]) -> None:
-    """A folder stands in the way of one, or its folder is missing."""
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A folder with two files to be replaced, and one that a new state has no use for."""
+    for name in ("a", "b", "obsolete"):
+        (tmp_path / name).write_bytes(b"old")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def test_several_files_are_replaced_together(old: Path) -> None:
+    replace_together(old / ".new", NEW, obsolete=[old / "obsolete"])
+    assert contents(old) == NEW
+    assert len(list(old.iterdir())) == 3
+
+
+@pytest.mark.parametrize("steps", range(10))
+def test_a_kill_at_any_step_leaves_the_old_files_or_the_new(
+    old: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """What is left after so many steps of the file system, and is then completed."""
+    before, taken = contents(old), 0
+
+    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal taken
+            if taken >= steps:  # nothing that follows happens, cleaning up included
+                raise Killed
+            taken += 1
+            return step(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        for name in ("replace", "unlink", "rmdir", "rename"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        replace_together(old / ".new", NEW, obsolete=[old / "obsolete"])
+    complete_replacement(old / ".new", obsolete=[old / "obsolete"])
+    drop_drafts(old)
+    assert contents(old) in (before, NEW)
+    assert (contents(old) == before) == (steps < 4 + 3)  # three files written, and the folder moved
+    assert len(list(old.iterdir())) == 3
+
+
+class Killed(BaseException):
+    """End of a process."""
+
+
+@pytest.mark.parametrize("order", [["a", "folder"], ["folder", "a"]])
+def test_several_files_or_none(tmp_path: Path, order: list[str]) -> None:
+    """A folder stands in the way of one."""
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=order[-1] if "none/b" in order else "folder"):
-        write_new({tmp_path / name: b"content" for name in order})
+    with pytest.raises(InputError, match="folder: cannot write"):
+        replace_together(tmp_path / ".new", {name: b"content" for name in order})
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_killed_processes_left_of_a_folder_is_removed(tmp_path: Path) -> None:
+    draft = draft_of(tmp_path / "run")
+    (draft / "inside").mkdir(parents=True)
+    (draft / "inside" / "file").write_bytes(b"half")
+    with new_folder(tmp_path / "run") as other:
+        drop_drafts(tmp_path / "walk")
+        assert draft.exists()
+        other.joinpath("file").write_bytes(b"whole")
+    drop_drafts(tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]

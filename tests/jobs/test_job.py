@@ -205,12 +205,12 @@ def test_a_job_is_used_by_one_process(
     monkeypatch.setattr(job, "_create", partial(beside, of=create, more="--add"))
     works("predict", run_folder, image, "-o", "out", *OPTIONS)
     monkeypatch.setattr(job, "_create", create)
-    assert "in use by another process" in errors.pop() and os.listdir("out")
+    assert f"in use by process {os.getpid()} on" in errors.pop() and os.listdir("out")
     shutil.rmtree("out")
     errors.clear()
     monkeypatch.setattr(pieces, "split_piece", partial(beside, of=split_piece, more="--resume"))
     works("predict", run_folder, image, "-o", "out", *OPTIONS)
-    assert "in use by another process" in errors.pop()
+    assert f"in use by process {os.getpid()} on" in errors.pop()
     assert sorted(os.listdir("out")) == named(image, *KINDS)
 
 

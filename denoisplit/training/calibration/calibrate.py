@@ -35,6 +35,7 @@ from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT, report
 from denoisplit.run import (
+    CALIBRATED,
     CALIBRATION,
     CHECKPOINTS,
     ERROR_MAP,
@@ -60,7 +61,7 @@ def calibrate_and_evaluate(
 ) -> None:
     """Calibrate on validation frames and evaluate on test frames; write the results and the report.
 
-    Results are written together, when all are complete.
+    Results are written together, when all are complete, also if the process is killed.
 
     Parameters
     ----------
@@ -100,12 +101,12 @@ def calibrate_and_evaluate(
         halo,
     )
     fitted = None
-    contents: dict[Path, bytes] = {}
+    contents: dict[str, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
         fitted = fit_error_bars(
             judge_, parts.training, parts.validation, steps=prediction.error_map_steps
         )
-        contents[run / ERROR_MAP] = error_map_file(fitted.error_map)
+        contents[ERROR_MAP] = error_map_file(fitted.error_map)
     calibration, levels = _calibrated(
         judge_, settings, parts.validation, fitted.levels if fitted else None
     )
@@ -122,7 +123,7 @@ def calibrate_and_evaluate(
         }
     alarm = _fitted_alarm(judge_, settings, parts) if prediction.error_map else None
     if alarm is not None:
-        contents[run / ALARM] = json_text(alarm.as_dict()).encode()
+        contents[ALARM] = json_text(alarm.as_dict()).encode()
     sampling = judge_.sampling(
         prediction.calibration_samples,
         keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
@@ -153,10 +154,10 @@ def calibrate_and_evaluate(
         errors=judged.errors,
         tiles=tiles,
     )
-    contents[run / METRICS] = json_text(metrics).encode()
-    contents[run / CALIBRATION] = json_text(calibration).encode()
-    contents[run / REPORT] = page.encode()
-    replace_together(contents)
+    contents[METRICS] = json_text(metrics).encode()
+    contents[CALIBRATION] = json_text(calibration).encode()
+    contents[REPORT] = page.encode()
+    replace_together(run / CALIBRATED, contents)
 
 
 def _fit_judging_noise_models(
