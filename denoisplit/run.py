@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from denoisplit.config.migration import read_config
@@ -24,6 +21,7 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import complete_replacement, write_bytes, write_text
 from denoisplit.files.json_file import read_json
+from denoisplit.files.tensors import read_safetensors
 from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
@@ -39,6 +37,8 @@ CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.
 METRICS, HISTORY, ERROR_MAP = "metrics.json", "history.csv", "error_map.safetensors"
 NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers"
 CALIBRATED = ".calibrated"  # folder of a new calibration, until its files are in their places
+
+FLOAT32 = np.finfo(np.float32)
 
 
 def build_network(settings: Settings) -> VSE:
@@ -151,8 +151,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
             problem = f"this run is not {stage} yet: {name} is missing"
             remedy = f"finish it with `denoisplit train --resume -o {path}`"
             raise InputError(problem, where=path, remedy=remedy)
-    model = build_network(config.settings)
-    load_weights(model, path / WEIGHTS)
+    model = read_network(config.settings, path / WEIGHTS)
     stored = read_json(path / CALIBRATION)
     calibration = stored.get("scalars")
     names = config.settings.names
@@ -160,7 +159,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
         problem = f"expected one calibration scalar for each of {', '.join(names)}"
         raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     for name, value in calibration.items():
-        if not (isinstance(value, int | float) and 0 < value < math.inf):
+        if not (isinstance(value, int | float) and FLOAT32.tiny <= value <= FLOAT32.max):
             problem = f"the calibration scalar {value!r} of {name} is not a positive number"
             raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     scalars = {name: float(calibration[name]) for name in names}
@@ -206,11 +205,11 @@ def load_error_map(path: Path, model: VSE) -> ErrorMap | None:
     if not (path / ERROR_MAP).is_file():
         return None
     try:
-        state = load_tensors((path / ERROR_MAP).read_bytes())
-        error_map = error_map_of(state, model.structures)
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        problem = f"the error map is not readable ({reason})"
+        error_map = error_map_of(read_safetensors(path / ERROR_MAP), model.structures)
+    except InputError:
+        raise
+    except ValueError as error:
+        problem = f"the error map is not readable ({error})"
         raise InputError(problem, where=path / ERROR_MAP, remedy="copy the run again") from None
     return error_map.to(model.input_mean.device)
 
@@ -266,15 +265,46 @@ def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
 
 
+def read_network(settings: Settings, path: Path) -> VSE:
+    """Build the network of some settings with the weights in a file.
+
+    Raises
+    ------
+    InputError
+        See `load`.
+    """
+    state = _weights(path)
+    with torch.device("meta"):  # settings of a huge network take no memory before they are checked
+        _fill(build_network(settings), {k: v.to("meta") for k, v in state.items()}, path)
+    model = build_network(settings)
+    _fill(model, state, path)
+    return model
+
+
 def load_weights(model: VSE, path: Path) -> None:
     """Read weights into a network, in place; names and shapes must agree."""
+    _fill(model, _weights(path), path)
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read weights and normalisation buffers, and check their values."""
     try:
-        state = load_tensors(path.read_bytes())
-        model.load_state_dict(state)
-    except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        problem = f"the weights are not readable ({reason})"
+        state = read_safetensors(path)
+        for name, value in state.items():
+            least = 0.0 if name.endswith("running_var") else FLOAT32.tiny
+            if name.endswith(("running_var", "_std")) and (value < least).any():
+                raise ValueError(f"{name} is not positive")
+    except InputError:
+        raise
+    except ValueError as error:
+        problem = f"the weights are not readable ({error})"
         raise InputError(problem, where=path, remedy="copy the run again") from None
+    return state
+
+
+def _fill(model: VSE, state: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict(state)
     except RuntimeError as error:
         detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
         problem = f"these are weights of another network than that of {CONFIG} ({detail})"

@@ -35,7 +35,9 @@ def read_bytes(path: str | Path, most: int, what: str, remedy: str) -> bytes:
             data = stream.read(most + 1)  # not the size of the file: a pipe or device has none
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        problem = f"cannot read this file, expected {what} ({reason})"
+        problem = f"cannot read this file ({reason}), expected {what}"
+        if isinstance(error, FileNotFoundError):
+            problem = f"no such file, expected {what}"
         raise InputError(problem, where=path, remedy=remedy) from None
     if len(data) > most:
         problem = f"this file has more than {most} bytes, too many for {what}"

@@ -262,7 +262,7 @@ class _Training:
 
     def load(self, path: Path) -> None:
         """Restore a checkpoint that `save` wrote."""
-        state = read_checkpoint(path)
+        state = read_checkpoint(path, weights="model")
         if state.get("identity") != self.identity:
             raise InputError(
                 "the checkpoint belongs to a training with other frames, settings or seed",

@@ -54,7 +54,7 @@ def test_faults_are_one_line(text: str | bytes, says: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         (b"[]", "not a JSON object"),
         (b"[" * 100_000, "this is not valid JSON (it is nested"),
         (b" " * (MOST_TEXT + 1), f"more than {MOST_TEXT} bytes"),

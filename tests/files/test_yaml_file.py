@@ -118,7 +118,7 @@ def test_many_keys_take_linear_time() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         (b"#" * (MOST_TEXT + 1), f"more than {MOST_TEXT} bytes"),
         (b"", "nothing"),
         (b"- a", "a list"),
