@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from denoisplit.config.groups import (
     DataSettings,
@@ -149,6 +149,7 @@ class RunConfig(Frozen):
     """Content of a run folder's config.yaml."""
 
     format_version: int
+    created: AwareDatetime | None = None  # None for a run of an older release
     settings: Settings
     facts: Facts
 

@@ -76,7 +76,9 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
     """
     run, about = package.run, package.about
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    trained = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
+    created = run.config.created  # an older release kept no date, and that of a file may change
+    if created is None:
+        created = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
     citation = CITATIONS.get(run.config.settings.system)
     limit = ABSOLUTE_TOLERANCE * float(package.output.max())
     values = {
@@ -86,7 +88,7 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "maintainers": [person.model_dump(exclude_none=True) for person in about.maintainers],
         "license": about.license,
         "version": about.version,
-        "timestamp": trained.isoformat(timespec="seconds"),
+        "timestamp": created.astimezone(UTC).isoformat(timespec="seconds"),
         "tags": list(dict.fromkeys((*TAGS.split(), *package.texts["tag"].split(), *about.tags))),
         "input_description": package.texts["input_description"],
         "input_channel": package.texts["input_channel"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from denoisplit.prediction.intervals import interval_number
 from denoisplit.run import Run
 from denoisplit_zoo.exporting.graph import Fast, MeanAndErrorMap, Splitter
 from denoisplit_zoo.exporting.kinds import COVERAGE, package_kind
+from denoisplit_zoo.exporting.script_archive import reproducible
 
 OPSET = 17  # the newest that onnxruntime 1.12 reads
 
@@ -83,7 +83,7 @@ def torchscript(graph: Splitter) -> bytes:
     with _tracing():
         traced = torch.jit.trace(graph, _trace_input(graph), check_trace=False)
         torch.jit.save(traced, stream)
-    return _without_debug_records(stream.getvalue())
+    return reproducible(stream.getvalue())
 
 
 def onnx(graph: Splitter) -> bytes:
@@ -119,13 +119,3 @@ def _tracing() -> Iterator[None]:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         yield
-
-
-def _without_debug_records(archive: bytes) -> bytes:
-    """Remove the records that contain paths of source files; loading does not need them."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(stream, "w") as new:
-        for entry in old.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry))
-    return stream.getvalue()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from denoisplit.cli import main as cli
 from denoisplit.config.commands import EXPORT
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
-from denoisplit.run import load
+from denoisplit.run import load, save_config
 
 from ..conftest import ONE_PASS, SIZES, SMALL, blobs, contents, make_run, small, structure_files
 
@@ -114,6 +118,37 @@ def test_frames_smaller_than_the_tile_are_reflected(tmp_path: Path) -> None:
     assert {a["source"] for a in described["attachments"]} == {
         "config.yaml", "calibration.json", "metrics.json",
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("light")
+def test_a_run_gives_equal_packages_at_all_times(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a copy of it, whose files have another date; the weights have tests of their own."""
+    run = Path(shutil.copytree(run_folder, tmp_path / "copy"))
+    config = load(run_folder, device="cpu").config
+    created = datetime(2026, 3, 1, 12, 30, tzinfo=timezone(timedelta(hours=2)))
+    save_config(run, config.model_copy(update={"created": created}))
+    packages = [export(run, tmp_path / "first.zip", **SMALL).read_bytes()]
+    for path in run.rglob("*"):
+        os.utime(path, (0, 0))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    packages.append(export("copy", "second.zip", **SMALL).read_bytes())
+    assert packages[0] == packages[1]
+    described = yaml.safe_load(contents(tmp_path / "second.zip")["rdf.yaml"])
+    assert described["timestamp"] == "2026-03-01T10:30:00+00:00"
+    back = import_package("second.zip", "back")
+    assert back.config.created == created
+
+
+@pytest.mark.slow
+def test_processes_give_equal_packages(run_folder: Path, tmp_path: Path) -> None:
+    options = ", ".join(f"{key}={value!r}" for key, value in SMALL.items())
+    files = [export(run_folder, tmp_path / f"{k}.zip", **SMALL) for k in range(2)]
+    code = f"import denoisplit_zoo as d; d.export({str(run_folder)!r}, 'c.zip', {options})"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes() == (tmp_path / "c.zip").read_bytes()
 
 
 @pytest.mark.usefixtures("light")
