@@ -14,6 +14,14 @@ from typing import IO
 
 from denoisplit.errors import InputError
 
+REMEDIES = {
+    errno.ENAMETOOLONG: "choose a shorter name; that of its draft is 38 letters longer",
+    errno.ENOTDIR: "choose another output; a part of this path is a file",
+    errno.EISDIR: "choose another output",
+    errno.EROFS: "choose another output",
+    errno.ENOSPC: "free disk space, or choose another output",
+    errno.EDQUOT: "free disk space, or choose another output",
+}
 UNIQUE = "[0-9a-f]" * 32  # pattern of the unique part of a draft's name
 
 
@@ -69,7 +77,8 @@ def not_written(path: str | Path, error: OSError, size: int = 0) -> InputError:
     needed = f" of {size / 1e6:.1f} MB" if size else ""
     reason = error.strerror or str(error) or type(error).__name__
     problem = f"cannot write this file{needed} ({reason})"
-    return InputError(problem, where=path, remedy="check disk space and permissions")
+    remedy = REMEDIES.get(error.errno or 0, "check disk space and permissions")
+    return InputError(problem, where=path, remedy=remedy)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
