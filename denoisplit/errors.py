@@ -7,6 +7,19 @@ from pathlib import Path
 LONGEST_DIFFERENCE = 60  # letters; a longer difference is named without its two values
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey or cannot show; a file name may hold it.
+
+    Escape sequences, invisible signs and bytes that are no text become backslash escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode()
+        for sign in text
+    )
+
+
 def difference(name: str, before: object, now: object) -> str:
     """Return the name of a setting that differs, with both values where they are short."""
     both = f"{name} ({before}, not {now})"
@@ -42,8 +55,9 @@ class InputError(ValueError):
         self.problem, self.where, self.remedy = problem, str(where), remedy
         self.found, self.expected = found, expected
         sentence = problem or f"found {found}, expected {expected}"
-        line = (f"{where}: " if self.where else "") + sentence + (f"; {remedy}" if remedy else "")
-        super().__init__(" ".join(line.split()))
+        place = f"{printable(self.where)}: " if self.where else ""
+        line = place + sentence + (f"; {remedy}" if remedy else "")
+        super().__init__(printable(" ".join(line.split())))
 
     def replace(self, *, where: str | Path | None = None, remedy: str | None = None) -> InputError:
         """Return the same error at another place, or with another remedy."""

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 logger = logging.getLogger("denoisplit")
+
+
+class StandardError:
+    """Standard error at present; that it is closed or full does not end the work."""
+
+    @property
+    def stream(self) -> Any:
+        """The stream itself, also while a bar has taken its place; None if it was closed."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    def write(self, text: str) -> int:
+        """Write a text, if possible."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        with suppress(OSError, ValueError, AttributeError):
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, if possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 class Bar:
@@ -110,6 +129,16 @@ def bar(description: str, total: int) -> Iterator[Bar]:
 
 
 def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -117,6 +146,6 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=cast(IO[str], StandardError())),
         disable=not logger.isEnabledFor(logging.INFO),
     )

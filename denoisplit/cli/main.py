@@ -18,6 +18,7 @@ from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command
 from denoisplit.errors import InputError, printable
 from denoisplit.machine.memory import keep_freed_memory
+from denoisplit.progress import StandardError
 
 EXIT_FAILED = 1  # a program that was called, not the user
 EXIT_INTERRUPTED = 130
@@ -46,13 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     error = close_standard_streams()
     if error is None or code:
         return code
-    StandardError().write(f"denoisplit: error: {error}\n")
+    return _refuse("denoisplit", error)
+
+
+def _refuse(program: str, error: InputError) -> int:
+    """Print an error in one line, and return the exit code."""
+    StandardError().write(f"{program}: error: {error}\n")
     return EXIT_BAD_INPUT
 
 
 def _run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
-    command, given = parse(arguments)
+    try:
+        command, given = parse(arguments)
+    except InputError as problem:  # the help text cannot be written
+        return _refuse("denoisplit", problem)
     translation = Translation(command)
     config = given.pop("config", "")
     given = {key: value for key, value in given.items() if value not in (None, [])}
@@ -72,8 +81,7 @@ def _run(arguments: Sequence[str]) -> int:
             name = error.where.split(" ")[0]
             from_file = config if name in options.keys() - given.keys() else ""
             error = translation.error(error, set(_words(options)), from_file)
-            StandardError().write(f"denoisplit {command.name}: error: {error}\n")
-            return EXIT_BAD_INPUT
+            return _refuse(f"denoisplit {command.name}", error)
         except KeyboardInterrupt:
             output = options.get("output")
             begun = command.interrupted and output and Path(output).is_dir()
@@ -115,6 +123,11 @@ def _check_required(command: Command, options: Mapping[str, Any]) -> None:
         )
 
 
+def _shown(path: str | Path) -> str:
+    """Return a path on one line, with escapes for what a terminal would obey."""
+    return printable(str(path))
+
+
 def _words(value: Any) -> Iterator[str]:
     """Return all texts in the values of options: the files and folders are among them."""
     if isinstance(value, str):
@@ -133,14 +146,14 @@ def _train(options: dict[str, Any]) -> None:
 
     run = train(**options)
     if team().leads:
-        write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
+        write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {_shown(run.path)}\n")
 
 
 def _predict(options: dict[str, Any]) -> None:
     from denoisplit.commands.predict import predict
 
     for path in predict(**options):
-        write_out(f"{printable(str(path))}\n")
+        write_out(f"{_shown(path)}\n")
 
 
 def _evaluate(options: dict[str, Any]) -> None:
@@ -160,14 +173,14 @@ def _calibrate(options: dict[str, Any]) -> None:
     from denoisplit.run import METRICS
 
     run = calibrate(**options)
-    write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {run.path}\n")
+    write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {_shown(run.path)}\n")
 
 
 def _superpose(options: dict[str, Any]) -> None:
     from denoisplit.commands.superpose import superpose
 
     for path in superpose(**options):
-        write_out(f"{printable(str(path))}\n")
+        write_out(f"{_shown(path)}\n")
 
 
 def _fit_noise_model(options: dict[str, Any]) -> None:
@@ -175,7 +188,9 @@ def _fit_noise_model(options: dict[str, Any]) -> None:
     from denoisplit.commands.noise_model import fit_noise_model
 
     fit = fit_noise_model(**options)
-    text = "\n".join([*fit.quality.verdict(), f"noise model: {fit.path}", f"page: {fit.page}"])
+    text = "\n".join(
+        [*fit.quality.verdict(), f"noise model: {_shown(fit.path)}", f"page: {_shown(fit.page)}"]
+    )
     write_out((json.dumps(fit.as_dict()) if as_json else text) + "\n")
 
 
@@ -185,7 +200,7 @@ def _reproduce(options: dict[str, Any]) -> None:
     output = options.setdefault("output", "")
     write_out(reproduce(**options))
     if output:
-        write_out(f"results: {output}\n")
+        write_out(f"results: {_shown(output)}\n")
 
 
 def _check_data(options: dict[str, Any]) -> None:
@@ -198,7 +213,7 @@ def _compare(options: dict[str, Any]) -> None:
     from denoisplit.commands.compare import PAGE, compare
 
     text = compare(**options).text
-    write_out(f"{text}pictures: {options['output']}/{PAGE}\n")
+    write_out(f"{text}pictures: {_shown(options['output'])}/{PAGE}\n")
 
 
 def _figure(options: dict[str, Any]) -> None:
@@ -206,13 +221,13 @@ def _figure(options: dict[str, Any]) -> None:
 
     if "crop" in options:
         options["crop"] = tuple(options["crop"])
-    write_out(f"{figure(**options)}\n")
+    write_out(f"{_shown(figure(**options))}\n")
 
 
 def _export(options: dict[str, Any]) -> None:
     from denoisplit_zoo import export
 
-    write_out(f"{export(**options)}\n")
+    write_out(f"{_shown(export(**options))}\n")
 
 
 def _check(options: dict[str, Any]) -> int:
@@ -226,7 +241,7 @@ def _check(options: dict[str, Any]) -> int:
 def _import(options: dict[str, Any]) -> None:
     from denoisplit_zoo import import_package
 
-    write_out(f"{import_package(**options).path}\n")
+    write_out(f"{_shown(import_package(**options).path)}\n")
 
 
 def _demo(options: dict[str, Any]) -> int:

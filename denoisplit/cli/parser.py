@@ -8,9 +8,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
+from denoisplit.cli.terminal import write_out
 from denoisplit.cli.translation import Translation
 from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command, FileOrMapping, Groups, Option, resolved
+from denoisplit.errors import printable
+from denoisplit.progress import StandardError
 from denoisplit.version import __version__
 
 EXIT_BAD_INPUT = 2
@@ -24,9 +27,17 @@ GROUPS = {
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stderr:
+            StandardError().write(message)
+        else:
+            write_out(message)
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit."""
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}; see `{self.prog} --help`\n")
+        self.exit(
+            EXIT_BAD_INPUT, f"{self.prog}: error: {printable(message)}; see `{self.prog} --help`\n"
+        )
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -87,7 +98,7 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     first = words[0] if words else top.error("missing COMMAND")
     if first in ("-h", "--help", "--version"):
         version = f"denoisplit {__version__}\n"
-        sys.stdout.write(version if first == "--version" else top_help())
+        write_out(version if first == "--version" else top_help())
         top.exit()
     family = [name for name in COMMANDS if name.split()[0] == first]
     if not family:

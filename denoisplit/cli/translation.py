@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, printable
 
 
 class Translation:
@@ -54,7 +54,7 @@ class Translation:
 
 
 class Formatter(logging.Formatter):
-    """One line per message, with flags for argument names."""
+    """One line per message, with flags for argument names and escapes for odd file names."""
 
     def __init__(self, translation: Translation) -> None:
         super().__init__("%(message)s")
@@ -62,4 +62,4 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        return self.translation.text(super().format(record))
+        return printable(self.translation.text(super().format(record)))

@@ -144,6 +144,10 @@ def run_on_cluster(
     except (InputError, OSError):
         raise
     except Exception as error:  # of a worker, or of the cluster
+        if type(error).__name__ == "KilledWorker":
+            problem = "the workers were ended again and again, probably for lack of memory"
+            remedy = "choose a smaller `tile`, or fewer workers on a machine"
+            raise InputError(problem, where="dask", remedy=remedy) from None
         raise InputError(
             f"the workers failed ({type(error).__name__}: {error}); they must see the run, the "
             "image and the output under the same paths",

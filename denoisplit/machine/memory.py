@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import sys
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 ASSUMED = 8 * 2**30  # bytes, if the system does not report its memory
 LIMITS = {"memory": "memory/{}/memory.limit_in_bytes", "": "{}/memory.max"}  # control groups 1, 2
+# messages of torch, CUDA and its libraries, and C++
+NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc",
+    re.IGNORECASE,
+)
 LARGEST_KEPT, KEPT = 2**30, 2**31 - 1  # bytes
 
 
@@ -26,6 +33,23 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def is_out_of_memory(error: BaseException) -> BaseException | None:
+    """Return the error of an allocation that failed, if ``error`` is one or was caused by one.
+
+    Python, numpy, torch on a CPU, torch on a GPU and the system each have their own.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return cause
+        if isinstance(cause, OSError) and cause.errno == errno.ENOMEM:
+            return cause
+        if isinstance(cause, RuntimeError) and NO_MEMORY.search(str(cause)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def memory_at_most(root: Path = Path("/")) -> int:

@@ -18,6 +18,8 @@ from denoisplit.progress import bar, logger
 
 Call = Sequence[Any]
 
+KILLED = 9  # the signal by which Linux ends a process when memory is short
+
 
 def parallel_jobs(jobs: int | None) -> int:
     """Return the number of parallel jobs: as given, or one per GPU, or one.
@@ -104,6 +106,8 @@ def _outcome(receiver: Connection, process: BaseProcess, name: str) -> Any:
     except (EOFError, OSError):  # also in the middle of a result
         process.join()
         problem = f"the process of this job ended with code {process.exitcode}"
+        if process.exitcode == -KILLED:
+            problem = "the process of this job was ended by the system, probably out of memory"
         remedy = "start again, with fewer `jobs` if memory was short; finished jobs are kept"
         raise InputError(problem, where=name, remedy=remedy) from None
     process.join()
