@@ -39,8 +39,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def parse_json(text: bytes | str) -> Any:
+def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
     """Return the value of a JSON text.
+
+    Parameters
+    ----------
+    text : bytes or str
+    finite : bool
+        Whether NaN and infinity are refused, which the standard does not have.
 
     Raises
     ------
@@ -56,7 +62,7 @@ def parse_json(text: bytes | str) -> Any:
             object_pairs_hook=_without_repeats,
             parse_int=whole_number,
             parse_float=real_number,
-            parse_constant=_not_finite,
+            parse_constant=_not_finite if finite else float,
         )
         _check_size(value)
         json.dumps(value, ensure_ascii=False).encode()

@@ -18,6 +18,7 @@ import xarray as xr
 from denoisplit.errors import InputError
 from denoisplit.images.axes import known_lengths, make_image, to_micrometres
 from denoisplit.images.lazy import LazyImage, Mapped
+from denoisplit.images.tiff_pages import check_pages
 
 _PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
 
@@ -34,6 +35,7 @@ def read_tiff(path: Path) -> xr.DataArray:
     """
     with listening() as complaints:
         try:
+            check_pages(path)
             with tifffile.TiffFile(path) as tif:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
                 series = list(tif.series)
@@ -62,6 +64,7 @@ def open_tiff(path: Path) -> LazyImage | None:
     """
     with listening() as complaints:
         try:
+            check_pages(path)
             with tifffile.TiffFile(path) as tif:
                 series = list(tif.series)
                 stack = _is_stack(series)
@@ -131,6 +134,7 @@ class _Pages:
 def description_of(path: Path) -> str:
     """Return the description in an OME-TIFF, empty for any other file."""
     try:
+        check_pages(path)
         with tifffile.TiffFile(path) as tif:
             metadata = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
     except (OSError, ValueError, ElementTree.ParseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import xarray as xr
 
 from denoisplit.errors import InputError
+from denoisplit.files.bounded import MOST_TEXT, read_bytes
+from denoisplit.files.json_file import parse_json
 from denoisplit.images.axes import DIMS, known_lengths, make_image, to_micrometres
 from denoisplit.images.lazy import LazyImage, first_line
 
@@ -22,6 +25,17 @@ UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 PENDING = 5  # s, for reads to end after one has failed
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
+METADATA = (*MARKERS, ".zattrs", ".zmetadata")
+REMEDY = "copy or write it again"
+MOST_PIXELS = 2**44
+MOST_CHUNK = 2**30  # bytes; a chunk is read as a whole
+MOST_IN_SHARD = 2**20  # chunks
+# whose decoding executes nothing, unlike that of `pickle`, and needs about the memory of a chunk
+CODECS = (
+    *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
+    *("adler32", "astype", "bitround", "crc32", "crc32c", "delta", "fixedscaleoffset"),
+    *("fletcher32", "packbits", "quantize", "shuffle", "bytes", "transpose", "sharding_indexed"),
+)
 
 
 def is_zarr(path: Path) -> bool:
@@ -37,14 +51,21 @@ def open_zarr(path: Path | str) -> LazyImage:
     InputError
         If the folder is neither, or has other axes or pixels than an image.
     """
-    import zarr
-
     path = Path(path)
     try:
-        node: Any = zarr.open(str(path), mode="r")
+        return _opened(path)
+    except InputError:
+        raise
     except Exception as error:  # damaged metadata raise many types
         problem = f"this Zarr is unreadable ({first_line(error)})"
-        raise InputError(problem, where=path, remedy="copy or write it again") from None
+        raise InputError(problem, where=path, remedy=REMEDY) from None
+
+
+def _opened(path: Path) -> LazyImage:
+    """Open an array or image; damaged metadata raise many types."""
+    import zarr
+
+    node = _node(path)
     if isinstance(node, zarr.Array):
         names: Any = node.metadata.to_dict().get("dimension_names") or ()
         dims = tuple(map(str, names)) or UNNAMED.get(node.ndim, DIMS)
@@ -57,13 +78,53 @@ def open_zarr(path: Path | str) -> LazyImage:
         problem = "this Zarr group is not an OME-Zarr image"
         remedy = "name the image inside it: the folder with multiscales in its attributes"
         raise InputError(problem, where=path, remedy=remedy)
-    array = node[str(datasets[0]["path"])]
+    inside = str(datasets[0]["path"])
+    _check_metadata(path / inside)
+    array = node[inside]
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
     dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
     labels = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
     channels = tuple(map(str, labels)) if all(labels) else ()
     sizes = _pixel_size(axes, datasets[0])
     return _checked(LazyImage(StoredArray(array), dims, channels, sizes, path))
+
+
+def _node(path: Path) -> Any:
+    """Open a Zarr group or array, after a look at the size and depth of its metadata."""
+    import zarr
+
+    _check_metadata(path)
+    return zarr.open(str(path), mode="r")
+
+
+def _check_metadata(folder: Path) -> None:
+    """Refuse metadata that are damaged, or too large for the libraries that read them next.
+
+    Raises
+    ------
+    InputError
+    """
+    for file in (folder / name for name in METADATA):
+        if file.is_file():
+            data = read_bytes(file, MOST_TEXT, "metadata of a Zarr", REMEDY)
+            try:
+                parse_json(data, finite=False)
+            except ValueError as error:
+                problem = f"this Zarr is unreadable ({error})"
+                raise InputError(problem, where=file, remedy=REMEDY) from None
+
+
+def _codecs(array: Any) -> list[str]:
+    """Return the names of all codecs of an array, also those within shards."""
+    values, names = [array.metadata.to_dict()], []
+    while values:
+        value = values.pop()
+        for key in ("filters", "codecs", "index_codecs", "compressor"):
+            inner = value.get(key) or ()
+            inner = [inner] if isinstance(inner, dict) else list(inner)
+            names += [str(codec.get("name") or codec.get("id")) for codec in inner]
+            values += [codec.get("configuration") or {} for codec in inner]
+    return [name.removeprefix("numcodecs.") for name in names]
 
 
 def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, float]:
@@ -96,6 +157,22 @@ def _checked(image: LazyImage) -> LazyImage:
             "more real numbers",
             where=path,
             remedy="write the intensities as integers or float32",
+        )
+    chunk = math.prod(array.chunks) * array.dtype.itemsize
+    in_shard = math.prod(array.shards or ()) // math.prod(array.chunks)
+    if math.prod(array.shape) > MOST_PIXELS or chunk > MOST_CHUNK or in_shard > MOST_IN_SHARD:
+        raise InputError(
+            f"the shape {array.shape} in chunks of {array.chunks} is too large: at most "
+            f"{MOST_PIXELS} pixels, {MOST_CHUNK} bytes per chunk and {MOST_IN_SHARD} chunks per "
+            "shard can be read",
+            where=path,
+            remedy="write it in smaller chunks",
+        )
+    if others := sorted(set(_codecs(array)) - set(CODECS)):
+        raise InputError(
+            f"this image is encoded with {', '.join(others)}, which is not read",
+            where=path,
+            remedy=f"write it with {', '.join(CODECS[:7])}, or without compression",
         )
     return image
 
@@ -204,10 +281,20 @@ def set_display_range(path: Path) -> None:
 
 
 def about_zarr(path: Path) -> dict[str, Any]:
-    """Return the attributes of an image made by `create_ome_zarr`; empty for others."""
-    import zarr
+    """Return the attributes of an image made by `create_ome_zarr`; empty for others.
 
-    about: Any = zarr.open(str(path), mode="r").attrs.asdict().get(ABOUT)
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    try:
+        about: Any = _node(path).attrs.asdict().get(ABOUT)
+    except InputError:
+        raise
+    except Exception as error:  # damaged metadata raise many types
+        problem = f"this Zarr is unreadable ({first_line(error)})"
+        raise InputError(problem, where=path, remedy="remove it") from None
     return dict(about) if isinstance(about, dict) else {}
 
 

@@ -13,7 +13,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_DEPTH, MOST_NODES, MOST_TEXT
 from denoisplit.files.yaml_file import parse_yaml, read_yaml
 
-SECONDS = 5  # a machine in use is slow; quadratic time would be minutes
+SECONDS = 20  # a machine in use is slow; quadratic time would be minutes
 
 
 def laughs(levels: int) -> str:
