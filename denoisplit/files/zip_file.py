@@ -66,15 +66,19 @@ def _check_directory(stream: IO[bytes], most_files: int) -> None:
     tail = stream.read()
     if len(tail) < END.size or END.unpack(tail[-END.size :])[0] != b"PK\5\6":
         raise ValueError("it does not end like a zip archive")
-    _, _, _, _, files, size, _, _ = END.unpack(tail[-END.size :])
+    _, _, _, _, files, size, start, _ = END.unpack(tail[-END.size :])
+    end = length - END.size
     before = tail[: -END.size]
     if before[-LOCATOR.size :].startswith(b"PK\6\7"):
         before = before[: -LOCATOR.size]
         if not before.startswith(b"PK\6\6"):
             raise ValueError("its directory is damaged")
-        _, _, _, _, _, _, _, files, size, _ = END_64.unpack(before)
+        _, _, _, _, _, _, _, files, size, start = END_64.unpack(before)
+        end -= LOCATOR.size + END_64.size
     if files > most_files or size > most_files * LONGEST_RECORD:
         raise ValueError(f"it has more than {most_files} files")
+    if start + size != end:
+        raise ValueError("its directory is damaged")
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], end: int, packed: bool) -> None:

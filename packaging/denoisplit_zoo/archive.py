@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,17 @@ from typing import Any
 
 import yaml
 
+from denoisplit.config.validation import parse
 from denoisplit.errors import InputError
+from denoisplit.files.yaml_file import parse_yaml
+from denoisplit.files.zip_file import read_zip
+from denoisplit_zoo.schema import PLAIN_NAME, Description
 
 DESCRIPTION = "rdf.yaml"
 DEFLATED = (".npy", ".tif", ".yaml", ".md", ".json", ".py")  # the others are compressed already
+LOOKED_UP = ("maintainers", "git_repo", "id", "id_emoji", "uploader")  # on the internet
+MOST_FILES = 2048
+MOST_BYTES = 2**30  # of all files together; the largest are test images of many samples
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -75,31 +83,33 @@ def read_package(path: str | Path) -> Contents:
     Raises
     ------
     InputError
-        If the file is missing, damaged, not a zip archive, or a package of another program.
+        If the file is missing, damaged, too large, not a zip archive, a package of another program,
+        or its description has entries that this project does not write.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise unusable("this is not a file", path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            files = {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
+        with path.open("rb") as stream:
+            files = read_zip(stream, most_files=MOST_FILES, most_bytes=MOST_BYTES)
     except OSError as error:
         raise InputError(
             f"this package cannot be read ({error.strerror})",
             where=path,
             remedy="check the file name and the permissions",
         ) from None
-    except Exception as error:  # zipfile, zlib and struct raise many types
+    except ValueError as error:
         raise unusable(f"this is not an intact zip archive ({error})", path) from None
+    for name in files:
+        if not re.fullmatch(PLAIN_NAME, name):
+            raise unusable(f"a file cannot be named {ascii(name)[:100]} in a package", path)
     if DESCRIPTION not in files:
         raise unusable(f"this archive contains no {DESCRIPTION}", path)
-    try:
-        description = yaml.safe_load(files[DESCRIPTION])
-        if not isinstance(description["config"]["denoisplit"], dict):
-            raise TypeError
-    except yaml.YAMLError as error:
-        problem = f"the description is not valid YAML ({str(error).splitlines()[0]})"
-        raise unusable(problem, f"{path}, {DESCRIPTION}") from None
-    except (TypeError, KeyError):
-        raise unusable("this package was not made by denoisplit", path) from None
+    where = f"{path}, {DESCRIPTION}"
+    description = parse_yaml(files[DESCRIPTION], where)
+    if not isinstance(at(description, "config", "denoisplit"), dict):
+        raise unusable("this package was not made by denoisplit", path)
+    parse(Description, description, where)
     return Contents(path, files, description)
 
 
@@ -120,6 +130,13 @@ def _sources(value: Any) -> Iterator[tuple[str, str | None]]:
             yield from _sources(item)
 
 
+def at(value: Any, *keys: str) -> Any:
+    """Return a value inside nested mappings, None if a key is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def mappings(value: Any) -> list[dict[str, Any]]:
     """Return the mappings in a list of a description, which may hold anything."""
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
@@ -130,16 +147,15 @@ def offline(description: Mapping[str, Any]) -> dict[str, Any]:
 
     Without a connection the library stops at a GitHub account, although the package is valid.
     """
-    kept = {k: v for k, v in description.items() if k not in ("maintainers", "git_repo")}
-    if isinstance(kept.get("authors"), list):
+    kept = {k: v for k, v in description.items() if k not in LOOKED_UP}
+    if "authors" in kept:
         kept["authors"] = [
-            {k: v for k, v in a.items() if k != "github_user"} if isinstance(a, dict) else a
-            for a in kept["authors"]
+            {k: v for k, v in author.items() if k != "github_user"} for author in kept["authors"]
         ]
     return kept
 
 
-def validate(archive: bytes, where: str | Path) -> None:
+def validate(files: Mapping[str, bytes], where: str | Path) -> None:
     """Check description and files of a package with bioimageio.spec, without network access.
 
     Raises
@@ -149,7 +165,7 @@ def validate(archive: bytes, where: str | Path) -> None:
     """
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
 
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+    with zipfile.ZipFile(io.BytesIO(pack(files))) as opened:
         context = ValidationContext(
             root=opened,
             file_name=DESCRIPTION,
@@ -157,7 +173,7 @@ def validate(archive: bytes, where: str | Path) -> None:
             log_warnings=False,
             progressbar=False,
         )
-        values = offline(yaml.safe_load(opened.read(DESCRIPTION)))
+        values = offline(yaml.safe_load(files[DESCRIPTION]))
         description = build_description(values, context=context)
     if isinstance(description, InvalidDescr):
         error = next(e for detail in description.validation_summary.details for e in detail.errors)

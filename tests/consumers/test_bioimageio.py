@@ -136,7 +136,9 @@ def test_check_runs_a_package_in_bioimageio(package: Path, tmp_path: Path) -> No
     def by_somebody(_: dict[str, bytes], described: dict[str, Any]) -> None:
         described["authors"] = [{"name": "Ada L."}]
 
-    problems = check(changed(package, tmp_path / "package.zip", by_somebody)).problems
+    result = check(changed(package, tmp_path / "package.zip", by_somebody))
+    assert result.notes == []  # all formats are run
+    problems = result.problems
     assert problems["core"] == problems["ilastik"] == problems["deepImageJ"] == []
     (missing,) = problems["zoo"]
     assert missing.startswith("missing metadata: maintainers, git_repo, training_data (")
@@ -154,7 +156,7 @@ def test_check_names_what_bioimageio_finds(package: Path, tmp_path: Path) -> Non
         del described["weights"]["pytorch_state_dict"], described["weights"]["onnx"]
         described["weights"]["torchscript"].pop("parent")
 
-    problems = check(changed(package, tmp_path / "bad.zip", brighter)).problems
+    problems = check(changed(package, tmp_path / "bad.zip", brighter), run_code=True).problems
     assert any("bioimageio test of torchscript failed: " in p for p in problems["deepImageJ"])
     assert "the pytorch_state_dict weights are missing" in problems["ilastik"]
 

@@ -29,6 +29,7 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
         **os.environ,
         "PYTHONIOENCODING": "utf-8",
         "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
+        "BIOIMAGEIO_ALLOW_PICKLE": "false",
     }
     done = subprocess.run(
         [program, *arguments],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tifffile
-import yaml
 
 from denoisplit.config.commands import CHECK
 from denoisplit.config.options import documented
 from denoisplit.files.atomic import write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.progress import logger
-from denoisplit_zoo.archive import DESCRIPTION, Contents, offline, pack, read_package
+from denoisplit_zoo.archive import Contents, pack, read_package
 from denoisplit_zoo.checking import rules
 from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from denoisplit_zoo.checking.github import look_up_accounts
+from denoisplit_zoo.checking.images import read_test_tensor
+from denoisplit_zoo.checking.prepared import for_bioimageio, unusable_files
+from denoisplit_zoo.checking.programs import familiar_formats
 from denoisplit_zoo.checking.rules import CORE, DEEPIMAGEJ, ILASTIK, ZOO, Finding
-from denoisplit_zoo.exporting.source_file import architecture_source
 
 Array = npt.NDArray[np.float32]
 
@@ -74,27 +74,35 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
     notes: list[str] = []
     logger.info("checking the files of %s", package)
     reports = list(rules.findings(contents))
-    if contents.changed:
-        notes.append("the model was not run, because files were changed after the export")
+    if reason := unusable_files(contents):
+        notes.append(f"the model was not run, because {reason}")
     else:
         missing, notes = look_up_accounts(contents.description)
         reports += [Finding((CORE, ILASTIK, ZOO), text) for text in missing]
         weights = contents.description.get("weights", {})
-        formats = [name for name in rules.WEIGHT_FORMATS if name in weights]
-        source = rules.at(weights, "pytorch_state_dict", "architecture", "source")
-        known = contents.files.get(str(source)) == architecture_source().encode()
-        if "pytorch_state_dict" in formats and not run_code and not known:
-            formats.remove("pytorch_state_dict")
-            notes.append(
-                "the state dict was not run, because its architecture.py comes from another "
-                "release; if you trust the package, allow it with `run_code`"
-            )
+        formats = [name for name in rules.WEIGHT_FORMATS if weights.get(name)]
+        if not run_code:
+            familiar = familiar_formats(contents)
+            notes += _not_run([name for name in formats if name not in familiar])
+            formats = [name for name in formats if name in familiar]
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
             reports += _runs(contents, Path(folder), formats)
     for finding in reports:
         for name in finding.consumers:
             problems[name].append(finding.text)
     return CheckResult(problems, notes)
+
+
+def _not_run(formats: list[str]) -> list[str]:
+    """Return a note on weight formats with unknown code, if there are any."""
+    if not formats:
+        return []
+    were = "was" if len(formats) == 1 else "were"
+    return [
+        f"{', '.join(formats)} {were} not run, because the code is not that which this release of "
+        "denoisplit exports with this release of torch; if you trust the package, allow it with "
+        "`run_code`"
+    ]
 
 
 def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
@@ -108,10 +116,9 @@ def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Find
 
 
 def _write_offline(contents: Contents, folder: Path) -> None:
-    """Write the package without the entries that bioimageio looks up on the internet."""
+    """Write the package as bioimageio gets it."""
     folder.mkdir()
-    text = yaml.safe_dump(offline(contents.description), sort_keys=False, allow_unicode=True)
-    write_bytes(folder / "package.zip", pack({**contents.files, DESCRIPTION: text.encode()}))
+    write_bytes(folder / "package.zip", pack(for_bioimageio(contents)))
 
 
 def _test(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
@@ -153,7 +160,7 @@ def _compare_blocks(contents: Contents, folder: Path, weight_format: str) -> lis
     try:
         (tensor_in,), (tensor_out,) = (contents.description[key] for key in ("inputs", "outputs"))
         file = contents.files[tensor_in["test_tensor"]["source"]]
-        image = np.load(io.BytesIO(file), allow_pickle=False)[0, 0]
+        image = read_test_tensor(file)[0, 0]
         halo = max(axis.get("halo", 0) for axis in tensor_out["axes"])
         step = image.shape[0] - 2 * halo  # px from one block to the next
         if step <= 0:

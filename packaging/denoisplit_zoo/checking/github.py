@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,10 @@ def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[st
     missing, unknown = [], []
     people = mappings(description.get("authors")) + mappings(description.get("maintainers"))
     names = [str(person["github_user"]) for person in people if person.get("github_user")]
+    answers = True
     for name in dict.fromkeys(names):  # each once
-        status = _status(name)
+        status = _status(name) if answers else None
+        answers = status is not None
         if status == http.client.NOT_FOUND:
             missing.append(f"GitHub has no account named {name}")
         elif status != http.client.OK:
@@ -33,7 +36,7 @@ def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[st
 
 def _status(name: str) -> int | None:
     """Return the HTTP status of an account, None without a connection."""
-    if not name.replace("-", "").isalnum():
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,39}", name):
         return http.client.NOT_FOUND  # GitHub allows no such names
     connection = http.client.HTTPSConnection(HOST, timeout=TIMEOUT)
     try:

@@ -5,17 +5,24 @@ Each rule was found by running the consumers' own software on packages that brea
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_tensors
-from denoisplit_zoo.archive import DESCRIPTION, Contents, mappings, validate
+from denoisplit_zoo.archive import DESCRIPTION, Contents, at, mappings, validate
+from denoisplit_zoo.checking.images import (
+    cover_size,
+    read_sample_tensor,
+    read_test_tensor,
+    unreadable,
+)
+from denoisplit_zoo.checking.prepared import for_bioimageio, unusable_files
+from denoisplit_zoo.checking.programs import torchscript_program
 from denoisplit_zoo.exporting.about import ANONYMOUS, UNDESCRIBED
 from denoisplit_zoo.exporting.weights import OPSET
 
@@ -32,6 +39,7 @@ COVER_RATIOS = (1.0, 2.0)
 REQUIRED_METADATA = (
     "name description authors cite license tags documentation covers maintainers git_repo timestamp"
 )
+MOST_LEVELS = 8  # of a network
 LARGEST_VALUE = 1e-4  # that a test tensor must reach, so that a comparison means something
 TOLERANCE_LIMITS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
 RANDOM_OPERATORS = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
@@ -72,8 +80,8 @@ def _format(package: Contents) -> Iterator[Finding]:
         if not all(isinstance(value, str) for value in values or [None]):
             yield Finding((DEEPIMAGEJ, ILASTIK, ZOO), f"{key} must be given as plain file names")
     try:
-        if not package.changed:  # otherwise the library repeats that at length
-            validate(package.path.read_bytes(), package.path)
+        if not unusable_files(package):
+            validate(for_bioimageio(package), package.path)
     except InputError as error:
         yield Finding((CORE, ILASTIK, ZOO), error.problem)
     if not isinstance(at(description, "config", "bioimageio", "nickname"), str):
@@ -105,7 +113,7 @@ def _sizes(
 ) -> Iterator[Finding]:
     state_dict = at(package.description, "weights", "pytorch_state_dict")
     levels = at(state_dict, "architecture", "kwargs", "levels")
-    stride = 2**levels if isinstance(levels, int) else 16
+    stride = 2**levels if levels in range(1, MOST_LEVELS + 1) else 16
     axes_in, axes_out = (
         [axis for axis in mappings(tensor.get("axes")) if axis.get("type") == "space"]
         for tensor in (tensor_in, tensor_out)
@@ -131,26 +139,28 @@ def _images(package: Contents) -> Iterator[Finding]:
 
     The zoo's deepImageJ check runs the sample input and expects the test output.
     """
-    import numpy as np
-    import tifffile
-
+    for problem in unreadable(package):
+        yield Finding(CONSUMERS, problem)
     for key, name in (("inputs", "input"), ("outputs", "output")):
         for tensor in mappings(package.description.get(key)):
             sources = {kind: at(tensor, f"{kind}_tensor", "source") for kind in ("test", "sample")}
             for kind, source in sources.items():
                 if source is None:
                     yield Finding((CORE, DEEPIMAGEJ, ZOO), f"the {name} has no {kind} tensor")
-            if not all(isinstance(s, str) and s in package.files for s in sources.values()):
+            if not all(s in package.files for s in sources.values()):
                 continue  # reported above, or by _files
             test, sample = (package.files[source] for source in sources.values())
             try:
-                tested = np.load(io.BytesIO(test), allow_pickle=False).astype(np.float32)
-                shown = tifffile.imread(io.BytesIO(sample))
-            except (ValueError, OSError, EOFError, tifffile.TiffFileError) as error:
-                text = f"the test or sample tensor of the {name} cannot be read ({error})"
-                yield Finding(CONSUMERS, text)
+                tested = read_test_tensor(test)
+            except ValueError:
+                continue  # reported above
+            try:
+                shown = read_sample_tensor(sample, tested.size)
+            except ValueError as error:
+                text = f"the sample tensor of the {name} cannot be read ({error})"
+                yield Finding((DEEPIMAGEJ, ZOO), text)
                 continue
-            if not np.array_equal(tested.ravel(), shown.ravel()):
+            if not np.array_equal(tested.ravel(), shown):
                 text = f"the test and the sample tensor of the {name} differ"
                 yield Finding((DEEPIMAGEJ, ZOO), text)
             if not np.abs(tested).max(initial=0) >= LARGEST_VALUE:
@@ -167,17 +177,16 @@ def _tolerance(package: Contents) -> Iterator[Finding]:
 
 
 def _weights(package: Contents) -> Iterator[Finding]:
-    entries = package.description.get("weights")
-    entries = entries if isinstance(entries, dict) else {}
     users = ((CORE, ILASTIK), (ILASTIK, DEEPIMAGEJ), (ZOO,))
     checks = (_state_dict, _torchscript, _onnx)
     for name, consumers, check in zip(WEIGHT_FORMATS, users, checks, strict=True):
-        if name not in entries:
+        entry = at(package.description, "weights", name)
+        if entry is None:
             yield Finding(consumers, f"the {name} weights are missing")
             continue
-        if name != WEIGHT_FORMATS[0] and not entries[name].get("parent"):
+        if name != WEIGHT_FORMATS[0] and not entry.get("parent"):
             yield Finding((CORE, ZOO), f"the {name} weights do not name their parent")
-        data = package.files.get(str(entries[name].get("source")))
+        data = package.files.get(entry["source"])
         if data is not None:
             yield from check(data)
 
@@ -194,12 +203,12 @@ def _state_dict(data: bytes) -> Iterator[Finding]:
 
 def _torchscript(data: bytes) -> Iterator[Finding]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            code = b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".py"))
-    except (zipfile.BadZipFile, OSError):
-        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), "the TorchScript file is not a zip archive")
+        code = b"".join(torchscript_program(data).values())
+    except ValueError as error:
+        text = f"the TorchScript file cannot be read ({error})"
+        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), text)
         return
-    if re.search(rb'torch\.device\("', code):
+    if b'torch.device("' in code:
         yield Finding((ILASTIK, DEEPIMAGEJ), "the TorchScript code is bound to one device")
     if re.search(rb"torch\.(rand|normal|bernoulli)", code):
         yield Finding((CORE, ZOO), "the TorchScript code draws random numbers")
@@ -213,6 +222,8 @@ def _onnx(data: bytes) -> Iterator[Finding]:
     except Exception:  # protobuf raises types that it does not export
         yield Finding((DEEPIMAGEJ, CORE, ZOO), "the ONNX file cannot be read")
         return
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+        yield Finding((DEEPIMAGEJ, CORE, ZOO), "the weights of the ONNX file are in other files")
     opset = max((o.version for o in model.opset_import), default=0)
     for name, version, limit in (
         ("IR version", model.ir_version, IR_VERSION),
@@ -243,31 +254,21 @@ def _metadata(package: Contents) -> Iterator[Finding]:
 
 
 def _cover(package: Contents) -> Iterator[Finding]:
-    from PIL import Image, UnidentifiedImageError
-
-    for name in package.description.get("covers") or ():
-        data = package.files.get(name) if isinstance(name, str) else None
+    for cover in package.description.get("covers", ()):
+        name = cover["source"] if isinstance(cover, dict) else cover
+        data = package.files.get(name)
         if data is None:
             continue
         if len(data) >= COVER_KB * 1000:
             text = f"{name} must be smaller than {COVER_KB} KB, not {len(data) // 1000} KB"
             yield Finding((ZOO,), text)
         try:
-            with Image.open(io.BytesIO(data)) as picture:
-                ratio = picture.width / picture.height
-        except (UnidentifiedImageError, OSError):
-            yield Finding((ZOO,), f"{name} is not an image")
-            continue
-        if ratio not in COVER_RATIOS:
-            text = f"the aspect ratio of {name} must be 2:1 or 1:1, not {ratio:.2g}:1"
+            width, height = cover_size(data)
+        except ValueError:
+            continue  # reported with the other images
+        if width / height not in COVER_RATIOS:
+            text = f"the aspect ratio of {name} must be 2:1 or 1:1, not {width / height:.2g}:1"
             yield Finding((ZOO,), text)
-
-
-def at(value: Any, *keys: str) -> Any:
-    """Return a value inside nested mappings, None if a key is missing."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 CHECKS = (_files, _format, _tensors, _images, _tolerance, _weights, _metadata, _cover)

@@ -19,12 +19,13 @@ from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
-from denoisplit.files.atomic import write_bytes
-from denoisplit.files.outputs import check_new, make_parent
+from denoisplit.files.atomic import drop_drafts, write_bytes
+from denoisplit.files.folder_lock import output_lock
+from denoisplit.files.outputs import check_new, check_space
 from denoisplit.prediction.halo import PACKAGE_TOLERANCE, sufficient_halo
 from denoisplit.progress import logger
-from denoisplit.run import CALIBRATION, CONFIG, METRICS, Run, load, noise_model_path
-from denoisplit_zoo.archive import DESCRIPTION, pack, validate
+from denoisplit.run import CALIBRATION, CONFIG, METRICS, WEIGHTS, Run, load, noise_model_path
+from denoisplit_zoo.archive import DESCRIPTION, MOST_BYTES, pack, validate
 from denoisplit_zoo.exporting import weights
 from denoisplit_zoo.exporting.about import About, read_about
 from denoisplit_zoo.exporting.cover import cover
@@ -35,6 +36,7 @@ from denoisplit_zoo.exporting.source_file import architecture_source
 
 PathLike = str | Path
 
+FORMATS = 3  # of the weights
 SMALLEST_TILE = 256  # px, by default
 MISSING_METADATA = (
     "%s: missing metadata: %s; the package names the authors %s and the license %s. "
@@ -76,7 +78,8 @@ def export(
     ------
     InputError
         If the run is not finished, an option is invalid, the kind needs an error map and the run
-        has none, the format does not allow the name, or the output exists; no partial file is left.
+        has none, the format does not allow the name, or the output exists or is being written; no
+        partial file is left.
     """
     output = Path(output)
     if output.suffix.lower() != ".zip":
@@ -85,6 +88,7 @@ def export(
     check_seed(seed)
     about_file, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
+    check_space(output, FORMATS * (run.path / WEIGHTS).stat().st_size)
     if not run.model.supports_tiling:
         raise InputError(
             "a network with lateral context cannot be exported: it needs the whole frame, and the "
@@ -112,36 +116,42 @@ def export(
         example = read_example_image(test_image, tile)
     else:
         example = held_out_example_image(run, tile)
-    make_parent(output)
-
-    graph = weights.build_graph(run, arguments, kind)
-    image = torch.from_numpy(example.image)[None, None]
-    with torch.inference_mode():
-        split: npt.NDArray[np.float32] = graph(image).numpy()
-    package = Package(
-        run, name, about, kind, coverage, arguments, channels, tile, halo, example, split
-    )
-    logger.info("exporting state dict, TorchScript and ONNX")
-    pixel_size = run.config.facts.pixel_size_um
-    structures = split[0, : len(run.names)]
-    contents = {
-        "README.md": card(package).encode(),
-        "cover.png": cover(example.image, structures, run.names, pixel_size.get("x")),
-        "test_input.npy": _npy(image.numpy()),
-        "test_output.npy": _npy(split),
-        "sample_input.tif": _tiff(example.image, pixel_size),
-        "sample_output.tif": _tiff(split[0], pixel_size),
-        "architecture.py": architecture_source().encode(),
-        "weights.pt": weights.state_dict(graph),
-        "weights_torchscript.pt": weights.torchscript(graph),
-        "weights.onnx": weights.onnx(graph),
-    }
-    attached = _attachments(run)
-    contents |= attached
-    contents[DESCRIPTION] = description(package, contents, list(attached)).encode()
-    archive = pack(contents)
-    validate(archive, about_file if isinstance(about_file, str | Path) else output)
-    write_bytes(output, archive)
+    with output_lock(output):
+        check_new(output)
+        drop_drafts(output)
+        graph = weights.build_graph(run, arguments, kind)
+        image = torch.from_numpy(example.image)[None, None]
+        with torch.inference_mode():
+            split: npt.NDArray[np.float32] = graph(image).numpy()
+        package = Package(
+            run, name, about, kind, coverage, arguments, channels, tile, halo, example, split
+        )
+        logger.info("exporting state dict, TorchScript and ONNX")
+        pixel_size = run.config.facts.pixel_size_um
+        structures = split[0, : len(run.names)]
+        contents = {
+            "README.md": card(package).encode(),
+            "cover.png": cover(example.image, structures, run.names, pixel_size.get("x")),
+            "test_input.npy": _npy(image.numpy()),
+            "test_output.npy": _npy(split),
+            "sample_input.tif": _tiff(example.image, pixel_size),
+            "sample_output.tif": _tiff(split[0], pixel_size),
+            "architecture.py": architecture_source().encode(),
+            "weights.pt": weights.state_dict(graph),
+            "weights_torchscript.pt": weights.torchscript(graph),
+            "weights.onnx": weights.onnx(graph),
+        }
+        attached = _attachments(run)
+        contents |= attached
+        contents[DESCRIPTION] = description(package, contents, list(attached)).encode()
+        size = sum(map(len, contents.values()))
+        if size > MOST_BYTES:
+            problem = f"the files of this package have {size} bytes, more than {MOST_BYTES}"
+            raise InputError(
+                problem, where=output, remedy="choose a smaller `tile` or fewer `samples`"
+            )
+        validate(contents, about_file if isinstance(about_file, str | Path) else output)
+        write_bytes(output, pack(contents))
     if about.missing:
         missing, authors = ", ".join(about.missing), ", ".join(a.name for a in about.authors)
         logger.warning(MISSING_METADATA, output, missing, authors, about.license)

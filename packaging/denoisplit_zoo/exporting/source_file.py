@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from functools import cache
 from types import ModuleType
 
 from denoisplit.network import (
@@ -24,6 +25,7 @@ MODULES = (blocks, encoder, decoder, stride, vse, addressed_noise, error_map, mo
 OURS = ("denoisplit", "denoisplit_zoo")
 
 
+@cache
 def architecture_source() -> str:
     """Return the modules of the graph as one file that imports torch and numpy only."""
     return combine(MODULES)

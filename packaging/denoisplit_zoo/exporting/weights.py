@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.network.error_map import ErrorMap
@@ -68,6 +68,25 @@ def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Spli
     if isinstance(graph, MeanAndErrorMap | Fast) and run.error_map is not None:
         graph.error_map.load_state_dict(run.error_map.state_dict())
     return graph.eval().requires_grad_(False)
+
+
+def check_sizes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Compare a state dict with the network that it is for.
+
+    Raises
+    ------
+    ValueError
+        With one line, if a name or a size differs.
+    """
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        if name not in state:
+            raise ValueError(f"{name} is missing")
+        if name not in expected:
+            raise ValueError(f"{name} belongs to another network")
+        if state[name].shape != expected[name].shape:
+            sizes = (" x ".join(map(str, s[name].shape)) or "1" for s in (state, expected))
+            raise ValueError("{} has {} values, expected {}".format(name, *sizes))
 
 
 def state_dict(graph: Splitter) -> bytes:

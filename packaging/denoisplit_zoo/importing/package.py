@@ -38,7 +38,8 @@ from denoisplit.run import (
     save_error_map,
     save_weights,
 )
-from denoisplit_zoo.archive import Contents, read_package, unusable
+from denoisplit_zoo.archive import Contents, at, read_package, unusable
+from denoisplit_zoo.exporting.weights import check_sizes
 
 PathLike = str | Path
 # prefixes of the network and of the error map in the state dict of a graph
@@ -133,7 +134,9 @@ class _StateDict(NamedTuple):
 
 def _state_dict(contents: Contents) -> _StateDict:
     """Read the state dict of the graph."""
-    source = contents.description["weights"]["pytorch_state_dict"]["source"]
+    source = at(contents.description, "weights", "pytorch_state_dict", "source")
+    if source is None:
+        raise _missing(contents, "the state dict")
     where = f"{contents.path}, {source}"
     if source not in contents.files:
         raise _missing(contents, source)
@@ -148,13 +151,15 @@ def _state_dict(contents: Contents) -> _StateDict:
 
 def _network(stored: _StateDict, config: RunConfig) -> VSE:
     """Return the network with its weights, which are a part of the graph's state dict."""
-    model = build_network(config.settings)
+    weights = stored.part(NETWORK)
     try:
-        model.load_state_dict(stored.part(NETWORK))
-    except RuntimeError as error:
-        detail = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
-        problem = f"the weights do not belong to the network of {CONFIG} ({detail})"
+        with torch.device("meta"):  # no memory is used before the sizes are compared
+            check_sizes(build_network(config.settings), weights)
+    except ValueError as error:
+        problem = f"the weights do not belong to the network of {CONFIG} ({error})"
         raise unusable(problem, stored.where) from None
+    model = build_network(config.settings)
+    model.load_state_dict(weights)
     return model
 
 
