@@ -10,6 +10,7 @@ from denoisplit.config.options import documented
 from denoisplit.evaluation.held_out import data_of_run
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.folder_lock import output_lock
+from denoisplit.files.outputs import check_folder
 from denoisplit.images import Files
 from denoisplit.run import Run, load
 from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
@@ -41,6 +42,7 @@ def calibrate(run: Run | PathLike, *, truth: Mapping[str, Files] | None = None) 
         and no noise model can be had, or another process writes to the run.
     """
     run = run if isinstance(run, Run) else load(run)
+    check_folder(run.path)
     with output_lock(run.path):
         drop_drafts(run.path)
         data = data_of_run(run, truth=truth, otherwise="train a new run")

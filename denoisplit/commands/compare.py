@@ -14,6 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts, write_text
 from denoisplit.files.folder_lock import output_lock
 from denoisplit.files.json_file import read_json, write_json
+from denoisplit.files.outputs import check_folder
 from denoisplit.images import Files
 from denoisplit.report.comparison import comparison_page
 from denoisplit.report.tables import VERDICT, lacks_truth, mean_column, text_table
@@ -131,6 +132,7 @@ def compare(
         )
         for name in systems
     }
+    check_folder(output)
     with output_lock(output):
         train_each(list(trainings.values()), jobs)
         runs = {name: load(training.run) for name, training in trainings.items()}

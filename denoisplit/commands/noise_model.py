@@ -20,7 +20,7 @@ from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import complete_replacement, drop_drafts, replace_together
 from denoisplit.files.folder_lock import output_lock
-from denoisplit.files.outputs import check_new
+from denoisplit.files.outputs import check_file, check_new
 from denoisplit.images import Files, each_of, read_frames
 from denoisplit.images.repeats import read_repeats
 from denoisplit.noise_models import GaussianMixture
@@ -120,6 +120,7 @@ def fit_noise_model(
         )
     page, checkpoint = path.with_suffix(".html"), path.with_suffix(".n2v.ckpt")
     pending = path.with_name(f".{path.name}.fitted")  # both files, until they are in their places
+    check_file(checkpoint)
     with output_lock(path):
         complete_replacement(pending, obsolete=[checkpoint])  # of a call that was killed
         check_new(path)

@@ -18,7 +18,9 @@ from denoisplit.data.statistics import pooled_std
 from denoisplit.data.superposition import Superposition
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
-from denoisplit.files.outputs import check_new, make_parent
+from denoisplit.files.atomic import drop_drafts
+from denoisplit.files.folder_lock import output_lock
+from denoisplit.files.outputs import check_new, check_space, make_parent
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.run import Run, load
 
@@ -66,11 +68,15 @@ def superpose(
                 where=f"offsets {name}",
                 remedy=f"choose one of {', '.join(structures)}",
             )
+    outputs = [Path(o) for o in ([output] if isinstance(output, str | Path) else output)]
+    for path in outputs:
+        check_new(path)
+        check_tiff_name(path)
     frames = [read_frames(structures[name]) for name in names]
     images = tuple(f.images for f in frames)
     check_registered(images, names)
-    outputs = [Path(o) for o in ([output] if isinstance(output, str | Path) else output)]
     _check_outputs(outputs, len(images[0]), {image.shape for image in images[0]})
+    check_space(outputs[0], sum(image.nbytes for image in images[0]))
     if run is None:
         given = tuple((offsets or {}).get(name, 0.0) for name in names)
         superpose_frame = Superposition(superposition or "sum", given)
@@ -83,11 +89,13 @@ def superpose(
     superposed = [superpose_frame(frame) for frame in zip(*noisy, strict=True)]
     if len(outputs) < len(superposed):
         superposed = [np.stack(superposed)]
-    for path in outputs:
-        make_parent(path)
     attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
     arrays = [xr.DataArray(x, dims=("t", "y", "x")[-x.ndim :], attrs=attrs) for x in superposed]
-    return write_ome_tiffs(list(zip(outputs, arrays, strict=True)))
+    with output_lock(outputs[0]):  # also of the same call for the others
+        for path in outputs:
+            make_parent(path)
+            drop_drafts(path)
+        return write_ome_tiffs(list(zip(outputs, arrays, strict=True)))
 
 
 def _check_run(
@@ -111,7 +119,7 @@ def _check_run(
 
 
 def _check_outputs(outputs: Sequence[Path], count: int, shapes: Iterable[tuple[int, ...]]) -> None:
-    """Refuse files that exist, are no TIFF, or do not suit the frames."""
+    """Refuse files that do not suit the frames."""
     if len(outputs) not in (1, count):
         raise InputError(
             where="output",
@@ -125,6 +133,3 @@ def _check_outputs(outputs: Sequence[Path], count: int, shapes: Iterable[tuple[i
             where="output",
             remedy="name a file for every frame",
         )
-    for path in outputs:
-        check_new(path)
-        check_tiff_name(path)

@@ -15,9 +15,9 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import check_truth, with_truth
 from denoisplit.files.atomic import complete_replacement, drop_drafts
 from denoisplit.files.folder_lock import output_lock
-from denoisplit.files.outputs import check_new
+from denoisplit.files.outputs import check_folder, check_new
 from denoisplit.images import Files, fingerprint, read_frames
-from denoisplit.machine.distributed import reason_to_be_alone, team
+from denoisplit.machine.distributed import READY, reason_to_be_alone, team
 from denoisplit.progress import logger
 from denoisplit.run import CALIBRATED, Run, load, load_config
 from denoisplit.training.chain import check_not_in_chain
@@ -75,8 +75,10 @@ def train(
         )
     check_devices(team())
     if not team().leads:
-        return join_run(run, finish=finish)
-    with output_lock(run):
+        return join_run(run, resume=resume, finish=finish)
+    check_folder(run)
+    with output_lock(run) as held:
+        held.say(team().name)
         if reason := reason_to_be_alone():
             logger.warning("training in one process: %s", reason)
         if not resume:
@@ -119,4 +121,5 @@ def train(
             data = with_truth(data, images, [f.images for f in exposures.values()], settings)
         if not resume:
             start_run(run, settings, data, frames, fingerprints, of_truth)
+        held.say(READY)
         return train_run(run, settings, data, finish=finish)

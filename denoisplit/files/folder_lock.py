@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +24,38 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}  # of file systems withou
 HOLDER_PAUSE = 0.3  # s, in which a process that has just locked says who it is
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock that this process holds, and the file that says so to others."""
+
+    holder: Path
+
+    def say(self, line: str) -> None:
+        """Add a line to this file, see `said_by_holder`.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        try:
+            with self.holder.open("a", encoding="utf-8") as stream:
+                stream.write(f"{line}\n")
+        except OSError as error:
+            raise not_written(self.holder, error) from error
+
+
+def said_by_holder(output: Path) -> list[str]:
+    """Return what the process that holds an output says: who it is, and further lines."""
+    try:
+        path = _place(output)
+        return _holder(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
 @contextmanager
-def output_lock(output: Path) -> Iterator[None]:
+def output_lock(output: Path) -> Iterator[Held]:
     """Hold an output during the block: a file or folder, which exists or not.
 
     The lock lies beside the output, in a folder that is created if missing. A process that dies
@@ -36,20 +67,30 @@ def output_lock(output: Path) -> Iterator[None]:
         If another process holds the output, or nothing can be written there.
     """
     try:
-        where, output = output, Path(os.path.realpath(output))
-        folder = output.parent
-        if output.is_dir() and not os.access(folder, os.W_OK):  # such as a mounted disk
-            folder = output
-        created = [path for path in (folder, *folder.parents) if not path.exists()]
+        place = _place(output)
+        created = [path for path in place.parents if not path.exists()]
     except OSError as error:
-        raise not_written(where, error) from error
+        raise not_written(output, error) from error
     try:
-        with _held(folder / f".{output.name}.{LOCK}", where, "this output"):
-            yield
+        with _held(place, output, "this output") as held:
+            yield held
     finally:
         for path in created:
             with suppress(OSError):  # it holds the output
                 path.rmdir()
+
+
+def _place(output: Path) -> Path:
+    """Return the lock of an output."""
+    output = Path(os.path.realpath(output))
+    folder = output.parent
+    if output.is_dir() and not os.access(folder, os.W_OK):  # such as a mounted disk
+        folder = output
+    return folder / f".{output.name}.{LOCK}"
+
+
+def _holder(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(LOCK) + HOLDER)
 
 
 @contextmanager
@@ -78,18 +119,17 @@ def folder_lock(folder: Path, *, keep: str) -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path, where: Path, what: str) -> Iterator[None]:
+def _held(path: Path, where: Path, what: str) -> Iterator[Held]:
     """Hold a lock file, which is removed after the block; an error says who else holds it."""
-    holder = path.with_name(path.name.removesuffix(LOCK) + HOLDER)
+    holder = _holder(path)
     lock = _acquired(path, holder, where, what)
     try:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)  # that of a killed process
+        held = Held(holder)
         since = datetime.now().astimezone().isoformat(" ", "seconds")
-        try:
-            holder.unlink(missing_ok=True)  # that of another user cannot be written
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}")
-        except OSError as error:
-            raise not_written(holder, error) from error
-        yield
+        held.say(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+        yield held
     finally:
         # removed while it is held: who opened this file meanwhile sees that it is gone
         for file in (holder, Path(lock.lock_file)):
@@ -103,9 +143,9 @@ def _acquired(path: Path, holder: Path, where: Path, what: str) -> BaseFileLock:
     """Return the lock, acquired, by a marker file if the file system has no locks."""
     kind: type[BaseFileLock] = FileLock
     while True:
+        lock = kind(path, blocking=False, mode=0o666)  # any user may be next
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = kind(path, blocking=False, mode=0o666)  # any user may be next
             with warnings.catch_warnings():  # filelock's own, where it changes to a marker
                 warnings.simplefilter("ignore")
                 lock.acquire()
@@ -131,8 +171,8 @@ def _acquired(path: Path, holder: Path, where: Path, what: str) -> BaseFileLock:
 
 def _in_use(path: Path, holder: Path, where: Path, what: str, *, marked: bool) -> InputError:
     try:
-        who = holder.read_text(encoding="utf-8", errors="replace") or "another process"
-    except OSError:
+        who = holder.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+    except (OSError, IndexError):
         who = "another process"
     remedy = "wait for it, or choose another output"
     if marked:

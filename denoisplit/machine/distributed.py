@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoisplit.errors import InputError
+from denoisplit.files.folder_lock import said_by_holder
 
 POLL_INTERVAL = 0.5  # s
+START_TIME = 300.0  # s, after which rank 0 has started or failed
+READY = "ready"
 LOCAL_HOST, FIRST_PORT, PORTS = "127.0.0.1", 15000, 10000
 # names of jobs that are a shell, in which a command is one process
 INTERACTIVE = ("bash", "interactive")
@@ -38,6 +41,11 @@ class Team:
     local_rank: int = 0  # on its machine
     address: str = LOCAL_HOST  # where the processes meet: rank 0, or torchrun
     port: int = FIRST_PORT
+
+    @property
+    def name(self) -> str:
+        """Name that its processes have in common, and no others."""
+        return f"{self.address}:{self.port}"
 
     @property
     def leads(self) -> bool:
@@ -148,7 +156,46 @@ def no_launcher() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def wait_for(paths: Sequence[Path]) -> None:
-    """Wait for files that rank 0 writes; if it fails, the launcher ends all ranks."""
-    while not all(path.exists() for path in paths):
-        time.sleep(POLL_INTERVAL)
+@dataclass(frozen=True)
+class Leader:
+    """Rank 0 of a training, as the other ranks see it: by what it says while it holds the run."""
+
+    run: Path
+    name: str  # of the team
+
+    def holds(self) -> bool:
+        """Return whether rank 0 holds the run; that of another training does not count."""
+        return said_by_holder(self.run)[1:2] == [self.name]
+
+    def wait_until_ready(self) -> None:
+        """Wait until rank 0 has checked everything and begins to train.
+
+        Raises
+        ------
+        InputError
+            If it ends before, or does not start.
+        """
+        start, seen = time.monotonic(), False
+        while READY not in said_by_holder(self.run)[2:] or not self.holds():
+            seen = seen or self.holds()
+            if time.monotonic() - start > START_TIME or (seen and not self.holds()):
+                raise self.ended()
+            time.sleep(POLL_INTERVAL)
+
+    def wait_for(self, paths: Sequence[Path]) -> None:
+        """Wait for files that rank 0 writes.
+
+        Raises
+        ------
+        InputError
+            If it ends without them.
+        """
+        while not all(path.exists() for path in paths):
+            if not self.holds() and not all(path.exists() for path in paths):
+                raise self.ended()
+            time.sleep(POLL_INTERVAL)
+
+    def ended(self) -> InputError:
+        """Return the error of a rank that waits for rank 0 in vain."""
+        problem = "the process of rank 0 has ended, or has not started this training"
+        return InputError(problem, where=self.run, remedy="see its error message")

@@ -23,7 +23,7 @@ from denoisplit.data.statistics import statistics
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
-from denoisplit.machine.distributed import wait_for
+from denoisplit.machine.distributed import Leader
 from denoisplit.network.inference import inference_form
 from denoisplit.noise_models.build import (
     fit_available_noise_models,
@@ -114,7 +114,7 @@ def train_chain(run: Path, settings: Settings, data: TrainingData, *, finish: bo
     return load(run)
 
 
-def join_chain_training(run: Path, settings: Settings, data: TrainingData) -> None:
+def join_chain_training(run: Path, settings: Settings, data: TrainingData, leader: Leader) -> None:
     """Take part in every training of a chain, as a rank other than 0.
 
     Rank 0 prepares, denoises and writes everything; this rank reads the denoised frames.
@@ -123,15 +123,15 @@ def join_chain_training(run: Path, settings: Settings, data: TrainingData) -> No
         return
     frames = {}
     for part in parts_of(settings, data):
-        join_training(run / DENOISERS / part.name, part.settings, part.data)
+        join_training(run / DENOISERS / part.name, part.settings, part.data, leader)
         noisy = _noisy_frames(run, part)
         # the next training must not start before rank 0 has reached it: its set-up would time out
-        wait_for([path for entries in noisy.values() for path, _ in entries])
+        leader.wait_for([path for entries in noisy.values() for path, _ in entries])
         frames[part.name] = {
             split: tuple(_read_frame(path, frame.shape) for path, frame in entries)
             for split, entries in noisy.items()
         }
-    join_training(run, settings, splitter_data(data, frames))
+    join_training(run, settings, splitter_data(data, frames), leader)
 
 
 def check_not_in_chain(run: Path) -> None:

@@ -12,7 +12,7 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import new_folder
-from denoisplit.machine.distributed import wait_for
+from denoisplit.machine.distributed import Leader
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel, write_fitted
@@ -113,7 +113,7 @@ def train_network(
     return load(run)
 
 
-def join_training(run: Path, settings: Settings, data: TrainingData) -> None:
+def join_training(run: Path, settings: Settings, data: TrainingData, leader: Leader) -> None:
     """Take part in the training of one network, as a rank other than 0.
 
     Rank 0 prepares and writes everything; this rank waits for the noise models and computes its
@@ -121,7 +121,7 @@ def join_training(run: Path, settings: Settings, data: TrainingData) -> None:
     """
     names = settings.names if SYSTEMS[settings.system].noise_models else ()
     paths = [noise_model_path(run, name) for name in names]
-    wait_for(paths)
+    leader.wait_for(paths)
     if not (run / WEIGHTS).exists():
         models = [GaussianMixture.load(path) for path in paths]
         _fit_in_run(run, initial_network(settings, data), models, data, settings)

@@ -13,13 +13,19 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.files.atomic import not_written
 from denoisplit.images import Frames, read_frames, read_repeats
-from denoisplit.machine.distributed import wait_for
+from denoisplit.machine.distributed import Leader, team
 from denoisplit.noise_models.build import fit_available_noise_models, fit_remaining_noise_models
 from denoisplit.progress import logger
-from denoisplit.run import CHECKPOINTS, CONFIG, NOISE_MODELS, Run, load, load_config
+from denoisplit.run import CHECKPOINTS, NOISE_MODELS, Run, load, load_config
 from denoisplit.training.chain import create_chain, join_chain_training, train_chain
 from denoisplit.training.facts import measure_facts
-from denoisplit.training.one_network import create_run, final_files, join_training, train_network
+from denoisplit.training.one_network import (
+    create_run,
+    final_files,
+    is_finished,
+    join_training,
+    train_network,
+)
 
 
 def start_run(
@@ -74,22 +80,28 @@ def train_run(run: Path, settings: Settings, data: TrainingData, *, finish: bool
         raise not_written(error.filename or run, error) from error
 
 
-def join_run(run: Path, *, finish: bool = False) -> Run:
+def join_run(run: Path, *, resume: bool = False, finish: bool = False) -> Run:
     """Take part in the training of a run, as a rank other than 0, and load it when it is complete.
 
     Rank 0 prepares and writes everything, and is the only one that logs. To ``finish``, it works
     alone.
     """
-    level = logger.level
+    level, leader = logger.level, Leader(run, team().name)
     logger.setLevel(logging.ERROR)
     try:
-        wait_for([run / CONFIG])
+        if resume and is_finished(run):
+            return load(run)
+        leader.wait_until_ready()
         settings = load_config(run).settings
         if not finish:
             data = prepare([read_frames(s.files).images for s in settings.structures], settings)
             join = join_training if settings.denoiser is None else join_chain_training
-            join(run, settings, data)
-        wait_for(final_files(run))
+            join(run, settings, data, leader)
+        leader.wait_for(final_files(run))
         return load(run)
+    except RuntimeError as error:  # of torch.distributed, when a process has ended
+        if leader.holds():
+            raise
+        raise leader.ended() from error
     finally:
         logger.setLevel(level)
