@@ -16,7 +16,7 @@ from denoisplit_zoo.exporting.about import Maintainer, Person
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9 _+().-]{0,120}"  # of a file in the package
 
 LARGEST_SIDE = 8192  # px, of test images
-MOST_SAMPLES = 1000
+MOST_SAMPLES = 256
 MOST_STRUCTURES = 1024  # of a graph, and groups, coverages and filters of its error map
 
 Text = Annotated[str, Field(max_length=10_000)]
@@ -221,4 +221,5 @@ class GraphArguments(NetworkSettings):
     quantum: Annotated[float, Field(gt=0)] = 1.0
     calibration: tuple[float, ...] = ()
     error_map: ErrorMapSizes | None = None
+    mean_filters: Annotated[int, Field(ge=0, le=MOST_STRUCTURES)] = 0
     number: Annotated[int, Field(ge=0, lt=MOST_STRUCTURES)] = 0

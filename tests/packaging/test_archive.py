@@ -113,7 +113,7 @@ def many_in_64_bits(files: Files) -> bytes:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (bomb, "bytes, more than 1073741824"),
+        (bomb, f"bytes, more than {MOST_BYTES}"),
         (larger_than_it_says, "not an intact zip archive"),
         (overlapping, "overlaps the file after it"),
         (

@@ -89,7 +89,7 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
             reports += _runs(contents, Path(folder), formats)
     for finding in reports:
         for name in finding.consumers:
-            problems[name].append(finding.text)
+            problems[name].append(" ".join(finding.text.split()))
     return CheckResult(problems, notes)
 
 

@@ -25,7 +25,8 @@ from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 from denoisplit_zoo.exporting.source_file import architecture_source
 from denoisplit_zoo.schema import GraphArguments
 
-MOST_MEMBERS, MOST_BYTES = 100_000, 2**30  # of a TorchScript file
+MOST_MEMBERS, MOST_BYTES = 100_000, 2**29  # of a TorchScript file
+LEAST_BYTES = 5000  # of a program for each sample; twice as many in the smallest network
 ADDED_CLASSES = b"torch.classes"  # of the libraries, with code of their own
 
 GRAPHS: dict[str, type[Splitter]] = {
@@ -45,9 +46,13 @@ def familiar_formats(package: Contents) -> set[str]:
         ("onnx", weights.onnx, onnx_program),
     ):
         data = package.files.get(at(package.description, "weights", name, "source"))
+        if graph is None or data is None:
+            continue
         try:
-            if graph is not None and data and program(data) == program(export(graph)):
-                formats.add(name)
+            given = program(data)
+            # an export of many samples takes long, and is not made for a program of few
+            if len(given) > LEAST_BYTES * getattr(graph, "samples", 0):
+                formats |= {name} if given == program(export(graph)) else set()
         except ValueError:
             continue  # reported by the rules
     return formats
@@ -90,8 +95,8 @@ def familiar_graph(package: Contents) -> Splitter | None:
     return graph.eval().requires_grad_(False)
 
 
-def torchscript_program(data: bytes) -> dict[str, bytes]:
-    """Return the files of code in a TorchScript file by name.
+def torchscript_program(data: bytes) -> bytes:
+    """Return the files of code in a TorchScript file with their names, one after another.
 
     Raises
     ------
@@ -107,7 +112,8 @@ def torchscript_program(data: bytes) -> dict[str, bytes]:
     )
     if any(ADDED_CLASSES in content for content in files.values()):
         raise ValueError("it has data of other classes")
-    return {name: content for name, content in files.items() if name.lower().endswith(".py")}
+    code = {name: content for name, content in files.items() if name.lower().endswith(".py")}
+    return b"\0".join(part for name in sorted(code) for part in (name.encode(), code[name]))
 
 
 def onnx_program(data: bytes) -> bytes:

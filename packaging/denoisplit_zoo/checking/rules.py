@@ -203,7 +203,7 @@ def _state_dict(data: bytes) -> Iterator[Finding]:
 
 def _torchscript(data: bytes) -> Iterator[Finding]:
     try:
-        code = b"".join(torchscript_program(data).values())
+        code = torchscript_program(data)
     except ValueError as error:
         text = f"the TorchScript file cannot be read ({error})"
         yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), text)
@@ -247,7 +247,8 @@ def _metadata(package: Contents) -> Iterator[Finding]:
     if missing:
         keys = ", ".join(dict.fromkeys(missing))
         yield Finding((ZOO,), f"missing metadata: {keys} (export again with `about`)")
-    headings = re.findall(r"^##? (.*?)\s*$", card, re.MULTILINE)
+    lines = card.splitlines()
+    headings = [line.lstrip("#").strip() for line in lines if line.startswith(("# ", "## "))]
     missing = [heading for heading in HEADINGS.split(", ") if heading not in headings]
     if missing:
         yield Finding((ZOO,), f"missing sections of the README: {', '.join(missing)}")

@@ -33,6 +33,7 @@ from denoisplit_zoo.exporting.description import Package, card, description
 from denoisplit_zoo.exporting.example_image import held_out_example_image, read_example_image
 from denoisplit_zoo.exporting.kinds import COVERAGE, PackageKind, channel_names, package_kind
 from denoisplit_zoo.exporting.source_file import architecture_source
+from denoisplit_zoo.schema import MOST_SAMPLES
 
 PathLike = str | Path
 
@@ -170,6 +171,9 @@ def _checked_samples(kind: str, of_kind: PackageKind, samples: int | None) -> in
     if samples < least:
         reason = ", since one sample has no standard deviation" if samples == 1 else ""
         problem = f"the number must be {least} or more, not {samples}{reason}"
+        raise InputError(problem, where="samples")
+    if samples > MOST_SAMPLES:
+        problem = f"the number must be {MOST_SAMPLES} or less, not {samples}"
         raise InputError(problem, where="samples")
     return samples
 

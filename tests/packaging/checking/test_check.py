@@ -16,11 +16,12 @@ import tifffile
 import torch
 import yaml
 from denoisplit_zoo import About, export
-from denoisplit_zoo.archive import pack
+from denoisplit_zoo.archive import pack, read_package
 from denoisplit_zoo.checking import check as checking
 from denoisplit_zoo.checking import github as lookups
 from denoisplit_zoo.checking import rules as checks
 from denoisplit_zoo.checking.check import check
+from denoisplit_zoo.checking.programs import own_architecture
 from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 from PIL import Image
 
@@ -89,8 +90,12 @@ def test_a_good_package_passes_everywhere(package: Path) -> None:
 def test_every_kind_passes_everywhere(mapped_folder: Path, tmp_path: Path, kind: str) -> None:
     """The rules read the files alone; tests/consumers runs the packages."""
     about = About.model_validate(ABOUT)
-    result = check(export(mapped_folder, tmp_path / "p.zip", about=about, **small(kind)))
+    package = export(mapped_folder, tmp_path / "p.zip", about=about, **small(kind))
+    result = check(package)
     assert result.passed and result.notes == [], result.text
+    contents = read_package(package)
+    entry = contents.description["weights"]["pytorch_state_dict"]["architecture"]
+    assert own_architecture(contents) == entry  # with arguments within the bounds
 
 
 def two_inputs(_: Files, described: dict[str, Any]) -> None:

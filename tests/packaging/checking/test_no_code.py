@@ -348,6 +348,7 @@ PROGRAMS: dict[str, tuple[Spoil, set[str]]] = {
     "huge network": (kwargs(filters=10**9), set()),
     "larger network": (kwargs(filters=64), set()),
     "endless samples": (kwargs(samples=10**9), set()),
+    "samples that the programs do not draw": (kwargs(samples=200), STATE),
     "unknown argument": (kwargs(command="touch CANARY"), set()),
     "argument of another type": (kwargs(patch={"a": 1}), set()),
 }  # fmt: skip

@@ -221,6 +221,7 @@ def test_the_command_line_offers_every_kind() -> None:
     ("options", "words"),
     [
         ({"samples": 1}, ["samples: ", "2 or more, not 1"]),
+        ({"samples": 257}, ["samples: ", "256 or less, not 257"]),
         ({"tile": 100}, ["tile: ", "multiple", "16 px"]),
         ({"tile": 64}, ["tile: ", "twice the halo of 32 px"]),
         ({"halo": 24}, ["halo: ", "16 px"]),
