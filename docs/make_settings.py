@@ -92,7 +92,7 @@ def kind_of(annotation: Any, metadata: Sequence[Any]) -> str:
         return f"{kind_of(optional[0], metadata)}, or `null`"
     name = "list of text" if get_origin(annotation) is tuple else annotation.__name__
     limits = [
-        text.format(getattr(limit, key))
+        text.format(f"{value:g}" if isinstance(value := getattr(limit, key), float) else value)
         for limit in metadata
         for key, text in LIMITS.items()
         if hasattr(limit, key)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from denoisplit.config.validation import as_written
+from denoisplit.files.bounded import LARGEST
 from denoisplit.network.stride import total_stride
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
@@ -22,9 +23,15 @@ CalibrationForm = Literal["auto", "closed", "ratio"]
 Route = Literal["auto", "A", "B", "C"]
 
 TrainingPrecision = Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(as_written)]
-Positive = Annotated[int, Field(gt=0)]
-AboveZero = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+# upper limits: whatever a config.yaml says, it cannot ask for more memory than machines have
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Channels = Annotated[int, Field(gt=0, le=512)]
+Blocks = Annotated[int, Field(gt=0, le=16)]
+Crops = Annotated[int, Field(gt=0, le=4096)]
+Side = Annotated[int, Field(gt=0, le=2**13)]  # px
+Samples = Annotated[int, Field(ge=2, le=10_000)]
+AboveZero = Annotated[float, Field(gt=0, le=LARGEST)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -55,7 +62,7 @@ class StructureSettings(Frozen):
         "Images of the same fields with little or no noise, such as long exposures; for "
         "calibration and evaluation only.",
     )
-    offset: float = setting(
+    offset: Annotated[float, Field(ge=-LARGEST, le=LARGEST)] = setting(
         0.0, "Camera offset; counted once in a sum of structures.", "raw intensity"
     )
 
@@ -72,21 +79,21 @@ class StructureSettings(Frozen):
 class NetworkSettings(Frozen):
     """Sizes of the network; see `denoisplit.network.vse.VSE`."""
 
-    filters: Positive = setting(64, "Feature channels of every layer.")
-    latents: Positive = setting(128, "Latent channels of every level.")
+    filters: Channels = setting(64, "Feature channels of every layer.")
+    latents: Channels = setting(128, "Latent channels of every level.")
     levels: Annotated[int, Field(gt=0, le=8)] = setting(4, "Levels of the latent hierarchy.")
-    blocks_per_level: Positive = setting(1, "Residual blocks per level, each way.")
-    final_blocks: Positive = setting(1, "Residual blocks before the output layer.")
+    blocks_per_level: Blocks = setting(1, "Residual blocks per level, each way.")
+    final_blocks: Blocks = setting(1, "Residual blocks before the output layer.")
     dropout: Share = setting(0.1, "Probability of dropping a channel in a residual block.")
-    patch: Positive = setting(128, "Side of the training patch; a multiple of the stride.", "px")
+    patch: Side = setting(128, "Side of the training patch; a multiple of the stride.", "px")
     variance: Literal["soft_exp", "exp"] = setting(
         "soft_exp",
         "Variance as a function of the network's output: exp, or linear above 0 (soft_exp).",
     )
-    log_variance_max: float | None = setting(
+    log_variance_max: Annotated[float, Field(ge=-80, le=80)] | None = setting(
         20.0, "Upper limit of raw log-variances; no limit if unset."
     )
-    planes: Positive = setting(
+    planes: Blocks = setting(
         1, "Input planes: the patch, and coarser views of its surroundings (muSplit)."
     )
     context: Literal["lean", "regular", "deep"] = setting(
@@ -181,7 +188,7 @@ class DataSettings(Frozen):
         "auto", "Rule for setting frames aside; see `denoisplit.data.splits.rule_for`."
     )
     augment: bool = setting(True, "Augment with flips and rotations.")
-    crop_candidates: Positive = setting(
+    crop_candidates: Crops = setting(
         1, "Random positions drawn per crop; the one of highest contrast is used."
     )
     binned_crops: Share = setting(
@@ -196,8 +203,8 @@ class DataSettings(Frozen):
 class TrainingSettings(Frozen):
     """The training loop."""
 
-    batch: Positive = setting(32, "Crops per step.")
-    virtual_batch: Positive | None = setting(
+    batch: Crops = setting(32, "Crops per step.")
+    virtual_batch: Crops | None = setting(
         None,
         "Crops that pass the network together, over which BatchNorm takes its moments; the "
         "whole batch if unset.",
@@ -243,9 +250,7 @@ class TrainingSettings(Frozen):
 class DenoiserSettings(Frozen):
     """The denoisers before a splitter (hdn_musplit): of each structure and of the mixed input."""
 
-    samples: Annotated[int, Field(ge=2)] = setting(
-        50, "Posterior samples of the denoised image, whose mean is split."
-    )
+    samples: Samples = setting(50, "Posterior samples of the denoised image, whose mean is split.")
     network: NetworkSettings = setting(NetworkSettings(), "Sizes of the denoisers.")
     objective: ObjectiveSettings = setting(ObjectiveSettings(), "Objective of the denoisers.")
     training: TrainingSettings = setting(TrainingSettings(), "Training of the denoisers.")
@@ -260,20 +265,20 @@ class NoiseModelSettings(Frozen):
         "is added. B: clean images and the added noise. C: noisy images alone. auto: the first "
         "that the images allow.",
     )
-    components: Positive | None = setting(
+    components: Annotated[int, Field(gt=0, le=64)] | None = setting(
         None, "Number of Gaussians; if unset, as few as held-out pairs require."
     )
-    coefficients: Positive = setting(4, "Polynomial coefficients per parameter of a Gaussian.")
+    coefficients: Blocks = setting(4, "Polynomial coefficients per parameter of a Gaussian.")
     steps: Positive = setting(2000, "Steps of the fit.", "steps")
 
 
 class N2VSettings(Frozen):
     """The Noise2Void denoiser, for noise models that are fitted to noisy images alone."""
 
-    filters: Positive = setting(32, "Feature channels of the first level of the U-Net.")
-    batch: Positive = setting(64, "Crops per step.")
+    filters: Channels = setting(32, "Feature channels of the first level of the U-Net.")
+    batch: Crops = setting(64, "Crops per step.")
     masked: Annotated[float, Field(gt=0, lt=1)] = setting(0.002, "Share of hidden pixels.")
-    crop_candidates: Positive = setting(
+    crop_candidates: Crops = setting(
         1, "Random positions drawn per crop; the one of highest contrast is used."
     )
     learning_rate: AboveZero = setting(4e-4, "Learning rate of Adam, at the start.")
@@ -290,7 +295,7 @@ class PredictionSettings(Frozen):
     """Defaults of prediction for this run."""
 
     antithetic: bool = setting(True, "Draw samples in antithetic pairs, eps and -eps.")
-    calibration_samples: Annotated[int, Field(ge=2)] = setting(
+    calibration_samples: Samples = setting(
         50, "Posterior samples of each validation frame for the calibration."
     )
     calibration_form: CalibrationForm = setting(
@@ -301,13 +306,13 @@ class PredictionSettings(Frozen):
         "Train an error map, whose error bars replace the scaled spread of posterior samples.",
     )
     error_map_steps: Positive = setting(600, "Steps of the error map's training.", "steps")
-    tile: Positive | None = setting(
+    tile: Side | None = setting(
         None, "Side of a tile's core; if unset, as large as memory allows.", "px"
     )
-    halo: Annotated[int, Field(ge=0)] | None = setting(
+    halo: Annotated[int, Field(ge=0, le=2**12)] | None = setting(
         None, "Context margin around each tile; if unset, as measured on the trained network.", "px"
     )
-    judged_cell: Positive = setting(
+    judged_cell: Side = setting(
         1,
         "Metrics ignore rows and columns after the last multiple of this number; the paper's use "
         "64.",

@@ -32,13 +32,16 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.config.validation import parse
 
 FORMAT_VERSION = 2
+MOST_FEATURES = 2**32  # values of a layer's output: 16 GB
 MIXED = "mixed"  # the denoiser of the mixed input
 
 
 class Settings(Frozen):
     """Everything that a user can set for a training run."""
 
-    structures: tuple[StructureSettings, ...] = Field(min_length=1, description="The structures.")
+    structures: tuple[StructureSettings, ...] = Field(
+        min_length=1, max_length=64, description="The structures."
+    )
     system: System = setting("denoisplit", "System of the paper: network, objective and data term.")
     preset: Preset = setting(
         "default",
@@ -118,6 +121,27 @@ class Settings(Frozen):
             raise ValueError(
                 f"prediction.halo must be a multiple of the network's total stride {stride}, "
                 f"not {halo}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _features_fit_memory(self) -> Settings:
+        for network, training in (
+            (self.network, self.training),
+            *([(self.denoiser.network, self.denoiser.training)] if self.denoiser else []),
+        ):
+            features = network.filters * training.batch * network.patch**2
+            if features > MOST_FEATURES:
+                raise ValueError(
+                    f"network.filters x training.batch x network.patch^2 is {features}, but at "
+                    f"most {MOST_FEATURES} feature values per layer are possible"
+                )
+        side = (self.prediction.tile or 0) + 2 * (self.prediction.halo or 0)
+        if self.network.filters * side**2 > MOST_FEATURES:
+            raise ValueError(
+                f"prediction.tile and halo make patches of {side} px, which are too large for "
+                f"{self.network.filters} filters: at most {MOST_FEATURES} feature values per "
+                "layer are possible"
             )
         return self
 

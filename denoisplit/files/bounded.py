@@ -11,6 +11,7 @@ MOST_TEXT = 2**24  # bytes of a YAML or JSON file; the settings of 50 000 images
 MOST_NODES = 10**6  # values in such a file, each use of a YAML alias counted anew
 MOST_DEPTH = 64  # nested lists and mappings
 LONGEST_NUMBER = 40  # characters
+LARGEST = 1e12  # absolute value of a setting
 LARGEST_WHOLE = 2**63  # libraries below hold whole numbers in 64 bits
 
 

@@ -298,7 +298,7 @@ def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         (b"a: [1, 2\nb: 3\n", "not valid YAML"),
         (b"\xff\xfe\x00\x01", "not valid YAML"),
         (b"- a\n- b\n", "the file holds a list"),
