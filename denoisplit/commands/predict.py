@@ -14,12 +14,12 @@ from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
 from denoisplit.files.json_file import write_json
-from denoisplit.files.outputs import check_new
+from denoisplit.files.outputs import check_file, check_new, check_space
 from denoisplit.images import Files, list_files
 from denoisplit.jobs.alarm import UNLIKE, Alarm, judge_image
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.inputs import plan_image
-from denoisplit.jobs.job import Plan, StartedJob, start_jobs
+from denoisplit.jobs.job import Plan, StartedJob, disk_space, start_jobs
 from denoisplit.jobs.pieces import split_pieces
 from denoisplit.jobs.results import check_output, result_kinds, result_paths, stored_precision
 from denoisplit.jobs.tiling import tile_and_halo
@@ -114,6 +114,7 @@ def predict(
         resume=resume,
         processes=local_workers() if dask == "local" else 1,
     )
+    check_space(output, disk_space(plan, images))
     with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -156,8 +157,8 @@ def _alarm(run: Run, json: PathLike | None, *, resume: bool) -> Alarm | None:
             where=run.path,
             remedy=f"add this with `denoisplit calibrate {run.path}`",
         )
-    if json is not None and not resume:
-        check_new(Path(json))
+    if json is not None:
+        (check_file if resume else check_new)(Path(json))
     return alarm
 
 

@@ -93,6 +93,15 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def bytes_of(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder; 0 if it does not exist."""
+    total = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with suppress(OSError):  # removed by another process
+            total += file.stat().st_size
+    return total
+
+
 def make_parent(path: Path) -> None:
     """Create the folder of an output."""
     try:

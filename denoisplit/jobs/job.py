@@ -20,6 +20,7 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import folder_lock
 from denoisplit.files.json_file import write_json
+from denoisplit.files.outputs import bytes_of
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.tiling import Tile
 from denoisplit.images.zarr import chunk_file, create_ome_zarr
@@ -134,6 +135,25 @@ def start_jobs(plan: Plan, images: Sequence[PlannedImage]) -> list[StartedJob | 
                 _discard(begun)
         raise
     return started
+
+
+def disk_space(plan: Plan, images: Sequence[PlannedImage]) -> int:
+    """Return the bytes that images still take: their results, float32, and one TIFF beside them.
+
+    A TIFF is written from a Zarr of the same size, which is then removed.
+    """
+    total, beside = 0, 0
+    for image in images:
+        if image.is_done:
+            continue
+        for kind, path in image.results.items():
+            channels = len(result_channels(kind, plan.run.names, plan.sampling))
+            size = 4 * image.pixels * channels
+            total += size
+            beside = max(beside, 0 if path.name.endswith(ZARR) else size)
+        existing = [path for path in image.results.values() if path.exists()]
+        total -= sum(map(bytes_of, [work_folder(image.results), *existing]))
+    return max(0, total + beside)
 
 
 def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:

@@ -11,7 +11,7 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.json_file import parse_json, read_json
-from denoisplit.files.outputs import check_new
+from denoisplit.files.outputs import check_file, check_folder, check_new
 from denoisplit.images import write_ome_tiff
 from denoisplit.images.tiff import description_of
 from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
@@ -112,13 +112,9 @@ def result_paths(output: Path, images: Sequence[Path], kinds: Sequence[str]) -> 
 
 
 def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bool) -> None:
-    """Refuse an output folder that holds other files, and results that exist already."""
-    if output.exists() and not output.is_dir():
-        problem = "found a file, expected a folder for the results"
-        raise InputError(problem, where=output, remedy="choose another output")
-    if resume or not output.is_dir():
-        return
-    if not add and any(output.iterdir()):
+    """Refuse a folder that holds other files, and results that exist or cannot be written."""
+    check_folder(output)
+    if output.is_dir() and not (resume or add) and any(output.iterdir()):
         raise InputError(
             "this output folder is not empty",
             where=output,
@@ -126,7 +122,10 @@ def check_output(output: Path, results: Sequence[Path], *, add: bool, resume: bo
             "or continue an interrupted call with `resume`",
         )
     for path in results:
-        check_new(path)
+        if not resume:
+            check_new(path)
+        elif not path.exists():
+            check_file(path)
 
 
 def work_folder(results: Results) -> Path:

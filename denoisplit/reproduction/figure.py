@@ -10,6 +10,7 @@ from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
+from denoisplit.files.outputs import check_file, make_parent
 from denoisplit.images import Files
 from denoisplit.report.style import png
 from denoisplit.reproduction import paper_figures
@@ -79,6 +80,7 @@ def figure(
     check_seed(seed)
     several: list[Run | PathLike] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
     _check(kind, len(several), output, bool(structures), bool(truth))
+    check_file(output)
     most = paper_figures.S3_SAMPLES[-1] if kind == "S3" else 50
     view = View(frame, crop, most if samples is None else samples, seed)
     if kind in MEASURED:
@@ -87,7 +89,7 @@ def figure(
     else:
         loaded = [run if isinstance(run, Run) else load(run) for run in several]
         content = _draw_frames(kind, loaded, structures, truth, view)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(output)
     write_bytes(output, content)
     return output
 

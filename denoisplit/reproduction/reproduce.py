@@ -11,6 +11,7 @@ from denoisplit.config.options import documented
 from denoisplit.config.presets import merged
 from denoisplit.config.systems import options_for
 from denoisplit.errors import InputError
+from denoisplit.files.outputs import check_folder
 from denoisplit.images import Files
 from denoisplit.reproduction.all_figures import write_figures
 from denoisplit.reproduction.fig_eq import FIG_EQ
@@ -63,6 +64,8 @@ def reproduce(
         For unknown items, or unusable images or settings.
     """
     output = Path(output)
+    if not dry_run:
+        check_folder(output)
     tasks = list(TASKS) if "all" in items else [i for i in items if i not in (*LEVEL_FIGURES, S2)]
     figures = [item for item in dict.fromkeys(items) if item in LEVEL_FIGURES]
     if figures and not (structures or data or dry_run):

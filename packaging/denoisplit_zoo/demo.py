@@ -21,7 +21,7 @@ from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
 from denoisplit.files.json_file import read_json
-from denoisplit.files.outputs import make_parent
+from denoisplit.files.outputs import check_folder, make_parent
 from denoisplit.images import read_frames, read_image, write_ome_tiff
 from denoisplit.progress import logger
 from denoisplit.report.page import REPORT
@@ -82,6 +82,7 @@ def demo(
         raise InputError(problem, where="samples")
     metadata = read_about(about)  # reports a mistake now rather than after the training
     output = Path(output)
+    check_folder(output)
     images = output / "images"
     mixed = images / f"{'' if structures else 'simulated_'}mixed.ome.tif"
     make_parent(mixed)
