@@ -4,16 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 CAREAMICS := 0.3.5
+# for `make lowest` and `make newest`; TESTS names rooms of the tests, by default all
+UV := .venvs/uv/bin/uv
+RESOLUTION_lowest := lowest-direct
+RESOLUTION_newest := highest
 # GitHub account that uploads the example package
 GITHUB_USER ?= $(shell git config github.user)
 # if set by the caller, these would make imports bypass the environment
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings test test-slow consumers lint format wheel-test clean
+.PHONY: help env demo example settings test lowest newest test-slow consumers lint format wheel-test clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(READY)  ## create .venv with the package (editable) and all development tools
 
@@ -41,6 +45,15 @@ settings: $(READY)  ## write docs/settings.md from the declarations of settings 
 
 test: $(READY)  ## run the quick tests (minutes); DENOISPLIT_TEST_DATA is the folder of test images
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lowest newest: $(READY)  ## test the oldest, or newest, versions of all dependencies, in .venvs/ (by hand)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venvs/uv uv
+	grep '^torch==' constraints.txt > .venvs/torch.txt
+	$(UV) pip compile --quiet --resolution $(RESOLUTION_$@) --extra dev --output-file .venvs/$@.txt pyproject.toml --constraints .venvs/torch.txt
+	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/$@
+	$(UV) pip install --quiet --python .venvs/$@ --requirements .venvs/$@.txt
+	$(UV) pip install --quiet --python .venvs/$@ --no-deps --editable . careamics==$(CAREAMICS)
+	OMP_NUM_THREADS=1 .venvs/$@/bin/python -m pytest -W default -p no:cacheprovider -n 2 --dist loadfile --ignore tests/test_house.py $(TESTS)
 
 test-slow: $(READY)  ## run the slow tests, which train for minutes
 	$(BIN)/python -m pytest -m slow
