@@ -11,6 +11,7 @@ import numpy.typing as npt
 from denoisplit.errors import InputError
 
 Array = npt.NDArray[np.float32]
+MOST_EVENTS = 1e15  # per pixel; NumPy draws from Poisson distributions of means up to 9e18
 SPLITS = ("training", "validation", "test", "evaluation")
 
 
@@ -72,6 +73,13 @@ class SyntheticNoise:
                     f"Poisson noise cannot be added to the negative value {low:g}",
                     where=f"structure {address.structure + 1}, frame {address.frame}",
                     remedy="subtract less offset, or leave `synthetic_poisson` out",
+                )
+            if float(image.max()) > MOST_EVENTS * self.poisson_factor:
+                raise InputError(
+                    f"a pixel of {float(image.max()):.3g} has more than {MOST_EVENTS:g} events of "
+                    f"{self.poisson_factor:g} each",
+                    where=f"structure {address.structure + 1}, frame {address.frame}",
+                    remedy="correct `synthetic_poisson`",
                 )
             events = address.generator(0).poisson(image.astype(np.float64) / self.poisson_factor)
             image = (self.poisson_factor * events).astype(np.float32)

@@ -74,8 +74,20 @@ def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON, see `json_text`."""
-    write_text(path, json_text(value))
+    """Write JSON, see `json_text`.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite.
+    """
+    try:
+        text = json_text(value)
+    except ValueError:
+        problem = "a result is NaN or infinite, so this file is not written"
+        remedy = "check the images for extreme intensities"
+        raise InputError(problem, where=path, remedy=remedy) from None
+    write_text(path, text)
 
 
 def json_text(value: Any) -> str:

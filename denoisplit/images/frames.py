@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.files import Files, each_of, list_files, read_image
+from denoisplit.images.scale import check_scale
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def read_frames(files: Files) -> Frames:
             if low == np.max(plane):
                 problem = f"all pixels of this frame have the value {low}"
                 raise InputError(problem, where=origin, remedy="leave this frame out")
+            check_scale(plane, origin)
             images.append(plane)
             origins.append(origin)
     return Frames(tuple(images), tuple(origins), paths, pixel_size_um)

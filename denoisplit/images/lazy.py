@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.errors import InputError
+from denoisplit.images.scale import check_largest
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Plane:
             place = ", ".join(f"{dim} {n}" for dim, n in first.items() if dim != "c")
             problem = f"{len(bad)} of {part.size} pixels are NaN or infinite, the first at {place}"
             raise InputError(problem, where=self.image.source, remedy="crop or fill those pixels")
+        if part.dtype.itemsize > 2:
+            check_largest(part, self.image.source)
         return part
 
 

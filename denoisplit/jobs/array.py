@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from denoisplit.images.scale import check_largest, check_range
 from denoisplit.jobs.results import result_channels, result_values
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
@@ -53,7 +54,8 @@ def predict_image(
     Raises
     ------
     InputError
-        If tile and halo do not suit the network, or the run has no such interval.
+        If tile and halo do not suit the network, the run has no such interval, or pixels or results
+        are not finite.
     """
     tile, halo = tile_and_halo(run, tile, halo)
     mapping = run.mapping(interval)
@@ -63,6 +65,9 @@ def predict_image(
     planes = planes.transpose(*outer, "y", "x")
     height, width = planes.shape[-2:]
     stack = planes.values.reshape(-1, height, width)
+    low, high = check_largest(stack, "image")
+    if low < high:
+        check_range(low, high, "image")
     planes_of: dict[str, list[Array]] = {}  # kind of result -> one array per plane
     for number, plane in enumerate(stack):
 

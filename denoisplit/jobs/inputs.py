@@ -10,6 +10,7 @@ import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, open_image
+from denoisplit.images.scale import check_largest, check_range
 from denoisplit.images.zarr import is_zarr
 from denoisplit.jobs.identity import add_pixels, compared_parts
 from denoisplit.jobs.job import PlannedImage
@@ -43,17 +44,17 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     low, high, total, count = math.inf, -math.inf, 0.0, 0
     planes = (plane[:, :] for plane in image.planes())
     for part in planes if is_whole else [image.middle(MIDDLE)]:
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        where = path if is_whole else f"{path}, in its middle"
+        least, largest = check_largest(part, where)
+        low, high = min(low, least), max(high, largest)
         total, count = total + float(part.sum(dtype=np.float64)), count + part.size
         if is_whole:
             add_pixels(digest, part)
     for part in () if is_whole else compared_parts(image):
         add_pixels(digest, part)
-    if not math.isfinite(total):  # of a Zarr; a plane of any other image says where
-        problem = "the middle of this image has NaN or infinite pixels"
-        raise InputError(problem, where=path, remedy="crop or fill those pixels")
     pixels = math.prod(image.sizes.values())
     if low < high:
+        check_range(low, high, path)
         _warn_of_brightness(run, image, total / count)
     elif count == pixels:  # only the middle of a large image may be empty
         problem = f"this is a constant image: every pixel is {low:g}"

@@ -119,13 +119,16 @@ def split_piece(
     run = run or _run(job.run, job.weights, job.error_map, job.form)
     image, mapping = _source(job), run.mapping(job.interval)
     plane = image.plane(dict(piece.index))
-    if run.model.supports_tiling:
-        patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
-        prediction = predict_tile(run.model, patch, job.sampling, mapping)
-    else:  # context, and a denoiser, take the whole plane
-        prediction = predict_frame(
-            run.model, plane[:, :], job.sampling, mapping=mapping, on_progress=on_progress
-        )
+    try:
+        if run.model.supports_tiling:
+            patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
+            prediction = predict_tile(run.model, patch, job.sampling, mapping)
+        else:  # context, and a denoiser, take the whole plane
+            prediction = predict_frame(
+                run.model, plane[:, :], job.sampling, mapping=mapping, on_progress=on_progress
+            )
+    except InputError as error:  # a tile does not know its image
+        raise error.replace(where=error.where or job.source) from None
     values, place = result_values(prediction, run.factors), piece.place(result_dims(image))
     for kind in job.kinds:
         # a chunk holds all channels of one plane: (c) y x, whatever lies between

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from denoisplit.errors import InputError
 from denoisplit.images.tiling import Frame
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
@@ -182,7 +183,13 @@ def _half(on_progress: OnProgress | None, number: int) -> OnProgress | None:
 def predict_tile(
     model: VSE, patch: Patch, sampling: Sampling, mapping: ErrorMapping | None = None
 ) -> Prediction:
-    """Split one tile with its halo; the result is that of its core."""
+    """Split one tile with its halo; the result is that of its core.
+
+    Raises
+    ------
+    InputError
+        If it is not finite.
+    """
     core = patch.core
     rows, columns = core.y - patch.y, core.x - patch.x
     inside = np.s_[..., rows : rows + core.height, columns : columns + core.width]
@@ -202,7 +209,14 @@ def predict_tile(
     bars = None
     if mapping is not None:
         bars = _error_bars(mapping, encoded, inside)
-    return Prediction(moments.mean.cpu().numpy(), spread, kept, bars)
+    prediction = Prediction(moments.mean.cpu().numpy(), spread, kept, bars)
+    if not all(np.isfinite(array).all() for array in _arrays(prediction)):
+        raise InputError(
+            f"the result of the tile at y {core.y}, x {core.x} has NaN or infinite values",
+            remedy="check that the image has the intensities of the training images, and that the "
+            "run is intact",
+        )
+    return prediction
 
 
 @torch.inference_mode()

@@ -34,7 +34,7 @@ def test_refusals(
         tmp_path / "holes.zarr",
         "-o",
         "out",
-        says=("NaN or infinite", "the middle of this image"),
+        says=("NaN or infinite", "in its middle"),
     )
     refused(
         *start,
