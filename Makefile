@@ -14,7 +14,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings test lowest newest test-slow consumers lint format wheel-test clean
+.PHONY: help env demo example settings test lowest newest test-slow consumers kills lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-slow: $(READY)  ## run the slow tests, which train for minutes
 
 consumers: $(READY)  ## test all kinds of packages in several versions of bioimageio.core (half an hour)
 	$(BIN)/python tests/consumers/matrix.py .venvs
+
+kills: $(READY)  ## kill train, predict, noise-model fit, export and compare 20 times each, and compare the ends (an hour)
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python tests/kills.py
 
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ import torch
 import xarray as xr
 import yaml
 
+from denoisplit.commands.train import train
 from denoisplit.config.settings import settings_from
 from denoisplit.data.patches import EpochSampler
 from denoisplit.data.prepare import prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
+from denoisplit.files.folder_lock import output_lock
 from denoisplit.images import write_ome_tiff
-from denoisplit.machine.distributed import Team, team
+from denoisplit.machine import distributed
+from denoisplit.machine.distributed import (
+    LAUNCHERS,
+    READY,
+    Leader,
+    Team,
+    reason_to_be_alone,
+    team,
+)
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_available_noise_models
 from denoisplit.run import build_network, load
@@ -84,25 +95,171 @@ def test_gradients_of_the_shares_are_those_of_the_batch() -> None:
     assert not torch.allclose(shares[0], shares[1], rtol=1e-2)
 
 
-def test_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x",
+    "RANK": "1",
+    "WORLD_SIZE": "6",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "node1",
+    "MASTER_PORT": "29400",
+}
+SRUN = {
+    "SLURM_JOB_ID": "10077",
+    "SLURM_STEP_ID": "1",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NODELIST": "gpu[07-08]",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "3",
+    "SLURM_NTASKS": "8",
+    "SLURM_JOB_NAME": "training",
+}
+BATCH = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Set the variables of launchers, and no others."""
+
+    def set_only(values: dict[str, str]) -> None:
+        for name in [name for name in os.environ if LAUNCHERS.fullmatch(name)]:
+            monkeypatch.delenv(name)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    assert team() == Team(0, 1, 1) and team().leads
-    environment = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert team() == Team(3, 8, 2) and team().devices == 4
-    environment = {
-        "TORCHELASTIC_RUN_ID": "x",
-        "RANK": "1",
-        "WORLD_SIZE": "6",
-        "LOCAL_WORLD_SIZE": "2",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert team() == Team(1, 6, 3) and not team().leads
-    with pytest.raises(InputError, match="a multiple of 6"):
-        team().share(8)
+    set_only({})
+    return set_only
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (TORCHRUN, Team(1, 6, 3, 1, "node1", 29400)),
+        (TORCHRUN | {"RANK": "0", "WORLD_SIZE": "2"}, Team(0, 2, 1, 1, "node1", 29400)),
+        (TORCHRUN | SRUN, Team(1, 6, 3, 1, "node1", 29400)),  # torchrun inside of a step
+        (SRUN, Team(3, 8, 2, 3, "gpu07", 15000 + 78)),
+        (SRUN | {"RANK": "no number"}, Team(3, 8, 2, 3, "gpu07", 15000 + 78)),
+        # of one machine, whose variables are not all set
+        (BATCH | {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2"}, Team(2, 4, 1, 0, "127.0.0.1", 15077)),
+    ],
+)  # fmt: skip
+def test_processes_that_a_launcher_has_started(
+    environment: Callable[..., None], values: dict[str, str], expected: Team
+) -> None:
+    environment(values)
+    assert team() == expected and team().leads == (expected.rank == 0)
+    assert reason_to_be_alone() == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, ""),
+        (BATCH, "4 tasks"),
+        (BATCH | {"SLURM_STEP_ID": str(0xFFFFFFFB)}, "4 tasks"),
+        (SRUN | {"SLURM_JOB_NAME": "bash"}, "8 tasks"),
+        (SRUN | {"SLURM_JOB_NAME": "interactive"}, "8 tasks"),
+        (SRUN | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "1"}, ""),
+        (SRUN | {"SLURM_PROCID": "8"}, "8 tasks"),
+        (SRUN | {"SLURM_PROCID": "three"}, "8 tasks"),
+        (SRUN | {"SLURM_STEP_ID": ""}, "8 tasks"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE"),
+        ({name: v for name, v in TORCHRUN.items() if name != "TORCHELASTIC_RUN_ID"}, "WORLD_SIZE"),
+        *(({k: v for k, v in TORCHRUN.items() if k != name}, "") for name in ("WORLD_SIZE",)),
+        *(
+            ({k: v for k, v in TORCHRUN.items() if k != name}, "WORLD_SIZE")
+            for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        ),
+        (TORCHRUN | {"RANK": "6"}, "WORLD_SIZE"),
+        (TORCHRUN | {"RANK": "-1"}, "WORLD_SIZE"),
+        (TORCHRUN | {"RANK": "1" * 5000}, "WORLD_SIZE"),
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "0"}, "WORLD_SIZE"),
+        (TORCHRUN | {"WORLD_SIZE": "many"}, ""),
+    ],
+)  # fmt: skip
+def test_a_process_is_alone_unless_all_variables_agree(
+    environment: Callable[..., None], values: dict[str, str], reason: str
+) -> None:
+    environment(values)
+    assert team() == Team() and team().leads
+    assert reason in reason_to_be_alone() and bool(reason) == bool(reason_to_be_alone())
+
+
+def test_machines_with_different_numbers_of_processes(environment: Callable[..., None]) -> None:
+    environment(SRUN | {"SLURM_STEP_NUM_NODES": "3"})
+    with pytest.raises(InputError, match="8 processes on 3 machines"):
+        team()
+
+
+def test_stray_variables_do_not_reach_lightning(tmp_path: Path) -> None:
+    """Not even when it is imported, where it fails on a rank that is no number."""
+    code = (
+        "import os, denoisplit.training.precision, denoisplit.evaluation.metrics as metrics\n"
+        "from lightning.pytorch.utilities import rank_zero_only\n"
+        "import numpy as np\n"
+        "metrics.ms_ssim(np.eye(200), np.eye(200), data_range=1.0)\n"
+        "print(rank_zero_only.rank, os.environ['RANK'], os.environ['SLURM_PROCID'])\n"
+    )
+    stray = {"RANK": "abc", "LOCAL_RANK": "x", "SLURM_PROCID": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | stray, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["0", "abc", "2"], done.stderr
+
+
+def test_a_training_in_a_batch_script_is_one_process(
+    environment: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same, whatever the launcher has set; and the environment stays as it is."""
+    images, options = structures(tmp_path), TINY | {"synthetic_poisson": 2.0}
+    expected = train(images, tmp_path / "plain", **options)
+    environment(BATCH | {"RANK": "3", "WORLD_SIZE": "4", "PL_TRAINER_FAST_DEV_RUN": "1"})
+    before = dict(os.environ)
+    with caplog.at_level("WARNING", logger="denoisplit"):
+        run = train(images, tmp_path / "run", **options)
+    assert dict(os.environ) == before
+    assert torch.equal(weights(run.model), weights(expected.model))
+    assert "training in one process" in caplog.text
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_at_once(
+    environment: Callable[..., None], tmp_path: Path
+) -> None:
+    """Also that of the splitter, which would be trained hours later."""
+    images = structures(tmp_path)
+    environment(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"})
+    with pytest.raises(InputError, match="a batch of 3 crops cannot be shared by 2 processes"):
+        train(images, tmp_path / "run", **TINY | CHAIN | {"training": {"batch": 3}})
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="a multiple of 2"):
+        team().share(3)
+
+
+def test_other_ranks_end_with_rank_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "START_TIME", 0.1)
+    monkeypatch.setattr(distributed, "POLL_INTERVAL", 0.01)
+    run, file = tmp_path / "run", tmp_path / "file"
+    leader = Leader(run, "node1:29400")
+    with pytest.raises(InputError, match="has not started"):
+        leader.wait_until_ready()
+    with output_lock(run) as held:
+        held.say("node2:29400")  # of another training
+        held.say(READY)
+        with pytest.raises(InputError, match="has not started"):
+            leader.wait_until_ready()
+    with output_lock(run) as held:
+        held.say(leader.name)
+        held.say(READY)
+        leader.wait_until_ready()
+        file.write_text("written")
+        leader.wait_for([file])
+    leader.wait_for([file])
+    with pytest.raises(InputError, match="has ended"):
+        leader.wait_for([file, tmp_path / "missing"])
 
 
 CHAIN = {
@@ -119,19 +276,31 @@ AVERAGED = {"training": TINY["training"] | {"weight_averaging": 0.5}}
 
 @pytest.mark.parametrize(
     ("groups", "networks"),
-    [(AVERAGED, ["."]), (CHAIN, [".", *(f"denoisers/{name}" for name in ("A", "B", "mixed"))])],
+    [
+        (AVERAGED, ["."]),
+        pytest.param(
+            CHAIN,
+            [".", *(f"denoisers/{name}" for name in ("A", "B", "mixed"))],
+            marks=pytest.mark.slow,
+        ),
+    ],
     ids=["denoisplit", "hdn_musplit"],
 )
 def test_two_processes_make_one_run(
     groups: dict[str, Any], networks: list[str], tmp_path: Path
 ) -> None:
     """Of torchrun, over gloo; nearly that of one process, as BatchNorm sees half of a batch."""
-    options = structures(tmp_path)
+    images = structures(tmp_path)
+    train(images, tmp_path / "one", **TINY | groups)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | groups))
-    options += ["--config", str(tmp_path / "tiny.yaml"), "-o"]
-    train = ["-m", "denoisplit", "train", *options]
-    started([sys.executable, *train, str(tmp_path / "one")])
-    started([*TWO, *train, str(tmp_path / "two")])
+    options = ["--config", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "two")]
+    for name, files in images.items():
+        options += ["--structure", name, str(files)]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launched += ["--nproc-per-node", "2", "-m", "denoisplit", "train", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    done = subprocess.run(launched, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     one, two = (tmp_path / run for run in ("one", "two"))
     written = [{p.relative_to(run).as_posix() for p in run.rglob("*")} for run in (one, two)]
     assert written[0] == written[1]
@@ -145,40 +314,13 @@ def test_two_processes_make_one_run(
         assert apart.norm() < 0.5 * moved.norm()
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_at_once(tmp_path: Path) -> None:
-    """Also that of the splitter, which would be trained hours later."""
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(
-        TINY | CHAIN | {"training": TINY["training"] | {"batch": 3}}
-    ))  # fmt: skip
-    run = tmp_path / "run"
-    options = [*structures(tmp_path), "--config", str(tmp_path / "tiny.yaml"), "-o", str(run)]
-    output = started([*TWO, "-m", "denoisplit", "train", *options], code=1)
-    problem = "training.batch: a batch of 3 crops cannot be shared by 2 processes"
-    assert problem in output
-    assert not run.exists()
-
-
-TWO = [
-    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-]  # fmt: skip
-
-
-def structures(folder: Path) -> list[str]:
-    """Images of A and B, written, as options."""
-    options = []
-    for name, kind in (("A", "mesh"), ("B", "filaments")):
+def structures(folder: Path) -> dict[str, Path]:
+    """Images of A and B, written."""
+    files = {name: folder / f"{name}.tif" for name in "AB"}
+    for path, kind in zip(files.values(), ("mesh", "filaments"), strict=True):
         frames = np.float32(simulate(kind, frames=4, size=64, seed=1))
-        write_ome_tiff(folder / f"{name}.tif", xr.DataArray(frames, dims=["t", "y", "x"]))
-        options += ["--structure", name, str(folder / f"{name}.tif")]
-    return options
-
-
-def started(command: list[str], *, code: int = 0) -> str:
-    """Output of the command."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr[-3000:]
-    return done.stderr
+        write_ome_tiff(path, xr.DataArray(frames, dims=["t", "y", "x"]))
+    return files
 
 
 def weights(model: VSE) -> torch.Tensor:
