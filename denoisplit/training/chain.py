@@ -23,6 +23,7 @@ from denoisplit.data.statistics import statistics
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_bytes
+from denoisplit.files.npz import parse_npy
 from denoisplit.machine.distributed import Leader
 from denoisplit.network.inference import inference_form
 from denoisplit.noise_models.build import (
@@ -280,7 +281,7 @@ def _write_frame(path: Path, frame: Array) -> None:
 def _read_frame(path: Path, shape: tuple[int, ...]) -> Array:
     remedy = "remove the file and resume the training with `resume`"
     try:
-        frame: Array = np.load(path, allow_pickle=False)
+        frame: Array = parse_npy(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError("this denoised frame cannot be read", where=path, remedy=remedy) from error
     if frame.shape != shape or frame.dtype != np.float32:
