@@ -111,7 +111,7 @@ def test_a_run_that_cannot_be_written_is_not_calibrated(
     monkeypatch.setattr(Path, "write_bytes", read_only)
     answer = call("calibrate", run_folder)
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert f"{run_folder}" in answer.err and "Read-only file system; choose" in answer.err
+    assert f"{run_folder}" in answer.err and "(Read-only file system); choose" in answer.err
 
 
 @pytest.mark.parametrize("kind", ["tif", "ome.zarr"])
