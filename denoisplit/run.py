@@ -25,7 +25,8 @@ from denoisplit.files.tensors import read_safetensors
 from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
-from denoisplit.network.error_map import RADIUS, ErrorMap, error_map_of
+from denoisplit.network.error_map import ErrorMap, error_map_of
+from denoisplit.network.mean_correction import RADIUS, MeanCorrection, mean_correction_of
 from denoisplit.network.vse import VSE, Denoiser
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import ErrorMapping
@@ -35,6 +36,7 @@ from denoisplit.prediction.tiles import tile_side
 
 CONFIG, WEIGHTS, CALIBRATION = "config.yaml", "model.safetensors", "calibration.json"
 METRICS, HISTORY, ERROR_MAP = "metrics.json", "history.csv", "error_map.safetensors"
+MEANS = "mean_correction."  # prefix of the correction of decoded means in the file of the error map
 NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers"
 CALIBRATED = ".calibrated"  # folder of a new calibration, until its files are in their places
 
@@ -179,23 +181,31 @@ def load_denoiser(model: VSE, path: Path, settings: Settings) -> None:
     model.denoiser = Denoiser(run.model, samples=samples, tile=run.tile, halo=run.halo)
 
 
-def save_error_map(error_map: ErrorMap, path: Path) -> None:
-    """Write the error map of a run folder."""
-    write_bytes(path / ERROR_MAP, error_map_file(error_map))
+def save_error_map(
+    error_map: ErrorMap, path: Path, correction: MeanCorrection | None = None
+) -> None:
+    """Write the error map of a run folder, and the correction of decoded means that it sees."""
+    write_bytes(path / ERROR_MAP, error_map_file(error_map, correction))
 
 
-def error_map_file(error_map: ErrorMap) -> bytes:
-    """Return the content of the file of an error map."""
-    return save_tensors(_state(error_map))
+def error_map_file(error_map: ErrorMap, correction: MeanCorrection | None = None) -> bytes:
+    """Return the content of the file of an error map, and of the correction of decoded means."""
+    state = _state(error_map)
+    if correction is not None:
+        state |= {MEANS + name: value for name, value in _state(correction).items()}
+    return save_tensors(state)
 
 
 def error_map_margin(model: VSE) -> int:
-    """Return what the error map adds to the halo of its network, px."""
-    return -(-RADIUS // model.stride) * model.stride if model.supports_tiling else 0
+    """Return what the error map and the correction that it sees add to the halo, px."""
+    radius = RADIUS if model.mean_correction is None else 2 * RADIUS
+    return -(-radius // model.stride) * model.stride if model.supports_tiling else 0
 
 
 def load_error_map(path: Path, model: VSE) -> ErrorMap | None:
     """Read the error map of a run folder, if it has one, to the device of the network.
+
+    The correction of decoded means goes into the network.
 
     Raises
     ------
@@ -205,13 +215,22 @@ def load_error_map(path: Path, model: VSE) -> ErrorMap | None:
     if not (path / ERROR_MAP).is_file():
         return None
     try:
-        error_map = error_map_of(read_safetensors(path / ERROR_MAP), model.structures)
+        state = read_safetensors(path / ERROR_MAP)
+        error_map = error_map_of(state, model.structures)
+        correction = {n.removeprefix(MEANS): v for n, v in state.items() if n.startswith(MEANS)}
+        if correction:
+            correct_means(model, mean_correction_of(correction, model.structures))
     except InputError:
         raise
     except ValueError as error:
         problem = f"the error map is not readable ({error})"
         raise InputError(problem, where=path / ERROR_MAP, remedy="copy the run again") from None
     return error_map.to(model.input_mean.device)
+
+
+def correct_means(model: VSE, correction: MeanCorrection | None) -> None:
+    """Give a network a correction of its decoded means, on its device."""
+    model.mean_correction = None if correction is None else correction.to(model.input_mean.device)
 
 
 def _halo_errors(path: Path, stored: Any, model: VSE) -> dict[int, float]:

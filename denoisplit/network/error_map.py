@@ -1,6 +1,6 @@
 """Learned error map: the expected error of every pixel of a split, and intervals around it.
 
-A small network sees the frame and the decoded means, the output for ``eps = 0`` at every level. Its
+A small network sees the frame and its decoded means, the output for ``eps = 0`` at every level. Its
 variances are corrected, and turned into intervals, by continuous functions of the local intensity:
 they are linear between the centres of the intensity groups, and constant outside them.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-RADIUS = 8  # px, of the receptive field
-DILATIONS = (1, 1, 2, 4)  # of 3 x 3 convolutions: their sum is the radius
+from denoisplit.network.mean_correction import RADIUS, local_layers
+
 BLUR = 2.0  # px, standard deviation of the blur that defines the local intensity
 SIZED = ("layers.0.bias", "centres", "coverages")  # tensors whose last side is a size of the map
 MOST = 1024  # of each size
@@ -82,12 +82,7 @@ class ErrorMap(nn.Module):
     ) -> None:
         super().__init__()
         self.structures = structures
-        layers: list[nn.Module] = []
-        channels = 1 + structures
-        for dilation in DILATIONS:
-            layers += [nn.Conv2d(channels, filters, 3, dilation=dilation), nn.ELU()]
-            channels = filters
-        self.layers = nn.Sequential(*layers, nn.Conv2d(filters, structures, 1))
+        self.layers = local_layers(1 + structures, structures, filters)
         self.register_buffer("input_mean", torch.zeros(()))
         self.register_buffer("input_std", torch.ones(()))
         self.register_buffer("target_mean", torch.zeros(structures))

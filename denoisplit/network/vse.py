@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from denoisplit.network.blocks import ResBlock, Sizes
 from denoisplit.network.decoder import Decoder, Latent, Level, ToGaussian, TopLevel
 from denoisplit.network.encoder import Encoder
+from denoisplit.network.mean_correction import MeanCorrection
 from denoisplit.network.stride import halvings, total_stride
 
 
@@ -57,6 +58,8 @@ class VSE(nn.Module):
         Planes of an input: the patch, and more for the frame around it.
     denoiser : Denoiser or None
         Network that whole frames pass first; see ``needs_denoised_input``.
+    mean_correction : MeanCorrection or None
+        Of the decoded means, where one was fitted after the training.
     """
 
     # statistics of the training data, raw intensity units, stored with the weights
@@ -97,6 +100,7 @@ class VSE(nn.Module):
                 f"patch is {patch} px, expected a multiple of the total stride {self.stride}"
             )
         self.denoiser: Denoiser | None = None
+        self.mean_correction: MeanCorrection | None = None
         sizes = Sizes(filters, latents, levels, blocks_per_level, dropout)
         self.encoder = self._encoder(sizes, first_kernel)
         self.decoder = self._decoder(sizes, ToGaussian(variance, log_variance_max))
@@ -157,6 +161,28 @@ class VSE(nn.Module):
         """
         out: Tensor = self.output(self.final(self.decoder(features, eps)))
         return out
+
+    def decoded_means(self, features: Sequence[Tensor], raw: Tensor) -> Tensor:
+        """Return the output for eps = 0 at every level, corrected where a correction was fitted.
+
+        Parameters
+        ----------
+        features : sequence of Tensor
+            Of every level.
+        raw : Tensor (B, 1, Y, X)
+            Frame that was encoded, raw intensity.
+
+        Returns
+        -------
+        Tensor (B, C, Y, X)
+            Raw intensities, float32.
+        """
+        zero = 0 * self.input_mean  # a traced graph creates no tensor
+        means = self.means(self.decode(features, [zero] * len(self.halvings)))
+        if self.mean_correction is not None:
+            means = means.float()
+            means = means + self.mean_correction(self.normalise(raw), means)
+        return self.to_raw(means)
 
     def forward(self, x: Tensor, eps: Sequence[Tensor]) -> Decoded:
         """Return output, posteriors and priors of normalised patches (B, 1, P, P)."""

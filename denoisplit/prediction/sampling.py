@@ -130,10 +130,7 @@ class EncodedPatch:
     @torch.inference_mode()
     def decoded_means(self) -> Tensor:
         """Decoded means of the latents, (C, Y, X), raw intensity, float32."""
-        model = self.model
-        shapes = model.latent_shapes(*self.raw.shape[-2:])
-        zero = [torch.zeros(1, *shape, device=self.raw.device) for shape in shapes]
-        means: Tensor = next(iter(model.to_raw(model.means(model.decode(self.features, zero)))))
+        means: Tensor = self.model.decoded_means(self.features, self.frame[None])[0]
         return means
 
     @torch.inference_mode()

@@ -190,11 +190,9 @@ class SplittingTask(L.LightningModule):
         """Estimate the squared error of decoded means in units of the structures' variances, ()."""
         model, superposition = self.model, self.superposition
         raw, targets = self.pairs(batch)
-        shapes = model.latent_shapes(*targets.shape[-2:])
-        zero = [torch.zeros(1, *shape, device=raw.device) for shape in shapes]
 
         def decoded(raw: Tensor) -> Tensor:
-            return model.to_raw(model.means(model.decode(model.encode(model.normalise(raw)), zero)))
+            return model.decoded_means(model.encode(model.normalise(raw)), raw[:, :1])
 
         models: list[GaussianMixture] = list(self.noise_models)  # type: ignore[arg-type]
         scale = 1.0 if superposition is None else superposition.scale

@@ -48,7 +48,8 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mapped(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with an error map."""
     folder = Path(shutil.copytree(run, tmp_path_factory.mktemp("mapped") / "er-actin"))
-    save_error_map(small_runs().random_error_map(load(folder, device="cpu").model), folder)
+    model, made = load(folder, device="cpu").model, small_runs()
+    save_error_map(made.random_error_map(model), folder, made.random_correction(model))
     return folder
 
 

@@ -20,6 +20,7 @@ from denoisplit.data.splits import rule_for, split
 from denoisplit.files.json_file import write_json
 from denoisplit.images import Frames, fingerprint, read_frames
 from denoisplit.network.error_map import ErrorMap, copy_normalisation
+from denoisplit.network.mean_correction import MeanCorrection
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.run import (
@@ -74,6 +75,16 @@ def untrained(model: VSE, frames: Sequence[Frames]) -> VSE:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return model.eval()
+
+
+def random_correction(model: VSE) -> MeanCorrection:
+    """An untrained correction of decoded means that adds something everywhere."""
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        correction = MeanCorrection(model.structures, filters=4)
+        for value in correction.layers[-1].parameters():
+            torch.nn.init.normal_(value, std=0.3)
+    return correction.eval().requires_grad_(False)
 
 
 def random_error_map(network: VSE) -> ErrorMap:
@@ -139,7 +150,7 @@ def make_run(
     model = untrained(build_network(config.settings), tuple(frames.values()))
     save_weights(model, path / "model.safetensors")
     if error_map:
-        save_error_map(random_error_map(model), path)
+        save_error_map(random_error_map(model), path, random_correction(model))
     scalars = {name: 1.25 - 0.5 * k for k, name in enumerate(files)}
     write_json(path / "calibration.json", {"scalars": scalars})
     write_json(path / METRICS, metrics(tuple(files)))
@@ -181,7 +192,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mapped_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with an error map."""
     folder = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("mapped") / "er-actin"))
-    save_error_map(random_error_map(load(folder, device="cpu").model), folder)
+    model = load(folder, device="cpu").model
+    save_error_map(random_error_map(model), folder, random_correction(model))
     return folder
 
 

@@ -63,6 +63,10 @@ class Stub:
         log_variance = torch.full_like(x, torch.nan)  # planes that are no means
         return torch.cat((x, -x, log_variance, log_variance), dim=1)
 
+    def decoded_means(self, features: list[Tensor], raw: Tensor) -> Tensor:
+        assert raw.shape == features[0].shape
+        return self.to_raw(self.means(self.decode(features, [])))
+
     def means(self, output: Tensor) -> Tensor:
         return output[:, :2]
 

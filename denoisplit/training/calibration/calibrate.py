@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ from denoisplit.run import (
     HISTORY,
     METRICS,
     NOISE_MODELS,
+    correct_means,
     error_map_file,
     error_map_margin,
     load_config,
 )
 from denoisplit.training.calibration.alarm import fit_alarm
 from denoisplit.training.calibration.error_bars import fit_error_bars
+from denoisplit.training.calibration.mean_correction import fit_mean_correction
 from denoisplit.training.loaders import allowed_sums
 
 
@@ -84,11 +87,11 @@ def calibrate_and_evaluate(
     prediction, parts = settings.prediction, parts_of_training(data)
     reason = _fit_judging_noise_models(run, settings, data, must_judge=must_judge)
     noise_models = noise_models_to_judge_by(run, settings)
+    correct_means(model, None)  # by an earlier calibration
     errors = halo_errors(model, parts.validation.inputs, seed=settings.seed)
-    halo = prediction.halo
+    halo, margin = prediction.halo, error_map_margin(model) if prediction.error_map else 0
     if halo is None:
-        halo = sufficient_halo(errors, PREDICTION_TOLERANCE)
-        halo += error_map_margin(model) if prediction.error_map else 0
+        halo = sufficient_halo(errors, PREDICTION_TOLERANCE) + margin
     judge_ = Judge(
         model,
         settings.names,
@@ -103,10 +106,15 @@ def calibrate_and_evaluate(
     fitted = None
     contents: dict[str, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
+        steps = -(-2 * prediction.error_map_steps // 3)  # a simpler function
+        correct_means(model, fit_mean_correction(judge_, parts, steps=steps))
+        if prediction.halo is None:
+            wider = halo - margin + error_map_margin(model)
+            judge_ = replace(judge_, halo=wider, tile=prediction.tile or tile_side(model, wider))
         fitted = fit_error_bars(
             judge_, parts.training, parts.validation, steps=prediction.error_map_steps
         )
-        contents[ERROR_MAP] = error_map_file(fitted.error_map)
+        contents[ERROR_MAP] = error_map_file(fitted.error_map, model.mean_correction)
     calibration, levels = _calibrated(
         judge_, settings, parts.validation, fitted.levels if fitted else None
     )

@@ -74,33 +74,61 @@ def fit_error_map(
         ]
         for x, mean, e in zip(inputs, decoded, errors, strict=True)
     ]
-    optimiser = torch.optim.Adam(error_map.parameters(), lr=LEARNING_RATE)
+
+    def loss(x: Tensor, means: Tensor, target: Tensor, inside: Tensor, *noise: Tensor) -> Tensor:
+        variance = error_map.uncorrected(x, means)
+        if noise:
+            return _pooled_loss(variance, target, inside, noise[0])
+        nll = torch.log(variance) + target / variance
+        return (nll * inside).sum() / inside.sum().clamp(min=1)
+
+    fit_on_crops(error_map, planes, loss, seed=seed, steps=steps, on_step=on_step)
+    return error_map.eval().requires_grad_(False)
+
+
+def fit_on_crops(
+    module: nn.Module,
+    planes: Sequence[Sequence[npt.NDArray[Any]]],
+    loss: Callable[..., Tensor],
+    *,
+    seed: int,
+    steps: int,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train a small network on random crops of frames, in place.
+
+    Parameters
+    ----------
+    module : Module
+    planes : sequence of sequence of array (n, Y, X)
+        Of each frame: what the loss takes, as batches of float32 tensors.
+    loss : callable
+    seed : int
+        Random seed of the crops.
+    steps : int
+        Of the optimiser; each takes `CROPS` crops.
+    on_step : callable, optional
+        Called with the number of steps done and of all steps.
+    """
+    optimiser = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     random = np.random.default_rng((seed, 1))
-    sizes = np.array([x.size for x in inputs], dtype=np.float64)
-    side = min(SIDE, *(n for x in inputs for n in x.shape)) // POOL * POOL
+    shapes = [frame[0].shape[-2:] for frame in planes]
+    sizes = np.array([y * x for y, x in shapes], dtype=np.float64)
+    side = min(SIDE, *(n for shape in shapes for n in shape)) // POOL * POOL
     for step in range(steps):
         batch = [
             _random_crop(planes[j], side, random)
-            for j in random.choice(len(inputs), size=CROPS, p=sizes / sizes.sum())
+            for j in random.choice(len(planes), size=CROPS, p=sizes / sizes.sum())
         ]
-        x, means, target, inside, *noise = (
-            torch.from_numpy(np.stack(p)) for p in zip(*batch, strict=True)
-        )
-        variance = error_map.uncorrected(x, means)
-        if noise:
-            loss = _pooled_loss(variance, target, inside, noise[0])
-        else:
-            nll = torch.log(variance) + target / variance
-            loss = (nll * inside).sum() / inside.sum().clamp(min=1)
+        value = loss(*(torch.from_numpy(np.stack(p)) for p in zip(*batch, strict=True)))
         optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(error_map.parameters(), 1.0)
+        value.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if on_step is not None:
             on_step(step + 1, steps)
-    return error_map.eval().requires_grad_(False)
 
 
 def _random_crop(

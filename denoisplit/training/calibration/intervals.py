@@ -31,6 +31,7 @@ Flat = npt.NDArray[np.float64]
 # noise, cannot be distinguished from noise whose variance is not known any better
 RESOLUTION = 0.1
 ROUNDS = 3  # of the correction, which is interpolated between the groups that it is fitted to
+FACTORS = 0.1, 100.0  # on the variance of a group, per round
 LEAST_VARIANCE = 1e-12  # raw intensity squared
 USUAL = 0.99  # quantile at which ratios of error and error bar are cut off for their mean square
 LEAST_WIDTH = 1e-3  # of an interval, in units of the error bar
@@ -41,7 +42,8 @@ def correct_error_map(
 ) -> ErrorMap:
     """Return the error map with groups, in which its mean variance is the mean squared error.
 
-    Where a group's error cannot be distinguished from noise, the variance is an upper bound of it.
+    From noisy images alone no pixel claims less than what can be distinguished from noise, and all
+    of a group whose error cannot claim that upper bound.
 
     Parameters
     ----------
@@ -66,18 +68,22 @@ def correct_error_map(
             for g in range(len(group))
         ]
         targets = [_target(frames.errors, k, where) for where in inside]
+        for g, target in enumerate(targets):
+            corrected.floor[k, g] = 0.0 if target is None else target.floor / unit[k]
         for number in range(ROUNDS):
             claimed = [std[k] ** 2 for std in error_stds(corrected, frames.inputs, frames.means)]
             for g, target in enumerate(targets):
                 if target is None:
                     continue
-                factor = target.variance / _mean(claimed, inside[g])
+                mean = _mean(claimed, inside[g])
                 if not target.is_bound:
-                    corrected.correction[k, g] *= factor
+                    # the squares of variance and floor are added
+                    wanted, given = (v**2 - target.floor**2 for v in (target.variance, mean))
+                    factor = math.sqrt(max(wanted, 0.0) / max(given, LEAST_VARIANCE))
+                    corrected.correction[k, g] *= min(max(factor, FACTORS[0]), FACTORS[1])
                 elif number == 0:
                     # where the map claims more it is kept, as it still ranks the pixels
-                    corrected.correction[k, g] *= min(1.0, factor)
-                    corrected.floor[k, g] = target.variance / unit[k]
+                    corrected.correction[k, g] *= min(1.0, target.variance / mean)
         for table in (corrected.correction, corrected.floor):
             table[k, len(group) :] = table[k, len(group) - 1]
     return corrected.eval().requires_grad_(False)
@@ -87,6 +93,7 @@ class _Target(NamedTuple):
     """Variance that the pixels of a group should claim on average, raw intensity squared."""
 
     variance: float
+    floor: float  # the least variance of a pixel; 0 with a truth
     is_bound: bool  # whether it is an upper bound, as the error cannot be distinguished from noise
 
 
@@ -98,10 +105,10 @@ def _target(
         return None
     error = estimate(errors, k, where)
     if errors[0].noise is None:
-        return _Target(max(error.value, LEAST_VARIANCE), is_bound=False)
+        return _Target(max(error.value, LEAST_VARIANCE), 0.0, is_bound=False)
     floor = RESOLUTION**2 * _mean([e.noise[k] for e in errors if e.noise is not None], where)
     bound = error.value + error.standard_error
-    return _Target(max(bound, floor, LEAST_VARIANCE), is_bound=bound < floor)
+    return _Target(max(bound, floor, LEAST_VARIANCE), floor, is_bound=bound < floor)
 
 
 def _mean(values: Sequence[Array], where: Sequence[npt.NDArray[np.bool_]]) -> float:

@@ -19,6 +19,7 @@ from denoisplit.network.addressed_noise import (
     standard_normal,
 )
 from denoisplit.network.error_map import ErrorMap
+from denoisplit.network.mean_correction import MeanCorrection
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
 
@@ -36,15 +37,21 @@ class Splitter(nn.Module):
 
     Parameters
     ----------
+    mean_filters : int
+        Feature channels of the correction of decoded means; 0 for none.
     **network
         Arguments of `VSE`.
     """
 
     zero: Tensor  # ()
 
-    def __init__(self, **network: Any) -> None:
+    def __init__(self, *, mean_filters: int = 0, **network: Any) -> None:
         super().__init__()
         self.network = VSE(**network)
+        if mean_filters:
+            self.network.mean_correction = MeanCorrection(
+                self.network.structures, filters=mean_filters
+            )
         self.levels = len(self.network.latent_shapes(1, 1))
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
@@ -63,9 +70,9 @@ class Splitter(nn.Module):
         """Return the structures (B, C, Y, X), raw units, for eps of every level."""
         return self.network.to_raw(self.network.means(self.network.decode(features, eps)))
 
-    def decoded_means(self, features: Sequence[Tensor]) -> Tensor:
-        """Return the structures (B, C, Y, X) for eps = 0 at every level."""
-        return self.decode(features, [self.zero] * self.levels)
+    def decoded_means(self, padded: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Return the decoded means (B, C, Y, X) of a padded image with its features."""
+        return self.network.decoded_means(features, padded)
 
 
 class Sampler(Splitter):
@@ -172,7 +179,7 @@ class MeanAndErrorMap(Sampler):
         height, width = raw.shape[-2:]
         padded = self.pad(raw)
         features = self.encode(padded)
-        std = self.error_map(padded, self.decoded_means(features))
+        std = self.error_map(padded, self.decoded_means(padded, features))
         mean = self.moments(padded, features).mean
         return torch.cat((mean, std), dim=1)[..., :height, :width]
 
@@ -217,7 +224,7 @@ class Fast(Splitter):
         """Return the means of the structures, then their standard deviations, in channel order."""
         height, width = raw.shape[-2:]
         padded = self.pad(raw)
-        means = self.decoded_means(self.encode(padded))
+        means = self.decoded_means(padded, self.encode(padded))
         return torch.cat((means, self.error_map(padded, means)), dim=1)[..., :height, :width]
 
 
@@ -240,6 +247,6 @@ class Interval(Fast):
         """Return the means of the structures, their lower and their upper ends; raw units."""
         height, width = raw.shape[-2:]
         padded = self.pad(raw)
-        means = self.decoded_means(self.encode(padded))
+        means = self.decoded_means(padded, self.encode(padded))
         half = self.error_map.half_width(self.number, means, self.error_map(padded, means))
         return torch.cat((means, means - half, means + half), dim=1)[..., :height, :width]

@@ -13,6 +13,7 @@ from denoisplit.network import (
     decoder,
     encoder,
     error_map,
+    mean_correction,
     stride,
     vse,
 )
@@ -21,7 +22,18 @@ from denoisplit.version import __version__
 from denoisplit_zoo.exporting import graph
 
 # in the order of their imports
-MODULES = (blocks, encoder, decoder, stride, vse, addressed_noise, error_map, moments, graph)
+MODULES = (
+    blocks,
+    encoder,
+    decoder,
+    stride,
+    mean_correction,
+    vse,
+    addressed_noise,
+    error_map,
+    moments,
+    graph,
+)
 OURS = ("denoisplit", "denoisplit_zoo")
 
 

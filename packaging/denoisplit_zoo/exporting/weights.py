@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.prediction.intervals import interval_number
-from denoisplit.run import Run
+from denoisplit.run import MEANS, Run
 from denoisplit_zoo.exporting.graph import Fast, MeanAndErrorMap, Splitter
 from denoisplit_zoo.exporting.kinds import COVERAGE, package_kind
 from denoisplit_zoo.exporting.script_archive import reproducible
@@ -45,6 +45,8 @@ def graph_arguments(
         arguments["calibration"] = [run.calibration[name] for name in run.names]
     if of_kind.error_map and run.error_map is not None:
         arguments["error_map"] = _sizes(run.error_map)
+        if run.model.mean_correction is not None:
+            arguments["mean_filters"] = run.model.mean_correction.filters
         if of_kind.interval:
             arguments["number"] = interval_number(run.error_map, coverage)
     return arguments | {
@@ -64,7 +66,10 @@ def _sizes(error_map: ErrorMap) -> dict[str, int]:
 def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Splitter:
     """Build the graph with the weights of a run, on the CPU and in evaluation mode."""
     graph = package_kind(kind, run).graph(**arguments)
-    graph.network.load_state_dict(run.model.state_dict())
+    state = run.model.state_dict()
+    if graph.network.mean_correction is None:  # kinds without decoded means
+        state = {name: value for name, value in state.items() if not name.startswith(MEANS)}
+    graph.network.load_state_dict(state)
     if isinstance(graph, MeanAndErrorMap | Fast) and run.error_map is not None:
         graph.error_map.load_state_dict(run.error_map.state_dict())
     return graph.eval().requires_grad_(False)

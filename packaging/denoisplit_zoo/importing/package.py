@@ -21,12 +21,14 @@ from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.files.tensors import read_tensors
 from denoisplit.network.error_map import error_map_of
+from denoisplit.network.mean_correction import mean_correction_of
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import logger
 from denoisplit.run import (
     CALIBRATION,
     CONFIG,
+    MEANS,
     METRICS,
     NOISE_MODELS,
     WEIGHTS,
@@ -98,7 +100,9 @@ def import_package(package: PathLike, output: PathLike) -> Run:
         save_weights(_network(stored, config), draft / WEIGHTS)
         if state := stored.part(ERROR_MAP):
             try:
-                save_error_map(error_map_of(state, len(config.settings.names)), draft)
+                structures, means = len(config.settings.names), stored.part(NETWORK + MEANS)
+                correction = mean_correction_of(means, structures) if means else None
+                save_error_map(error_map_of(state, structures), draft, correction)
             except ValueError as error:
                 problem = f"the error map is not usable ({error})"
                 raise unusable(problem, stored.where) from None
@@ -152,6 +156,7 @@ def _state_dict(contents: Contents) -> _StateDict:
 def _network(stored: _StateDict, config: RunConfig) -> VSE:
     """Return the network with its weights, which are a part of the graph's state dict."""
     weights = stored.part(NETWORK)
+    weights = {name: value for name, value in weights.items() if not name.startswith(MEANS)}
     try:
         with torch.device("meta"):  # no memory is used before the sizes are compared
             check_sizes(build_network(config.settings), weights)
