@@ -75,6 +75,7 @@ def test_a_call_interrupted_between_its_last_steps_is_completed(
     assert sorted(os.listdir("out")) == sorted([*named(image, "samples"), "mixed_split.unfinished"])
     with monkeypatch.context() as patch:
         patch.setattr(job.shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(Path, "rmdir", lambda _: None)
         works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
     assert len(os.listdir("out")) == 4
     works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
