@@ -65,7 +65,8 @@ class Stub:
 
     def decoded_means(self, features: list[Tensor], raw: Tensor) -> Tensor:
         assert raw.shape == features[0].shape
-        return self.to_raw(self.means(self.decode(features, [])))
+        zero = [torch.zeros(1, *shape) for shape in self.latent_shapes(*raw.shape[-2:])]
+        return self.to_raw(self.means(self.decode(features, zero)))
 
     def means(self, output: Tensor) -> Tensor:
         return output[:, :2]
