@@ -97,7 +97,7 @@ CHECK = Command(
         Option(
             "--run-code",
             bool,
-            "Also run code that this installation does not export; for packages that you trust only.",
+            "Also run code that this installation does not export; for packages you trust only.",
             False,
         ),
         QUIET,
