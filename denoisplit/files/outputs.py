@@ -43,7 +43,7 @@ def check_file(path: Path) -> None:
             finally:
                 draft.unlink(missing_ok=True)
             return
-        except FileNotFoundError as error:  # a folder was removed by another process
+        except (FileExistsError, FileNotFoundError) as error:  # removed by another process
             if attempt == ATTEMPTS - 1:
                 raise not_written(path, error) from error
         except OSError as error:
@@ -62,7 +62,8 @@ def check_folder(path: Path) -> None:
     if _exists(path) and not path.is_dir():
         problem = "found a file, expected a folder for the results"
         raise InputError(problem, where=path, remedy="choose another output")
-    check_file(path / "results")
+    # a new folder is not made here: it would be seen by another process, and left by a kill
+    check_file(path / "results" if os.path.isdir(path) else path)
     inside = os.path.join(os.path.abspath(path), "x" * INSIDE)
     longest = getattr(os, "pathconf", lambda *_: 0)("/", "PC_PATH_MAX")  # Windows has none
     if 0 < longest <= len(os.fsencode(inside)):

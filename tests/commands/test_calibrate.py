@@ -19,7 +19,8 @@ import denoisplit.training.calibration.calibrate
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
-from denoisplit.run import CALIBRATION, ERROR_MAP, METRICS, NOISE_MODELS, load
+from denoisplit.files.folder_lock import output_lock
+from denoisplit.run import CALIBRATED, CALIBRATION, ERROR_MAP, METRICS, NOISE_MODELS, load
 
 Call = Callable[..., Any]
 Images = Mapping[str, list[Path]]
@@ -68,6 +69,29 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     denoisplit.train(structures, plain, repeats=repeats, **TINY)
     denoisplit.train(structures, with_truth, repeats=repeats, truth=truth, **TINY)
     return Recorded(structures, truth, repeats, plain, with_truth)
+
+
+def test_a_killed_calibration_is_completed_or_undone(recorded: Recorded, tmp_path: Path) -> None:
+    """What a kill between two of the final renames leaves is completed when the run is loaded."""
+    run, other = copy_of(recorded.plain, tmp_path), recorded.with_truth
+    pending = run / CALIBRATED
+    pending.mkdir()
+    for name in (CALIBRATION, METRICS, ERROR_MAP):
+        shutil.copy(other / name, pending / name)
+    (pending / ERROR_MAP).replace(run / ERROR_MAP)  # the first of three
+    loaded = load(run)
+    assert not pending.exists()
+    for name in (CALIBRATION, METRICS, ERROR_MAP):
+        assert (run / name).read_bytes() == (other / name).read_bytes()
+    assert loaded.calibration == load(other).calibration
+
+
+def test_a_run_is_calibrated_by_one_process_at_a_time(recorded: Recorded, tmp_path: Path) -> None:
+    run = copy_of(recorded.plain, tmp_path)
+    with output_lock(run), pytest.raises(InputError, match=f"{run}: .* in use by process"):
+        denoisplit.calibrate(run)
+    with output_lock(run), pytest.raises(InputError, match=f"{run}: .* in use by process"):
+        denoisplit.train(output=run, resume=True)
 
 
 def copy_of(run: Path, tmp_path: Path) -> Path:

@@ -86,6 +86,24 @@ def test_the_denoisers_are_runs_of_their_own(run: Run, bench: Any) -> None:
     assert list((run.path / "noise_models").iterdir()) == []
 
 
+def test_a_chain_is_finished_with_the_best_epoch_of_its_splitter(run: Run, tmp_path: Path) -> None:
+    """Its denoisers are complete then; before, the network that has no epoch is named."""
+    part = Path(shutil.copytree(run.path, tmp_path / "part"))
+    for name in ("model.safetensors", "calibration.json", "metrics.json", "report.html"):
+        (part / name).unlink()
+    with pytest.raises(InputError, match=f"^{part}: no epoch"):
+        denoisplit.train(output=part, resume=True, finish=True)
+    (part / "checkpoints/last.ckpt").rename(part / "checkpoints/best.ckpt")
+    finished = denoisplit.train(output=part, resume=True, finish=True)
+    for name, value in finished.model.state_dict().items():
+        assert torch.equal(value, run.model.state_dict()[name]), name
+    assert (part / "metrics.json").read_bytes() == (run.path / "metrics.json").read_bytes()
+    (part / "denoisers/MT/model.safetensors").unlink()
+    (part / "report.html").unlink()
+    with pytest.raises(InputError, match=f"^{part / 'denoisers/MT'}: no epoch"):
+        denoisplit.train(output=part, resume=True, finish=True)
+
+
 def test_the_mixed_input_has_dependent_noise(bench: Any) -> None:
     """Its noise is what the structures have together, not a field of its own (method, noise)."""
     for kind, total in (("sum", math.sqrt(2)), ("mean", math.sqrt(0.5))):

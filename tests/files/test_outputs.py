@@ -126,3 +126,13 @@ def test_results_must_fit_on_the_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     check_space(tmp_path / "none" / "yet", free // 2)
     assert "and the disk has" in refused(lambda path: check_space(path, 10**18), tmp_path / "none")
     check_space(Path("none/yet"), 0)
+
+
+def test_a_new_folder_is_not_made_to_try_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process would refuse it as one that exists, and a kill would leave it."""
+    made: list[object] = []
+    monkeypatch.setattr(Path, "mkdir", lambda path, **_: made.append(path))
+    check_folder(tmp_path / "run")
+    assert made == []

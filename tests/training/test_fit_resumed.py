@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import xarray as xr
 import yaml
 
@@ -22,6 +23,7 @@ from denoisplit.cli.main import main
 from denoisplit.data.simulation import simulate
 from denoisplit.files.atomic import draft_of
 from denoisplit.images import write_ome_tiff
+from denoisplit.run import load
 
 FRAMES = {
     "ER": simulate("mesh", frames=4, size=64, seed=1),
@@ -145,6 +147,37 @@ def test_a_killed_training_is_resumed_elsewhere(
     assert (process.returncode, errors) == (0, "")
     assert list(same_result(whole, run)) == []
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine"])
+def test_a_killed_training_is_finished_with_its_best_epoch(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path, kind: str, capsys: Any
+) -> None:
+    """All parameters are those of the best epoch; nothing is trained any more."""
+    _, part = killed[kind]
+    run = shutil.copytree(part, tmp_path / "run")
+    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    history = (run / "history.csv").read_bytes()
+    assert main(["train", "-q", "-o", str(run), "--resume", "--finish"]) == 0
+    assert (run / "history.csv").read_bytes() == history
+    model = load(run, device="cpu").model
+    for name, value in model.named_parameters():
+        assert torch.equal(value, best[f"model.{name}"]), name
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+    assert main(["train", "-o", str(run), "--resume"]) == 0
+    assert "already complete" in capsys.readouterr().err
+
+
+def test_a_training_without_an_epoch_cannot_be_finished(
+    killed: dict[str, tuple[Path, Path]], tmp_path: Path, capsys: Any
+) -> None:
+    run = shutil.copytree(killed["plateau"][1], tmp_path / "run")
+    (run / "checkpoints/best.ckpt").unlink()
+    assert main(["train", "-q", "-o", str(run), "--resume", "--finish"]) == 2
+    line = capsys.readouterr().err
+    assert f"{run}: no epoch of this training is complete yet" in line and line.count("\n") == 1
+    assert main(["train", "-q", "-o", str(run), "--structure", "A", "a.tif", "--finish"]) == 2
+    assert "add --resume" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(
