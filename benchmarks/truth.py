@@ -158,7 +158,8 @@ def _errors_by_decile(judge: Judge, by_truth: Judged, estimated: Judged) -> str:
             ]
             share = math.sqrt(true / float(np.concatenate(noise).mean(dtype=np.float64)))
             ratio = math.sqrt(max(0.0, guess.value) / true)
-            bound = "" if share > RESOLVED else f" (at most {math.sqrt(max(guess.high, 0.0) / true):.1f})"
+            most = math.sqrt(max(0.0, guess.high) / true)
+            bound = "" if share > RESOLVED else f" (at most {most:.1f})"
             cells.append(f"{ratio:.2f} of {share:.2f}{bound}")
         rows.append([name, *cells])
     head = ["structure", *(f"decile {n + 1}" for n in range(len(DECILES) + 1))]
