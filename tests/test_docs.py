@@ -6,8 +6,9 @@ temporary folder per document. The folder holds small simulated images: ``er/*.t
 
 - ``console``: the lines after ``$ ``; the others are output. ``bash``: the whole block. Both stop
   at the first command that fails. Lines that call ``make`` are left out.
-- ``denoisplit train`` without ``--max-steps`` gets ``--max-steps 4``, and settings for few steps of
-  the error map, so that it takes seconds.
+- ``denoisplit train`` without ``--max-steps`` gets ``--max-steps 4``, and settings for a small
+  network and few steps of the error map, so that it takes seconds; so does a settings file of the
+  document.
   Python blocks are run as they are, each in its own interpreter.
 - A block after ``<!-- not run: REASON -->`` is left out.
 """
@@ -76,6 +77,7 @@ def blocks(document: str) -> list[Block]:
 def script(block: Block) -> str:
     """The shell commands of a console or bash block, made short where they train."""
     text = block.text.replace("\\\n", " ")
+    text = re.sub(r"^prediction: \{", "prediction: {error_map_steps: 2, ", text, flags=re.MULTILINE)
     lines = text.splitlines()
     if block.language == "console":
         lines = [line[2:] for line in lines if line.startswith("$ ")]
@@ -127,7 +129,10 @@ def execute(document: str, folder: Path) -> int:
 
 def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
     """Simulated images: a blurred network (er), straight filaments (mt), and their noisy sum."""
-    (folder / QUICK).write_text("prediction: {calibration_samples: 4, error_map_steps: 2}\n")
+    (folder / QUICK).write_text(
+        "prediction: {calibration_samples: 4, error_map_steps: 2}\n"
+        "network: {filters: 8, latents: 8}\n"
+    )
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for name in ("er", "mt"):
