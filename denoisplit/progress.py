@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 logger = logging.getLogger("denoisplit")
+REDRAWN = 0.2  # s between updates of a bar in a notebook
+MEASURED = 3.0  # s of work from which the time of all of it is estimated
+LONG = 60.0  # s, of work whose time is worth a line
+
+_hidden: ContextVar[bool] = ContextVar("hidden", default=False)  # whether no bars are shown
 
 
 class StandardError:
@@ -47,12 +55,28 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task(description, total=total)
         self._description, self._total, self._overall = description, total, overall
+        self._first: tuple[float, int] | None = None  # time and place of the first move
+        self._estimated = False
 
     def to(self, done: int, description: str | None = None) -> None:
-        """Move to ``done`` of the total."""
+        """Move to ``done`` of the total; the log has one line about the time of long work."""
+        self._estimate(done)
         if self._overall is not None:
             self._overall.advance(self._description, done / max(1, self._total))
         self._progress.update(self._task, completed=done, description=description)
+
+    def _estimate(self, done: int) -> None:
+        """Log once how long all of it will take; the first move, which may warm up, is left out."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        begin, before = self._first
+        if self._estimated or done <= before or now - begin < MEASURED:
+            return
+        self._estimated = True
+        left = (self._total - done) * (now - begin) / (done - before)
+        if left > LONG:
+            logger.info("%s: about %s left", self._description, duration(left))
 
     def close(self) -> None:
         """Remove the bar from the screen."""
@@ -96,6 +120,12 @@ class Stages:
 _stages: list[Stages] = []  # the open bars over several stages, innermost last
 
 
+def duration(seconds: float) -> str:
+    """Return a time of more than a minute in words, rounded."""
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.3g} h"
+
+
 @contextmanager
 def stages(description: str, total: float) -> Iterator[Stages]:
     """Show a bar over several stages; bars that are opened within the block appear below it.
@@ -115,8 +145,22 @@ def stages(description: str, total: float) -> Iterator[Stages]:
 
 
 @contextmanager
+def progress_shown(shown: bool) -> Iterator[None]:
+    """Show no bars within the block, unless ``shown``; in a block without bars there are none."""
+    token = _hidden.set(_hidden.get() or not shown)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+@contextmanager
 def bar(description: str, total: int) -> Iterator[Bar]:
-    """Show a bar with steps, time passed and time left, unless the logger is quieter than INFO."""
+    """Show a bar with steps, time passed and time left.
+
+    In a terminal or a notebook it is shown unless the logger was made quieter than INFO; elsewhere
+    only if the logger takes INFO. See also `progress_shown`.
+    """
     if _stages:
         inner = Bar(_stages[-1].progress, description, total, _stages[-1])
         try:
@@ -139,13 +183,40 @@ def _progress() -> Progress:
         TimeRemainingColumn,
     )
 
-    return Progress(
+    class InNotebook(Progress):
+        """Progress bars in the output of a notebook's cell, which need no widgets there."""
+
+        handle: Any = None
+        drawn = 0.0
+
+        def start(self) -> None:
+            if not self.disable:
+                self.handle = import_module("IPython.display").display(self, display_id=True)
+
+        def update(self, *arguments: Any, **values: Any) -> None:
+            super().update(*arguments, **values)
+            if time.monotonic() - self.drawn > REDRAWN:
+                self.refresh()
+
+        def refresh(self) -> None:
+            if self.handle is not None:
+                self.handle.update(self)
+                self.drawn = time.monotonic()
+
+        def stop(self) -> None:
+            self.refresh()
+
+    console = Console(file=cast(IO[str], StandardError()))
+    is_seen = console.is_terminal or console.is_jupyter
+    quiet = logger.level > logging.INFO or not (is_seen or logger.isEnabledFor(logging.INFO))
+    kind = InNotebook if console.is_jupyter else Progress
+    return kind(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(file=cast(IO[str], StandardError())),
-        disable=not logger.isEnabledFor(logging.INFO),
+        console=console,
+        disable=quiet or _hidden.get(),
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
+import types
+from typing import Any, ClassVar
 
 import pytest
+import rich.console
 
 from denoisplit import progress
-from denoisplit.progress import bar, stages
+from denoisplit.progress import bar, progress_shown, stages
 
 
 def test_bars_within_stages_move_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +40,66 @@ def test_an_interruption_leaves_no_stages_behind() -> None:
     with bar("training", 2) as alone:
         alone.to(1)
     assert not progress._stages
+
+
+def test_bars_are_shown_to_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal without any logging; elsewhere for a log; hidden where asked, or quiet."""
+
+    def is_shown() -> bool:
+        with bar("training", 2) as alone:
+            return not alone._progress.disable
+
+    log = logging.getLogger("denoisplit")
+    monkeypatch.setattr(log, "level", logging.NOTSET)
+    assert not is_shown()
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for rich
+    assert is_shown()
+    with progress_shown(False), progress_shown(True):
+        assert not is_shown()
+    assert is_shown()
+    log.setLevel(logging.WARNING)
+    assert not is_shown()
+    log.setLevel(logging.INFO)
+    monkeypatch.delenv("FORCE_COLOR")
+    assert is_shown()
+
+
+class Handle:
+    """A stand-in for the output of a notebook's cell."""
+
+    texts: ClassVar[list[str]] = []
+
+    def update(self, shown: Any) -> None:
+        self.texts.append(shown._repr_mimebundle_([], [])["text/html"])
+
+
+def test_a_notebook_shows_bars_without_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setattr(rich.console, "get_ipython", lambda: shell, raising=False)
+    module = types.ModuleType("IPython.display")
+    monkeypatch.setattr(module, "display", lambda *_, **__: Handle(), raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    with bar("training", 2) as alone:
+        alone.to(2)
+    assert "training" in Handle.texts[-1] and "2/2" in Handle.texts[-1]
+    Handle.texts.clear()
+    with progress_shown(False), bar("training", 2) as alone:
+        alone.to(2)
+    assert not Handle.texts
+
+
+def test_the_time_of_long_work_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter(range(0, 1000, 2))  # s
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    caplog.set_level(logging.INFO, "denoisplit")
+    monkeypatch.setattr(logging.getLogger("denoisplit"), "propagate", True)
+    with bar("training", 1000) as long, bar("fit", 10) as short:
+        for done in range(500, 510):  # resumed
+            long._estimate(done)
+        for done in range(10):
+            short._estimate(done)
+    assert caplog.messages == ["training: about 17 min left"]
+    assert progress.duration(7100) == "1.97 h"

@@ -19,7 +19,9 @@ PathLike = str | Path
 
 
 @documented(CALIBRATE)
-def calibrate(run: Run | PathLike, *, truth: Mapping[str, Files] | None = None) -> Run:
+def calibrate(
+    run: Run | PathLike, *, truth: Mapping[str, Files] | None = None, progress: bool = True
+) -> Run:
     """Calibrate a finished run anew, and add error map, intervals, verdict, metrics and report.
 
     The images of the training must be where they were. The network and its settings stay as they

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from denoisplit.commands.train_several import Training, train_each
 from denoisplit.config.commands import COMPARE
+from denoisplit.config.groups import Pairing, Preset, SuperpositionKind
 from denoisplit.config.options import documented
 from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
@@ -76,9 +77,24 @@ def compare(
     output: PathLike,
     *,
     systems: Sequence[str] = SPLITTING,
+    preset: Preset | None = None,
+    pairing: Pairing | None = None,
+    superposition: SuperpositionKind | None = None,
     truth: Mapping[str, Files] | None = None,
+    synthetic_poisson: float | None = None,
+    synthetic_gaussian: float | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
     jobs: int | None = None,
-    **options: Any,
+    progress: bool = True,
+    network: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    noise_model_fit: Mapping[str, Any] | None = None,
+    n2v: Mapping[str, Any] | None = None,
+    prediction: Mapping[str, Any] | None = None,
+    denoiser: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Train each system on the same images for the same steps, with as many pixels in each step.
 
@@ -89,8 +105,8 @@ def compare(
     Each system is a run in ``output``; finished ones are kept, and an interrupted one is resumed. A
     table and a page of pictures are written beside them.
 
-    ``options`` are those of `denoisplit.train`; ``max_steps``, or a preset that sets it, must be
-    among them, and nothing that ends a training otherwise.
+    ``max_steps``, or a preset that sets it, must be given, and nothing that ends a training
+    otherwise.
 
     Parameters
     ----------
@@ -121,6 +137,24 @@ def compare(
             expected="two or more different ones",
             remedy="add one",
         )
+    given = {
+        "preset": preset,
+        "pairing": pairing,
+        "superposition": superposition,
+        "synthetic_poisson": synthetic_poisson,
+        "synthetic_gaussian": synthetic_gaussian,
+        "max_steps": max_steps,
+        "seed": seed,
+        "network": network,
+        "objective": objective,
+        "data": data,
+        "training": training,
+        "noise_model_fit": noise_model_fit,
+        "n2v": n2v,
+        "prediction": prediction,
+        "denoiser": denoiser,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     output = Path(output)
     budgets = equal_budgets(structures, systems, options)
     trainings = {

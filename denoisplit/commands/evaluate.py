@@ -33,6 +33,7 @@ def evaluate(
     synthetic_gaussian: float | None = None,
     samples: int = 50,
     seed: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Split superposed images whose structures are known, and score the result.
 

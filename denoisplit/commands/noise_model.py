@@ -75,6 +75,7 @@ def fit_noise_model(
     seed: int = 0,
     noise_model_fit: Mapping[str, Any] | None = None,
     n2v: Mapping[str, Any] | None = None,
+    progress: bool = True,
 ) -> NoiseModelFit:
     """Fit a noise model to images of one of four kinds; write it, and a page that describes it.
 

@@ -55,6 +55,7 @@ def predict(
     precision: Precision = "32",
     compile: Compilation = "auto",
     json: PathLike | None = None,
+    progress: bool = True,
 ) -> list[Path]:
     """Split image files.
 
@@ -121,13 +122,13 @@ def predict(
             jobs = start_jobs(plan, images)
             _warn_of_few_samples(run, samples)
             logger.info("network in %s", form)
-            with bar("predicting", 100 * len(paths)) as progress:
+            with bar("predicting", 100 * len(paths)) as moved:
                 for number, (path, job) in enumerate(zip(paths, jobs, strict=True)):
                     if job is None:
                         logger.info("%s: already complete", path)
-                        progress.to(100 * (number + 1))
+                        moved.to(100 * (number + 1))
                     else:
-                        _split(job, _mover(progress.to, number), cluster)
+                        _split(job, _mover(moved.to, number), cluster)
                     if alarm is not None:
                         records.append(_judged(alarm, plan, path, results[number]["split"]))
             if json is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.config.everyday import TRAIN
+from denoisplit.config.groups import Pairing, Preset, SuperpositionKind, System
 from denoisplit.config.options import documented
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
@@ -34,13 +35,30 @@ def train(
     structures: Mapping[str, Files] | None = None,
     output: PathLike = "run",
     *,
+    system: System | None = None,
+    preset: Preset | None = None,
+    pairing: Pairing | None = None,
+    superposition: SuperpositionKind | None = None,
     noise_models: Mapping[str, PathLike] | None = None,
     repeats: Mapping[str, Files] | None = None,
-    offsets: Mapping[str, float] | None = None,
     truth: Mapping[str, Files] | None = None,
+    offsets: Mapping[str, float] | None = None,
+    synthetic_poisson: float | None = None,
+    synthetic_gaussian: float | None = None,
+    beta: float | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
     resume: bool = False,
     finish: bool = False,
-    **options: Any,
+    progress: bool = True,
+    network: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    noise_model_fit: Mapping[str, Any] | None = None,
+    n2v: Mapping[str, Any] | None = None,
+    prediction: Mapping[str, Any] | None = None,
+    denoiser: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train, calibrate and evaluate a network; everything is written to the folder ``output``.
 
@@ -48,8 +66,8 @@ def train(
     images and this noise; else to the noisy images and the output of a denoiser that is trained on
     them. Frames of ``repeats`` are grouped by `denoisplit.images.read_repeats`. Calibration and
     report compare with the images before noise was added, or with ``truth``; without both, they
-    estimate the errors (`denoisplit.evaluation.risk`). ``options`` are single settings or whole
-    groups of settings as mappings.
+    estimate the errors (`denoisplit.evaluation.risk`). Settings that are not given have the value
+    of the system and the preset.
 
     Parameters
     ----------
@@ -66,6 +84,25 @@ def train(
         If images or settings cannot be used, the run folder exists or, to resume, does not, another
         process writes to it, or, to finish, no epoch is complete.
     """
+    options: dict[str, Any] = {
+        "system": system,
+        "preset": preset,
+        "pairing": pairing,
+        "superposition": superposition,
+        "synthetic_poisson": synthetic_poisson,
+        "synthetic_gaussian": synthetic_gaussian,
+        "beta": beta,
+        "max_steps": max_steps,
+        "seed": seed,
+        "network": network,
+        "objective": objective,
+        "data": data,
+        "training": training,
+        "noise_model_fit": noise_model_fit,
+        "n2v": n2v,
+        "prediction": prediction,
+        "denoiser": denoiser,
+    }
     run = Path(output)
     if finish and not resume:
         raise InputError(
@@ -86,7 +123,12 @@ def train(
         stored = load_config(run) if resume else None
         drop_drafts(run)
         if stored is not None and not (
-            structures or noise_models or repeats or offsets or truth or options
+            structures
+            or noise_models
+            or repeats
+            or offsets
+            or truth
+            or any(value is not None for value in options.values())
         ):
             settings = stored.settings
         else:
@@ -116,10 +158,11 @@ def train(
             if finish:
                 check_can_finish(run)
         images = [f.images for f in frames]
-        data = prepare(images, settings)
+        prepared = prepare(images, settings)
         if exposures:
-            data = with_truth(data, images, [f.images for f in exposures.values()], settings)
+            truths = [f.images for f in exposures.values()]
+            prepared = with_truth(prepared, images, truths, settings)
         if not resume:
-            start_run(run, settings, data, frames, fingerprints, of_truth)
+            start_run(run, settings, prepared, frames, fingerprints, of_truth)
         held.say(READY)
-        return train_run(run, settings, data, finish=finish)
+        return train_run(run, settings, prepared, finish=finish)

@@ -25,6 +25,7 @@ from denoisplit.config.shared_options import (
     NEW_RUN,
     OUTPUT,
     PACKAGE,
+    PAIRING,
     POISSON,
     QUIET,
     REPEAT_CALL,
@@ -40,6 +41,7 @@ from denoisplit.config.shared_options import (
     TRAINED_TRUTH,
     TRUTH,
     changed,
+    groups,
 )
 from denoisplit.config.systems import SPLITTING
 
@@ -164,6 +166,7 @@ COMPARE = Command(
         OUTPUT,
         Option("--systems SYSTEM", list[str], "Two or more systems.", SPLITTING, choices=SPLITTING),
         COMMON_PRESET,
+        PAIRING,
         TRAINED_TRUTH,
         SUPERPOSITION,
         TRAINED_POISSON,
@@ -172,6 +175,8 @@ COMPARE = Command(
         TRAINED_SEED,
         JOBS,
         QUIET,
+        *groups("network", "objective", "data", "training"),
+        *groups("noise_model_fit", "n2v", "prediction", "denoiser"),
     ),
     "denoisplit compare --structure ER er/*.tif --structure MT mt/*.tif --preset small -o systems",
     REPEAT_CALL,

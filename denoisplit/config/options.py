@@ -11,9 +11,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from inspect import signature
+from functools import wraps
+from inspect import Parameter, signature
 from types import UnionType
-from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+
+from denoisplit.progress import progress_shown
 
 File = NewType("File", str)
 Pixels = NewType("Pixels", int)
@@ -197,19 +200,47 @@ def resolved(option: Option) -> Option:
     )
 
 
+PROGRESS = Option("progress", bool, "Show progress bars, in a terminal or a notebook.", True)
+
+
 def documented(command: Command) -> Callable[[Function], Function]:
-    """Replace the line ``{options}`` of a docstring by entries for the options of a command."""
+    """Make a function the Python interface of a command.
+
+    The line ``{options}`` of its docstring is replaced by entries for the options that it has.
+    Numbers of NumPy are taken as those of Python, and ``progress=False`` hides bars.
+    """
 
     def fill(function: Function) -> Function:
-        order = list(signature(function).parameters)
-        options = [resolved(o) for o in command.options if o.place != "command line"]
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            with progress_shown(bool(options.get("progress", True))):
+                plain = {name: plain_value(value) for name, value in options.items()}
+                return function(*map(plain_value, arguments), **plain)
+
+        parameters = signature(function).parameters
+        order = list(parameters)
+        declared = [o for o in (*command.options, PROGRESS) if o.place != "command line"]
+        if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
+            declared = [o for o in declared if o.name in parameters]
+        options = [resolved(option) for option in declared]
         options.sort(key=lambda o: order.index(o.name) if o.name in order else len(order))
         lines = (function.__doc__ or "").splitlines()  # none with python -OO
         for number, line in enumerate(lines):
             if line.strip() == "{options}":
                 entries = "\n".join(option.documentation for option in options)
                 lines[number] = textwrap.indent(entries, line[: line.index("{")])
-        function.__doc__ = "\n".join(lines)
-        return function
+        call.__doc__ = "\n".join(lines)
+        return cast(Function, call)
 
     return fill
+
+
+def plain_value(value: Any) -> Any:
+    """Return numbers of NumPy as those of Python, also in mappings, lists and tuples."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    if isinstance(value, dict):
+        return {plain_value(key): plain_value(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain_value, value))
+    return value

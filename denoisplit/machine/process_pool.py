@@ -14,7 +14,7 @@ import torch
 
 from denoisplit.errors import InputError
 from denoisplit.machine.memory import keep_freed_memory
-from denoisplit.progress import bar, logger
+from denoisplit.progress import bar, logger, progress_shown
 
 Call = Sequence[Any]
 
@@ -127,7 +127,8 @@ def _work(
     else:
         torch.set_num_threads(threads)
     try:
-        sender.send((function(*call), None))
+        with progress_shown(False):  # the parent has a bar of all calls
+            sender.send((function(*call), None))
     except KeyboardInterrupt:
         pass  # the parent was interrupted too
     except Exception as error:
