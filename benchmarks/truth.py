@@ -142,7 +142,10 @@ def _errors(
 
 
 def _errors_by_decile(judge: Judge, by_truth: Judged, estimated: Judged) -> str:
-    """Compare estimated errors with true ones, by decile of the error map."""
+    """Compare estimated errors with true ones, by decile of the error map.
+
+    Errors that noise hides are bounded by what the error map claims.
+    """
     rows = []
     for k, name in enumerate(judge.names):
         stds = [_given(p.bars).std[k] for p in by_truth.predictions]
@@ -158,7 +161,8 @@ def _errors_by_decile(judge: Judge, by_truth: Judged, estimated: Judged) -> str:
             ]
             share = math.sqrt(true / float(np.concatenate(noise).mean(dtype=np.float64)))
             ratio = math.sqrt(max(0.0, guess.value) / true)
-            most = math.sqrt(max(0.0, guess.high) / true)
+            claimed = np.concatenate([s[w] for s, w in zip(stds, where, strict=True)])
+            most = float(np.sqrt(np.mean(claimed.astype(np.float64) ** 2) / true))
             bound = "" if share > RESOLVED else f" (at most {most:.1f})"
             cells.append(f"{ratio:.2f} of {share:.2f}{bound}")
         rows.append([name, *cells])
