@@ -1,127 +1,139 @@
-"""Images with named axes, made from the array and the axes of a file, and checked."""
+"""Images with named axes, made from the pixels and the axes of a file, and checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
+from denoisplit.images.lazy import LazyImage
 
 DIMS = ("t", "c", "z", "y", "x")
-
-# Keys are casefolded, which also turns the micro sign into the Greek letter and the
-# Angstrom sign into the Scandinavian letter. Other units are unknown.
-_MICROMETRES = {
-    "å": 1e-4,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "inch": 25400.0,
-    "in": 25400.0,
-    "m": 1e6,
-}
+CHANNELS = "CSE"  # letters of tifffile: channels, samples per pixel, wavelengths
 
 
-def to_micrometres(value: float, unit: str) -> float | None:
-    """Convert a length to micrometres; None for an unknown unit or a value that is no length."""
-    factor = _MICROMETRES.get(unit.strip().casefold())
-    if factor is None or not math.isfinite(value) or value <= 0:
-        return None
-    return value * factor
-
-
-def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the lengths that are not None."""
-    return {axis: value for axis, value in lengths.items() if value is not None}
-
-
-def make_image(
-    array: NDArray[Any],
+def open_array(
+    array: Any,
     axes: str,
     *,
-    channels: Sequence[str | None],
+    channels: Sequence[str | None] = (),
     pixel_size_um: Mapping[str, float],
     source: Path,
-) -> xr.DataArray:
-    """Build an image from the pixels and metadata of a file.
+    check: Callable[[], None] | None = None,
+) -> LazyImage:
+    """Return the image of a file: the only place where its axes are decided.
 
     Parameters
     ----------
-    array : ndarray
-        Pixels, one dimension per letter of `axes`, any byte order.
+    array
+        Pixels, which are read when indexed: one dimension per letter of `axes`, any byte order.
     axes : str
-        Letters as in tifffile. Y and X are required; C and Z are kept; all other axes longer than
-        1 are flattened into one axis of time, in the order of the file.
+        Letters as in tifffile. Y and X are required, Z is depth; C, S (samples) and E (wavelengths)
+        together are the channels; all others together are time, in the order of the file.
     channels : sequence of str or None
         Channel names; used if their number is that of the channels. A missing name is numbered
         from 1.
     pixel_size_um : mapping
         Micrometres for the known ones of x, y, z.
     source : Path
-        The file, for messages and ``attrs["source"]``.
-
-    Returns
-    -------
-    DataArray
-        Dims out of ``t c z y x``, native byte order, dtype kept (bool becomes uint8).
+        The file.
+    check : callable, optional
+        See `LazyImage.check`.
 
     Raises
     ------
     InputError
-        No pixels, no (Y, X) plane, complex or other non-number pixels, NaN or infinity.
+        No pixels, no single (Y, X) plane, complex or other non-number pixels.
     """
     axes = axes.upper()
-    if "Y" not in axes or "X" not in axes:
-        problem = f"this file has the axes {axes}, but an image needs Y and X"
+    if len(axes) != len(array.shape) or axes.count("Y") != 1 or axes.count("X") != 1:
+        problem = f"this image of shape {array.shape} has the axes {axes}, expected one Y and one X"
         raise InputError(problem, where=source, remedy="save it as an image")
-    if array.size == 0:
+    if 0 in array.shape:
         problem = f"this image has no pixels (shape {array.shape})"
         raise InputError(problem, where=source, remedy="save the file again")
-    array = _real_numbers(array, source)
-    place = {axis: axes.rindex(axis) for axis in "CZYX" if axis in axes}
-    n_channels = array.shape[place["C"]] if "C" in place else 1
-    kept = [axis for axis in place if axis in "YX" or array.shape[place[axis]] > 1]
-    ends = [place[axis] for axis in kept]
-    leading = [index for index in range(array.ndim) if index not in ends]
-    pixels = array.transpose(leading + ends).reshape(-1, *(array.shape[end] for end in ends))
-    dims = ["t", *(axis.lower() for axis in kept)]
-    if pixels.shape[0] == 1:
-        pixels, dims = pixels[0], dims[1:]
-
-    attributes = {"pixel_size_um": dict(pixel_size_um), "source": str(source)}
-    image = xr.DataArray(np.ascontiguousarray(pixels), dims=dims, attrs=attributes)
-    names = list(channels) if len(channels) == n_channels else [None] * n_channels
-    if n_channels > 1:
-        named = [name or f"channel {number}" for number, name in enumerate(names, start=1)]
-        return image.assign_coords(c=named)
-    return image.assign_coords(c=names[0]) if names[0] else image
-
-
-def _real_numbers(array: NDArray[Any], source: Path) -> NDArray[Any]:
-    """Return the pixels as finite real numbers of native byte order, or raise InputError."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "biuf":
         kind = "complex" if array.dtype.kind == "c" else str(array.dtype)
         problem = f"this image has {kind} pixels, expected one real number per pixel"
         remedy = "save the intensities (or the magnitude) as an integer or float32 image"
         raise InputError(problem, where=source, remedy=remedy)
-    if array.dtype.kind == "f":
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            problem = f"{bad} of {array.size} pixels are NaN or infinite"
-            raise InputError(problem, where=source, remedy="crop or fill those pixels")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    roles = ["c" if a in CHANNELS else a.lower() if a in "ZYX" else "t" for a in axes]
+    view = Arranged(array, roles)
+    count = dict(zip(view.dims, view.shape, strict=True)).get("c", 1)
+    names = list(channels) if len(channels) == count else [None] * count
+    unnamed = [f"channel {number}" if count > 1 else "" for number in range(1, count + 1)]
+    known = tuple(str(name or other) for name, other in zip(names, unnamed, strict=True))
+    known = known if any(known) else ()
+    return LazyImage(view, view.dims, known, dict(pixel_size_um), source, check)
+
+
+class Arranged:
+    """Array whose dimensions are in the order of `DIMS`, without those of length 1.
+
+    Parameters
+    ----------
+    stored
+        The array, as its file has it.
+    roles : sequence of str
+        What each of its dimensions is, out of `DIMS`. Those of one role become one dimension.
+    """
+
+    def __init__(self, stored: Any, roles: Sequence[str]) -> None:
+        self.stored = stored
+        places = {
+            dim: [n for n, role in enumerate(roles) if role == dim and self._is_kept(n, dim)]
+            for dim in DIMS
+        }
+        self._places = {dim: some for dim, some in places.items() if some}
+        self.dims = tuple(self._places)
+        self.shape = self._lengths(stored.shape)
+        kind = np.dtype(stored.dtype)
+        self.dtype = np.dtype(np.uint8) if kind.kind == "b" else kind.newbyteorder("=")
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of the parts in which the pixels are stored."""
+        return self._lengths(self.stored.chunks)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a part: an index or a slice per dimension, or ``...``."""
+        keys = (slice(None),) * len(self.dims) if key is ... else key
+        inner: list[Any] = [0] * len(self.stored.shape)
+        outer, order, merged = [], list[int](), list[int]()
+        for places, part in zip(self._places.values(), keys, strict=True):
+            lengths = [self.stored.shape[n] for n in places]
+            if not isinstance(part, slice):
+                parts = np.unravel_index(part, lengths)
+                for place, index in zip(places, parts, strict=True):
+                    inner[place] = int(index)
+                continue
+            for place in places:
+                inner[place] = part if len(places) == 1 else slice(None)
+            order += places
+            merged.append(-1 if len(places) == 1 else math.prod(lengths))
+            outer.append(slice(None) if len(places) == 1 else part)
+        pixels = np.asarray(self.stored[tuple(inner)])
+        pixels = pixels.transpose([sorted(order).index(place) for place in order])
+        if max(merged, default=-1) > 0:
+            single = iter(self._sides(pixels.shape, keys))
+            pixels = pixels.reshape([next(single) if n < 0 else n for n in merged])[tuple(outer)]
+        return pixels.astype(self.dtype, copy=False)
+
+    def _sides(self, shape: Sequence[int], keys: Sequence[Any]) -> list[int]:
+        """Return the lengths of those dimensions of a part that are not merged."""
+        sliced = [
+            p for p, k in zip(self._places.values(), keys, strict=True) if isinstance(k, slice)
+        ]
+        starts = np.cumsum([0, *map(len, sliced)])
+        return [shape[start] for start, p in zip(starts, sliced, strict=False) if len(p) == 1]
+
+    def _is_kept(self, place: int, dim: str) -> bool:
+        return dim in "yx" or self.stored.shape[place] > 1
+
+    def _lengths(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(math.prod(shape[n] for n in some) for some in self._places.values())

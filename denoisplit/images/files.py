@@ -9,26 +9,21 @@ from pathlib import Path
 import xarray as xr
 
 from denoisplit.errors import InputError
-from denoisplit.images.lazy import LazyImage, in_memory
-from denoisplit.images.mrc import open_mrc, read_mrc
-from denoisplit.images.tiff import open_tiff, read_tiff
-from denoisplit.images.zarr import is_zarr, open_zarr, read_zarr
+from denoisplit.images.lazy import LazyImage
+from denoisplit.images.mrc import open_mrc
+from denoisplit.images.tiff import open_tiff
+from denoisplit.images.zarr import is_zarr, open_zarr
 
 PathLike = str | Path
 Files = Sequence[PathLike] | PathLike
 
-_READERS: dict[str, Callable[[Path], xr.DataArray]] = {
-    ".tif": read_tiff,
-    ".tiff": read_tiff,
-    ".mrc": read_mrc,
-    ".zarr": read_zarr,
-}
-_OPENERS: dict[str, Callable[[Path], LazyImage | None]] = {
+_OPENERS: dict[str, Callable[[Path], LazyImage]] = {
     ".tif": open_tiff,
     ".tiff": open_tiff,
     ".mrc": open_mrc,
+    ".zarr": open_zarr,
 }
-_KINDS = ", ".join(_READERS)
+_KINDS = ", ".join(_OPENERS)
 
 
 def read_image(path: Path | str) -> xr.DataArray:
@@ -55,17 +50,7 @@ def read_image(path: Path | str) -> xr.DataArray:
         Missing, damaged, cut off or unsupported file, several images in one file, colour (RGB),
         complex, NaN or infinite pixels, or no pixels at all.
     """
-    path = Path(path)
-    reader = _reader(path)
-    if is_zarr(path):
-        return reader(path)
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        problem = f"cannot read this file ({error.strerror})"
-        raise InputError(problem, where=path, remedy="check its name and permissions") from error
-    return reader(path)
+    return open_image(path).load()
 
 
 def open_image(path: Path | str) -> LazyImage:
@@ -77,10 +62,16 @@ def open_image(path: Path | str) -> LazyImage:
         As `read_image`; for damaged or NaN pixels when they are read.
     """
     path = Path(path)
-    if is_zarr(path):
-        return open_zarr(path)
-    opener = _OPENERS.get(path.suffix.lower())
-    return (opener and opener(path)) or in_memory(read_image(path))
+    opener = _opener(path)
+    if not is_zarr(path):
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            problem = f"cannot read this file ({error.strerror})"
+            remedy = "check its name and permissions"
+            raise InputError(problem, where=path, remedy=remedy) from error
+    return opener(path)
 
 
 def each_of(files: Files) -> list[PathLike]:
@@ -112,7 +103,7 @@ def list_files(entries: Files) -> list[Path]:
         raise InputError("no image file was given", remedy="name at least one file or folder")
     seen: set[Path] = set()
     for file in files:
-        _reader(file)
+        _opener(file)
         resolved = file.resolve()
         if resolved in seen:
             raise InputError("this file is named twice", where=file, remedy="name it once")
@@ -120,13 +111,13 @@ def list_files(entries: Files) -> list[Path]:
     return files
 
 
-def _reader(path: Path) -> Callable[[Path], xr.DataArray]:
-    reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
-    if reader is None:
+def _opener(path: Path) -> Callable[[Path], LazyImage]:
+    opener = open_zarr if is_zarr(path) else _OPENERS.get(path.suffix.lower())
+    if opener is None:
         kind = f"of type {path.suffix!r}" if path.suffix else "without a type"
         problem = f"files {kind} cannot be read, only {_KINDS}"
         raise InputError(problem, where=path, remedy="save it as TIFF (Fiji: File > Save As)")
-    return reader
+    return opener
 
 
 def _expand(entry: Path) -> list[Path]:
@@ -150,7 +141,7 @@ def _images(folder: Path, pattern: str) -> list[Path]:
     files = [
         file
         for file in folder.glob(pattern)
-        if file.suffix.lower() in _READERS
+        if file.suffix.lower() in _OPENERS
         and not file.name.startswith(".")
         and (file.is_file() or is_zarr(file))
     ]

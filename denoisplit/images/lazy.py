@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,11 +20,12 @@ from denoisplit.images.scale import check_largest
 class LazyImage:
     """Image on disk, whose pixels are read when they are indexed."""
 
-    array: Any  # Zarr array, mapped or paged file, or array in memory, with the dimensions `dims`
-    dims: tuple[str, ...]  # out of ``t c z y x``, in the order of the file
-    channels: tuple[str, ...]  # names, if the file names every channel
+    array: Any  # with the dimensions `dims`; see `denoisplit.images.axes.Arranged`
+    dims: tuple[str, ...]  # out of ``t c z y x``, in this order; only y and x may have length 1
+    channels: tuple[str, ...]  # names: one per channel, or none for a single one without a name
     pixel_size_um: dict[str, float]  # known ones of x, y, z
     source: Path
+    checks: Callable[[], None] | None = None  # refuses or warns of pixels that are not there
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -35,6 +36,31 @@ class LazyImage:
     def nbytes(self) -> int:
         """Size of all pixels in memory, bytes."""
         return int(np.prod(self.array.shape)) * int(self.array.dtype.itemsize)
+
+    def check(self) -> None:
+        """Look for missing pixels, as far as this is possible without reading all others.
+
+        Raises
+        ------
+        InputError
+            If there are none. Of some that are missing, their number is logged.
+        """
+        if self.checks is not None:
+            self.checks()
+
+    def load(self) -> xr.DataArray:
+        """Read the whole image; see `denoisplit.images.read_image`."""
+        self.check()
+        pixels = np.ascontiguousarray(self.pixels(...))
+        bad = pixels.size - int(np.isfinite(pixels).sum()) if pixels.dtype.kind == "f" else 0
+        if bad:
+            problem = f"{bad} of {pixels.size} pixels are NaN or infinite"
+            raise InputError(problem, where=self.source, remedy="crop or fill those pixels")
+        attrs = {"pixel_size_um": dict(self.pixel_size_um), "source": str(self.source)}
+        image = xr.DataArray(pixels, dims=self.dims, attrs=attrs)
+        if "c" in self.dims:
+            return image.assign_coords(c=list(self.channels))
+        return image.assign_coords(c=self.channels[0]) if self.channels else image
 
     def plane(self, index: dict[str, int]) -> Plane:
         """Return one (Y, X) plane; dims that ``index`` does not name have length 1."""
@@ -55,7 +81,7 @@ class LazyImage:
         return self.pixels(tuple(spans.get(dim, size // 2) for dim, size in self.sizes.items()))
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
-        """Read a part of the image, in native byte order.
+        """Read a part of the image: an index or a slice per dimension, or ``...``.
 
         Raises
         ------
@@ -63,13 +89,13 @@ class LazyImage:
             If it cannot be read.
         """
         try:
-            part = np.asarray(self.array[key])
+            part: npt.NDArray[Any] = self.array[key]
         except InputError:
             raise
         except Exception as error:  # of the codec, the store, or the disk
             problem = f"a part of this image cannot be read ({first_line(error)})"
             raise InputError(problem, where=self.source, remedy="copy or write it again") from None
-        return part.astype(part.dtype.newbyteorder("="), copy=False)
+        return part
 
 
 class Plane:
@@ -91,8 +117,6 @@ class Plane:
         slices = {"y": y, "x": x}
         key = tuple(slices.get(dim, self.index.get(dim, 0)) for dim in self.image.dims)
         part = self.image.pixels(key)
-        if self.image.dims.index("x") < self.image.dims.index("y"):
-            part = part.T
         if part.dtype.kind == "f" and not np.isfinite(part).all():
             bad = np.argwhere(~np.isfinite(part))
             first = {**self.index, "y": bad[0, 0] + (y.start or 0), "x": bad[0, 1] + (x.start or 0)}
@@ -114,12 +138,6 @@ class Mapped:
         """Read a part."""
         whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         return np.array(whole[key])
-
-
-def in_memory(image: xr.DataArray) -> LazyImage:
-    """Return an image in memory as a lazy one."""
-    pixel_size_um, source = dict(image.attrs["pixel_size_um"]), Path(image.attrs["source"])
-    return LazyImage(image.values, tuple(map(str, image.dims)), (), pixel_size_um, source)
 
 
 def first_line(error: Exception) -> str:

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import mrcfile
 import numpy as np
-import xarray as xr
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import data_dtype_from_header, data_shape_from_header
-from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+from denoisplit.images.axes import open_array
 from denoisplit.images.lazy import LazyImage, Mapped
+from denoisplit.images.lengths import known_lengths, to_micrometres
 
 AXES = "TZYX"
 _SMALLEST_PIXEL = 10.0  # Angstrom; no light microscope has smaller pixels
@@ -31,8 +30,8 @@ class _Layout(NamedTuple):
     pixel_size_um: dict[str, float]
 
 
-def read_mrc(path: Path) -> xr.DataArray:
-    """Read an MRC stack as ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
+def open_mrc(path: Path) -> LazyImage:
+    """Open an MRC stack as ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
 
     x varies fastest; the extended header is skipped. Microscope software often leaves the file type
     mark and byte order mark of the header empty; such files are read.
@@ -42,34 +41,20 @@ def read_mrc(path: Path) -> xr.DataArray:
     InputError
         If the file is not MRC, is cut off, or has complex or otherwise unusable pixels.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            layout = _layout(path)
-            with mrcfile.open(path, permissive=True) as mrc:
-                data: NDArray[Any] | None = mrc.data
-        except Exception as error:  # any bytes may come in, so mrcfile may raise anything
-            raise _unreadable(path, str(error)) from error
-    if data is None:
-        raise _unreadable(path, "; ".join(str(warning.message) for warning in caught))
-    axes, sizes = AXES[-data.ndim :], layout.pixel_size_um
-    return make_image(np.asarray(data), axes, channels=(), pixel_size_um=sizes, source=path)
-
-
-def open_mrc(path: Path) -> LazyImage | None:
-    """Open an MRC stack without reading its pixels; None for files that `read_mrc` may refuse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             layout = _layout(path)
-        except Exception:  # any bytes may come in, so mrcfile may raise anything
-            return None
-    if layout.dtype.kind not in "iuf" or 0 in layout.shape:
-        return None
-    axes = AXES[-len(layout.shape) :].lower()
-    sizes = {a: n for a, n in zip(axes, layout.shape, strict=True) if n > 1 or a in "yx"}
-    array = Mapped(path, tuple(sizes.values()), layout.dtype, layout.offset)
-    return LazyImage(array, tuple(sizes), (), layout.pixel_size_um, path)
+        except Exception as error:  # any bytes may come in, so mrcfile may raise anything
+            raise InputError(
+                f"this MRC file is unreadable ({str(error)[:300]})",
+                where=path,
+                remedy="copy the file again, or save it as TIFF if its pixels are not of mode 0, "
+                "1, 2, 6 or 12",
+            ) from error
+    pixels = Mapped(path, layout.shape, layout.dtype, layout.offset)
+    axes, sizes = AXES[-len(layout.shape) :], layout.pixel_size_um
+    return open_array(pixels, axes, pixel_size_um=sizes, source=path)
 
 
 def _layout(path: Path) -> _Layout:
@@ -102,12 +87,3 @@ def _pixel_size(sizes: dict[str, float]) -> dict[str, float]:
         return {}
     unit = "å" if sizes["x"] >= _SMALLEST_PIXEL else "um"
     return known_lengths({axis: to_micrometres(size, unit) for axis, size in sizes.items()})
-
-
-def _unreadable(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"this MRC file is unreadable ({reason[:300]})",
-        where=path,
-        remedy="copy the file again, or save it as TIFF if its pixels are not of mode 0, 1, 2, 6 "
-        "or 12",
-    )

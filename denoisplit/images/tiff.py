@@ -7,26 +7,30 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
-import xarray as xr
+from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import known_lengths, make_image, to_micrometres
+from denoisplit.images.axes import open_array
 from denoisplit.images.lazy import LazyImage, Mapped
-from denoisplit.images.tiff_pages import check_pages
+from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
+from denoisplit.images.tiff_pages import Layouts, check_encoding, check_pages
+from denoisplit.progress import logger
 
-_PRINT_PIXEL_UM = 100.0  # resolution tags of plain files coarser than this are meant for paper
+GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+_PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
-Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pixel size in um
 
-
-def read_tiff(path: Path) -> xr.DataArray:
-    """Read the one image of a TIFF file: dims out of ``t c z y x``, dtype of the file.
+def open_tiff(path: Path) -> LazyImage:
+    """Open the one image of a TIFF file, of which planes are read from a map or page by page.
 
     Raises
     ------
@@ -35,100 +39,99 @@ def read_tiff(path: Path) -> xr.DataArray:
     """
     with listening() as complaints:
         try:
-            check_pages(path)
-            with tifffile.TiffFile(path) as tif:
+            layouts = check_pages(path)
+            # other files of a set are left closed: a member is no image of its own
+            with tifffile.TiffFile(path, _multifile=False) as tif:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
                 series = list(tif.series)
                 refuse_damaged(path, complaints)
                 stack = _is_stack(series)
                 _refuse_unsplittable(path, series[:1] if stack else series)
-                axes = f"{'T' if stack else ''}{series[0].axes.upper()}"
-                arrays = [one.asarray() for one in (series if stack else series[:1])]
-                channels, pixel_size_um = _metadata(tif)
+                check_ome(path, tif)
+                encoding = check_encoding(path, tif)
+                _check_layouts(series, layouts)
+                axes = f"{'T' if stack else ''}{series[0].axes}"
+                array = _pixels(path, tif, len(series) if stack else 0)
+                channels, pixel_size_um = _metadata(path, tif)
         except InputError:
             raise
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
             problem = f"this TIFF is unreadable ({str(error)[:200]})"
             raise InputError(problem, where=path, remedy="copy or save the file again") from error
     refuse_damaged(path, complaints)
-    array = np.stack(arrays) if stack else arrays[0]
-    if "S" in axes and "C" not in axes:
-        axes = axes.replace("S", "C")  # several samples per pixel that are not colours
-    return make_image(array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path)
+    check = partial(_warn_of_encoding, path, encoding) if encoding else None
+    return open_array(
+        array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path, check=check
+    )
 
 
-def open_tiff(path: Path) -> LazyImage | None:
-    """Open a TIFF whose planes can be read one by one, from a memory map or page by page.
-
-    Returns None for other files, and for those that `read_tiff` may refuse.
-    """
-    with listening() as complaints:
-        try:
-            check_pages(path)
-            with tifffile.TiffFile(path) as tif:
-                series = list(tif.series)
-                stack = _is_stack(series)
-                if complaints.damage or (len(series) != 1 and not stack):
-                    return None
-                channels, pixel_size_um = _metadata(tif)
-            one, axes = series[0], series[0].axes.upper()
-            if stack and one.dtype.kind in "iuf":
-                pages = _Pages(path, (len(series), *one.shape), one.dtype, all_of_file=True)
-                return LazyImage(pages, ("t", "y", "x"), (), dict(pixel_size_um), path)
-            sizes = zip(axes, one.shape, strict=True)
-            outer = [(axis, n) for axis, n in sizes if n > 1 and axis not in "YX"]
-            times = [axis for axis, _ in outer if axis not in "CZ"]
-            if not axes.endswith("YX") or len(times) > 1 or one.dtype.kind not in "iuf":
-                return None
-            shape = (*(n for _, n in outer), *one.shape[-2:])
-            array = _memory_map(path, shape)
-        except Exception:  # any bytes may come in, so tifffile may raise anything
-            return None
-    if array is None and len(one.pages) == math.prod(shape[:-2]) and 0 not in shape:
-        array = _Pages(path, shape, one.dtype)
-    if array is None:
-        return None
-    dims = tuple("t" if axis in times else axis.lower() for axis, _ in outer)
-    names = tuple(map(str, channels)) if all(channels) else ()
-    return LazyImage(array, (*dims, "y", "x"), names, dict(pixel_size_um), path)
+def _warn_of_encoding(path: Path, encoding: str) -> None:
+    logger.warning("%s: %s may be with loss, which alters the noise of an image", path, encoding)
 
 
-def _memory_map(path: Path, shape: tuple[int, ...]) -> Any:
-    """Map the pixels of a file that are stored contiguously and uncompressed, else return None."""
-    try:
-        whole = tifffile.memmap(path, mode="r")
-    except ValueError:
-        return None
-    return Mapped(path, shape, whole.dtype, whole.offset)
+def _pixels(path: Path, tif: tifffile.TiffFile, stack: int) -> Any:
+    """Return the pixels of the first series, or of a number of equal ones, with their axes."""
+    one = tif.series[0]
+    if stack:
+        return _Pages(path, (stack,), one.shape, one.dtype, all_of_file=True)
+    start = one.dataoffset
+    if start is not None and one.keyframe.is_memmappable and one.dtype.kind in "iuf":
+        if start + one.nbytes > path.stat().st_size:
+            raise ValueError("it ends before its pixels do")
+        return Mapped(path, one.shape, np.dtype(tif.byteorder + one.dtype.char), start)
+    for outer in range(len(one.shape)):
+        pages, page = math.prod(one.shape[:outer]), math.prod(one.shape[outer:])
+        if pages == len(one.pages) and page == math.prod(one.keyframe.shape):
+            return _Pages(path, one.shape[:outer], one.shape[outer:], one.dtype)
+    return one.asarray()
 
 
 class _Pages:
     """Planes of the first series, or of the whole file, one per page; the last one read is kept."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: Any, *, all_of_file: bool = False
+        self,
+        path: Path,
+        outer: tuple[int, ...],
+        page: tuple[int, ...],
+        dtype: Any,
+        *,
+        all_of_file: bool = False,
     ) -> None:
-        self.path, self.shape, self.dtype = path, shape, dtype
-        self._all_of_file = all_of_file
+        self.path, self.shape, self.dtype = path, (*outer, *page), dtype
+        self._outer, self._page, self._all_of_file = outer, page, all_of_file
         self._number, self._plane = -1, np.empty(0)
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
-        """Read a plane, given by its indices, and slice it."""
-        *indices, y, x = key
-        number = 0
-        for index, size in zip(indices, self.shape, strict=False):
-            number = number * size + index
-        if self._number != number:
-            with listening() as complaints, tifffile.TiffFile(self.path) as tif:
-                pages: Any = tif.pages if self._all_of_file else tif.series[0].pages
+        """Read a part: an index or a slice per dimension."""
+        outer, inner = key[: len(self._outer)], key[len(self._outer) :]
+        spans = [
+            range(*part.indices(size)) if isinstance(part, slice) else [part]
+            for part, size in zip(outer, self._outer, strict=True)
+        ]
+        numbers = [
+            int(np.ravel_multi_index(place, self._outer)) if place else 0
+            for place in product(*spans)
+        ]
+        if numbers == [self._number]:
+            planes = [self._plane[inner]]
+        else:
+            planes = [plane[inner] for plane in self._read(numbers)]
+        lengths = [len(n) for n, part in zip(spans, outer, strict=True) if isinstance(part, slice)]
+        return np.reshape(planes, (*lengths, *planes[0].shape))
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
+        with listening() as complaints, tifffile.TiffFile(self.path, _multifile=False) as tif:
+            pages: Any = tif.pages if self._all_of_file else tif.series[0].pages
+            for number in numbers:
                 page = pages[number]
                 if page is None:
                     complaints.damage.append(f"plane {number} is missing")
                 else:
-                    self._plane = page.asarray().reshape(self.shape[-2:])
-            refuse_damaged(self.path, complaints)
-            self._number = number
-        return self._plane[y, x]
+                    self._plane = page.asarray().reshape(self._page)
+                refuse_damaged(self.path, complaints)
+                self._number = number
+                yield self._plane
 
 
 def description_of(path: Path) -> str:
@@ -160,11 +163,13 @@ def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) 
         more = ", ..." if len(series) > 8 else ""
         problem = f"there are {len(series)} images in one file ({shapes}{more})"
         raise InputError(problem, where=path, remedy="save each image as a file")
-    page = series[0].keyframe
-    grey = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
-    if "S" in series[0].axes.upper() and page.photometric not in grey:
+    (one,) = series
+    if one.is_multifile:
+        problem = "this file is one of several that hold an image together"
+        raise InputError(problem, where=path, remedy=REMEDY)
+    if "S" in one.axes.upper() and one.keyframe.photometric not in GREY:
         raise InputError(
-            f"this is a colour (RGB) image, {series[0].axes} {series[0].shape}, "
+            f"this is a colour (RGB) image, {one.axes} {one.shape}, "
             "expected one grey value per pixel and channel",
             where=path,
             remedy="split its colours (Fiji: Image > Color > Split Channels) "
@@ -172,63 +177,74 @@ def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) 
         )
 
 
-def _metadata(tif: tifffile.TiffFile) -> Metadata:
-    if tif.series[0].kind == "ome" and tif.ome_metadata:
-        return _ome_metadata(tif.ome_metadata)
-    if tif.is_imagej and tif.imagej_metadata:
-        return _imagej_metadata(tif.imagej_metadata, tif.pages.first)
-    page = tif.pages.first
-    if page.tags.valueof("ResolutionUnit") != tifffile.RESUNIT.CENTIMETER:
-        return (), {}
-    sizes = known_lengths(_resolution(page, {"x": "cm", "y": "cm"}))
-    return (), {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
+def _check_layouts(series: Sequence[tifffile.TiffPageSeries], layouts: Layouts) -> None:
+    """Refuse pages that differ from the first one of their image: tifffile does not always look."""
+    for one in series:
+        offsets = [page.offset for page in one.pages if page is not None]
+        kinds = {layouts[offset] for offset in offsets if offset in layouts}
+        if len(kinds) > 1:
+            raise ValueError("its pages differ in size, type or compression")
 
 
-def _ome_metadata(xml: str) -> Metadata:
-    pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")
-    if pixels is None:
-        return (), {}
-    sizes: dict[str, float | None] = {}
-    for axis in "xyz":
-        key = f"PhysicalSize{axis.upper()}"
-        unit = pixels.get(f"{key}Unit", "µm")
-        sizes[axis] = to_micrometres(float(pixels.get(key, "nan")), unit)
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return names, known_lengths(sizes)
+def _metadata(path: Path, tif: tifffile.TiffFile) -> Metadata:
+    xml, page = ome_xml(path, tif), tif.pages.first
+    imagej = tif.imagej_metadata if tif.is_imagej else None
+    if xml is not None:
+        return ome_metadata(xml)
+    channels: Sequence[str | None] = ()
+    if imagej:
+        channels = _channels_of_imagej(imagej)
+        if str(imagej.get("unit", "")).strip():
+            return channels, _size_of_imagej(imagej, page)
+    resolution_unit = page.tags.valueof("ResolutionUnit")
+    unit = {tifffile.RESUNIT.CENTIMETER: "cm", tifffile.RESUNIT.INCH: "in"}.get(resolution_unit, "")
+    sizes = known_lengths(_resolution(page, {"x": unit, "y": unit}))
+    return channels, {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
 
 
-def _imagej_metadata(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> Metadata:
+def _size_of_imagej(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dict[str, float]:
     # ImageJ writes the micro sign as the six characters \u00B5.
-    unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
-    units = {axis: str(metadata.get(f"{axis}unit", unit)).replace("\\u00B5", "µ") for axis in "yz"}
-    sizes = _resolution(page, {"x": unit, "y": units["y"]})
+    units = {
+        axis: str(metadata.get(f"{axis}unit") or metadata["unit"]).replace("\\u00B5", "µ")
+        for axis in "xyz"
+    }
+    sizes = _resolution(page, {axis: units[axis] for axis in "xy"})
     if "slices" in metadata:
-        sizes["z"] = to_micrometres(float(metadata.get("spacing", math.nan)), units["z"])
+        sizes["z"] = to_micrometres(metadata.get("spacing"), units["z"])
+    return known_lengths(sizes)
 
+
+def _channels_of_imagej(metadata: Mapping[str, Any]) -> Sequence[str | None]:
     # Labels name planes, channels fastest. They name channels if they agree across all planes.
-    n_channels = int(metadata.get("channels", 1))
+    n_channels = metadata.get("channels", 1)
+    if not isinstance(n_channels, int) or n_channels < 2:
+        return ()
     labels = [str(label) for label in metadata.get("Labels") or ()]
     per_channel = [set(labels[channel::n_channels]) for channel in range(n_channels)]
-    named = n_channels > 1 and all(len(names) == 1 for names in per_channel)
-    return [names.pop() for names in per_channel] if named else (), known_lengths(sizes)
+    named = all(len(names) == 1 for names in per_channel)
+    return [names.pop() for names in per_channel] if named else ()
 
 
 def _resolution(page: tifffile.TiffPage, units: Mapping[str, str]) -> dict[str, float | None]:
     """Read the pixel size from the resolution tags, which count pixels per unit."""
     sizes: dict[str, float | None] = {}
     for axis, unit in units.items():
-        count, per = page.tags.valueof(f"{axis.upper()}Resolution") or (0, 1)
-        sizes[axis] = to_micrometres(per / count, unit) if count else None
+        value: Any = page.tags.valueof(f"{axis.upper()}Resolution")
+        try:
+            count, per = map(number, value)
+            sizes[axis] = to_micrometres(per / count, unit)
+        except (TypeError, ValueError, ZeroDivisionError):  # not a fraction, or of nothing
+            sizes[axis] = None
     return sizes
 
 
 class _Complaints(logging.Filter):
     """Filter that hides tifffile's messages and collects those of this thread."""
 
-    # defects that tifffile corrects without loss
-    _harmless = ("invalid data type", "ByteCounts", "StripOffsets")
+    # defects that tifffile corrects without loss, and metadata that `check_ome` looks at
+    _harmless = ("invalid data type", "ByteCounts", "StripOffsets", "OME series raised")
     # warnings that mean zeros in place of pixels
-    _lossy = ("issing", "failed to re", "out of range", "incomplete")
+    _lossy = ("issing", "failed to re", "out of range", "incomplete", "OME series expected")
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,12 +263,12 @@ class _Complaints(logging.Filter):
 @contextmanager
 def listening() -> Iterator[_Complaints]:
     """Collect tifffile's messages on the files that this thread reads; none is printed."""
-    complaints, logger = _Complaints(), logging.getLogger("tifffile")
-    logger.addFilter(complaints)
+    complaints, tifffile_logger = _Complaints(), logging.getLogger("tifffile")
+    tifffile_logger.addFilter(complaints)
     try:
         yield complaints
     finally:
-        logger.removeFilter(complaints)
+        tifffile_logger.removeFilter(complaints)
 
 
 def refuse_damaged(path: Path, complaints: _Complaints) -> None:

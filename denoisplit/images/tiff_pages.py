@@ -1,4 +1,4 @@
-"""Chains of pages in TIFF files, which are followed once before tifffile follows them."""
+"""Pages of TIFF files: chains, followed once before tifffile follows them, and encoding."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import tifffile
+from tifffile import COMPRESSION, PHOTOMETRIC
+
+from denoisplit.errors import InputError
+
 MOST_PAGES = 2**20
 MOST_UNEQUAL = 1000  # pages of different sizes: more take tifffile minutes, in quadratic time
 SIDES = (256, 257)  # tags of width and height
+# and of bits, compression, meaning of 0, samples per pixel: equal in all pages of an image
+LAYOUT = {256: 0, 257: 0, 258: 1, 259: 1, 262: 0, 277: 1}  # and what they are if not there
+WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of whole numbers
 SUB_PAGES = 330  # tag of the offsets of further chains
 OFFSETS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of these offsets
+
+FIRST = 4096  # bytes of the pixels of a page, in which their encoding is named
+REVERSIBLE = 13  # place, after the mark of the coding style of JPEG 2000, of its wavelet transform
+# may be with or without loss, which their first bytes do not say
+UNKNOWN = ("JPEGXR_NDPI", "JPEGXR", "JPEGXL", "JPEGXL_DNG", "LERC", "JETRAW")
 
 
 class _Form(NamedTuple):
@@ -29,13 +42,19 @@ class _Form(NamedTuple):
         return struct.unpack(self.order + code, data[: self.size(code)])
 
 
+Layouts = dict[int, tuple[int, ...]]
 CLASSIC, BIG = ("H", "HHI", "I"), ("Q", "HHQ", "Q")
 
 
-def check_pages(path: Path) -> None:
-    """Refuse a file whose pages form a loop, or are too many.
+def check_pages(path: Path) -> Layouts:
+    """Refuse a file whose pages form a loop, or are too many, and return what each is like.
 
     Damage that ends a chain is left to the reader of the pages.
+
+    Returns
+    -------
+    dict
+        Offset of each page to its numbers of `LAYOUT`.
 
     Raises
     ------
@@ -45,33 +64,34 @@ def check_pages(path: Path) -> None:
         start = file.read(16)
         order = {b"II": "<", b"MM": ">"}.get(start[:2])
         if order is None or len(start) < 16:
-            return
+            return {}
         version = struct.unpack(order + "H", start[2:4])[0]
         form = _Form(order, *(BIG if version == 43 else CLASSIC))
         (first,) = form.unpack(form.offset, start[8:] if version == 43 else start[4:])
-        chains, known, sizes = [first], set[int](), set[tuple[bytes, ...]]()
+        chains, known, sizes = [first], Layouts(), set[tuple[int, ...]]()
         while chains:
-            chain = set[int]()
-            for offset, size, more in _pages(file, chains.pop(), form):
+            chain = Layouts()
+            for offset, layout, more in _pages(file, chains.pop(), form):
                 if offset in chain:
                     raise ValueError("its pages form a loop")
                 if offset in known:  # a chain that joins another one
                     break
-                chain.add(offset)
-                sizes.add(size)
+                chain[offset] = layout
+                sizes.add(layout[: len(SIDES)])
                 chains += more
                 if len(sizes) > 1 and len(chain) > MOST_UNEQUAL:
                     raise ValueError(f"it has more than {MOST_UNEQUAL} pages of different sizes")
                 if len(known) + len(chain) + len(chains) > MOST_PAGES:
                     raise ValueError(f"it has more than {MOST_PAGES} pages")
             known |= chain
+        return known
 
 
-Page = tuple[int, tuple[bytes, ...], list[int]]
+Page = tuple[int, tuple[int, ...], list[int]]
 
 
 def _pages(file: BinaryIO, offset: int, form: _Form) -> Iterator[Page]:
-    """Yield offset and sides of each page in a chain, and the starts of chains that it names."""
+    """Yield offset and layout of each page in a chain, and the starts of chains that it names."""
     while offset:
         try:
             file.seek(offset)
@@ -85,11 +105,21 @@ def _pages(file: BinaryIO, offset: int, form: _Form) -> Iterator[Page]:
                 form.unpack("H", table[start:])[0]: table[start : start + width]
                 for start in range(0, len(table), width)
             }
-            sides = tuple(entries.get(tag, b"") for tag in SIDES)
-            yield offset, sides, _sub_pages(file, entries.get(SUB_PAGES), form)
+            layout = tuple(_number(entries.get(tag), n, form) for tag, n in LAYOUT.items())
+            yield offset, layout, _sub_pages(file, entries.get(SUB_PAGES), form)
             (offset,) = form.unpack(form.offset, end)
         except (struct.error, OSError, OverflowError):  # of a file that is cut off
             return
+
+
+def _number(entry: bytes | None, default: int, form: _Form) -> int:
+    """Return the whole number in the entry of a page; of several, how many there are, negative."""
+    if entry is None:
+        return default
+    _, kind, count = form.unpack(form.entry, entry)
+    if count != 1 or kind not in WHOLE:
+        return -int(count)
+    return form.unpack(WHOLE[kind], entry[form.size(form.entry) :])[0]
 
 
 def _sub_pages(file: BinaryIO, entry: bytes | None, form: _Form) -> list[int]:
@@ -103,3 +133,53 @@ def _sub_pages(file: BinaryIO, entry: bytes | None, form: _Form) -> list[int]:
         file.seek(form.unpack(form.offset, values)[0])
         values = file.read(size)
     return list(form.unpack(f"{count}{OFFSETS[kind]}", values))
+
+
+def check_encoding(path: Path, tif: tifffile.TiffFile) -> str:
+    """Refuse inverted greys, and pixels that were compressed with loss.
+
+    Returns
+    -------
+    str
+        The compression, if it may be with loss; else empty.
+
+    Raises
+    ------
+    InputError
+    """
+    page = tif.series[0].keyframe
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        raise InputError(
+            "the greys of this image are inverted: 0 is white",
+            where=path,
+            remedy="save it with 0 as black (Fiji: Image > Lookup Tables > Grays, Edit > Invert)",
+        )
+    name = COMPRESSION(page.compression).name
+    if _is_lossy(name, _start(tif, page)):
+        raise InputError(
+            f"this image was compressed with loss ({name}), which alters its noise",
+            where=path,
+            remedy="use the original recording, saved without compression or with a lossless one",
+        )
+    return name if name in UNKNOWN else ""
+
+
+def _start(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:
+    """Return the first bytes of the pixels of a page."""
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if count:
+            tif.filehandle.seek(offset)
+            return bytes(tif.filehandle.read(min(count, FIRST)))
+    return b""
+
+
+def _is_lossy(name: str, start: bytes) -> bool:
+    """Return whether a compression alters the pixels that begin with these bytes."""
+    if name.startswith("WEBP"):
+        return b"VP8L" not in start[:32]
+    if "JP2000" in name or name.startswith("JPEG2000") or name == "JPEG_2000_LOSSY":
+        style = start.find(b"\xff\x52")
+        return start[style + REVERSIBLE : style + REVERSIBLE + 1] != b"\x01"
+    if "JPEG" in name and name not in UNKNOWN:
+        return b"\xff\xc3" not in start  # mark of frames without loss
+    return False

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
-from denoisplit.images.axes import DIMS, known_lengths, make_image, to_micrometres
+from denoisplit.images.axes import DIMS, open_array
 from denoisplit.images.lazy import LazyImage, first_line
+from denoisplit.images.ngff import Level, axes_of_array, levels, unnamed_axes
+from denoisplit.progress import logger
 
 OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
 ABOUT = "denoisplit"  # attribute with run, image and options of a result
-# dims of arrays that do not name them, by number of dims
-UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 PENDING = 5  # s, for reads to end after one has failed
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 METADATA = (*MARKERS, ".zattrs", ".zmetadata")
 REMEDY = "copy or write it again"
+DEEPEST = 4  # folders above an array in which the image that it belongs to is searched
+CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
 MOST_PIXELS = 2**44
 MOST_CHUNK = 2**30  # bytes; a chunk is read as a whole
 MOST_IN_SHARD = 2**20  # chunks
@@ -65,28 +68,64 @@ def _opened(path: Path) -> LazyImage:
     """Open an array or image; damaged metadata raise many types."""
     import zarr
 
-    node = _node(path)
+    node, folder = _node(path), path
+    level: Level | None = None
     if isinstance(node, zarr.Array):
-        names: Any = node.metadata.to_dict().get("dimension_names") or ()
-        dims = tuple(map(str, names)) or UNNAMED.get(node.ndim, DIMS)
-        return _checked(LazyImage(StoredArray(node), dims, (), {}, path))
-    attributes = node.attrs.asdict()
-    attributes = attributes.get("ome", attributes)
-    scales = attributes.get("multiscales") or [{}]
-    datasets = scales[0].get("datasets") or []
-    if not datasets or str(datasets[0].get("path")) not in node:
-        problem = "this Zarr group is not an OME-Zarr image"
-        remedy = "name the image inside it: the folder with multiscales in its attributes"
-        raise InputError(problem, where=path, remedy=remedy)
-    inside = str(datasets[0]["path"])
-    _check_metadata(path / inside)
-    array = node[inside]
-    axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes") or ()]
-    dims = tuple(str(axis.get("name")) for axis in axes) or UNNAMED.get(array.ndim, DIMS)
-    labels = [c.get("label") for c in (attributes.get("omero") or {}).get("channels") or ()]
-    channels = tuple(map(str, labels)) if all(labels) else ()
-    sizes = _pixel_size(axes, datasets[0])
-    return _checked(LazyImage(StoredArray(array), dims, channels, sizes, path))
+        level = _level_of(path)
+    else:
+        level = next(iter(levels(node.attrs.asdict())), None)
+        if level is None or level.path not in node:
+            problem = "this Zarr group is not an OME-Zarr image"
+            remedy = "name the image inside it: the folder with multiscales in its attributes"
+            raise InputError(problem, where=path, remedy=remedy)
+        folder = path / level.path
+        _check_metadata(folder)
+        node = node[level.path]
+    named = axes_of_array(node.metadata.to_dict(), node.attrs.asdict())
+    axes = (level.axes if level else ()) or named or unnamed_axes(node.ndim)
+    _check_array(path, node, axes)
+    return open_array(
+        StoredArray(node),
+        "".join(axes),
+        channels=level.channels if level else (),
+        pixel_size_um=level.pixel_size_um if level else {},
+        source=path,
+        check=partial(_check_chunks, path, folder, node),
+    )
+
+
+def _level_of(path: Path) -> Level | None:
+    """Return what an OME-Zarr image says of an array inside it; None if it is not in one."""
+    import zarr
+
+    path = path.absolute()
+    for parent in path.parents[:DEEPEST]:
+        if is_zarr(parent) and isinstance(group := _node(parent), zarr.Group):
+            inside = path.relative_to(parent).as_posix()
+            for level in levels(group.attrs.asdict()):
+                if level.path == inside:
+                    return level
+    return None
+
+
+def _check_chunks(path: Path, folder: Path, array: Any) -> None:
+    """Refuse an array without any chunk in its folder, and warn of missing ones."""
+    stored = array.shards or array.chunks
+    grid = [-(-length // side) for length, side in zip(array.shape, stored, strict=True)]
+    expected, there = math.prod(grid), set[tuple[int, ...]]()
+    for parent, _, names in os.walk(folder):
+        inner = Path(parent).relative_to(folder).parts
+        for name in names:
+            if match := CHUNK.fullmatch("/".join((*inner, name))):
+                place = tuple(map(int, re.split("[/.]", match[1])))
+                if len(place) == len(grid) and all(n < m for n, m in zip(place, grid, strict=True)):
+                    there.add(place)
+    if not there:
+        problem = f"all {expected} chunks of this image are missing"
+        raise InputError(problem, where=path, remedy=REMEDY)
+    if missing := expected - len(there):
+        read_as = f"{missing} of {expected} chunks are missing, and read as {array.fill_value}"
+        logger.warning("%s: %s", path, read_as)
 
 
 def _node(path: Path) -> Any:
@@ -127,22 +166,13 @@ def _codecs(array: Any) -> list[str]:
     return [name.removeprefix("numcodecs.") for name in names]
 
 
-def _pixel_size(axes: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, float]:
-    scale: list[float] = []
-    for step in dataset.get("coordinateTransformations") or ():
-        if step.get("type") == "scale":
-            scale = step.get("scale") or []
-    if len(scale) != len(axes):
-        return {}
-    sizes: dict[str, float | None] = {}
-    for axis, length in zip(axes, scale, strict=True):
-        if axis.get("name") in ("z", "y", "x"):
-            sizes[axis["name"]] = to_micrometres(float(length), str(axis.get("unit", "")))
-    return known_lengths(sizes)
+def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
+    """Refuse an array that is no image, too large, or encoded in an unknown way.
 
-
-def _checked(image: LazyImage) -> LazyImage:
-    path, array, dims = image.source, image.array.array, image.dims
+    Raises
+    ------
+    InputError
+    """
     unknown = [dim for dim in dims if dim not in DIMS]
     if len(dims) != array.ndim or unknown or not {"y", "x"} <= set(dims):
         raise InputError(
@@ -174,13 +204,16 @@ def _checked(image: LazyImage) -> LazyImage:
             where=path,
             remedy=f"write it with {', '.join(CODECS[:7])}, or without compression",
         )
-    return image
 
 
 class StoredArray:
     """Pixels of a Zarr array; a read that fails ends with all the reads that belong to it."""
 
     def __init__(self, array: Any) -> None:
+        from denoisplit.images.zarr_bounds import bound, check_stored
+
+        check_stored(array)
+        bound(array)
         self.array = array
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
 
@@ -200,13 +233,6 @@ async def _finish_reads() -> None:
     """Wait for the other tasks of Zarr's event loop, which other threads may use too."""
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=PENDING)
-
-
-def read_zarr(path: Path) -> xr.DataArray:
-    """Read a whole image; see `denoisplit.images.read_image`."""
-    image = open_zarr(path)
-    pixels, axes, sizes = image.pixels(...), "".join(image.dims), image.pixel_size_um
-    return make_image(pixels, axes, channels=image.channels, pixel_size_um=sizes, source=path)
 
 
 def create_ome_zarr(

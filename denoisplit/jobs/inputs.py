@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.images import LazyImage, open_image
+from denoisplit.images import open_image
 from denoisplit.images.scale import check_largest, check_range
 from denoisplit.images.zarr import is_zarr
 from denoisplit.jobs.identity import add_pixels, compared_parts
@@ -36,6 +36,7 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
         If it cannot be read, or is not a superposed image.
     """
     image = open_image(path)
+    image.check()
     channels = image.sizes.get("c", 1)
     if channels > 1:
         problem = f"found {channels} channels, expected one channel, the superposed image"
@@ -55,20 +56,21 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     pixels = math.prod(image.sizes.values())
     if low < high:
         check_range(low, high, path)
-        _warn_of_brightness(run, image, total / count)
+        warn_of_brightness(run, total / count, path)
     elif count == pixels:  # only the middle of a large image may be empty
         problem = f"this is a constant image: every pixel is {low:g}"
         raise InputError(problem, where=path, remedy="check the recording")
     return PlannedImage(path, digest.hexdigest(), results, pixels)
 
 
-def _warn_of_brightness(run: Run, image: LazyImage, mean: float) -> None:
+def warn_of_brightness(run: Run, mean: float, where: Path | str) -> None:
+    """Warn of an image whose mean intensity is far from those of the training inputs."""
     usual, spread = run.config.facts.input_frame_mean
     if abs(mean - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual)):
         logger.warning(
             "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
             "structures, recorded with the same exposure and offset?",
-            image.source,
+            where,
             mean,
             usual,
             run.config.settings.data.superposition,

@@ -151,7 +151,12 @@ def test_pyramid_levels_are_not_images_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "pixels_per_unit", "expected"),
-    [("CENTIMETER", 1e5, 0.1), ("CENTIMETER", 28.3, None), ("INCH", 1e5, None)],
+    [
+        ("CENTIMETER", 1e5, 0.1),
+        ("CENTIMETER", 28.3, None),
+        ("INCH", 1e5, 0.254),
+        ("INCH", 300, None),
+    ],
 )
 def test_resolution_of_plain_tiff_counts_only_if_a_microscope_may_have_written_it(
     tmp_path: Path, unit: str, pixels_per_unit: float, expected: float | None

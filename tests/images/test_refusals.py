@@ -94,7 +94,7 @@ def test_ome_set_without_its_other_files(tmp_path: Path) -> None:
     )
     xml = xml.replace(own, '<TiffData IFD="0" PlaneCount="3"/>' + parts)
     tifffile.tiffcomment(path, xml.encode())
-    assert "incomplete" in _refusal(path).problem
+    assert "in other files, or missing" in _refusal(path).problem
 
 
 def test_missing_file_folder_and_unsupported_type(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Metadata of Zarr and OME-Zarr images: axes, channel names and pixel size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from denoisplit.images.axes import DIMS
+from denoisplit.images.lengths import known_lengths, number, to_micrometres
+
+# axes of arrays that do not name them, by their number
+UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
+NAMES = {"time": "t", "frame": "t", "frames": "t", "channel": "c", "channels": "c", "ch": "c"}
+
+
+class Level(NamedTuple):
+    """One resolution of an OME-Zarr image, as its attributes describe it."""
+
+    path: str  # of its array in the group
+    axes: tuple[str, ...]  # out of t, c, z, y, x if known; empty if not named
+    channels: tuple[str | None, ...]
+    pixel_size_um: dict[str, float]
+
+
+def levels(attributes: Mapping[str, Any]) -> list[Level]:
+    """Return the resolutions of the first image of a group, the highest first."""
+    attributes = attributes.get("ome", attributes)
+    scales = (attributes.get("multiscales") or [{}])[0]
+    axes = [a if isinstance(a, dict) else {"name": a} for a in scales.get("axes") or ()]
+    channels = (attributes.get("omero") or {}).get("channels") or ()
+    labels = tuple(channel.get("label") or None for channel in channels)
+    outer = list(scales.get("coordinateTransformations") or ())
+    result = []
+    for dataset in scales.get("datasets") or ():
+        steps = [*(dataset.get("coordinateTransformations") or ()), *outer]
+        names = tuple(axis_name(a.get("name"), a.get("type")) for a in axes)
+        size = _pixel_size(names, [a.get("unit") for a in axes], steps)
+        path = PurePosixPath(str(dataset.get("path"))).as_posix()
+        result.append(Level(path, names, labels, size))
+    return result
+
+
+def axis_name(name: Any, kind: Any = None) -> str:
+    """Return t, c, z, y or x for the name of an axis and its type, or the name itself."""
+    word = str(kind if kind in ("time", "channel") else name).casefold()
+    return NAMES.get(word, word)
+
+
+def axes_of_array(metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the axes that an array names itself: by Zarr 3, or as xarray names those of Zarr 2."""
+    names = metadata.get("dimension_names") or attributes.get("_ARRAY_DIMENSIONS") or ()
+    return tuple(map(axis_name, names)) if any(name is not None for name in names) else ()
+
+
+def unnamed_axes(count: int) -> tuple[str, ...]:
+    """Return the usual axes of an array that does not name them."""
+    return UNNAMED.get(count, DIMS)
+
+
+def _pixel_size(
+    axes: Sequence[str], units: Sequence[Any], steps: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the lengths in micrometres that all transformations together give a pixel."""
+    scales = _scales(steps)
+    if not scales or any(len(scale) != len(axes) for scale in scales):
+        return {}
+    sizes: dict[str, float | None] = {}
+    for place, (axis, unit) in enumerate(zip(axes, units, strict=True)):
+        if axis in "zyx":
+            length = 1.0
+            for scale in scales:
+                length *= scale[place]
+            sizes[axis] = to_micrometres(length, unit)
+    return known_lengths(sizes)
+
+
+def _scales(steps: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Return the factors of each scaling among transformations; one of none for unknown kinds."""
+    scales: list[list[float]] = []
+    for step in steps:
+        kind = step.get("type")
+        if kind == "sequence":
+            scales += _scales(step.get("transformations") or ())
+        elif kind == "scale":
+            factors = step.get("scale")
+            scales.append([number(n) for n in factors] if isinstance(factors, list) else [])
+        elif kind not in ("identity", "translation"):
+            scales.append([])
+    return scales

@@ -1,0 +1,77 @@
+"""OME-XML of TIFF files: names of channels, pixel size, and planes that are in other files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import tifffile
+
+from denoisplit.errors import InputError
+from denoisplit.files.bounded import MOST_TEXT, read_bytes
+from denoisplit.images.lengths import known_lengths, number, to_micrometres
+
+Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pixel size in um
+TIFF = (".tif", ".tiff")
+START = 2000  # letters within which the root element of OME-XML begins
+REMEDY = "save it as one OME-TIFF file (Fiji: File > Import > Bio-Formats, then File > Save As)"
+
+
+def ome_xml(path: Path, tif: tifffile.TiffFile) -> ElementTree.Element | None:
+    """Return the OME-XML of a file, or of the file that it names; None if it cannot be read."""
+    try:
+        xml = ElementTree.fromstring(_text(tif))
+        main = xml.find("{*}BinaryOnly")
+        if main is None:
+            return xml
+        companion = path.with_name(Path(main.get("MetadataFile", "")).name)
+        data = read_bytes(companion, MOST_TEXT, "OME-XML", REMEDY)
+        return None if companion.suffix in TIFF else ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, OSError):
+        return None
+
+
+def ome_metadata(xml: ElementTree.Element) -> Metadata:
+    """Return the names of channels and the pixel size; what cannot be read is unknown."""
+    pixels = xml.find(".//{*}Pixels")
+    if pixels is None:
+        return (), {}
+    sizes = {}
+    for axis in "xyz":
+        key = f"PhysicalSize{axis.upper()}"
+        sizes[axis] = to_micrometres(pixels.get(key), pixels.get(f"{key}Unit") or "um")
+    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
+    return names, known_lengths(sizes)
+
+
+def check_ome(path: Path, tif: tifffile.TiffFile) -> None:
+    """Refuse a file in which only a description that cannot be used tells channels from time.
+
+    A file of one plane needs no such description, unless its set has several channels.
+
+    Raises
+    ------
+    InputError
+    """
+    if "<OME" not in _text(tif)[:START]:
+        return
+    one, planes, xml = tif.series[0], len(tif.pages), ome_xml(path, tif)
+    if one.kind == "ome":
+        if len(one.pages) < planes:
+            problem = f"its OME-XML describes {len(one.pages)} of {planes} planes"
+            raise InputError(problem, where=path, remedy=REMEDY)
+        return
+    pixels = None if xml is None else xml.find(".//{*}Pixels")
+    channels = 1 if pixels is None else number(pixels.get("SizeC"))
+    if planes == 1 and (channels == 1 or one.kind == "mmstack"):
+        return
+    if pixels is None:
+        problem = f"its OME-XML is damaged or missing, and the axes of {planes} planes are unknown"
+    else:
+        problem = "its OME-XML describes planes that are in other files, or missing"
+    raise InputError(problem, where=path, remedy=REMEDY)
+
+
+def _text(tif: tifffile.TiffFile) -> str:
+    return tif.pages.first.description.lstrip("\ufeff \r\n\t")
