@@ -14,7 +14,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings test lowest newest test-slow consumers kills lint format wheel-test clean
+.PHONY: help env demo example settings test lowest newest test-slow consumers kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ consumers: $(READY)  ## test all kinds of packages in several versions of bioima
 
 kills: $(READY)  ## kill train, predict, noise-model fit, export and compare 20 times each, and compare the ends (an hour)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python tests/kills.py
+
+fuzz: $(READY)  ## read 5000 damaged files of every kind, and count what comes of it (an hour); FUZZ="--case SEED"
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LONGEST_SENTENCE = 600  # letters; a longer one, which quotes long values, loses its middle
 LONGEST_DIFFERENCE = 60  # letters; a longer difference is named without its two values
 
 
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode()
         for sign in text
     )
+
+
+def _shortened(text: str) -> str:
+    half = LONGEST_SENTENCE // 2
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[:half]} ... {text[-half:]}"
 
 
 def difference(name: str, before: object, now: object) -> str:
@@ -56,7 +62,7 @@ class InputError(ValueError):
         self.found, self.expected = found, expected
         sentence = problem or f"found {found}, expected {expected}"
         place = f"{printable(self.where)}: " if self.where else ""
-        line = place + sentence + (f"; {remedy}" if remedy else "")
+        line = place + _shortened(sentence) + (f"; {_shortened(remedy)}" if remedy else "")
         super().__init__(printable(" ".join(line.split())))
 
     def replace(self, *, where: str | Path | None = None, remedy: str | None = None) -> InputError:

@@ -27,3 +27,9 @@ def test_it_is_one_line_and_survives_copies(error: InputError, line: str) -> Non
     assert str(error.replace(where=error.where, remedy=error.remedy)) == line
     moved = error.replace(where="b.tif", remedy="stop")
     assert str(moved).startswith("b.tif: ") and str(moved).endswith("; stop")
+
+
+def test_a_long_value_does_not_make_a_long_line() -> None:
+    error = InputError(f"the value {[0] * 10_000} is not valid", where="a.yaml", remedy="remove it")
+    assert len(str(error)) < 700
+    assert str(error).startswith("a.yaml: the value [0, 0") and str(error).endswith("; remove it")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, model_validator
 
 from denoisplit.config.groups import (
+    AboveZero,
     DataSettings,
     DenoiserSettings,
     Frozen,
@@ -30,8 +31,13 @@ from denoisplit.config.presets import base_values, merged
 from denoisplit.config.seeds import SEEDS
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.config.validation import parse
+from denoisplit.files.bounded import LARGEST
 
 FORMAT_VERSION = 2
+# raw units; the input may be a sum of many structures
+Intensity = Annotated[float, Field(ge=-100 * LARGEST, le=100 * LARGEST)]
+Spread = Annotated[float, Field(ge=0, le=100 * LARGEST)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 MOST_FEATURES = 2**32  # values of a layer's output: 16 GB
 MIXED = "mixed"  # the denoiser of the mixed input
 
@@ -154,16 +160,16 @@ class Settings(Frozen):
 class Facts(Frozen):
     """Facts about the training data, measured once; later commands never measure new images."""
 
-    gaussian_sigma: float  # of the synthetic noise, raw units
-    pooled_std: float  # of the clean training frames, raw units
-    clip: float | None  # upper clip of the structures, raw units
-    input_frame_mean: tuple[float, float]  # mean and std over training frames, raw units
-    input_noise_std: float  # estimated, raw units
-    content_quantum: float  # raw units, for content-addressed noise
-    frames: dict[str, int]  # per split
+    gaussian_sigma: Spread  # of the synthetic noise, raw units
+    pooled_std: Spread  # of the clean training frames, raw units
+    clip: Intensity | None  # upper clip of the structures, raw units
+    input_frame_mean: tuple[Intensity, Spread]  # mean and std over training frames, raw units
+    input_noise_std: Spread  # estimated, raw units
+    content_quantum: Spread  # raw units, for content-addressed noise
+    frames: dict[str, Count]  # per split
     # numbers of the frames per structure and split; none where frames were cut
-    held_out: dict[str, dict[str, list[int]]] = Field(default_factory=dict)
-    pixel_size_um: dict[str, float]
+    held_out: dict[str, dict[str, list[Count]]] = Field(default_factory=dict)
+    pixel_size_um: dict[str, AboveZero]
     fingerprints: dict[str, list[dict[str, Any]]]  # per structure: name, size, sha256 of each file
     truth: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)  # the same; none without
     libraries: dict[str, str]

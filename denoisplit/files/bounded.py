@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from denoisplit.errors import InputError
@@ -12,6 +13,7 @@ MOST_NODES = 10**6  # values in such a file, each use of a YAML alias counted an
 MOST_DEPTH = 64  # nested lists and mappings
 LONGEST_NUMBER = 40  # characters
 LARGEST = 1e12  # absolute value of a setting
+CHUNK = 2**20  # bytes
 LARGEST_WHOLE = 2**63  # libraries below hold whole numbers in 64 bits
 
 
@@ -33,7 +35,13 @@ def read_bytes(path: str | Path, most: int, what: str, remedy: str) -> bytes:
     """
     try:
         with Path(path).open("rb") as stream:
-            data = stream.read(most + 1)  # not the size of the file: a pipe or device has none
+            # a pipe or device has no size, and a read of `most` bytes would allocate them
+            parts = [stream.read(min(most, os.fstat(stream.fileno()).st_size) + 1)]
+            while (rest := most + 1 - sum(map(len, parts))) > 0 and (
+                part := stream.read(min(rest, CHUNK))
+            ):
+                parts.append(part)
+            data = b"".join(parts)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         problem = f"cannot read this file ({reason}), expected {what}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.files.json_file import read_json, write_json
+from denoisplit.images.lazy import first_line
 from denoisplit.jobs.alarm import BEFORE, BLURRED, STRUCTURE, UNLIKE, Alarm
 from denoisplit.jobs.tile_statistics import SIDE, Array, Flat, Units, tile_statistics
 
 ALARM = "alarm.json"
 MOST = 4096  # numbers along an axis of a stored array
+LARGEST = 1e30  # whose products, too, are within float64
 
 
 def read_alarm(path: Path, structures: int) -> Alarm | None:
@@ -31,10 +32,10 @@ def read_alarm(path: Path, structures: int) -> Alarm | None:
         return None
     try:
         return _checked(read_json(file), structures)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        problem = f"the reference of the alarm is not usable ({error})"
+        problem = f"the reference of the alarm is not usable ({first_line(error)})"
         raise InputError(problem, where=file, remedy="copy the run again") from None
 
 
@@ -48,7 +49,7 @@ def _checked(stored: Mapping[str, Any], structures: int) -> Alarm:
 
     Raises
     ------
-    KeyError, TypeError, ValueError
+    LookupError, TypeError, ValueError
     """
     names = tuple(stored["names"])
     if stored["kind"] not in ("sum", "mean"):
@@ -61,14 +62,14 @@ def _checked(stored: Mapping[str, Any], structures: int) -> Alarm:
         if not isinstance(stored[name], list) or len(stored[name]) > MOST:
             raise ValueError(f"{name} is not a list of numbers")
         values = np.array(stored[name], dtype=np.float64)
-        if values.shape != shape or not np.isfinite(values).all():
-            raise ValueError(f"{name} is not an array of {shape} finite numbers")
+        if values.shape != shape or not (np.abs(values) <= LARGEST).all():
+            raise ValueError(f"{name} is not an array of {shape} numbers up to {LARGEST:g}")
         return values
 
     def number(name: str) -> float:
         value = float(stored[name])
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is not finite")
+        if not abs(value) <= LARGEST:
+            raise ValueError(f"{name} is larger than {LARGEST:g}")
         return value
 
     count, nodes, scores = len(stored["centre"]), len(stored["signals"][0]), len(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from denoisplit.evaluation.calibration import CalibrationCurve, binned_errors
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors, noise_variance, squared_errors
+from denoisplit.files.csv_file import read_rows
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
 from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain, square_panels
@@ -35,12 +35,16 @@ DENSITY_PIXELS = 150  # needed to estimate a density or a variance
 # ---------------------------------------------------------------- losses
 
 
-def read_history(path: Path) -> dict[str, Flat]:
-    """Return the columns of history.csv; missing values are NaN."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    names = list(rows[0]) if rows else []
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+def read_history(path: Path, required: Sequence[str] = ("step",)) -> dict[str, Flat]:
+    """Return the columns of history.csv; missing values are NaN, but in required columns.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    rows = read_rows(path, required)
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
 def loss_figure(history: Mapping[str, Flat]) -> Figure:
@@ -50,9 +54,11 @@ def loss_figure(history: Mapping[str, Flat]) -> Figure:
         axes = figure.add_subplot(1, len(LOSSES), place)
         plain(axes, title, "step", "")
         for part, label, colour in (("train", "training", FAINT), ("val", "validation", INK)):
+            if (name := f"{part}_{key}") not in history:  # of a damaged file
+                continue
             axes.plot(
                 history["step"],
-                history[f"{part}_{key}"],
+                history[name],
                 color=colour,
                 label=label,
                 marker="o",

@@ -112,7 +112,7 @@ def fit_weights(
 def _outcome_so_far(best: Path, history: Path, monitor: str) -> TrainingOutcome:
     """Return the outcome of an interrupted training from its best state and its history."""
     step = read_checkpoint(best).get("global_step")
-    rows = read_history(history) if history.is_file() else {}
+    rows = read_history(history, ("step", "skipped_steps")) if history.is_file() else {}
     values = [
         v for s, v in zip(rows.get("step", ()), rows.get(monitor, ()), strict=True) if s == step
     ]

@@ -16,6 +16,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from denoisplit.files.atomic import write_text
+from denoisplit.files.csv_file import read_rows
 from denoisplit.progress import Bar, logger
 
 COLUMNS = (
@@ -48,10 +49,13 @@ class History(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the rows of finished epochs when a training is resumed."""
         if trainer.current_epoch and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
-            self._seconds_before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+            rows = read_rows(self.path, ("epoch", "step"))
+            self.rows = [
+                {name: row.get(name, "") for name in COLUMNS}
+                for row in rows
+                if int(row["epoch"]) <= trainer.current_epoch
+            ]
+            self._seconds_before = float(self.rows[-1]["seconds"] or 0) if self.rows else 0.0
         self.bar.to(trainer.global_step)
 
     def on_train_batch_end(

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from denoisplit.errors import InputError
+from denoisplit.machine.memory import memory_at_most
+
+LONGEST = 1800.0  # s; a network of many samples takes minutes
+TOO_LONG = 124  # exit code, as that of `timeout`
 
 
 def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
     """Run ``bioimageio`` in a folder, which also holds its cache; return exit code and output.
 
     ``programs`` is the folder of the programs of another environment.
+
+    It is ended after `LONGEST` seconds, with all processes that it has started.
 
     Raises
     ------
@@ -31,7 +39,7 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
         "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
         "BIOIMAGEIO_ALLOW_PICKLE": "false",
     }
-    done = subprocess.run(
+    process = subprocess.Popen(
         [program, *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -40,5 +48,32 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
         encoding="utf-8",
         errors="replace",
         env=environment,
+        start_new_session=True,
     )
-    return done.returncode, done.stdout
+    try:
+        _limit_memory(process.pid)
+        output, _ = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return TOO_LONG, f"it has not ended within {LONGEST:g} s"
+    finally:
+        _end(process)
+    return process.returncode, output
+
+
+def _limit_memory(pid: int) -> None:
+    """Limit the data of a process to the memory of this machine, where the system can."""
+    if sys.platform == "linux":
+        import resource
+
+        most = memory_at_most()
+        with suppress(OSError, ValueError):  # a lower limit is set, or the process has ended
+            resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and those that it has started, if it has not ended."""
+    if process.poll() is None:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()

@@ -1,0 +1,198 @@
+"""Limits of Zarr arrays: bytes of a chunk after decoding, and pixels without chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import bz2
+import lzma
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import ShardingCodec
+from zarr.codecs._v2 import V2Codec
+
+from denoisplit.errors import InputError
+
+LARGE = 2**28  # bytes of pixels, from which not too many chunks may be missing
+SPARSE = 64  # one of so many must exist
+WIDEST = 8  # bytes of a pixel, also between filters
+SLACK = 2**16  # bytes, for checksums
+ZSTD_MAGIC, ZSTD_BLOCK = b"\x28\xb5\x2f\xfd", 2**17  # bytes of the largest block
+ANY_HEADER = 47  # of zlib or gzip
+BOUNDED = ("zlib", "gzip", "bz2", "lzma", "blosc", "lz4", "zstd")
+LZMA_MEMORY = 2**28  # bytes; the strongest preset needs a quarter
+
+
+def check_stored(array: Any) -> None:
+    """Refuse a large image of which hardly any chunk exists.
+
+    Raises
+    ------
+    InputError
+    """
+    parts = array.shards or array.chunks
+    number = math.prod(-(-size // part) for size, part in zip(array.shape, parts, strict=True))
+    if math.prod(array.shape) * array.dtype.itemsize <= LARGE or number < SPARSE:
+        return
+    folder = Path(array.store_path.store.root, array.path)
+    files = (name for _, _, names in os.walk(folder) for name in names if name[0] not in ".z")
+    if (few := sum(1 for _ in islice(files, number // SPARSE + 1))) <= number // SPARSE:
+        raise InputError(
+            f"the shape {array.shape} needs {number} chunks, of which only {few} exist",
+            where=folder,
+            remedy="copy or write it again",
+        )
+
+
+def bound(array: Any) -> None:
+    """Let the codecs of an array that was just opened refuse chunks of too many bytes.
+
+    Those of the libraries allocate what a chunk asks for, which may be gigabytes.
+    """
+    inner: Any = array.async_array
+    metadata, pipeline = inner.metadata, type(inner.codec_pipeline)
+    if metadata.zarr_format == 2:
+        most = WIDEST * math.prod(array.chunks) + SLACK
+        filters: Any = tuple(_Bounded(codec, most) for codec in metadata.filters or ())
+        compressor: Any = metadata.compressor and _Bounded(metadata.compressor, most)
+        codecs = [V2Codec(filters=filters or None, compressor=compressor)]
+    else:
+        codecs = _bounded(metadata.codecs, array.shards or array.chunks)
+    object.__setattr__(inner, "codec_pipeline", pipeline.from_codecs(codecs))
+
+
+def _bounded(codecs: Iterable[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Return codecs of Zarr 3 for chunks of a shape; shards have such codecs for smaller ones."""
+    most = WIDEST * math.prod(shape) + SLACK
+    return [
+        replace(codec, codecs=tuple(_bounded(codec.codecs, codec.chunk_shape)))
+        if isinstance(codec, ShardingCodec)
+        else _BoundedBytes(codec, most)
+        if isinstance(codec, BytesBytesCodec)
+        else codec
+        for codec in codecs
+    ]
+
+
+def decoded(name: str, config: Mapping[str, Any], data: Any, most: int) -> bytes | None:
+    """Decode a chunk of at most ``most`` bytes.
+
+    Returns
+    -------
+    bytes or None
+        None for codecs of the libraries that allocate no more than that for this chunk.
+
+    Raises
+    ------
+    ValueError
+        If it has more bytes, or is damaged.
+    """
+    if name in ("zlib", "gzip"):
+        return _decompressed(lambda: zlib.decompressobj(ANY_HEADER), bytes(data), most)
+    if name == "bz2":
+        return _decompressed(bz2.BZ2Decompressor, bytes(data), most)
+    if name == "lzma":
+        form, filters = config.get("format", lzma.FORMAT_XZ), config.get("filters")
+        options = {"filters": filters} if form == lzma.FORMAT_RAW else {"memlimit": LZMA_MEMORY}
+        return _decompressed(lambda: lzma.LZMADecompressor(form, **options), bytes(data), most)
+    if name in SIZES:
+        _check(SIZES[name](bytes(data)), most)
+    return None
+
+
+def _check(size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"a chunk has {size} bytes or more, its pixels need at most {most}")
+
+
+def _decompressed(make: Callable[[], Any], data: bytes, most: int) -> bytes:
+    """Decompress streams that follow each other; what follows and is none is ignored."""
+    parts: list[bytes] = []
+    size = 0
+    while data:
+        stream = make()
+        try:
+            part = stream.decompress(data, most + 1 - size)
+        except (zlib.error, lzma.LZMAError, OSError):
+            if parts:
+                break
+            raise
+        size += len(part)
+        _check(size, most)
+        if not stream.eof:
+            raise ValueError("a chunk is cut off")
+        parts.append(part)
+        data = stream.unused_data
+    return b"".join(parts)
+
+
+def _zstd_size(data: bytes) -> int:
+    """Return the size of the first frame, or an upper limit if the frame does not say it."""
+    if data[:4] != ZSTD_MAGIC or len(data) < 6:
+        raise ValueError("a chunk is not of Zstandard")
+    flags = data[4]
+    single, kind = flags >> 5 & 1, flags >> 6
+    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    width = (1 if single else 0, 2, 4, 8)[kind]
+    if width:
+        return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
+    size, last = 0, False
+    while not last and start + 3 <= len(data):
+        header = int.from_bytes(data[start : start + 3], "little")
+        last, form, length = bool(header & 1), header >> 1 & 3, header >> 3
+        size += length if form < 2 else ZSTD_BLOCK
+        start += 3 + (1 if form == 1 else length)
+    return size
+
+
+SIZES: dict[str, Callable[[bytes], int]] = {  # which these chunks begin with
+    "blosc": lambda data: int.from_bytes(data[4:8], "little"),
+    "lz4": lambda data: int.from_bytes(data[:4], "little"),
+    "zstd": _zstd_size,
+}
+
+
+class _Bounded:
+    """Codec of an array of Zarr 2."""
+
+    def __init__(self, codec: Any, most: int) -> None:
+        self.codec, self.most = codec, most
+
+    def decode(self, data: Any) -> Any:
+        """Decode a chunk."""
+        if self.codec.codec_id not in BOUNDED:
+            return self.codec.decode(data)
+        config, encoded = self.codec.get_config(), np.ascontiguousarray(data).tobytes()
+        content = decoded(config["id"], config, encoded, self.most)
+        return self.codec.decode(data) if content is None else content
+
+
+@dataclass(frozen=True, eq=False)
+class _BoundedBytes(BytesBytesCodec):
+    """Codec of an array of Zarr 3."""
+
+    codec: Any
+    most: int
+    is_fixed_size = False
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        values = self.codec.to_dict()
+        name, config = values["name"].removeprefix("numcodecs."), values.get("configuration") or {}
+        if name in BOUNDED:
+            data = chunk_bytes.to_bytes()
+            content = await asyncio.to_thread(decoded, name, config, data, self.most)
+            if content is not None:
+                return chunk_spec.prototype.buffer.from_bytes(content)
+        return await self.codec._decode_single(chunk_bytes, chunk_spec)
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+        """Return the size of an encoded chunk, bytes."""
+        return int(self.codec.compute_encoded_size(input_byte_length, chunk_spec))
