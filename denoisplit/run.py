@@ -66,6 +66,14 @@ class Run:
     halo_errors: dict[int, float]  # halo in px -> difference; see `denoisplit.prediction.halo`
     error_map: ErrorMap | None = None  # on the device of the network; None for an older run
 
+    def __repr__(self) -> str:
+        system = SYSTEMS[self.config.settings.system].title
+        bars = "the spread of samples" if self.error_map is None else "an error map"
+        return (
+            f"<Run {str(self.path)!r}: {system} of the {self.superposition.kind} of "
+            f"{', '.join(self.names)}; error bars from {bars}; on {self.model.input_mean.device}>"
+        )
+
     @property
     def halo(self) -> int:
         """Context margin around each tile, px: as set, or else as measured."""

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from denoisplit.config.everyday import PREDICT
 from denoisplit.config.options import documented
-from denoisplit.config.seeds import check_seed
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import check_file, check_new, check_space
 from denoisplit.images import Files, list_files
-from denoisplit.jobs.alarm import UNLIKE, Alarm, judge_image
+from denoisplit.jobs.alarm import Alarm, judge_image, warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.inputs import plan_image
 from denoisplit.jobs.job import Plan, StartedJob, disk_space, start_jobs
+from denoisplit.jobs.options import sampling_of, warn_of_few_samples
 from denoisplit.jobs.pieces import split_pieces
 from denoisplit.jobs.results import check_output, result_kinds, result_paths, stored_precision
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
 from denoisplit.prediction.frame import Array, predict_frame
-from denoisplit.prediction.sampling import NoiseAddress, Sampling
+from denoisplit.prediction.sampling import NoiseAddress
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 
 PathLike = str | Path
-
-FEW = 8  # samples, below which their spread is unreliable
 
 
 @documented(PREDICT)
@@ -89,7 +86,7 @@ def predict(
         half-written.
     """
     run = run if isinstance(run, Run) else load(run)
-    sampling = _sampling(run, samples, seed, keep_samples, noise_address, tolerance)
+    sampling = sampling_of(run, samples, seed, keep_samples, noise_address, tolerance)
     _, halo_px = tile_and_halo(run, tile, halo)
     has_error_map = run.mapping(interval) is not None
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
@@ -120,7 +117,7 @@ def predict(
         try:
             output.mkdir(parents=True, exist_ok=True)
             jobs = start_jobs(plan, images)
-            _warn_of_few_samples(run, samples)
+            warn_of_few_samples(run, samples)
             logger.info("network in %s", form)
             with bar("predicting", 100 * len(paths)) as moved:
                 for number, (path, job) in enumerate(zip(paths, jobs, strict=True)):
@@ -172,65 +169,9 @@ def _judged(alarm: Alarm, plan: Plan, path: Path, split: Path) -> dict[str, Any]
         return decoded.mean
 
     record = judge_image(alarm, path, split, decode if plan.sampling.samples else None)
-    if record["alarm"]:
-        what = "".join(f": {name}" for name in [", ".join(record["what"])] if name != UNLIKE)
-        share = 100 * record["unlike"]
-        logger.warning("%s: input unlike the training data%s (%.0f %% of tiles)", path, what, share)
+    warn_of_alarm(record, path)
     return record
 
 
 def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
     return lambda fraction: to(int(100 * (files + fraction)))
-
-
-def _warn_of_few_samples(run: Run, samples: int) -> None:
-    """Say what so few samples do not give."""
-    if run.error_map is None and samples < 2:
-        logger.warning(
-            "no std is written: %s no spread, set `samples` to 2 or more, or add an error map with "
-            "`denoisplit calibrate %s`",
-            "one sample has" if samples else "a preview has",
-            run.path,
-        )
-    elif samples == 1:
-        logger.warning(
-            "the split is one posterior sample, whose error is larger than the std, which is that "
-            "of the decoded means; set `samples` to 0 for these"
-        )
-    elif 1 < samples < FEW:
-        unreliable = "std, their spread, is unreliable"
-        if run.error_map is not None:
-            unreliable = "spread is unreliable; the std, by the error map, is not affected"
-        logger.warning(
-            "%d samples: the mean is noisier than with more, and the %s", samples, unreliable
-        )
-
-
-def _sampling(
-    run: Run, samples: int, seed: int, keep: int, noise_address: NoiseAddress, tolerance: float
-) -> Sampling:
-    check_seed(seed)
-    for name, value, expected, is_valid in (
-        ("samples", samples, "0 or more", samples >= 0),
-        ("tolerance", tolerance, "0 or more", 0 <= tolerance < math.inf),
-        ("keep_samples", keep, f"0 to {samples}, the number of samples", 0 <= keep <= samples),
-    ):
-        if not is_valid:
-            raise InputError(
-                where=name, found=str(value), expected=expected, remedy="choose another number"
-            )
-    if noise_address not in get_args(NoiseAddress):
-        raise InputError(
-            where="noise_address",
-            found=repr(noise_address),
-            expected="'position' or 'content'",
-            remedy="choose one of the two",
-        )
-    if noise_address == "content" and not run.model.supports_content_noise:
-        raise InputError(
-            "noise cannot be addressed by content for a network that sees context",
-            where="noise_address",
-            remedy="choose 'position'",
-        )
-    prediction, quantum = run.config.settings.prediction, run.config.facts.content_quantum
-    return Sampling(samples, seed, prediction.antithetic, noise_address, quantum, keep, tolerance)

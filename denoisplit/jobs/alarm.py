@@ -28,6 +28,7 @@ from denoisplit.jobs.tile_statistics import (
     tile_statistics,
     tiles_of,
 )
+from denoisplit.progress import logger
 
 NOISIER, LESS_NOISY, BRIGHTER, DARKER = "noisier", "less noisy", "brighter", "darker"
 BLURRED, STRUCTURE, UNLIKE = "out of focus", "another structure", "unlike the training data"
@@ -255,6 +256,15 @@ def judge_image(
             means = np.stack(planes).astype(np.float32)
         tiles.append(alarm.judge(x, means))
     return {"file": str(source), **alarm.summary(tiles)}
+
+
+def warn_of_alarm(record: dict[str, Any], where: Path | str) -> None:
+    """Name an image in a warning if its record, as of `Alarm.summary`, says that it is unlike."""
+    if record["alarm"]:
+        what = "".join(f": {name}" for name in [", ".join(record["what"])] if name != UNLIKE)
+        share = 100 * record["unlike"]
+        text = "%s: input unlike the training data%s (%.0f %% of tiles)"
+        logger.warning(text, where, what, share)
 
 
 def _fields(value: Any) -> dict[str, Any]:

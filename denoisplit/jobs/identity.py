@@ -15,9 +15,15 @@ from denoisplit.config.settings import MIXED
 from denoisplit.errors import InputError, difference
 from denoisplit.images import LazyImage
 from denoisplit.run import DENOISERS, ERROR_MAP, WEIGHTS, Run
+from denoisplit.version import __version__
 
 COMPARED = 128  # px, side of the parts by which large Zarr images are compared
 OPTIONAL = ("error_map", "interval")  # only in the records of jobs that have them
+
+
+def origin(run: Run, source: Path | str) -> dict[str, str]:
+    """Return what a person looks for in the record of a result: release, run and input."""
+    return {"denoisplit": __version__, "run": run.path.resolve().name, "input": Path(source).name}
 
 
 def weights_digest(run: Run) -> str:

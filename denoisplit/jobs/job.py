@@ -24,7 +24,12 @@ from denoisplit.files.outputs import bytes_of
 from denoisplit.images import LazyImage, open_image
 from denoisplit.images.tiling import Tile
 from denoisplit.images.zarr import chunk_file, create_ome_zarr
-from denoisplit.jobs.identity import check_same_record, error_map_digest, weights_digest
+from denoisplit.jobs.identity import (
+    check_same_record,
+    error_map_digest,
+    origin,
+    weights_digest,
+)
 from denoisplit.jobs.results import (
     JOB,
     ZARR,
@@ -217,7 +222,7 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
         pieces = _pieces(run, source, job)
         if stored is None:
             try:
-                _create(job, run, source, pieces[0].core, record)
+                _create(job, run, source, pieces[0].core, origin(run, image.path) | record)
             except BaseException:
                 _remove(work)
                 raise

@@ -14,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 from denoisplit.errors import InputError
 from denoisplit.images import read_image
 from denoisplit.jobs.array import predict_image
-from denoisplit.prediction.sampling import Sampling
 from denoisplit.run import load
 
 
@@ -38,12 +37,12 @@ def test_predictions(overflowing: Path, tmp_path: Path, call: Any) -> None:
         last = answer.err.splitlines()[-1]
         assert "mixed.tif: the result of the tile at y 0, x 0 has NaN or infinite values; " in last
     with pytest.raises(InputError, match="the tile at y 0, x 0 has NaN or infinite values"):
-        predict_image(load(overflowing), read_image(image), Sampling(2))
+        predict_image(load(overflowing), read_image(image), samples=2)
     for bad, says in ((np.nan, "NaN or infinite"), (1e18, "at most 1e+12")):
         broken = read_image(image).astype(np.float64)
         broken[3, 4] = bad
         with pytest.raises(InputError) as error:
-            predict_image(load(overflowing), broken, Sampling(2))
+            predict_image(load(overflowing), broken, samples=2)
         assert says in str(error.value)
 
 
