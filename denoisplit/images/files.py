@@ -85,13 +85,14 @@ def list_files(entries: Files) -> list[Path]:
     Parameters
     ----------
     entries : Path or str, or a sequence of them
-        Files, folders (all image files directly in them, ``img2`` before ``img10``, without hidden
-        files), or patterns with ``*`` or ``?`` for shells that do not expand them.
+        Files, folders (all image files directly in them, without hidden files), or patterns with
+        ``*`` or ``?`` for shells that do not expand them.
 
     Returns
     -------
     list of Path
-        At least one file, in the order of the entries.
+        At least one file, in natural order of their paths, ``img2`` before ``img10``: the same for
+        a folder, a pattern and a list of its files, in any order.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def list_files(entries: Files) -> list[Path]:
         if resolved in seen:
             raise InputError("this file is named twice", where=file, remedy="name it once")
         seen.add(resolved)
-    return files
+    return sorted(files, key=_natural)
 
 
 def _opener(path: Path) -> Callable[[Path], LazyImage]:
@@ -137,17 +138,16 @@ def _expand(entry: Path) -> list[Path]:
 
 
 def _images(folder: Path, pattern: str) -> list[Path]:
-    """Return the image files of a folder that match a pattern, in natural order of their names."""
-    files = [
+    """Return the image files of a folder that match a pattern."""
+    return [
         file
         for file in folder.glob(pattern)
         if file.suffix.lower() in _OPENERS
         and not file.name.startswith(".")
         and (file.is_file() or is_zarr(file))
     ]
-    return sorted(files, key=_natural)
 
 
-def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
-    parts = re.findall(r"(\d+)|(\D+)", file.name)
-    return [(int(digits or -1), text.casefold()) for digits, text in parts], file.name
+def _natural(file: Path) -> tuple[list[list[tuple[int, str]]], str]:
+    parts = [re.findall(r"(\d+)|(\D+)", part) for part in file.absolute().parts]
+    return [[(int(n or -1), text.casefold()) for n, text in part] for part in parts], str(file)

@@ -13,26 +13,29 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.files import Files, each_of, list_files, read_image
+from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_scale
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of one structure, in the order of the files."""
+    """Frames of one structure, in natural order of the files."""
 
     images: tuple[NDArray[Any], ...]  # (Y, X) each, dtype of its file; sizes may differ
     origins: tuple[str, ...]  # path of each frame, with ``[index]`` for a frame of a stack
     files: tuple[Path, ...]  # all files, resolved
-    pixel_size_um: dict[str, float]  # known ones of x, y, z, from the first file
+    pixel_size_um: dict[str, float]  # known ones of x, y, z, from the first file that has them
 
 
-def read_frames(files: Files) -> Frames:
-    """Read all frames of one structure.
+def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
+    """Read all frames of one structure; a warning names files of different pixel sizes.
 
     Parameters
     ----------
     files : sequence of Path or str
         Files and folders, see `list_files`. Every t and z of a file is a frame, t slowest.
+    keep_order : bool
+        Take single files in the order given, not in natural order.
 
     Returns
     -------
@@ -47,12 +50,12 @@ def read_frames(files: Files) -> Frames:
     """
     images: list[NDArray[Any]] = []
     origins: list[str] = []
-    pixel_size_um: dict[str, float] = {}
-    paths = tuple(file.resolve() for file in list_files(files))
+    sizes: list[tuple[Path, dict[str, float]]] = []
+    listed = list_files(files)
+    paths = tuple(Path(file).resolve() for file in (each_of(files) if keep_order else listed))
     for path in paths:
         image = read_image(path)
-        if path == paths[0]:
-            pixel_size_um = dict(image.attrs["pixel_size_um"])
+        sizes.append((path, image.attrs["pixel_size_um"]))
         stack = _planes(image)
         for index, plane in enumerate(stack):
             origin = f"{path}[{index}]" if len(stack) > 1 else str(path)
@@ -63,6 +66,8 @@ def read_frames(files: Files) -> Frames:
             check_scale(plane, origin)
             images.append(plane)
             origins.append(origin)
+    warn_of_pixel_sizes(sizes)
+    pixel_size_um = {axis: size for _, known in reversed(sizes) for axis, size in known.items()}
     return Frames(tuple(images), tuple(origins), paths, pixel_size_um)
 
 

@@ -1,16 +1,22 @@
-"""Metadata of Zarr and OME-Zarr images: axes, channel names and pixel size."""
+"""Metadata of Zarr and OME-Zarr images: axes, channel names and pixel size; missing chunks."""
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.progress import logger
 
 # axes of arrays that do not name them, by their number
 UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
+CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
 NAMES = {"time": "t", "frame": "t", "frames": "t", "channel": "c", "channels": "c", "ch": "c"}
 
 
@@ -88,3 +94,28 @@ def _scales(steps: Sequence[Mapping[str, Any]]) -> list[list[float]]:
         elif kind not in ("identity", "translation"):
             scales.append([])
     return scales
+
+
+def check_chunks(path: Path, folder: Path, array: Any) -> None:
+    """Refuse an array without any chunk in its folder, and warn of missing ones.
+
+    Raises
+    ------
+    InputError
+    """
+    stored = array.shards or array.chunks
+    grid = [-(-length // side) for length, side in zip(array.shape, stored, strict=True)]
+    expected, there = math.prod(grid), set[tuple[int, ...]]()
+    for parent, _, names in os.walk(folder):
+        inner = Path(parent).relative_to(folder).parts
+        for name in names:
+            if match := CHUNK.fullmatch("/".join((*inner, name))):
+                place = tuple(map(int, re.split("[/.]", match[1])))
+                if len(place) == len(grid) and all(n < m for n, m in zip(place, grid, strict=True)):
+                    there.add(place)
+    if not there:
+        problem = f"all {expected} chunks of this image are missing"
+        raise InputError(problem, where=path, remedy="copy or write it again")
+    if missing := expected - len(there):
+        read_as = f"{missing} of {expected} chunks are missing, and read as {array.fill_value}"
+        logger.warning("%s: %s", path, read_as)

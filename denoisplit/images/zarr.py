@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -17,8 +16,7 @@ from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
 from denoisplit.images.axes import DIMS, open_array
 from denoisplit.images.lazy import LazyImage, first_line
-from denoisplit.images.ngff import Level, axes_of_array, levels, unnamed_axes
-from denoisplit.progress import logger
+from denoisplit.images.ngff import Level, axes_of_array, check_chunks, levels, unnamed_axes
 
 OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
@@ -28,8 +26,8 @@ CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 METADATA = (*MARKERS, ".zattrs", ".zmetadata")
 REMEDY = "copy or write it again"
+REMOVE = "remove it, and start over"
 DEEPEST = 4  # folders above an array in which the image that it belongs to is searched
-CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
 MOST_PIXELS = 2**44
 MOST_CHUNK = 2**30  # bytes; a chunk is read as a whole
 MOST_IN_SHARD = 2**20  # chunks
@@ -55,13 +53,20 @@ def open_zarr(path: Path | str) -> LazyImage:
         If the folder is neither, or has other axes or pixels than an image.
     """
     path = Path(path)
-    try:
+    with _readable(path, REMEDY):
         return _opened(path)
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    """Name the Zarr whose metadata are damaged, which raises many types of errors."""
+    try:
+        yield
     except InputError:
         raise
-    except Exception as error:  # damaged metadata raise many types
+    except Exception as error:
         problem = f"this Zarr is unreadable ({first_line(error)})"
-        raise InputError(problem, where=path, remedy=REMEDY) from None
+        raise InputError(problem, where=path, remedy=remedy) from None
 
 
 def _opened(path: Path) -> LazyImage:
@@ -90,7 +95,7 @@ def _opened(path: Path) -> LazyImage:
         channels=level.channels if level else (),
         pixel_size_um=level.pixel_size_um if level else {},
         source=path,
-        check=partial(_check_chunks, path, folder, node),
+        check=partial(check_chunks, path, folder, node),
     )
 
 
@@ -106,26 +111,6 @@ def _level_of(path: Path) -> Level | None:
                 if level.path == inside:
                     return level
     return None
-
-
-def _check_chunks(path: Path, folder: Path, array: Any) -> None:
-    """Refuse an array without any chunk in its folder, and warn of missing ones."""
-    stored = array.shards or array.chunks
-    grid = [-(-length // side) for length, side in zip(array.shape, stored, strict=True)]
-    expected, there = math.prod(grid), set[tuple[int, ...]]()
-    for parent, _, names in os.walk(folder):
-        inner = Path(parent).relative_to(folder).parts
-        for name in names:
-            if match := CHUNK.fullmatch("/".join((*inner, name))):
-                place = tuple(map(int, re.split("[/.]", match[1])))
-                if len(place) == len(grid) and all(n < m for n, m in zip(place, grid, strict=True)):
-                    there.add(place)
-    if not there:
-        problem = f"all {expected} chunks of this image are missing"
-        raise InputError(problem, where=path, remedy=REMEDY)
-    if missing := expected - len(there):
-        read_as = f"{missing} of {expected} chunks are missing, and read as {array.fill_value}"
-        logger.warning("%s: %s", path, read_as)
 
 
 def _node(path: Path) -> Any:
@@ -294,15 +279,23 @@ def _window(darkest: float, brightest: float) -> dict[str, float]:
 
 
 def set_display_range(path: Path) -> None:
-    """Set the initial display range of viewers, per channel, to that of the image's middle."""
+    """Set the initial display range of viewers, per channel, to that of the image's middle.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read.
+    """
     import zarr
 
-    image, group = open_zarr(path), zarr.open_group(str(path), mode="r+")
-    omero: Any = group.attrs["omero"]
-    middle = image.middle(CONTRAST_SIDE).reshape(len(omero["channels"]), -1)
-    for pixels, channel in zip(middle, omero["channels"], strict=True):
-        low, high = float(pixels.min()), float(pixels.max())
-        channel["window"] = _window(low, high if high > low else low + 1)
+    image = open_zarr(path)
+    with _readable(path, REMOVE):
+        group = zarr.open_group(str(path), mode="r+")
+        omero: Any = group.attrs["omero"]
+        middle = image.middle(CONTRAST_SIDE).reshape(len(omero["channels"]), -1)
+        for pixels, channel in zip(middle, omero["channels"], strict=True):
+            low, high = float(pixels.min()), float(pixels.max())
+            channel["window"] = _window(low, high if high > low else low + 1)
     group.attrs["omero"] = omero
 
 
@@ -314,21 +307,27 @@ def about_zarr(path: Path) -> dict[str, Any]:
     InputError
         If they cannot be read.
     """
-    try:
+    with _readable(path, REMOVE):
         about: Any = _node(path).attrs.asdict().get(ABOUT)
-    except InputError:
-        raise
-    except Exception as error:  # damaged metadata raise many types
-        problem = f"this Zarr is unreadable ({first_line(error)})"
-        raise InputError(problem, where=path, remedy="remove it") from None
     return dict(about) if isinstance(about, dict) else {}
 
 
 def writable_array(path: Path) -> Any:
-    """Open the array of an image made by `create_ome_zarr`, for writing."""
+    """Open the array of an image made by `create_ome_zarr`, for writing.
+
+    Raises
+    ------
+    InputError
+        If its metadata are damaged, or of an image that was made otherwise.
+    """
     import zarr
 
-    return zarr.open_array(str(path / "0"), mode="r+")
+    with _readable(path, REMOVE):
+        _check_metadata(path / "0")
+        array = zarr.open_array(str(path / "0"), mode="r+")
+        if array.dtype != "float32" or set(_codecs(array)) - set(CODECS):
+            raise ValueError("it was made by another program")
+    return array
 
 
 def chunk_file(path: Path, chunk: Sequence[int]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,37 @@ def test_folder_is_read_in_natural_order_without_hidden_and_foreign_files(tmp_pa
     assert list_files([tmp_path / "img*.tif"]) == [tmp_path / "img10.tif"]
 
 
-def test_entries_keep_their_order(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    for name in ("b.tif", "a.tif", "folder/c.tif"):
-        _write(tmp_path / name, 5, 7)
-    entries = [tmp_path / "b.tif", tmp_path / "folder", str(tmp_path / "a.tif")]
-    assert [file.name for file in list_files(entries)] == ["b.tif", "c.tif", "a.tif"]
+def test_the_order_is_one_for_folders_patterns_and_lists(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    names = ["a1.tif", "a2.tif", "a10.tif", "b/1.tif", "b/02.tif", "b/3.tif", "c.tif"]
+    files = [tmp_path / name for name in names]
+    for file in files:
+        _write(file, 5, 7)
+    direct = [file for file in files if file.parent == tmp_path]
+    for order in (files, files[::-1], sorted(files), [files[-1], tmp_path / "b", *files[:3]]):
+        assert list_files(order) == files
+        assert list_files([str(file) for file in order]) == files
+    assert list_files(tmp_path) == list_files(tmp_path / "*.tif") == list_files(direct) == direct
+    kept = read_frames(files[::-1], keep_order=True)
+    assert kept.files == tuple(file.resolve() for file in files[::-1])
+
+
+def test_files_of_different_pixel_sizes_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, size in (("a", 0.1), ("b", 0.1005), ("c", None), ("d", 0.2)):
+        metadata = {} if size is None else {"PhysicalSizeX": size, "PhysicalSizeY": size}
+        _write(tmp_path / f"{name}.ome.tif", 6, 7, metadata={"axes": "YX", **metadata})
+    files = sorted(tmp_path.iterdir())
+    with caplog.at_level(logging.WARNING, "denoisplit"):
+        assert read_frames(files[:3]).pixel_size_um == {"x": 0.1, "y": 0.1}
+        assert not caplog.records
+        assert read_frames(files[2:]).pixel_size_um == {"x": 0.2, "y": 0.2}
+        assert not caplog.records
+        read_frames(files)
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert "d.ome.tif: its pixels are 0.2 um wide" in text and "a.ome.tif 0.1 um" in text
 
 
 def test_every_time_and_depth_is_a_frame_and_sizes_may_differ(tmp_path: Path) -> None:
