@@ -12,6 +12,7 @@ from denoisplit.config.everyday import SUPERPOSE
 from denoisplit.config.groups import SuperpositionKind
 from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
+from denoisplit.data.pairing import check_together
 from denoisplit.data.prepare import observe
 from denoisplit.data.splits import check_registered
 from denoisplit.data.statistics import pooled_std
@@ -22,6 +23,7 @@ from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.folder_lock import output_lock
 from denoisplit.files.outputs import check_new, check_space, make_parent
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
+from denoisplit.jobs.inputs import warn_of_pixel_size
 from denoisplit.run import Run, load
 
 PathLike = str | Path
@@ -75,6 +77,7 @@ def superpose(
     frames = [read_frames(structures[name]) for name in names]
     images = tuple(f.images for f in frames)
     check_registered(images, names)
+    check_together(frames, names)
     _check_outputs(outputs, len(images[0]), {image.shape for image in images[0]})
     check_space(outputs[0], sum(image.nbytes for image in images[0]))
     if run is None:
@@ -82,6 +85,7 @@ def superpose(
         superpose_frame = Superposition(superposition or "sum", given)
         unit, clip = pooled_std(images), None
     else:
+        warn_of_pixel_size(run, frames[0].files[0], frames[0].pixel_size_um)
         superpose_frame = run.superposition
         unit, clip = run.config.facts.pooled_std, run.config.facts.clip
     noise = SyntheticNoise(synthetic_poisson, synthetic_gaussian * unit, clip)

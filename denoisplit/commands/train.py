@@ -11,6 +11,7 @@ from denoisplit.config.groups import Pairing, Preset, SuperpositionKind, System
 from denoisplit.config.options import documented
 from denoisplit.config.settings import settings_from
 from denoisplit.config.training_options import files_of, settings_values
+from denoisplit.data.pairing import check_together, warn_of_numbers
 from denoisplit.data.prepare import prepare
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import check_truth, with_truth
@@ -144,8 +145,13 @@ def train(
             team().share(settings.denoiser.training.batch)
         names = settings.names
         frames = [read_frames(s.files) for s in settings.structures]
+        is_paired = settings.data.pairing != "unrelated"
+        check_together(frames, names, paired=is_paired, distinct=True)
         fingerprints = {n: fingerprint(f.files) for n, f in zip(names, frames, strict=True)}
         exposures = {s.name: read_frames(s.truth) for s in settings.structures if s.truth}
+        for group, name in zip(frames, names, strict=True):
+            if name in exposures:
+                warn_of_numbers(group, exposures[name])
         of_truth = {n: fingerprint(f.files) for n, f in exposures.items()}
         if stored is not None:
             check_same_images(stored.facts.fingerprints, fingerprints, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from denoisplit.data.pairing import check_together, warn_of_numbers
 from denoisplit.data.splits import Group, check_registered
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
@@ -16,6 +17,7 @@ from denoisplit.evaluation.separate_truth import (
     frames_from_structures,
 )
 from denoisplit.images import Files, Frames, fingerprint, read_frames
+from denoisplit.jobs.inputs import warn_of_pixel_size
 from denoisplit.progress import logger
 from denoisplit.run import Run
 
@@ -104,6 +106,8 @@ def _recorded_frames(
         recorded = _read(run, structures or {}, "structures")
         images = _images(recorded)
         check_registered(images, run.names)
+        for structure, exposures in zip(recorded, clean, strict=True):
+            warn_of_numbers(structure, exposures)
         for name, frames, expected in zip(run.names, truths, images, strict=True):
             check_sizes(name, frames, expected, f"structure {name}")
         known = frames_from_structures(
@@ -112,7 +116,10 @@ def _recorded_frames(
         check_fits(run.names, known.fits)
         _warn_of_training_images(run, recorded)
     else:
-        superposed = read_frames(mixed).images
+        inputs = read_frames(mixed)
+        warn_of_pixel_size(run, inputs.files[0], inputs.pixel_size_um)
+        warn_of_numbers(inputs, clean[0])
+        superposed = inputs.images
         for name, frames in zip(run.names, truths, strict=True):
             check_sizes(name, frames, superposed, "`mixed`")
         known = frames_from_mixed(superposed, truths, run.superposition)
@@ -138,7 +145,10 @@ def _read(run: Run, files: Mapping[str, Files], argument: str) -> list[Frames]:
             expected=f"those of the run: {', '.join(run.names)}",
             remedy="provide images of each of them",
         )
-    return [read_frames(files[name]) for name in run.names]
+    frames = [read_frames(files[name]) for name in run.names]
+    check_together(frames, run.names)
+    warn_of_pixel_size(run, frames[0].files[0], frames[0].pixel_size_um)
+    return frames
 
 
 def _images(frames: Sequence[Frames]) -> Group:

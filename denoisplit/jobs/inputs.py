@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image
+from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_largest, check_range
 from denoisplit.images.zarr import is_zarr
 from denoisplit.jobs.identity import add_pixels, compared_parts
@@ -36,11 +38,13 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
         If it cannot be read, or is not a superposed image.
     """
     image = open_image(path)
-    image.check()
     channels = image.sizes.get("c", 1)
     if channels > 1:
         problem = f"found {channels} channels, expected one channel, the superposed image"
         raise InputError(problem, where=path, remedy="save that channel as a separate file")
+    check_sides(run, (image.sizes["y"], image.sizes["x"]), path)
+    image.check()
+    warn_of_pixel_size(run, path, image.pixel_size_um)
     digest, is_whole = hashlib.sha256(), not is_zarr(path)
     low, high, total, count = math.inf, -math.inf, 0.0, 0
     planes = (plane[:, :] for plane in image.planes())
@@ -61,6 +65,29 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
         problem = f"this is a constant image: every pixel is {low:g}"
         raise InputError(problem, where=path, remedy="check the recording")
     return PlannedImage(path, digest.hexdigest(), results, pixels)
+
+
+def check_sides(run: Run, sides: tuple[int, int], where: Path | str) -> None:
+    """Refuse planes that are narrower than the stride of the network, mostly axes in wrong order.
+
+    Raises
+    ------
+    InputError
+    """
+    if min(sides) < run.model.stride:
+        raise InputError(
+            found=f"planes of {sides[0]} x {sides[1]} px",
+            expected=f"{run.model.stride} px or more on each side, the stride of the network",
+            where=where,
+            remedy="save it as OME-TIFF, which names the axes, or provide a larger image",
+        )
+
+
+def warn_of_pixel_size(run: Run, image: Path, size_um: Mapping[str, float]) -> None:
+    """Warn if the pixels of an image differ from those of the training images."""
+    trained = run.config.facts.pixel_size_um
+    known = [{axis: s[axis] for axis in "xy" if axis in s} for s in (trained, size_um)]
+    warn_of_pixel_sizes([(f"the run {run.path}", known[0]), (image, known[1])])
 
 
 def warn_of_brightness(run: Run, mean: float, where: Path | str) -> None:

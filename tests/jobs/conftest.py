@@ -61,12 +61,12 @@ def made(path: Path, seed: int = 0) -> Path:
     pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32)
     path.parent.mkdir(exist_ok=True)
     if path.suffix == ".tif":
-        sizes = {"pixel_size_um": {"y": 0.1, "x": 0.1}}
+        sizes = {"pixel_size_um": {"y": 0.125, "x": 0.0625}}
         write_ome_tiff(path, xr.DataArray(pixels, dims=("t", "y", "x"), attrs=sizes))
         return path
     create_ome_zarr(
         path, {"t": 2, "c": 1, "y": 75, "x": 90}, channels=("mixed",), chunk=(64, 64),
-        pixel_size_um={"y": 0.1, "x": 0.1},
+        pixel_size_um={"y": 0.125, "x": 0.0625},
     )  # fmt: skip
     writable_array(path)[:] = pixels[:, None]
     return path

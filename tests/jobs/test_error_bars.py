@@ -45,7 +45,7 @@ def test_every_kind_of_result(
     for kind in MAPPED[:-1]:
         there = read_image(f"out/{named(image, kind)[0]}")
         assert there.dims == ("t", "c", "y", "x") and list(there["c"].values) == ["ER", "MT"]
-        assert there.attrs["pixel_size_um"] == {"y": 0.1, "x": 0.1}
+        assert there.attrs["pixel_size_um"] == {"y": 0.125, "x": 0.0625}
 
 
 @pytest.mark.parametrize(("samples", "kinds"), [(0, MAPPED[:2]), (1, MAPPED[:2]), (2, MAPPED[:3])])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
+from denoisplit.errors import InputError
 from denoisplit.images.zarr import create_ome_zarr
+from denoisplit.jobs.inputs import check_sides, warn_of_pixel_size
 from denoisplit.machine import dask_cluster as cluster
 
 from .conftest import made
@@ -48,3 +52,28 @@ def test_refusals(
     create_ome_zarr(tmp_path / "two.ome.zarr", {"c": 2, "y": 40, "x": 40}, channels="AB",
                     chunk=(64, 64), pixel_size_um={})  # fmt: skip
     refused(*start, tmp_path / "two.ome.zarr", "-o", "out", says=("two.ome.zarr", "2 channels"))
+
+
+@pytest.mark.parametrize(
+    ("size_um", "warned"),
+    [({"x": 0.1, "y": 0.1}, True), ({"x": 0.0625, "z": 9.0}, False), ({}, False)],
+)
+def test_other_pixel_sizes_than_in_training_are_warned_of(
+    size_um: dict[str, float], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = SimpleNamespace(pixel_size_um={"x": 0.0625, "y": 0.0625, "z": 0.3})
+    run: Any = SimpleNamespace(path=Path("er-mt"), config=SimpleNamespace(facts=facts))
+    with caplog.at_level(logging.WARNING, "denoisplit"):
+        warn_of_pixel_size(run, Path("mixed.tif"), size_um)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.startswith("mixed.tif: its pixels are 0.1 um") for line in lines] == [
+        True
+    ] * warned
+
+
+def test_planes_narrower_than_the_stride_are_refused() -> None:
+    run: Any = SimpleNamespace(model=SimpleNamespace(stride=16))
+    check_sides(run, (16, 40), "mixed.tif")
+    for sides in ((80, 3), (15, 40)):
+        with pytest.raises(InputError, match=r"mixed\.tif: found planes of .* expected 16 px"):
+            check_sides(run, sides, "mixed.tif")

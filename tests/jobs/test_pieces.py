@@ -32,7 +32,7 @@ def test_a_zarr_image_is_split_as_a_tiff(works: Call, run_folder: Path, tmp_path
     same(results("zarr"), results("tif"))
     for kind in ("zarr", "tif"):
         split, samples = (read_image(f"{kind}/mixed_{k}.ome.{kind}") for k in ("split", "samples"))
-        assert split.dims == ("t", "c", "y", "x") and split.attrs["pixel_size_um"]["x"] == 0.1
+        assert split.dims == ("t", "c", "y", "x") and split.attrs["pixel_size_um"]["x"] == 0.0625
         names = list(split["c"].values)
         assert list(samples["c"].values) == [f"{name}_{k}" for k in (1, 2) for name in names]
 

@@ -1,0 +1,106 @@
+"""Check that the frames of several structures belong together, and none of them comes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from denoisplit.errors import InputError
+from denoisplit.images import Frames
+from denoisplit.images.lengths import warn_of_pixel_sizes
+from denoisplit.progress import logger
+
+ROWS = 16  # of a frame, that are compared before the others
+Image = npt.NDArray[np.generic]
+
+
+def check_together(
+    frames: Sequence[Frames], names: Sequence[str], *, paired: bool = True, distinct: bool = False
+) -> None:
+    """Check images of several structures, and warn of what is unlikely.
+
+    Warnings name pixel sizes that differ and, if frames are ``paired``, numbers in file names that
+    differ.
+
+    Parameters
+    ----------
+    frames : sequence of Frames
+        Of each structure.
+    names : sequence of str
+        Of the structures.
+    paired : bool
+        Whether frame j of all structures shows one field of view.
+    distinct : bool
+        Refuse a frame that comes twice in one structure, too.
+
+    Raises
+    ------
+    InputError
+        If two structures have the same image, whatever its file is called.
+    """
+    refuse_same(frames, names, distinct=distinct)
+    warn_of_pixel_sizes([(f.files[0], f.pixel_size_um) for f in frames])
+    if paired:
+        for other in frames[1:]:
+            warn_of_numbers(frames[0], other)
+
+
+def refuse_same(frames: Sequence[Frames], names: Sequence[str], *, distinct: bool) -> None:
+    """Refuse images with equal pixels in two structures or, if ``distinct``, in one.
+
+    Raises
+    ------
+    InputError
+    """
+    seen: dict[bytes, list[tuple[str, str, Image]]] = {}
+    for name, group in zip(names, frames, strict=True):
+        for origin, image in zip(group.origins, group.images, strict=True):
+            others = seen.setdefault(_key(image), [])
+            for first, where, pixels in others:
+                if (distinct or first != name) and np.array_equal(pixels, image):
+                    structures = f"structures {first} and {name}" if first != name else f"{name}"
+                    raise InputError(
+                        f"this is the same image as {where}, pixel by pixel, in {structures}",
+                        where=origin,
+                        remedy="leave one of them out",
+                    )
+            others.append((name, origin, image))
+
+
+def warn_of_numbers(frames: Frames, others: Frames) -> None:
+    """Warn if the numbers in the file names of paired frames differ.
+
+    Only numbers that vary among the files of one structure are compared: a date or a wavelength
+    does not tell fields of view apart.
+    """
+    pairs = list(zip(_numbers(frames), _numbers(others), strict=False))
+    if any(len(a) != len(b) for a, b in pairs):
+        pairs = [(a[-1:], b[-1:]) for a, b in pairs]
+    different = [j for j, (a, b) in enumerate(pairs) if a and b and a != b]
+    if different:
+        logger.warning(
+            "%d of %d pairs of frames have different numbers in their file names, the first are %s "
+            "and %s: check that they show the same field of view",
+            *(len(different), len(pairs)),
+            *(group.origins[different[0]] for group in (frames, others)),
+        )
+
+
+def _numbers(frames: Frames) -> list[tuple[int, ...]]:
+    """Return the numbers in the path of each frame that vary among them."""
+    paths = [re.sub(r"\[\d+\]$", "", origin) for origin in frames.origins]
+    numbers = [tuple(map(int, re.findall(r"\d+", path))) for path in paths]
+    if len({len(some) for some in numbers}) > 1:
+        return [some[-1:] for some in numbers]
+    varying = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
+    return [tuple(some[n] for n in varying) for some in numbers]
+
+
+def _key(image: Image) -> bytes:
+    """Return the same for images of equal pixels, whatever their type."""
+    rows = image[:: max(1, len(image) // ROWS)].astype(np.float64)
+    return hashlib.sha256(str(image.shape).encode() + rows.tobytes()).digest()
