@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,10 +71,10 @@ def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrec
 
 
 def _parts_of(frames: Sequence[Array], number: int, random: np.random.Generator) -> list[Array]:
-    """Cut squares of at most `SIDE` px out of frames, of larger frames more."""
-    sizes = np.array([x.size for x in frames], dtype=np.float64)
+    """Cut squares of at most `SIDE` px out of frames, at most as many as cover the frames."""
+    several = [math.prod(-(-n // SIDE) for n in x.shape) for x in frames]
     parts = []
-    for j in random.choice(len(frames), size=number, p=sizes / sizes.sum()):
+    for j in random.permutation(np.repeat(np.arange(len(frames)), several))[:number]:
         y, x = (int(random.integers(max(0, n - SIDE) + 1)) for n in frames[j].shape)
         parts.append(np.ascontiguousarray(frames[j][y : y + SIDE, x : x + SIDE]))
     return parts
