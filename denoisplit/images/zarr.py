@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from denoisplit.images.ngff import Level, axes_of_array, check_chunks, levels, u
 OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
 ABOUT = "denoisplit"  # attribute with run, image and options of a result
-PENDING = 5  # s, for reads to end after one has failed
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 METADATA = (*MARKERS, ".zattrs", ".zmetadata")
@@ -72,6 +70,8 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
 def _opened(path: Path) -> LazyImage:
     """Open an array or image; damaged metadata raise many types."""
     import zarr
+
+    from denoisplit.images.zarr_bounds import StoredArray
 
     node, folder = _node(path), path
     level: Level | None = None
@@ -189,35 +189,6 @@ def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
             where=path,
             remedy=f"write it with {', '.join(CODECS[:7])}, or without compression",
         )
-
-
-class StoredArray:
-    """Pixels of a Zarr array; a read that fails ends with all the reads that belong to it."""
-
-    def __init__(self, array: Any) -> None:
-        from denoisplit.images.zarr_bounds import bound, check_stored
-
-        check_stored(array)
-        bound(array)
-        self.array = array
-        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
-
-    def __getitem__(self, key: Any) -> Any:
-        """Read a part."""
-        try:
-            return self.array[key]
-        except Exception:
-            # reads of other chunks are still pending, and Python would warn of them at exit
-            from zarr.core.sync import sync
-
-            sync(_finish_reads())
-            raise
-
-
-async def _finish_reads() -> None:
-    """Wait for the other tasks of Zarr's event loop, which other threads may use too."""
-    if others := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(others, timeout=PENDING)
 
 
 def create_ome_zarr(

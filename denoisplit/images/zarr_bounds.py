@@ -18,6 +18,7 @@ import numpy as np
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import ShardingCodec
 from zarr.codecs._v2 import V2Codec
+from zarr.core.sync import sync
 
 from denoisplit.errors import InputError
 
@@ -26,9 +27,35 @@ SPARSE = 64  # one of so many must exist
 WIDEST = 8  # bytes of a pixel, also between filters
 SLACK = 2**16  # bytes, for checksums
 ZSTD_MAGIC, ZSTD_BLOCK = b"\x28\xb5\x2f\xfd", 2**17  # bytes of the largest block
+PENDING = 5  # s, for reads to end after one has failed
 ANY_HEADER = 47  # of zlib or gzip
 BOUNDED = ("zlib", "gzip", "bz2", "lzma", "blosc", "lz4", "zstd")
 LZMA_MEMORY = 2**28  # bytes; the strongest preset needs a quarter
+
+
+class StoredArray:
+    """Pixels of a Zarr array; a read that fails ends with all the reads that belong to it."""
+
+    def __init__(self, array: Any) -> None:
+        check_stored(array)
+        bound(array)
+        self.array = array
+        self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part."""
+        try:
+            return self.array[key]
+        except Exception:
+            # reads of other chunks are still pending, and Python would warn of them at exit
+            sync(_finish_reads())
+            raise
+
+
+async def _finish_reads() -> None:
+    """Wait for the other tasks of Zarr's event loop, which other threads may use too."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=PENDING)
 
 
 def check_stored(array: Any) -> None:
