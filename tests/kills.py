@@ -165,9 +165,11 @@ class Call:
                 assert kill_after is not None, f"a call hangs: {self.log.read_text()}"
                 break
             time.sleep(0.01)
-        steps = int(self.counted.read_text() or 0) if self.counted.exists() else 0
-        seconds = time.monotonic() - self.start
-        return Done(os.waitstatus_to_exitcode(ended[1]), seconds, steps, self.log.read_text())
+        steps, end = 0, time.monotonic()
+        if self.counted.exists():  # it was not killed
+            steps, end = json.loads(self.counted.read_text())
+        code = os.waitstatus_to_exitcode(ended[1])
+        return Done(code, end - self.start, steps, self.log.read_text())
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def started(case: Case, folder: Path, *more: str, kill_before: int | None = None
             os.chdir(folder)
             steps = _count_steps(kill_before)
             code = main([*case.words, *more])
-            counted.write_text(str(next(steps)))
+            counted.write_text(json.dumps([next(steps), time.monotonic()]))
         except BaseException:
             traceback.print_exc()
         finally:
