@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from denoisplit.config.settings import MIXED, Settings, settings_from
 from denoisplit.data.chain_parts import parts_of
@@ -13,11 +16,13 @@ from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.simulation import simulate
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import (
+    _unchanged,
     check_truth,
     frames_of_training,
     parts_of_training,
     with_truth,
 )
+from denoisplit.images import fingerprint
 
 KINDS = {"ER": "mesh", "MT": "filaments", "CCP": "puncta"}
 SIGMA = 10.0
@@ -130,3 +135,18 @@ def test_truths_that_do_not_fit_are_refused() -> None:
     settings, *_ = material(2, data={"gaussian_sigma": 5.0})
     with pytest.raises(InputError, match="truth: synthetic noise is added"):
         check_truth(settings, {"ER": ["er.tif"], "MT": ["mt.tif"]})
+
+
+def test_files_are_taken_in_the_order_of_their_training(tmp_path: Path) -> None:
+    """An earlier release took img10 before img2, as a shell lists them."""
+    pixels = np.random.default_rng(0).integers(1, 99, (3, 16, 16)).astype(np.uint16)
+    files = [tmp_path / f"img{number}.tif" for number in (1, 10, 2)]
+    for file, plane in zip(files, pixels, strict=True):
+        tifffile.imwrite(file, plane)
+    run: Any = SimpleNamespace(path=tmp_path / "run")
+    trained = {"ER": [fingerprint(file)[0] for file in files]}
+    (images,) = _unchanged(run, {"ER": files}, trained, "stop")
+    np.testing.assert_array_equal(np.stack(images), pixels)
+    tifffile.imwrite(files[1], pixels[1] + 1)
+    with pytest.raises(InputError, match="not the image of ER"):
+        _unchanged(run, {"ER": files}, trained, "stop")
