@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,11 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'denoisplit' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    before = random.getstate()
+    try:
+        return getattr(import_module(_LAZY[name]), name)
+    finally:
+        random.setstate(before)  # the import of Lightning draws numbers
 
 
 def __dir__() -> list[str]:

@@ -224,10 +224,11 @@ def load_error_map(path: Path, model: VSE) -> ErrorMap | None:
         return None
     try:
         state = read_safetensors(path / ERROR_MAP)
-        error_map = error_map_of(state, model.structures)
         correction = {n.removeprefix(MEANS): v for n, v in state.items() if n.startswith(MEANS)}
-        if correction:
-            correct_means(model, mean_correction_of(correction, model.structures))
+        with torch.random.fork_rng(devices=[]):  # their initial weights are not used
+            error_map = error_map_of(state, model.structures)
+            if correction:
+                correct_means(model, mean_correction_of(correction, model.structures))
     except InputError:
         raise
     except ValueError as error:
@@ -303,7 +304,8 @@ def read_network(settings: Settings, path: Path) -> VSE:
     state = _weights(path)
     with torch.device("meta"):  # settings of a huge network take no memory before they are checked
         _fill(build_network(settings), {k: v.to("meta") for k, v in state.items()}, path)
-    model = build_network(settings)
+    with torch.random.fork_rng(devices=[]):  # its initial weights are not used
+        model = build_network(settings)
     _fill(model, state, path)
     return model
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,11 @@ def test_signatures_are_those_of_the_commands() -> None:
         parameters = inspect.signature(getattr(denoisplit, name)).parameters
         assert "progress" in parameters or name == "superpose"
         assert "arguments" not in parameters
+
+
+def test_an_import_draws_no_random_numbers() -> None:
+    code = (
+        "import random, denoisplit; before = random.getstate(); denoisplit.train; "
+        "assert random.getstate() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -111,11 +111,11 @@ def test_what_is_no_image_is_refused(
 
 
 def test_a_run_is_easy_to_read_and_leaves_the_random_state(mapped_folder: Path) -> None:
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
     run = denoisplit.load(mapped_folder)
     assert repr(run).startswith("<Run '") and "denoiSplit of the sum of ER, MT" in repr(run)
     assert "options" not in inspect.signature(denoisplit.train).parameters
     assert list(inspect.signature(run.predict).parameters)[:2] == ["image", "axes"]
-    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
     moves: list[float] = []
     split = run.predict(PIXELS[0], samples=2, keep_samples=0, on_progress=moves.append)
     assert before == (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002

@@ -65,7 +65,8 @@ def _sizes(error_map: ErrorMap) -> dict[str, int]:
 
 def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Splitter:
     """Build the graph with the weights of a run, on the CPU and in evaluation mode."""
-    graph = package_kind(kind, run).graph(**arguments)
+    with torch.random.fork_rng(devices=[]):  # its initial weights are not used
+        graph = package_kind(kind, run).graph(**arguments)
     state = run.model.state_dict()
     if graph.network.mean_correction is None:  # kinds without decoded means
         state = {name: value for name, value in state.items() if not name.startswith(MEANS)}
