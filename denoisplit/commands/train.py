@@ -145,8 +145,6 @@ def train(
             team().share(settings.denoiser.training.batch)
         names = settings.names
         frames = [read_frames(s.files) for s in settings.structures]
-        is_paired = settings.data.pairing != "unrelated"
-        check_together(frames, names, paired=is_paired, distinct=True)
         fingerprints = {n: fingerprint(f.files) for n, f in zip(names, frames, strict=True)}
         exposures = {s.name: read_frames(s.truth) for s in settings.structures if s.truth}
         for group, name in zip(frames, names, strict=True):
@@ -165,6 +163,8 @@ def train(
                 check_can_finish(run)
         images = [f.images for f in frames]
         prepared = prepare(images, settings)
+        is_paired = settings.data.pairing != "unrelated"
+        check_together(frames, names, paired=is_paired, distinct=True)
         if exposures:
             truths = [f.images for f in exposures.values()]
             prepared = with_truth(prepared, images, truths, settings)
