@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from denoisplit.config.settings import Settings, settings_from
+from denoisplit.config.settings import Facts, Settings, settings_from
 from denoisplit.errors import InputError
 
 TWO: dict[str, Any] = {"structures": [{"name": n, "files": ["a.tif"]} for n in "AB"]}
@@ -46,7 +46,7 @@ def test_every_number_has_limits(kind: type) -> None:
         return [name for o in mine if not any(key in o for key in top)]
 
     schema = Settings.model_json_schema()
-    groups = {"": schema, **schema["$defs"]}
+    groups = {"": schema, **schema["$defs"], "facts": Facts.model_json_schema()}
     missing = [
         line
         for group, content in groups.items()

@@ -136,6 +136,9 @@ def test_a_file_gives_the_same_judgement(alarm: Alarm, tmp_path: Path) -> None:
         ("brightness", -1.0),
         ("variances", None),
         ("signals", [[1.0, 0.0]] * 2),
+        ("signals", []),
+        ("centre", [[1.0], "x"]),
+        ("brightness", 1e300),
     ],
 )
 def test_a_damaged_file_is_refused(alarm: Alarm, tmp_path: Path, key: str, value: object) -> None:
