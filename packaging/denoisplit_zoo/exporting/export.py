@@ -85,7 +85,8 @@ def export(
     output = Path(output)
     if output.suffix.lower() != ".zip":
         raise InputError("the name of a package must end with .zip", where=output)
-    check_new(output)
+    with output_lock(output):  # also removes what a killed call has left
+        check_new(output)
     check_seed(seed)
     about_file, about = about, read_about(about)
     run = run if isinstance(run, Run) else load(run, device="cpu")
