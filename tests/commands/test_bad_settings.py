@@ -136,8 +136,9 @@ def test_resuming_with_other_images(
     refused("train", "--config", config, "-o", run_folder, "--resume",
             *bench.structures("ER"), "--structure", "MT", bench.image("CCP"),
             says=("CCP.tif is not the image", "MT.tif", "restore the images"))  # fmt: skip
+    another = Path(shutil.copy(bench.image("CCP"), tmp_path / "Z.tif"))  # the last in their order
     refused("train", "--config", config, "-o", run_folder, "--resume", *bench.structures("ER"),
-            "--structure", "MT", bench.image("MT"), bench.image("CCP"),
+            "--structure", "MT", bench.image("MT"), another,
             says=("2 files of structure MT", "1 as before"))  # fmt: skip
     # those of the run itself are gone
     refused("train", "-o", run_folder, "--resume", says=("ER.tif", "no such file"))
@@ -172,7 +173,7 @@ def test_noisy_images_that_no_denoiser_learns_from(
     # frames 0 and 2 validate and test
     dark[::2] = np.random.default_rng(0).poisson(3, (2, 64, 64))
     dark[1::2] = 255
-    dark[1::2, 0, 0] = 254
+    dark[1, 0, 0] = dark[3, 0, 1] = 254  # equal frames are refused
     tifffile.imwrite(tmp_path / "dark.tif", dark, photometric="minisblack")
     refused("train", "-o", "run", "--config", bench.yaml(tmp_path), "--structure", "A",
             tmp_path / "dark.tif",
@@ -383,7 +384,7 @@ def test_yaml_for_the_others(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_yaml_file_that_is_not_there(command: str, refused: Call) -> None:
-    refused(command, "--config", "no.yaml", says=("no.yaml", "No such file", "check the path"))
+    refused(command, "--config", "no.yaml", says=("no.yaml", "no such file", "check the path"))
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,15 @@ def test_outputs(refused: Call, images: Path) -> None:
         Path(name).unlink()
     inside = images / "clean.tif" / "model.npz"
     options = put(images, noise_model_fit=QUICK)
-    refused(*line, "-q", "--config", options, "-o", inside, says=(inside, "cannot write this file"))
+    refused(
+        *line,
+        "-q",
+        "--config",
+        options,
+        "-o",
+        inside,
+        says=(inside.parent, "cannot write this file"),
+    )
 
 
 def test_yaml(refused: Call, images: Path, tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_images_keep_their_meaning(works: Call, run_folder: Path, frame: Path) -
         ("tyx", (3, 33, 40), "tcyx"),
         ("zyx", (2, 33, 40), "czyx"),
         ("tzyx", (2, 3, 33, 40), "tczyx"),
-        ("yx", (1, 70), "cyx"),
-        ("yx", (7, 3), "cyx"),
+        ("yx", (17, 70), "cyx"),
+        ("yx", (19, 16), "cyx"),
     ],
 )
 def test_stacks_are_split_plane_by_plane(

@@ -64,7 +64,7 @@ def test_a_process_that_is_killed_is_reported_in_one_line(job: Any, tmp_path: Pa
     with pytest.raises(InputError) as error:
         list(run_calls(job, calls, ["T1/musplit", "T1/denoisplit"], 2))
     text = str(error.value)
-    assert text.startswith("T1/musplit: the process of this job ended with code -9")
+    assert text.startswith("T1/musplit: the process of this job was ended by the system")
     assert "fewer `jobs`" in text and "\n" not in text
     assert not multiprocessing.active_children()
 

@@ -313,7 +313,7 @@ def test_hours_of_training_stand_beside_the_published_ones(tmp_path: Path) -> No
     chain = tmp_path / "chain"
     for part, seconds in (("", 7200), ("denoisers/ER", 1800), ("denoisers/mixed", 1800)):
         (chain / part).mkdir(parents=True, exist_ok=True)
-        (chain / part / "history.csv").write_text(f"epoch,seconds\n1,5.0\n2,{seconds}\n")
+        (chain / part / "history.csv").write_text(f"epoch,step,seconds\n1,9,5.0\n2,18,{seconds}\n")
     assert hours_of(chain) == pytest.approx(3)
     (chain / "denoisers" / "ER" / "history.csv").write_text("epoch\n1\n")
     assert hours_of(chain) is None and hours_of(tmp_path) is None
