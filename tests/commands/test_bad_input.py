@@ -204,13 +204,14 @@ def test_what_is_done_is_kept_where_there_is_no_room(
 ) -> None:
     """The mean fits, the samples do not: no result has its name, and it goes on with room."""
     small = stack(tmp_path / "small.tif", (32, 32))
-    images = [run_folder, small, bench.image("mixed")]
+    wide = shutil.copy(bench.image("mixed"), tmp_path / "wide.tif")  # the second in their order
+    images = [run_folder, small, wide]
     options = ["--samples", "8", "--keep-samples", "4"]  # fewer than 8 are warned of
     done = full_disk(30_000, "predict", "--quiet", *images, "-o", "out", *options)
     assert done.returncode == 2 and "small_samples.ome.tif" in done.stderr
     assert "--resume" in done.stderr and done.stderr.count("\n") == 1
     assert {Path(name).parts[1] for name in files()} == {
-        "small_split.unfinished", "mixed_split.unfinished"
+        "small_split.unfinished", "wide_split.unfinished"
     }  # fmt: skip
     works("predict", *images, "-o", "out", *options, "--resume")
     works("predict", *images, "-o", "whole", *options)
