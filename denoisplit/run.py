@@ -41,6 +41,7 @@ NOISE_MODELS, CHECKPOINTS, DENOISERS = "noise_models", "checkpoints", "denoisers
 CALIBRATED = ".calibrated"  # folder of a new calibration, until its files are in their places
 
 FLOAT32 = np.finfo(np.float32)
+SMALLEST, LARGEST = float(FLOAT32.tiny), float(FLOAT32.max)
 
 
 def build_network(settings: Settings) -> VSE:
@@ -169,7 +170,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Run:
         problem = f"expected one calibration scalar for each of {', '.join(names)}"
         raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     for name, value in calibration.items():
-        if not (isinstance(value, int | float) and FLOAT32.tiny <= value <= FLOAT32.max):
+        if not (isinstance(value, int | float) and SMALLEST <= value <= LARGEST):
             problem = f"the calibration scalar {value!r} of {name} is not a positive number"
             raise InputError(problem, where=path / CALIBRATION, remedy="copy the run again")
     scalars = {name: float(calibration[name]) for name in names}

@@ -10,6 +10,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
@@ -24,6 +26,7 @@ CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 METADATA = (*MARKERS, ".zattrs", ".zmetadata")
 REMEDY = "copy or write it again"
+TRIED = 1024  # pixels that are encoded on trial
 REMOVE = "remove it, and start over"
 DEEPEST = 4  # folders above an array in which the image that it belongs to is searched
 MOST_PIXELS = 2**44
@@ -296,8 +299,11 @@ def writable_array(path: Path) -> Any:
     with _readable(path, REMOVE):
         _check_metadata(path / "0")
         array = zarr.open_array(str(path / "0"), mode="r+")
-        if array.dtype != "float32" or set(_codecs(array)) - set(CODECS):
+        codec: Any = getattr(array.metadata, "compressor", None)
+        if array.dtype != "float32" or set(_codecs(array)) - set(CODECS) or array.filters:
             raise ValueError("it was made by another program")
+        if codec is not None:  # its settings are looked at only when it is used
+            codec.encode(np.zeros(TRIED, np.float32))
     return array
 
 

@@ -26,6 +26,7 @@ LARGE = 2**28  # bytes of pixels, from which not too many chunks may be missing
 SPARSE = 64  # one of so many must exist
 WIDEST = 8  # bytes of a pixel, also between filters
 SLACK = 2**16  # bytes, for checksums
+BLOSC_HEADER = 16  # bytes
 ZSTD_MAGIC, ZSTD_BLOCK = b"\x28\xb5\x2f\xfd", 2**17  # bytes of the largest block
 PENDING = 5  # s, for reads to end after one has failed
 ANY_HEADER = 47  # of zlib or gzip
@@ -161,6 +162,16 @@ def _decompressed(make: Callable[[], Any], data: bytes, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _blosc_size(data: bytes) -> int:
+    """Return the size in the header of a chunk, whose own length must be right.
+
+    The library trusts that length, and reads beyond the end of a chunk that is cut off.
+    """
+    if len(data) < BLOSC_HEADER or int.from_bytes(data[12:16], "little") != len(data):
+        raise ValueError("a chunk is cut off, or damaged")
+    return int.from_bytes(data[4:8], "little")
+
+
 def _zstd_size(data: bytes) -> int:
     """Return the size of the first frame, or an upper limit if the frame does not say it."""
     if data[:4] != ZSTD_MAGIC or len(data) < 6:
@@ -181,7 +192,7 @@ def _zstd_size(data: bytes) -> int:
 
 
 SIZES: dict[str, Callable[[bytes], int]] = {  # which these chunks begin with
-    "blosc": lambda data: int.from_bytes(data[4:8], "little"),
+    "blosc": _blosc_size,
     "lz4": lambda data: int.from_bytes(data[:4], "little"),
     "zstd": _zstd_size,
 }

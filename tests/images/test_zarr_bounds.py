@@ -54,6 +54,19 @@ def test_a_chunk_of_gigabytes_takes_no_memory(bomb: str, tmp_path: Path) -> None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kB
 
 
+@pytest.mark.parametrize("length", [0, 8, 15, 16, 100])
+def test_a_chunk_of_blosc_that_is_cut_off_or_says_another_length(
+    length: int, tmp_path: Path
+) -> None:
+    """The library would read beyond its end."""
+    path = written(tmp_path / "a.zarr", FORMS["blosc"])
+    chunk = path / "0.0"
+    for content in (chunk.read_bytes()[:length], chunk.read_bytes() + bytes(length + 1)):
+        chunk.write_bytes(content)
+        with pytest.raises(InputError, match="a chunk is cut off, or damaged"):
+            read_image(path)
+
+
 def test_a_huge_image_of_few_chunks_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "a.zarr")
     array = zarr.create_array(path, shape=(2**18, 2**18), chunks=(256, 256), dtype="uint8")

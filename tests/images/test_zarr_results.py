@@ -23,7 +23,14 @@ def result(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "change",
-    [{"dtype": "<u2"}, {"order": float("nan")}, {"filters": [{"id": "pickle"}]}, {"shape": 1}],
+    [
+        {"dtype": "<u2"},
+        {"order": float("nan")},
+        {"filters": [{"id": "pickle"}]},
+        {"shape": 1},
+        {"compressor": {"id": "blosc", "clevel": 99}},
+        {"compressor": {"id": "blosc", "shuffle": None}},
+    ],
 )
 def test_damaged_metadata_of_an_array(change: dict[str, Any], result: Path) -> None:
     file = result / "0" / ".zarray"
