@@ -158,8 +158,10 @@ def _acquired(path: Path, holder: Path, where: Path, what: str) -> BaseFileLock:
         except FileNotFoundError:  # the folder was removed by a process that has just finished
             continue
         except OSError as error:
-            if isinstance(error, FileExistsError) and not path.parent.exists():
-                continue  # removed while it was created
+            if isinstance(error, FileExistsError):
+                if not path.parent.exists():
+                    continue  # removed while it was created
+                error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             if error.errno not in NO_LOCKS or kind is SoftFileLock:
                 raise not_written(path, error) from error
             kind = SoftFileLock

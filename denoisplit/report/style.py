@@ -123,7 +123,8 @@ def plain(axes: Axes, title: str, x: str, y: str) -> None:
 
 def legend(axes: Axes) -> None:
     """Add a small legend without a frame."""
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.6, handletextpad=0.5)
+    look = {"frameon": False, "labelcolor": INK, "handlelength": 1.6, "handletextpad": 0.5}
+    axes.legend(loc="best", fontsize=8, **look)  # said, so that a slow machine is not warned of
 
 
 def scale_bar_length(width_um: float) -> float:

@@ -56,6 +56,12 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, other: subprocess.Popen[
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_no_lock_lies_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("a file")
+    with pytest.raises(InputError, match="Not a directory"), output_lock(tmp_path / "plain" / "a"):
+        pass
+
+
 def test_nothing_is_left_beside_an_output(tmp_path: Path) -> None:
     with output_lock(tmp_path / "new" / "folder" / "a"):
         (tmp_path / "kept").mkdir()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,7 @@ from denoisplit.report.plots import (
     read_history,
     structure_calibrations,
 )
+from denoisplit.report.style import legend, new_figure, png
 
 HISTORY = """epoch,step,train_loss,train_data,train_kl,val_loss,val_data,val_kl
 1,10,5.5,5.0,0.5,5.6,5.0,0.6
@@ -29,6 +33,16 @@ def gaussian(variance: float) -> GaussianMixture:
     weight = np.zeros((3, 2))
     weight[1] = np.log(variance), -50.0
     return GaussianMixture(weight, 0.0, 200.0, 1e-3)
+
+
+def test_a_slow_machine_draws_legends_without_a_warning(monkeypatch) -> None:
+    clock = SimpleNamespace(perf_counter=itertools.count(0, 2).__next__)  # 2 s between two looks
+    monkeypatch.setattr("matplotlib.legend.time", clock)
+    figure = new_figure(2.0)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], label="a line")
+    legend(axes)
+    assert png(figure).startswith(b"\x89PNG")
 
 
 def test_loss_curves(tmp_path) -> None:
