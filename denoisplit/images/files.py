@@ -9,10 +9,10 @@ from pathlib import Path
 import xarray as xr
 
 from denoisplit.errors import InputError
+from denoisplit.images.formats.mrc import open_mrc
+from denoisplit.images.formats.tiff import open_tiff
+from denoisplit.images.formats.zarr import is_zarr, open_zarr
 from denoisplit.images.lazy import LazyImage
-from denoisplit.images.mrc import open_mrc
-from denoisplit.images.tiff import open_tiff
-from denoisplit.images.zarr import is_zarr, open_zarr
 
 PathLike = str | Path
 Files = Sequence[PathLike] | PathLike

@@ -11,9 +11,9 @@ import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image
+from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_largest, check_range
-from denoisplit.images.zarr import is_zarr
 from denoisplit.jobs.identity import add_pixels, compared_parts
 from denoisplit.jobs.job import PlannedImage
 from denoisplit.jobs.results import Results

@@ -22,8 +22,8 @@ from denoisplit.files.folder_lock import folder_lock
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import bytes_of
 from denoisplit.images import LazyImage, open_image
+from denoisplit.images.formats.zarr import chunk_file, create_ome_zarr
 from denoisplit.images.tiling import Tile
-from denoisplit.images.zarr import chunk_file, create_ome_zarr
 from denoisplit.jobs.identity import (
     check_same_record,
     error_map_digest,

@@ -13,8 +13,8 @@ from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.json_file import parse_json, read_json
 from denoisplit.files.outputs import check_file, check_folder, check_new
 from denoisplit.images import write_ome_tiff
-from denoisplit.images.tiff import description_of
-from denoisplit.images.zarr import about_zarr, is_zarr, open_zarr, set_display_range
+from denoisplit.images.formats.tiff import description_of
+from denoisplit.images.formats.zarr import about_zarr, is_zarr, open_zarr, set_display_range
 from denoisplit.prediction.autotune import Precision
 from denoisplit.prediction.frame import Array, Prediction
 from denoisplit.prediction.sampling import Sampling, sample_names

@@ -18,7 +18,7 @@ from mrcfile.utils import data_dtype_from_header
 
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_image
-from denoisplit.images.tiff import listening, refuse_damaged
+from denoisplit.images.formats.tiff import listening, refuse_damaged
 
 MRC_HEADER = 1024  # bytes
 

@@ -22,7 +22,7 @@ from denoisplit.files.tensors import read_checkpoint
 from denoisplit.files.yaml_file import read_yaml
 from denoisplit.files.zip_file import read_zip
 from denoisplit.images import open_image, read_image
-from denoisplit.images.zarr import is_zarr
+from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.report.plots import read_history

@@ -12,8 +12,8 @@ import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image, read_image, write_ome_tiff
+from denoisplit.images.formats.tiff import _Pages, description_of
 from denoisplit.images.lazy import Mapped
-from denoisplit.images.tiff import _Pages, description_of
 
 STACK = np.random.default_rng(0).integers(0, 999, (3, 2, 20, 30)).astype(np.uint16)
 GREY = {"photometric": "minisblack"}

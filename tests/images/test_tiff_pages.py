@@ -12,8 +12,8 @@ import tifffile
 from denoisplit.errors import InputError
 from denoisplit.images import read_image
 from denoisplit.images.files import open_image
-from denoisplit.images.tiff import description_of
-from denoisplit.images.tiff_pages import MOST_UNEQUAL, check_pages
+from denoisplit.images.formats.tiff import description_of
+from denoisplit.images.formats.tiff_pages import MOST_UNEQUAL, check_pages
 
 SHAPES = ((16, 16), (8, 12), (4, 4))
 

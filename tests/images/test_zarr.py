@@ -14,8 +14,14 @@ import zarr
 
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_frames, read_image
+from denoisplit.images.formats.zarr import (
+    chunk_file,
+    create_ome_zarr,
+    is_zarr,
+    open_zarr,
+    writable_array,
+)
 from denoisplit.images.frames import fingerprint
-from denoisplit.images.zarr import chunk_file, create_ome_zarr, is_zarr, open_zarr, writable_array
 
 
 def written(path: Path, **more: Any) -> np.ndarray:

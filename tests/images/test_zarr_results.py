@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from denoisplit.errors import InputError
-from denoisplit.images.zarr import create_ome_zarr, set_display_range, writable_array
+from denoisplit.images.formats.zarr import create_ome_zarr, set_display_range, writable_array
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import open_array
+from denoisplit.images.formats.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
+from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.images.lazy import LazyImage, Mapped
 from denoisplit.images.lengths import known_lengths, number, to_micrometres
-from denoisplit.images.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
-from denoisplit.images.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)

@@ -16,8 +16,8 @@ from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
 from denoisplit.images.axes import DIMS, open_array
+from denoisplit.images.formats.ngff import Level, axes_of_array, check_chunks, levels, unnamed_axes
 from denoisplit.images.lazy import LazyImage, first_line
-from denoisplit.images.ngff import Level, axes_of_array, check_chunks, levels, unnamed_axes
 
 OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
@@ -74,7 +74,7 @@ def _opened(path: Path) -> LazyImage:
     """Open an array or image; damaged metadata raise many types."""
     import zarr
 
-    from denoisplit.images.zarr_bounds import StoredArray
+    from denoisplit.images.formats.zarr_bounds import StoredArray
 
     node, folder = _node(path), path
     level: Level | None = None
