@@ -17,7 +17,8 @@ from denoisplit.images.lazy import LazyImage
 PathLike = str | Path
 Files = Sequence[PathLike] | PathLike
 
-_OPENERS: dict[str, Callable[[Path], LazyImage]] = {
+# given a path, and the number of one of several images (series), None for the only one
+_OPENERS: dict[str, Callable[[Path, int | None], LazyImage]] = {
     ".tif": open_tiff,
     ".tiff": open_tiff,
     ".mrc": open_mrc,
@@ -71,7 +72,7 @@ def open_image(path: Path | str) -> LazyImage:
             problem = f"cannot read this file ({error.strerror})"
             remedy = "check its name and permissions"
             raise InputError(problem, where=path, remedy=remedy) from error
-    return opener(path)
+    return opener(path, None)
 
 
 def each_of(files: Files) -> list[PathLike]:
@@ -112,7 +113,7 @@ def list_files(entries: Files) -> list[Path]:
     return sorted(files, key=_natural)
 
 
-def _opener(path: Path) -> Callable[[Path], LazyImage]:
+def _opener(path: Path) -> Callable[[Path, int | None], LazyImage]:
     opener = open_zarr if is_zarr(path) else _OPENERS.get(path.suffix.lower())
     if opener is None:
         kind = f"of type {path.suffix!r}" if path.suffix else "without a type"

@@ -16,6 +16,7 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import open_array
 from denoisplit.images.lazy import LazyImage, Mapped
 from denoisplit.images.lengths import known_lengths, to_micrometres
+from denoisplit.images.selection import choose_series
 
 AXES = "TZYX"
 _SMALLEST_PIXEL = 10.0  # Angstrom; no light microscope has smaller pixels
@@ -30,7 +31,7 @@ class _Layout(NamedTuple):
     pixel_size_um: dict[str, float]
 
 
-def open_mrc(path: Path) -> LazyImage:
+def open_mrc(path: Path, series: int | None = None) -> LazyImage:
     """Open an MRC stack as ``(y, x)``, ``(z, y, x)`` or ``(t, z, y, x)``, dtype of the file.
 
     x varies fastest; the extended header is skipped. Microscope software often leaves the file type
@@ -41,6 +42,7 @@ def open_mrc(path: Path) -> LazyImage:
     InputError
         If the file is not MRC, is cut off, or has complex or otherwise unusable pixels.
     """
+    choose_series(path, ["a stack"], series)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

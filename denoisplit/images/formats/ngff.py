@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -29,10 +30,49 @@ class Level(NamedTuple):
     pixel_size_um: dict[str, float]
 
 
-def levels(attributes: Mapping[str, Any]) -> list[Level]:
-    """Return the resolutions of the first image of a group, the highest first."""
+def images(attributes: Mapping[str, Any], inside: Callable[[str], Mapping[str, Any]]) -> list[str]:
+    """Return the folders of images in a group, relative to it.
+
+    They are those of a file with several series as bioformats2raw writes it, or of a plate with
+    wells and fields; else none.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the group.
+    inside : callable
+        Returns the attributes of a group inside it; empty if there is none.
+    """
     attributes = attributes.get("ome", attributes)
-    scales = (attributes.get("multiscales") or [{}])[0]
+    if "bioformats2raw.layout" in attributes:
+        listed = inside("OME")
+        names = listed.get("ome", listed).get("series") or takewhile(inside, map(str, count()))
+        return [_inside(name) for name in names]
+    wells = [_inside(well["path"]) for well in (attributes.get("plate") or {}).get("wells") or ()]
+    fields = []
+    for well in wells:
+        listed = inside(well)
+        shown = (listed.get("ome", listed).get("well") or {}).get("images") or ()
+        fields += [f"{well}/{_inside(image['path'])}" for image in shown]
+    return fields
+
+
+def _inside(name: Any) -> str:
+    """Return the name of a folder, which must be inside the one that names it."""
+    path = PurePosixPath(str(name))
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"it names the folder {str(name)!r:.80}, which is not inside it")
+    return path.as_posix()
+
+
+def multiscales(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a group says of each of its images; mostly it has one, or none."""
+    return list(attributes.get("ome", attributes).get("multiscales") or ())
+
+
+def levels(attributes: Mapping[str, Any], image: int) -> list[Level]:
+    """Return the resolutions of one of the images of a group, the highest first."""
+    scales, attributes = multiscales(attributes)[image], attributes.get("ome", attributes)
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales.get("axes") or ()]
     channels = (attributes.get("omero") or {}).get("channels") or ()
     labels = tuple(channel.get("label") or None for channel in channels)

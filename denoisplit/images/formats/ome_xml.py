@@ -32,11 +32,17 @@ def ome_xml(path: Path, tif: tifffile.TiffFile) -> ElementTree.Element | None:
         return None
 
 
-def ome_metadata(xml: ElementTree.Element) -> Metadata:
-    """Return the names of channels and the pixel size; what cannot be read is unknown."""
-    pixels = xml.find(".//{*}Pixels")
-    if pixels is None:
+def ome_metadata(xml: ElementTree.Element, series: int, count: int) -> Metadata:
+    """Return the channel names and pixel size of one of the images that a file has.
+
+    What cannot be read is unknown.
+    """
+    all_pixels = xml.findall(".//{*}Pixels")
+    if count > 1:  # tifffile leaves out those without data
+        all_pixels = [some for some in all_pixels if some.find("{*}TiffData") is not None]
+    if not all_pixels or len(all_pixels) != count > 1:
         return (), {}
+    pixels = all_pixels[series]
     sizes = {}
     for axis in "xyz":
         key = f"PhysicalSize{axis.upper()}"
@@ -58,8 +64,9 @@ def check_ome(path: Path, tif: tifffile.TiffFile) -> None:
         return
     one, planes, xml = tif.series[0], len(tif.pages), ome_xml(path, tif)
     if one.kind == "ome":
-        if len(one.pages) < planes:
-            problem = f"its OME-XML describes {len(one.pages)} of {planes} planes"
+        described = sum(len(some.pages) for some in tif.series)
+        if described < planes:
+            problem = f"its OME-XML describes {described} of {planes} planes"
             raise InputError(problem, where=path, remedy=REMEDY)
         return
     pixels = None if xml is None else xml.find(".//{*}Pixels")

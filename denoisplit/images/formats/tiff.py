@@ -23,19 +23,21 @@ from denoisplit.images.formats.ome_xml import REMEDY, Metadata, check_ome, ome_m
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.images.lazy import LazyImage, Mapped
 from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 _PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
 
-def open_tiff(path: Path) -> LazyImage:
-    """Open the one image of a TIFF file, of which planes are read from a map or page by page.
+def open_tiff(path: Path, series: int | None = None) -> LazyImage:
+    """Open an image of a TIFF file, of which planes are read from a map or page by page.
 
     Raises
     ------
     InputError
-        If the file is not TIFF, is damaged, or has several images, colours or unusable pixels.
+        If the file is not TIFF, is damaged, has several images and none of them is chosen, or has
+        colours or unusable pixels.
     """
     with listening() as complaints:
         try:
@@ -43,16 +45,21 @@ def open_tiff(path: Path) -> LazyImage:
             # other files of a set are left closed: a member is no image of its own
             with tifffile.TiffFile(path, _multifile=False) as tif:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
-                series = list(tif.series)
+                images = list(tif.series)
                 refuse_damaged(path, complaints)
-                stack = _is_stack(series)
-                _refuse_unsplittable(path, series[:1] if stack else series)
+                stack = _is_stack(images)
+                if not images:
+                    raise ValueError("it has no image")
+                names = [f"{one.name} {one.axes} {one.shape}".strip() for one in images]
+                chosen = choose_series(path, names[:1] if stack else names, series)
+                one = images[chosen]
+                _refuse_unsplittable(path, one)
                 check_ome(path, tif)
-                encoding = check_encoding(path, tif)
-                _check_layouts(series, layouts)
-                axes = f"{'T' if stack else ''}{series[0].axes}"
-                array = _pixels(path, tif, len(series) if stack else 0)
-                channels, pixel_size_um = _metadata(path, tif)
+                encoding = check_encoding(path, tif, one)
+                _check_layouts(images if stack else [one], layouts)
+                axes = f"{'T' if stack else ''}{one.axes}"
+                array = _pixels(path, tif, chosen, len(images) if stack else 0)
+                channels, pixel_size_um = _metadata(path, tif, chosen)
         except InputError:
             raise
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
@@ -69,11 +76,11 @@ def _warn_of_encoding(path: Path, encoding: str) -> None:
     logger.warning("%s: %s may be with loss, which alters the noise of an image", path, encoding)
 
 
-def _pixels(path: Path, tif: tifffile.TiffFile, stack: int) -> Any:
-    """Return the pixels of the first series, or of a number of equal ones, with their axes."""
-    one = tif.series[0]
+def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
+    """Return the pixels of one of the series, or of a number of equal ones, with their axes."""
+    one = tif.series[series]
     if stack:
-        return _Pages(path, (stack,), one.shape, one.dtype, all_of_file=True)
+        return _Pages(path, (stack,), one.shape, one.dtype)
     start = one.dataoffset
     if start is not None and one.keyframe.is_memmappable and one.dtype.kind in "iuf":
         if start + one.nbytes > path.stat().st_size:
@@ -82,12 +89,12 @@ def _pixels(path: Path, tif: tifffile.TiffFile, stack: int) -> Any:
     for outer in range(len(one.shape)):
         pages, page = math.prod(one.shape[:outer]), math.prod(one.shape[outer:])
         if pages == len(one.pages) and page == math.prod(one.keyframe.shape):
-            return _Pages(path, one.shape[:outer], one.shape[outer:], one.dtype)
+            return _Pages(path, one.shape[:outer], one.shape[outer:], one.dtype, series)
     return one.asarray()
 
 
 class _Pages:
-    """Planes of the first series, or of the whole file, one per page; the last one read is kept."""
+    """Planes of one series, or of the whole file, one per page; the last one read is kept."""
 
     def __init__(
         self,
@@ -95,11 +102,10 @@ class _Pages:
         outer: tuple[int, ...],
         page: tuple[int, ...],
         dtype: Any,
-        *,
-        all_of_file: bool = False,
+        series: int | None = None,  # None for the whole file
     ) -> None:
         self.path, self.shape, self.dtype = path, (*outer, *page), dtype
-        self._outer, self._page, self._all_of_file = outer, page, all_of_file
+        self._outer, self._page, self._series = outer, page, series
         self._number, self._plane = -1, np.empty(0)
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
@@ -122,7 +128,7 @@ class _Pages:
 
     def _read(self, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
         with listening() as complaints, tifffile.TiffFile(self.path, _multifile=False) as tif:
-            pages: Any = tif.pages if self._all_of_file else tif.series[0].pages
+            pages: Any = tif.pages if self._series is None else tif.series[self._series].pages
             for number in numbers:
                 page = pages[number]
                 if page is None:
@@ -155,15 +161,7 @@ def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
     )
 
 
-def _refuse_unsplittable(path: Path, series: Sequence[tifffile.TiffPageSeries]) -> None:
-    if not series:
-        raise InputError("this TIFF has no image", where=path, remedy="save the file again")
-    if len(series) > 1:
-        shapes = ", ".join(f"{one.axes} {one.shape}" for one in series[:8])
-        more = ", ..." if len(series) > 8 else ""
-        problem = f"there are {len(series)} images in one file ({shapes}{more})"
-        raise InputError(problem, where=path, remedy="save each image as a file")
-    (one,) = series
+def _refuse_unsplittable(path: Path, one: tifffile.TiffPageSeries) -> None:
     if one.is_multifile:
         problem = "this file is one of several that hold an image together"
         raise InputError(problem, where=path, remedy=REMEDY)
@@ -186,11 +184,11 @@ def _check_layouts(series: Sequence[tifffile.TiffPageSeries], layouts: Layouts) 
             raise ValueError("its pages differ in size, type or compression")
 
 
-def _metadata(path: Path, tif: tifffile.TiffFile) -> Metadata:
-    xml, page = ome_xml(path, tif), tif.pages.first
+def _metadata(path: Path, tif: tifffile.TiffFile, series: int) -> Metadata:
+    xml, page = ome_xml(path, tif), tif.series[series].keyframe
     imagej = tif.imagej_metadata if tif.is_imagej else None
     if xml is not None:
-        return ome_metadata(xml)
+        return ome_metadata(xml, series, len(tif.series))
     channels: Sequence[str | None] = ()
     if imagej:
         channels = _channels_of_imagej(imagej)

@@ -135,7 +135,7 @@ def _sub_pages(file: BinaryIO, entry: bytes | None, form: _Form) -> list[int]:
     return list(form.unpack(f"{count}{OFFSETS[kind]}", values))
 
 
-def check_encoding(path: Path, tif: tifffile.TiffFile) -> str:
+def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> str:
     """Refuse inverted greys, and pixels that were compressed with loss.
 
     Returns
@@ -147,7 +147,7 @@ def check_encoding(path: Path, tif: tifffile.TiffFile) -> str:
     ------
     InputError
     """
-    page = tif.series[0].keyframe
+    page = series.keyframe
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         raise InputError(
             "the greys of this image are inverted: 0 is white",

@@ -16,8 +16,17 @@ from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
 from denoisplit.images.axes import DIMS, open_array
-from denoisplit.images.formats.ngff import Level, axes_of_array, check_chunks, levels, unnamed_axes
+from denoisplit.images.formats.ngff import (
+    Level,
+    axes_of_array,
+    check_chunks,
+    images,
+    levels,
+    multiscales,
+    unnamed_axes,
+)
 from denoisplit.images.lazy import LazyImage, first_line
+from denoisplit.images.selection import choose_series
 
 OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
 COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
@@ -45,8 +54,10 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in MARKERS)
 
 
-def open_zarr(path: Path | str) -> LazyImage:
+def open_zarr(path: Path | str, series: int | None = None) -> LazyImage:
     """Open a Zarr array, or the full resolution of an OME-Zarr image, without reading its pixels.
+
+    Of a plate, or a file with several series, one image is chosen by its number.
 
     Raises
     ------
@@ -55,7 +66,7 @@ def open_zarr(path: Path | str) -> LazyImage:
     """
     path = Path(path)
     with _readable(path, REMEDY):
-        return _opened(path)
+        return _opened(path, series)
 
 
 @contextmanager
@@ -70,7 +81,7 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
         raise InputError(problem, where=path, remedy=remedy) from None
 
 
-def _opened(path: Path) -> LazyImage:
+def _opened(path: Path, series: int | None) -> LazyImage:
     """Open an array or image; damaged metadata raise many types."""
     import zarr
 
@@ -79,9 +90,14 @@ def _opened(path: Path) -> LazyImage:
     node, folder = _node(path), path
     level: Level | None = None
     if isinstance(node, zarr.Array):
+        choose_series(path, ["an array"], series)
         level = _level_of(path)
     else:
-        level = next(iter(levels(node.attrs.asdict())), None)
+        attributes = node.attrs.asdict()
+        if inner := images(attributes, partial(_attributes, path)):
+            return _opened(path / inner[choose_series(path, inner, series)], None)
+        if names := [str(scales.get("name") or "unnamed") for scales in multiscales(attributes)]:
+            level = next(iter(levels(attributes, choose_series(path, names, series))), None)
         if level is None or level.path not in node:
             problem = "this Zarr group is not an OME-Zarr image"
             remedy = "name the image inside it: the folder with multiscales in its attributes"
@@ -110,10 +126,17 @@ def _level_of(path: Path) -> Level | None:
     for parent in path.parents[:DEEPEST]:
         if is_zarr(parent) and isinstance(group := _node(parent), zarr.Group):
             inside = path.relative_to(parent).as_posix()
-            for level in levels(group.attrs.asdict()):
-                if level.path == inside:
-                    return level
+            attributes = group.attrs.asdict()
+            for image in range(len(multiscales(attributes))):
+                for level in levels(attributes, image):
+                    if level.path == inside:
+                        return level
     return None
+
+
+def _attributes(path: Path, inner: str) -> dict[str, Any]:
+    """Return the attributes of a group inside another one; empty if there is none."""
+    return _node(path / inner).attrs.asdict() if is_zarr(path / inner) else {}
 
 
 def _node(path: Path) -> Any:
