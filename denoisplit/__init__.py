@@ -16,15 +16,16 @@ _LAZY = {
     "calibrate": "denoisplit.api",
     "check": "denoisplit_zoo.checking.check",
     "compare": "denoisplit.commands.compare",
-    "evaluate": "denoisplit.api",
+    "evaluate": "denoisplit.commands.evaluate",
     "export": "denoisplit_zoo.exporting.export",
     "figure": "denoisplit.reproduction.figure",
-    "fit_noise_model": "denoisplit.api",
+    "fit_noise_model": "denoisplit.commands.noise_model",
     "import_package": "denoisplit.api",
+    "inspect": "denoisplit.inspection.inspect",
     "load": "denoisplit.api",
     "predict": "denoisplit.commands.predict",
     "predict_image": "denoisplit.jobs.array",
-    "superpose": "denoisplit.api",
+    "superpose": "denoisplit.commands.superpose",
     "train": "denoisplit.api",
 }
 
@@ -36,15 +37,16 @@ if TYPE_CHECKING:
 
     from denoisplit.api import Run as Run
     from denoisplit.api import calibrate as calibrate
-    from denoisplit.api import evaluate as evaluate
-    from denoisplit.api import fit_noise_model as fit_noise_model
     from denoisplit.api import import_package as import_package
     from denoisplit.api import load as load
-    from denoisplit.api import superpose as superpose
     from denoisplit.api import train as train
     from denoisplit.commands.compare import compare as compare
+    from denoisplit.commands.evaluate import evaluate as evaluate
+    from denoisplit.commands.noise_model import fit_noise_model as fit_noise_model
     from denoisplit.commands.predict import predict as predict
+    from denoisplit.commands.superpose import superpose as superpose
     from denoisplit.errors import InputError as InputError
+    from denoisplit.inspection.inspect import inspect as inspect
     from denoisplit.jobs.array import SplitImage as SplitImage
     from denoisplit.jobs.array import predict_image as predict_image
     from denoisplit.reproduction.figure import figure as figure

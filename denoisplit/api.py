@@ -1,4 +1,4 @@
-"""Interface in Python: commands that take arrays, and runs that split them."""
+"""Interface in Python: runs that split images, and the functions that return one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from typing import ParamSpec
 
 from denoisplit import run as stored
 from denoisplit.commands import calibrate as calibration
-from denoisplit.commands import evaluate as evaluation
-from denoisplit.commands import noise_model
-from denoisplit.commands import superpose as superposition
 from denoisplit.commands import train as training
-from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.commands import IMPORT
 from denoisplit.config.options import documented
 from denoisplit.jobs.array import predict_image
@@ -41,13 +37,8 @@ def _returning_run(function: Callable[Parameters, stored.Run]) -> Callable[Param
 
 
 load = _returning_run(stored.load)
-train = _returning_run(takes_arrays(training.train, "structures", "repeats", "truth", kept=True))
-calibrate = _returning_run(takes_arrays(calibration.calibrate, "truth"))
-evaluate = takes_arrays(evaluation.evaluate, "structures", "truth", "mixed")
-superpose = takes_arrays(superposition.superpose, "structures")
-fit_noise_model = takes_arrays(
-    noise_model.fit_noise_model, "repeats", "clean", "noisy", "signal", "observed"
-)
+train = _returning_run(training.train)
+calibrate = _returning_run(calibration.calibrate)
 
 
 @_returning_run

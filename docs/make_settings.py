@@ -56,7 +56,7 @@ def code(value: object) -> str:
 def section_of(command: Command) -> str:
     """Options of one command."""
     options = [resolved(option) for option in command.options]
-    groups = [option.name for option in options if option.place == "python"]
+    groups = [option.name for option in options if option.place == "python" and option.setting]
     rows = [row_of(option) for option in options if option.place != "python"]
     text = f"\n### denoisplit {command.name}\n\n{command.summary}\n\n"
     text += table(("option", "argument", "default", "unit", "description"), rows)

@@ -34,7 +34,7 @@ training
 commands
 reproduction
 denoisplit_zoo
-api viewer inspect __init__
+api viewer inspection __init__
 cli
 __main__
 """

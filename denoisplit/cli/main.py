@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 from denoisplit.cli.failures import plain_error
-from denoisplit.cli.parser import EXIT_BAD_INPUT, parse
+from denoisplit.cli.parser import EXIT_BAD_INPUT, PRINT, parse
 from denoisplit.cli.terminal import close_standard_streams, open_standard_streams, write_out
 from denoisplit.cli.translation import Formatter, Translation
 from denoisplit.config.commands import COMMANDS
@@ -19,6 +19,7 @@ from denoisplit.config.options import Command
 from denoisplit.errors import InputError, printable
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.progress import StandardError
+from denoisplit.version import __version__
 
 EXIT_FAILED = 1  # a program that was called, not the user
 EXIT_INTERRUPTED = 130
@@ -73,7 +74,15 @@ def _run(arguments: Sequence[str]) -> int:
 
                 options = from_yaml(config, command) | options
             _check_required(command, options)
-            return _COMMANDS[command.name](options) or 0
+            as_json = options.get("json") in (True, PRINT)
+            if as_json or options.get("json") is False:
+                del options["json"]
+            answer = _COMMANDS[command.name](options)
+            if answer is None:
+                return 0
+            record = {"denoisplit": __version__, **answer.record}
+            write_out(json.dumps(record) + "\n" if as_json else answer.text)
+            return answer.code
         except (InputError, MemoryError, RuntimeError, OSError) as raised:
             error = plain_error(raised, command)
             if config and error.where == "settings" and not given.keys() - NO_SETTINGS:
@@ -137,131 +146,154 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(inner)
 
 
-def _train(options: dict[str, Any]) -> None:
-    from denoisplit.commands.train import train
+class Answer(NamedTuple):
+    """Result of a command: as text, and as the record that ``--json`` prints in its place."""
+
+    text: str
+    record: Mapping[str, Any]
+    code: int = 0
+
+
+def _files(paths: Sequence[str | Path]) -> Answer:
+    """Answer with the files that were written."""
+    text = "".join(f"{_shown(path)}\n" for path in paths)
+    return Answer(text, {"files": [str(path) for path in paths]})
+
+
+def _of_run(path: Path) -> Answer:
+    """Answer with a calibrated run."""
     from denoisplit.files.json_file import read_json
-    from denoisplit.machine.distributed import team
     from denoisplit.report.tables import metrics_table
     from denoisplit.run import METRICS
 
+    metrics = read_json(path / METRICS)
+    text = f"{metrics_table(metrics)}run: {_shown(path)}\n"
+    return Answer(text, {"run": str(path), "metrics": metrics})
+
+
+def _train(options: dict[str, Any]) -> Answer | None:
+    from denoisplit.commands.train import train
+    from denoisplit.machine.distributed import team
+
     run = train(**options)
-    if team().leads:
-        write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {_shown(run.path)}\n")
+    return _of_run(run.path) if team().leads else None
 
 
-def _predict(options: dict[str, Any]) -> None:
+def _predict(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.predict import predict
 
-    for path in predict(**options):
-        write_out(f"{_shown(path)}\n")
+    written = predict(**options)
+    answer = _files(written)
+    return answer._replace(record={**answer.record, "images": written.records})
 
 
-def _evaluate(options: dict[str, Any]) -> None:
-    as_json = options.pop("json", False)
+def _evaluate(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.evaluate import evaluate
     from denoisplit.report.tables import metrics_table, reference_text
 
     scores = evaluate(**options)
-    text = f"{metrics_table(scores)}{reference_text(scores)}\n"
-    write_out(json.dumps(scores) + "\n" if as_json else text)
+    return Answer(f"{metrics_table(scores)}{reference_text(scores)}\n", scores)
 
 
-def _calibrate(options: dict[str, Any]) -> None:
+def _calibrate(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.calibrate import calibrate
-    from denoisplit.files.json_file import read_json
-    from denoisplit.report.tables import metrics_table
-    from denoisplit.run import METRICS
 
-    run = calibrate(**options)
-    write_out(f"{metrics_table(read_json(run.path / METRICS))}run: {_shown(run.path)}\n")
+    return _of_run(calibrate(**options).path)
 
 
-def _superpose(options: dict[str, Any]) -> None:
+def _superpose(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.superpose import superpose
 
-    for path in superpose(**options):
-        write_out(f"{_shown(path)}\n")
+    return _files(superpose(**options))
 
 
-def _fit_noise_model(options: dict[str, Any]) -> None:
-    as_json = options.pop("json", False)
+def _fit_noise_model(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.noise_model import fit_noise_model
 
     fit = fit_noise_model(**options)
-    text = "\n".join(
-        [*fit.quality.verdict(), f"noise model: {_shown(fit.path)}", f"page: {_shown(fit.page)}"]
-    )
-    write_out((json.dumps(fit.as_dict()) if as_json else text) + "\n")
+    lines = [f"noise model: {_shown(fit.path)}", f"page: {_shown(fit.page)}"]
+    return Answer("\n".join([*fit.quality.verdict(), *lines]) + "\n", fit.as_dict())
 
 
-def _reproduce(options: dict[str, Any]) -> None:
+def _inspect(options: dict[str, Any]) -> Answer:
+    from denoisplit.inspection.inspect import inspect
+
+    record = inspect(**options)
+    return Answer(f"{record}\n", record)
+
+
+def _reproduce(options: dict[str, Any]) -> Answer:
     from denoisplit.reproduction.reproduce import reproduce
 
     output = options.setdefault("output", "")
-    write_out(reproduce(**options))
-    if output:
-        write_out(f"results: {_shown(output)}\n")
+    text = reproduce(**options)
+    where = f"results: {_shown(output)}\n" if output else ""
+    return Answer(text + where, {"output": str(output) or None, "lines": text.splitlines()})
 
 
-def _check_data(options: dict[str, Any]) -> None:
+def _check_data(options: dict[str, Any]) -> Answer:
     from denoisplit.reproduction.tasks import availability
 
-    write_out(availability(Path(options["folder"])))
+    text = availability(Path(options["folder"]))
+    return Answer(text, {"folder": str(options["folder"]), "lines": text.splitlines()})
 
 
-def _compare(options: dict[str, Any]) -> None:
+def _compare(options: dict[str, Any]) -> Answer:
     from denoisplit.commands.compare import PAGE, compare
 
-    text = compare(**options).text
-    write_out(f"{text}pictures: {_shown(options['output'])}/{PAGE}\n")
+    result, page = compare(**options), Path(options["output"]) / PAGE
+    record = {"page": str(page), "note": result.note, "metrics": result.metrics}
+    return Answer(f"{result.text}pictures: {_shown(page)}\n", record)
 
 
-def _figure(options: dict[str, Any]) -> None:
+def _figure(options: dict[str, Any]) -> Answer:
     from denoisplit.reproduction.figure import figure
 
     if "crop" in options:
         options["crop"] = tuple(options["crop"])
-    write_out(f"{_shown(figure(**options))}\n")
+    return _files([figure(**options)])
 
 
-def _export(options: dict[str, Any]) -> None:
+def _export(options: dict[str, Any]) -> Answer:
     from denoisplit_zoo import export
 
-    write_out(f"{_shown(export(**options))}\n")
+    return _files([export(**options)])
 
 
-def _check(options: dict[str, Any]) -> int:
+def _check(options: dict[str, Any]) -> Answer:
     from denoisplit_zoo import check
 
     result = check(**options)
-    write_out(Translation(COMMANDS["check"]).text(result.text))
-    return 0 if result.passed else EXIT_FAILED
+    record = {"package": str(options["package"]), **result.as_dict()}
+    text = Translation(COMMANDS["check"]).text(result.text)
+    return Answer(text, record, 0 if result.passed else EXIT_FAILED)
 
 
-def _import(options: dict[str, Any]) -> None:
+def _import(options: dict[str, Any]) -> Answer:
     from denoisplit_zoo import import_package
 
-    write_out(f"{_shown(import_package(**options).path)}\n")
+    path = import_package(**options).path
+    return _files([path])._replace(record={"run": str(path)})
 
 
-def _demo(options: dict[str, Any]) -> int:
+def _demo(options: dict[str, Any]) -> Answer:
     from denoisplit_zoo.demo import demo
 
     result = demo(**options)
-    write_out(result.text)
-    if result.passed:
-        return 0
-    sys.stderr.write("denoisplit demo: error: bioimageio's test of the package failed\n")
-    return EXIT_FAILED
+    if not result.passed:
+        sys.stderr.write("denoisplit demo: error: bioimageio's test of the package failed\n")
+    record = {"passed": result.passed, "lines": result.text.splitlines()}
+    return Answer(result.text, record, 0 if result.passed else EXIT_FAILED)
 
 
-_COMMANDS: dict[str, Callable[[dict[str, Any]], int | None]] = {
+_COMMANDS: dict[str, Callable[[dict[str, Any]], Answer | None]] = {
     "train": _train,
     "predict": _predict,
     "evaluate": _evaluate,
     "calibrate": _calibrate,
     "superpose": _superpose,
     "noise-model fit": _fit_noise_model,
+    "inspect": _inspect,
     "reproduce": _reproduce,
     "data check": _check_data,
     "compare": _compare,

@@ -17,6 +17,7 @@ from denoisplit.progress import StandardError
 from denoisplit.version import __version__
 
 EXIT_BAD_INPUT = 2
+PRINT = "-"  # value of an option whose file was left out: standard output
 GROUPS = {
     "everyday": "everyday commands",
     "packages": "packages for bioimage.io",
@@ -109,7 +110,17 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, Any]]:
         if not {"-h", "--help"} & set(words):
             top.error(f"there is no command {name!r}; did you mean `denoisplit {family[0]}`")
         name, rest = family[0], ["--help"]
+    rest = _without_optional_values(COMMANDS[name], rest)
     return COMMANDS[name], vars(parser_of(COMMANDS[name]).parse_intermixed_args(rest))
+
+
+def _without_optional_values(command: Command, words: Sequence[str]) -> list[str]:
+    """Return words of the command line; an optional file is only one of its ending."""
+    ends = {o.flags[-1]: o.optional for o in command.options if o.flags and o.optional}
+    return [
+        f"{word}={PRINT}" if word in ends and not next_word.endswith(ends[word]) else word
+        for word, next_word in zip(words, [*words[1:], ""], strict=True)
+    ]
 
 
 def top_help() -> str:
@@ -172,9 +183,9 @@ def _repeated(option: Option) -> str:
 
 
 def _epilog(command: Command) -> str:
-    groups = [option.name for option in command.options if option.place == "python"]
+    groups = [o.name for o in command.options if o.place == "python" and o.setting]
     note = f"A YAML file may also set {', '.join(groups)}; see docs/settings.md.\n\n"
-    return f"{note if groups else ''}example:\n  {command.example}"
+    return f"{note if groups and command.takes_yaml else ''}example:\n  {command.example}"
 
 
 def _add(parser: argparse._ArgumentGroup, option: Option, translation: Translation) -> None:

@@ -28,8 +28,8 @@ INT32 = np.iinfo(np.int32)
 
 
 def takes_arrays(
-    function: Callable[Parameters, Result], *names: str, kept: bool = False
-) -> Callable[Parameters, Result]:
+    *names: str, kept: bool = False
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Let a command take arrays for files, as arguments or as values of mappings.
 
     An array of two dimensions is a frame, one of three are frames (T, Y, X), and an xarray has dims
@@ -44,19 +44,22 @@ def takes_arrays(
         there is no run.
     """
 
-    @wraps(function)
-    def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-        bound = signature(function).bind(*arguments, **options)
-        given = [name for name in names if _holds_arrays(bound.arguments.get(name))]
-        if not given or not team().leads:
-            return function(*arguments, **options)
-        with _kept_folder(bound.arguments) if kept else _temporary_folder() as folder:
-            for name in given:
-                place = folder if name == "structures" else folder / name
-                bound.arguments[name] = _as_files(bound.arguments[name], place, "image")
-            return function(*bound.args, **bound.kwargs)
+    def take(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @wraps(function)
+        def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+            bound = signature(function).bind(*arguments, **options)
+            given = [name for name in names if _holds_arrays(bound.arguments.get(name))]
+            if not given or not team().leads:
+                return function(*arguments, **options)
+            with _kept_folder(bound.arguments) if kept else _temporary_folder() as folder:
+                for name in given:
+                    place = folder if name == "structures" else folder / name
+                    bound.arguments[name] = _as_files(bound.arguments[name], place, "image")
+                return function(*bound.args, **bound.kwargs)
 
-    return call
+        return call
+
+    return take
 
 
 @contextmanager

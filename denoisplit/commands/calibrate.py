@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.everyday import CALIBRATE
 from denoisplit.config.options import documented
 from denoisplit.evaluation.held_out import data_of_run
@@ -18,6 +19,7 @@ from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
 PathLike = str | Path
 
 
+@takes_arrays("truth")
 @documented(CALIBRATE)
 def calibrate(
     run: Run | PathLike, *, truth: Mapping[str, Files] | None = None, progress: bool = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.commands.train_several import Training, train_each
 from denoisplit.config.commands import COMPARE
 from denoisplit.config.groups import Pairing, Preset, SuperpositionKind
@@ -71,6 +72,7 @@ class Comparison(NamedTuple):
         return " ".join(sentences)
 
 
+@takes_arrays("structures", "truth", kept=True)
 @documented(COMPARE)
 def compare(
     structures: Mapping[str, Files],

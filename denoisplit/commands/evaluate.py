@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.everyday import EVALUATE
 from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
@@ -15,13 +16,15 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import COVERAGE
 from denoisplit.evaluation.judge import judge_frames, judge_of, score_judged, stored_groups
 from denoisplit.evaluation.known_images import read_known_frames
-from denoisplit.images import Files
+from denoisplit.images import Files, each_of
 from denoisplit.progress import logger
 from denoisplit.run import Run, load
+from denoisplit.version import __version__
 
 PathLike = str | Path
 
 
+@takes_arrays("structures", "truth", "mixed")
 @documented(EVALUATE)
 def evaluate(
     run: Run | PathLike,
@@ -51,9 +54,9 @@ def evaluate(
     Returns
     -------
     dict
-        ``frames``, ``samples``, ``superposition``, ``reference`` (what was compared with),
-        ``structures``, their ``mean``, ``verdicts`` and ``error_bars``; see
-        `denoisplit.evaluation.judge.score_judged`.
+        ``denoisplit`` (release), ``run`` and ``input`` (names), ``frames``, ``samples``,
+        ``superposition``, ``reference`` (what was compared with), ``structures``, their ``mean``,
+        ``verdicts`` and ``error_bars``; see `denoisplit.evaluation.judge.score_judged`.
 
     Raises
     ------
@@ -96,7 +99,11 @@ def evaluate(
     scores = score_judged(
         judge, frames, judged, run.calibration, sampling, cell=prediction.judged_cell
     )
+    images = structures or {"mixed": mixed or (), **(truth or {})}
     return {
+        "denoisplit": __version__,
+        "run": run.path.resolve().name,
+        "input": {name: [Path(f).name for f in each_of(some)] for name, some in images.items()},
         "superposition": run.superposition.kind,
         "reference": frames.reference,
         **scores,

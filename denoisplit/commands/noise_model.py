@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.everyday import NOISE_MODEL_FIT
 from denoisplit.config.groups import Preset
 from denoisplit.config.options import documented
@@ -59,6 +60,7 @@ class NoiseModelFit:
         }
 
 
+@takes_arrays("repeats", "clean", "noisy", "signal", "observed")
 @documented(NOISE_MODEL_FIT)
 def fit_noise_model(
     output: PathLike,

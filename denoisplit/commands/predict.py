@@ -16,6 +16,7 @@ from denoisplit.files.outputs import check_file, check_new, check_space
 from denoisplit.images import Files, list_files
 from denoisplit.jobs.alarm import Alarm, judge_image, warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
+from denoisplit.jobs.identity import origin
 from denoisplit.jobs.inputs import plan_image
 from denoisplit.jobs.job import Plan, StartedJob, disk_space, start_jobs
 from denoisplit.jobs.options import sampling_of, warn_of_few_samples
@@ -30,6 +31,17 @@ from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 
 PathLike = str | Path
+
+
+class Written(list[Path]):
+    """Files that were written, and ``records``, one per image.
+
+    A record has the path of the image (``file``), the names of the release, the run and the image
+    and, if the run can tell, whether it is like the training data
+    (`denoisplit.jobs.alarm.Alarm.summary`).
+    """
+
+    records: list[dict[str, Any]]
 
 
 @documented(PREDICT)
@@ -53,7 +65,7 @@ def predict(
     compile: Compilation = "auto",
     json: PathLike | None = None,
     progress: bool = True,
-) -> list[Path]:
+) -> Written:
     """Split image files.
 
     For each image, these are written as ``.ome.tif``, or as ``.ome.zarr`` for a Zarr image:
@@ -76,8 +88,8 @@ def predict(
 
     Returns
     -------
-    list of Path
-        The files written.
+    Written
+        The list of files, and in its attribute ``records`` one record per image.
 
     Raises
     ------
@@ -92,9 +104,10 @@ def predict(
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
     paths, output = list_files(files), Path(output)
     results = result_paths(output, paths, kinds)
-    written = [path for group in results for path in group.values()]
+    written = Written(path for group in results for path in group.values())
     check_output(output, written, add=add, resume=resume)
-    alarm, records = _alarm(run, json, resume=resume), []
+    alarm = _alarm(run, json, resume=resume)
+    written.records = [{"file": str(path), **origin(run, path)} for path in paths]
     # all images are checked before the first is split
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
     # an interrupted call that was free to choose a precision keeps the one that it chose
@@ -127,9 +140,11 @@ def predict(
                     else:
                         _split(job, _mover(moved.to, number), cluster)
                     if alarm is not None:
-                        records.append(_judged(alarm, plan, path, results[number]["split"]))
+                        written.records[number] |= _judged(
+                            alarm, plan, path, results[number]["split"]
+                        )
             if json is not None:
-                write_json(json, records)
+                write_json(json, written.records)
         except OSError as error:
             raise not_written(error.filename or output, error) from error
     return written

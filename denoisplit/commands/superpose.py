@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.everyday import SUPERPOSE
 from denoisplit.config.groups import SuperpositionKind
 from denoisplit.config.options import documented
@@ -25,10 +27,12 @@ from denoisplit.files.outputs import check_new, check_space, make_parent
 from denoisplit.images import Files, check_tiff_name, read_frames, write_ome_tiffs
 from denoisplit.jobs.inputs import warn_of_pixel_size
 from denoisplit.run import Run, load
+from denoisplit.version import __version__
 
 PathLike = str | Path
 
 
+@takes_arrays("structures")
 @documented(SUPERPOSE)
 def superpose(
     structures: Mapping[str, Files],
@@ -95,11 +99,21 @@ def superpose(
         superposed = [np.stack(superposed)]
     attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
     arrays = [xr.DataArray(x, dims=("t", "y", "x")[-x.ndim :], attrs=attrs) for x in superposed]
+    files = zip(names, (f.files for f in frames), strict=True)
+    about = {
+        "denoisplit": __version__,
+        "run": None if run is None else run.path.resolve().name,
+        "input": {name: [file.name for file in some] for name, some in files},
+        "superposition": superpose_frame.kind,
+        "synthetic_poisson": float(synthetic_poisson),
+        "synthetic_gaussian": float(synthetic_gaussian),
+        "seed": seed,
+    }
     with output_lock(outputs[0]):  # also of the same call for the others
         for path in outputs:
             make_parent(path)
             drop_drafts(path)
-        return write_ome_tiffs(list(zip(outputs, arrays, strict=True)))
+        return write_ome_tiffs(list(zip(outputs, arrays, strict=True)), about=json.dumps(about))
 
 
 def _check_run(

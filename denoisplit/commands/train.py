@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.everyday import TRAIN
 from denoisplit.config.groups import Pairing, Preset, SuperpositionKind, System
 from denoisplit.config.options import documented
@@ -31,6 +32,7 @@ from denoisplit.training.start import join_run, start_run, train_run
 PathLike = str | Path
 
 
+@takes_arrays("structures", "repeats", "truth", kept=True)
 @documented(TRAIN)
 def train(
     structures: Mapping[str, Files] | None = None,

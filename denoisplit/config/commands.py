@@ -8,6 +8,7 @@ from denoisplit.config.everyday import (
     CALIBRATE,
     DEMO,
     EVALUATE,
+    INSPECT,
     NOISE_MODEL_FIT,
     PREDICT,
     SUPERPOSE,
@@ -27,7 +28,7 @@ from denoisplit.config.shared_options import (
     PACKAGE,
     PAIRING,
     POISSON,
-    QUIET,
+    PRINTED,
     REPEAT_CALL,
     RUN,
     SAMPLES,
@@ -86,7 +87,7 @@ EXPORT = Command(
             "Raw superposed image that the package is tested with.",
             otherwise="a test frame of the run",
         ),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit export runs/er-mt --about about.yaml -o er-mt.zip",
 )
@@ -102,7 +103,7 @@ CHECK = Command(
             "Also run code that this installation does not export; for packages you trust only.",
             False,
         ),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit check er-mt.zip",
 )
@@ -110,7 +111,7 @@ IMPORT = Command(
     "import",
     "packages",
     "Turn a package back into a run folder that predicts the same.",
-    (PACKAGE, NEW_RUN, QUIET),
+    (PACKAGE, NEW_RUN, *PRINTED),
     "denoisplit import er-mt.zip -o runs/er-mt",
 )
 
@@ -152,7 +153,7 @@ REPRODUCE = Command(
         TRAINED_SEED,
         JOBS,
         Option("--dry-run", bool, "List the trainings and run none of them.", False),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit reproduce T1 --data downloads -o paper",
     REPEAT_CALL,
@@ -174,7 +175,7 @@ COMPARE = Command(
         MAX_STEPS,
         TRAINED_SEED,
         JOBS,
-        QUIET,
+        *PRINTED,
         *groups("network", "objective", "data", "training"),
         *groups("noise_model_fit", "n2v", "prediction", "denoiser"),
     ),
@@ -216,7 +217,7 @@ FIGURE = Command(
         ),
         changed(TRUTH, "Noise-free images of the same fields; no noise is added then."),
         changed(SEED, "Random seed of samples, noise and random choices."),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit figure 3 runs/er-mt -o figure_3.png",
 )
@@ -224,14 +225,14 @@ DATA_CHECK = Command(
     "data check",
     "paper",
     "List which tasks of the paper a folder of downloads can run.",
-    (Option("DIR", File, "Folder of the downloads.", ..., name="folder"), QUIET),
+    (Option("DIR", File, "Folder of the downloads.", ..., name="folder"), *PRINTED),
     "denoisplit data check downloads",
 )
 
 COMMANDS = {
     command.name: command
     for command in (
-        *(TRAIN, PREDICT, EVALUATE, CALIBRATE, SUPERPOSE, NOISE_MODEL_FIT, DEMO),
+        *(TRAIN, PREDICT, EVALUATE, CALIBRATE, SUPERPOSE, NOISE_MODEL_FIT, INSPECT, DEMO),
         *(EXPORT, CHECK, IMPORT),
         *(REPRODUCE, COMPARE, FIGURE, DATA_CHECK),
     )

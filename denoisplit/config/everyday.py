@@ -12,7 +12,6 @@ from denoisplit.config.shared_options import (
     CONFIG,
     GAUSSIAN,
     HALO,
-    JSON,
     MAX_STEPS,
     NEW_RUN,
     OFFSETS,
@@ -20,6 +19,7 @@ from denoisplit.config.shared_options import (
     PAIRING,
     POISSON,
     PRESET,
+    PRINTED,
     QUIET,
     REPEAT_CALL,
     RUN,
@@ -78,7 +78,7 @@ TRAIN = Command(
             "With `resume`: stop here, and take the best epoch so far as the result.",
             False,
         ),
-        QUIET,
+        *PRINTED,
         *groups("network", "objective", "data", "training"),
         *groups("noise_model_fit", "n2v", "prediction", "denoiser"),
     ),
@@ -140,10 +140,11 @@ PREDICT = Command(
             otherwise="none",
         ),
         Option(
-            "--json FILE",
+            "--json [FILE.json]",
             File,
-            "Also write a record per image: the share of its tiles that are unlike the training "
-            "data, and in what.",
+            "Print the result as JSON, and nothing else: a record per image, with the share of its "
+            "tiles that are unlike the training data, and in what. With a file: also write the "
+            "records there.",
             otherwise="none",
         ),
         Option("--resume", bool, "Continue an interrupted call with the same options.", False),
@@ -183,8 +184,7 @@ EVALUATE = Command(
         ),
         changed(SAMPLES, "Number of posterior samples per frame."),
         SEED,
-        JSON,
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit evaluate runs/er-mt --structure ER new_er.tif --structure MT new_mt.tif",
 )
@@ -201,7 +201,7 @@ CALIBRATE = Command(
             "gain and offset are fitted.",
             otherwise="as in the training",
         ),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit calibrate runs/er-mt",
 )
@@ -224,10 +224,28 @@ SUPERPOSE = Command(
         POISSON,
         GAUSSIAN,
         changed(SEED, "Random seed of the noise."),
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit superpose --structure ER er.tif --structure MT mt.tif --synthetic-poisson 4 "
     "-o mixed.tif",
+)
+INSPECT = Command(
+    "inspect",
+    "everyday",
+    "Say what an image, a run or a package is; see whether an image suits a run.",
+    (
+        Option("PATH", Files, "Images or folders of them, a run, or a package.", ..., name="what"),
+        Option("--run RUN", File, "Run with whose training images are compared.", otherwise="none"),
+        Option(
+            "axes",
+            str,
+            'A letter of TCZYX for each dimension of an array, such as "ZYX".',
+            otherwise="known for files, arrays YX and xarrays",
+            place="python",
+        ),
+        *PRINTED,
+    ),
+    "denoisplit inspect mixed.tif --run runs/er-mt",
 )
 NOISE_MODEL_FIT = Command(
     "noise-model fit",
@@ -254,8 +272,7 @@ NOISE_MODEL_FIT = Command(
         ),
         Option("--components J", int, "Number of Gaussians.", otherwise="as few as suffice"),
         changed(SEED, "Random seed."),
-        JSON,
-        QUIET,
+        *PRINTED,
         *groups("noise_model_fit", "n2v"),
     ),
     "denoisplit noise-model fit --repeats beads_100_shots.tif -o camera.npz",
@@ -280,7 +297,7 @@ DEMO = Command(
         replace(GAUSSIAN, default=1.0),
         changed(SEED, "Random seed of simulation, training, noise and samples."),
         ABOUT,
-        QUIET,
+        *PRINTED,
     ),
     "denoisplit demo -o demo",
     REPEAT_CALL,

@@ -108,6 +108,12 @@ class Option:
         return tuple(self.usage.split()[len(self.flags[:1]) :])
 
     @property
+    def optional(self) -> str:
+        """Ending of the file that may follow it, as in ``--json [FILE.json]``; else empty."""
+        word = self.metavar[0] if self.metavar else ""
+        return f".{word[:-1].rpartition('.')[2]}" if word.startswith("[") else ""
+
+    @property
     def shown(self) -> str:
         """How messages of the command line call it: its long flag, or the word for its value."""
         return self.flags[-1] if self.flags else self.usage

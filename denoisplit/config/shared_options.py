@@ -26,6 +26,7 @@ CONFIG = Option(
 )
 QUIET = Option("-q/--quiet", bool, "Print warnings and errors only.", place="command line")
 JSON = Option("--json", bool, "Print the result as JSON, and nothing else.", place="command line")
+PRINTED = JSON, QUIET
 STRUCTURES = Option(
     "--structure NAME FILES",
     Groups,

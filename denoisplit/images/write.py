@@ -61,12 +61,12 @@ def write_ome_tiff(
         _write(stream, image, about)
 
 
-def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]]) -> list[Path]:
+def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]], *, about: str = "") -> list[Path]:
     """Write several images, all or none; see `write_ome_tiff`."""
     written: list[Path] = []
     try:
         for path, image in images:
-            write_ome_tiff(path, image)
+            write_ome_tiff(path, image, about=about)
             written.append(path)
     except BaseException:
         for path in written:

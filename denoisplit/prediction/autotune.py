@@ -76,13 +76,13 @@ def fastest(
         return Form(precisions[0])
     seconds: dict[Form, float] = {}
     if compilation != "on":
-        seconds = {form: _seconds_per_pixel(model, form) for form in map(Form, precisions)}
+        seconds = {form: seconds_per_pixel(model, form) for form in map(Form, precisions)}
     if compilation == "on" or (
         compilation == "auto" and work * min(seconds.values()) >= PAYS_AFTER
     ):
         try:
             for form in [Form(p, compiled=True) for p in precisions]:
-                seconds[form] = _seconds_per_pixel(model, form)
+                seconds[form] = seconds_per_pixel(model, form)
         except RuntimeError as error:  # no compiler for this device, or none that works
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if compilation == "on":
@@ -101,7 +101,7 @@ def fastest(
 
 
 @torch.inference_mode()
-def _seconds_per_pixel(model: VSE, form: Form) -> float:
+def seconds_per_pixel(model: VSE, form: Form) -> float:
     """Measure the seconds per pixel and sample; the first pair of samples warms up."""
     fast = form.apply(model)
     device = model.input_mean.device

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.version import __version__
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -64,7 +66,8 @@ def square_panels(count: int, side: float = 2.9) -> tuple[Figure, list[Axes]]:
 def png(figure: Figure) -> bytes:
     """Return the figure as the bytes of a PNG file."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=figure.dpi)
+    metadata = {"Software": f"denoisplit {__version__}"}
+    figure.savefig(stream, format="png", dpi=figure.dpi, metadata=metadata)
     return stream.getvalue()
 
 

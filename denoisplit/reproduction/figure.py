@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.commands import FIGURE
 from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
@@ -39,6 +40,7 @@ KINDS = ("2", "3", "4", "calibration", "S1", "S2", "S3", "denoising", "noise-mod
 OF_SEVERAL_RUNS = ("2", "4", "S1", "S2", "denoising")
 
 
+@takes_arrays("structures", "truth")
 @documented(FIGURE)
 def figure(
     kind: str,

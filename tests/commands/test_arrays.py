@@ -40,14 +40,14 @@ def made(structures: Any, output: str = "run", *, truth: Any = None, resume: boo
 )
 def test_frames_are_those_of_the_array(image: Any) -> None:
     for kept in (False, True):
-        frames = takes_arrays(read, "structures", "truth", kept=kept)({"ER": image})["ER"]
+        frames = takes_arrays("structures", "truth", kept=kept)(read)({"ER": image})["ER"]
         np.testing.assert_array_equal(np.stack(frames.images), FRAMES)
         assert frames.pixel_size_um == ({"x": 0.1} if image is STACK else {})
         assert not Path("run.images").exists() and not frames.files[0].exists()
 
 
 def test_the_images_of_a_run_stay_beside_it() -> None:
-    command = takes_arrays(made, "structures", "truth", kept=True)
+    command = takes_arrays("structures", "truth", kept=True)(made)
     given: Any = {"structures": {"ER": FRAMES / 7, "MT": FRAMES}, "truth": {"B": FRAMES[0] + 1}}
     command(**given, output="er")
     stored = read_image("er.images/ER.ome.tif")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 import denoisplit
 import denoisplit.training.calibration.calibrate
@@ -122,7 +123,9 @@ def test_a_run_without_error_map_gets_that_of_its_training(
     run = copy_of(recorded.plain, tmp_path)
     (run / ERROR_MAP).unlink()
     assert load(run).mapping() is None
+    random = torch.get_rng_state()
     answer = works("calibrate", run)
+    assert torch.equal(torch.get_rng_state(), random)
     assert load(run).mapping(0.9) is not None
     before, after = state(recorded.plain), state(run)
     assert set(before) == set(after)

@@ -52,6 +52,26 @@ def test_a_line_and_a_record_say_what_is_unlike(works: Call, watched: Path, nois
     assert json.loads(Path("b.json").read_text()) == [record]
 
 
+def test_json_alone_is_printed_where_no_file_follows(
+    works: Call, watched: Path, noise: Path
+) -> None:
+    for words in (["--json", noise], [noise, "--json"], [noise, "--json", "--quiet"]):
+        answer = works("predict", watched, "-o", "out", "--samples", "0", "--resume", *words)
+        found = json.loads(answer.out)
+        assert found["files"] == ["out/noise_split.ome.tif", "out/noise_std.ome.tif"]
+        (record,) = found["images"]
+        assert record["denoisplit"] == found["denoisplit"] == denoisplit.__version__
+        assert (record["run"], record["input"]) == ("er-mt", "noise.tif")
+        assert record["alarm"] and "noisier" in record["what"]
+
+
+def test_inspect_tells_what_predict_would(works: Call, watched: Path, noise: Path) -> None:
+    found = json.loads(works("inspect", noise, "--run", watched, "--json").out)
+    assert found["suitability"]["alarm"]["what"][0] == "noisier"
+    assert any("unlike the training data: noisier" in p for p in found["suitability"]["problems"])
+    assert "unlike the training data" in works("inspect", noise, "--run", watched).out
+
+
 def test_the_number_of_samples_does_not_matter(works: Call, watched: Path, noise: Path) -> None:
     records = []
     for samples in ("0", "1"):

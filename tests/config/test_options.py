@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "calibrate": denoisplit.calibrate,
     "superpose": denoisplit.superpose,
     "noise-model fit": denoisplit.fit_noise_model,
+    "inspect": denoisplit.inspect,
     "demo": demo,
     "export": denoisplit_zoo.export,
     "check": denoisplit_zoo.check,

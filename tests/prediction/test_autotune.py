@@ -28,7 +28,7 @@ def network() -> VSE:
 def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[Form, float]:
     """Measured seconds per pixel of each form, filled by the tests."""
     seconds: dict[Form, float] = {}
-    monkeypatch.setattr(tuning, "_seconds_per_pixel", lambda model, form: seconds[form])
+    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda model, form: seconds[form])
     return seconds
 
 
@@ -69,7 +69,7 @@ def test_without_a_compiler_it_is_not_compiled_or_refused(
             raise RuntimeError("no compiler\nand more")
         return 1e-3
 
-    monkeypatch.setattr(tuning, "_seconds_per_pixel", measured)
+    monkeypatch.setattr(tuning, "seconds_per_pixel", measured)
     assert fastest(network(), "32", "auto", LONG) == Form()
     assert "not compiled: no compiler" in caplog.text
     with pytest.raises(InputError) as error:
@@ -81,7 +81,7 @@ def test_without_a_compiler_it_is_not_compiled_or_refused(
 
 
 def test_a_measurement_takes_the_network_of_the_run() -> None:
-    assert 0 < tuning._seconds_per_pixel(network(), Form()) < 1e-3
+    assert 0 < tuning.seconds_per_pixel(network(), Form()) < 1e-3
 
 
 # torch's compiler imports what torch itself has deprecated

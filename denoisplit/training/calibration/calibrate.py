@@ -52,6 +52,7 @@ from denoisplit.training.calibration.alarm import fit_alarm
 from denoisplit.training.calibration.error_bars import fit_error_bars
 from denoisplit.training.calibration.mean_correction import fit_mean_correction
 from denoisplit.training.loaders import allowed_sums
+from denoisplit.version import __version__
 
 
 def calibrate_and_evaluate(
@@ -145,6 +146,7 @@ def calibrate_and_evaluate(
         sampling,
         cell=prediction.judged_cell,
     )
+    metrics["denoisplit"] = calibration["denoisplit"] = __version__
     metrics["superposition"] = settings.data.superposition
     metrics["reference"] = parts.test.reference
     tiles = []

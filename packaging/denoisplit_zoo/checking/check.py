@@ -45,6 +45,10 @@ class CheckResult:
         """Whether every consumer accepts the package."""
         return not any(self.problems.values())
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"passed": self.passed, "problems": self.problems, "notes": self.notes}
+
     @property
     def text(self) -> str:
         """One line per consumer, then the notes."""

@@ -14,6 +14,7 @@ import tifffile
 import torch
 import yaml
 
+from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.commands import EXPORT
 from denoisplit.config.options import documented
 from denoisplit.config.seeds import check_seed
@@ -45,6 +46,7 @@ MISSING_METADATA = (
 )
 
 
+@takes_arrays("test_image")
 @documented(EXPORT)
 def export(
     run: Run | PathLike,

@@ -79,7 +79,9 @@ def import_package(package: PathLike, output: PathLike) -> Run:
             where=f"{package}, {name}",
             remedy="obtain the package again",
         )
-    with new_folder(output) as draft, _errors_name(contents.path, draft):
+    # initial weights of networks are not used
+    unchanged = torch.random.fork_rng(devices=[])
+    with unchanged, new_folder(output) as draft, _errors_name(contents.path, draft):
         for name in (CONFIG, CALIBRATION, METRICS):
             if name in contents.files:
                 write_bytes(draft / name, contents.files[name])

@@ -103,15 +103,18 @@ def import_weights(
                 where=where,
                 remedy="give `target_mean` and `target_std` one value per structure",
             )
-        model = VSE(
-            structures,
-            log_variance=planes > structures,
-            filters=state["encoder.first.0.weight"].shape[0],
-            latents=prior.shape[1] // 2,
-            levels=levels,
-            patch=prior.shape[-1] * 2**levels,
-            final_blocks=len({name.split(".")[1] for name in state if name.startswith("final.")}),
-        )
+        with torch.random.fork_rng(devices=[]):  # the initial weights are not used
+            model = VSE(
+                structures,
+                log_variance=planes > structures,
+                filters=state["encoder.first.0.weight"].shape[0],
+                latents=prior.shape[1] // 2,
+                levels=levels,
+                patch=prior.shape[-1] * 2**levels,
+                final_blocks=len(
+                    {name.split(".")[1] for name in state if name.startswith("final.")}
+                ),
+            )
         keys = model.load_state_dict(state, strict=False)
     except (KeyError, RuntimeError) as error:
         reason = (str(error).splitlines()[1:2] or [str(error)])[0].strip()

@@ -73,7 +73,9 @@ def test_careamics_own_output_for_the_same_noise(
 ) -> None:  # fmt: skip
     model = theirs(ladder, structures=structures, logvar=logvar, levels=levels)
     torch.save(model.state_dict(), tmp_path / "weights.ckpt")
+    state = torch.get_rng_state()
     ours = import_weights(tmp_path / "weights.ckpt", target_mean=[0.0] * structures)
+    assert torch.equal(torch.get_rng_state(), state)
     x = torch.randn(2, 1, SIDE, SIDE)
     eps = [torch.randn(2, 5, SIDE >> i, SIDE >> i) for i in range(1, levels + 1)]
     left = list(eps)
