@@ -55,17 +55,17 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task(description, total=total)
         self._description, self._total, self._overall = description, total, overall
-        self._first: tuple[float, int] | None = None  # time and place of the first move
+        self._first: tuple[float, float] | None = None  # time and place of the first move
         self._estimated = False
 
-    def to(self, done: int, description: str | None = None) -> None:
+    def to(self, done: float, description: str | None = None) -> None:
         """Move to ``done`` of the total; the log has one line about the time of long work."""
         self._estimate(done)
         if self._overall is not None:
             self._overall.advance(self._description, done / max(1, self._total))
         self._progress.update(self._task, completed=done, description=description)
 
-    def _estimate(self, done: int) -> None:
+    def _estimate(self, done: float) -> None:
         """Log once how long all of it will take; the first move, which may warm up, is left out."""
         now = time.monotonic()
         if self._first is None:

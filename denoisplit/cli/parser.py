@@ -119,7 +119,7 @@ def _without_optional_values(command: Command, words: Sequence[str]) -> list[str
     ends = {o.flags[-1]: o.optional for o in command.options if o.flags and o.optional}
     return [
         f"{word}={PRINT}" if word in ends and not next_word.endswith(ends[word]) else word
-        for word, next_word in zip(words, [*words[1:], ""], strict=True)
+        for word, next_word in zip(words, [*words[1:], ""], strict=False)
     ]
 
 

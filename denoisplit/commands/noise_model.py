@@ -31,6 +31,7 @@ from denoisplit.noise_models.pairs import Pairs, from_clean, from_exposures, fro
 from denoisplit.noise_models.validity import correlation_warning
 from denoisplit.progress import Bar, bar, logger
 from denoisplit.report.noise_page import noise_page
+from denoisplit.version import __version__
 
 PathLike = str | Path
 OnStep = Callable[[int, int], None]
@@ -52,6 +53,7 @@ class NoiseModelFit:
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the weights as plain values."""
         return {
+            "denoisplit": __version__,
             "model": str(self.path),
             "page": str(self.page),
             "verdict": self.quality.verdict(),

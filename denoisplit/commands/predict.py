@@ -188,5 +188,5 @@ def _judged(alarm: Alarm, plan: Plan, path: Path, split: Path) -> dict[str, Any]
     return record
 
 
-def _mover(to: Callable[[int], None], files: int) -> Callable[[float], None]:
-    return lambda fraction: to(int(100 * (files + fraction)))
+def _mover(to: Callable[[float], None], files: int) -> Callable[[float], None]:
+    return lambda fraction: to(100 * (files + fraction))

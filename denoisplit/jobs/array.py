@@ -141,7 +141,7 @@ def predict_image(
         for done, place in enumerate(places):
 
             def on_plane(fraction: float, done: int = done) -> None:
-                moved.to(int(100 * (done + fraction)))
+                moved.to(100 * (done + fraction))
                 if on_progress is not None:
                     on_progress((done + fraction) / len(places))
 

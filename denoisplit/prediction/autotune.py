@@ -11,7 +11,7 @@ import torch
 from denoisplit.errors import InputError
 from denoisplit.network.inference import compile_blocks, inference_form
 from denoisplit.network.vse import VSE
-from denoisplit.progress import logger
+from denoisplit.progress import LONG, duration, logger
 
 Precision = Literal["32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
@@ -97,6 +97,8 @@ def fastest(
         chosen,
         "; ".join(f"{form} {1e6 * value:.2f}" for form, value in seconds.items()),
     )
+    if (total := work * seconds[chosen]) > LONG:
+        logger.info("the prediction takes about %s, without the margins of tiles", duration(total))
     return chosen
 
 

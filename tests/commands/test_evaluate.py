@@ -52,7 +52,7 @@ def test_json_and_nothing_else(
 def test_the_keys_are_those_that_others_read(found: dict[str, Any]) -> None:
     assert set(found) == {
         "frames", "samples", "superposition", "reference", "structures", "mean", "verdicts",
-        "error_bars",
+        "error_bars", "denoisplit", "run", "input",
     }  # fmt: skip
     assert [verdict["structure"] for verdict in found["verdicts"]] == ["ER", "MT"]
     assert list(found["error_bars"]) == ["ER", "MT"]

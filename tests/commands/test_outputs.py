@@ -18,7 +18,7 @@ from .conftest import Bench, stack
 Refused = Callable[..., str]
 Usage = namedtuple("Usage", "total used free")
 # commands that write nothing but what they print
-READERS = ("evaluate", "check", "data check")
+READERS = ("evaluate", "inspect", "check", "data check")
 
 
 def lines(bench: Bench, run: Path, package: Path) -> dict[str, tuple[list[object], str]]:
