@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import bytes_of
 from denoisplit.images import LazyImage
 from denoisplit.images.formats.zarr import is_zarr
+from denoisplit.images.scale import LARGEST
 from denoisplit.noise_models.photon_transfer import photon_transfer
 from denoisplit.noise_models.saturation import ceiling_of, limits_of
 
@@ -76,7 +77,7 @@ def _zarr_format(path: Path) -> str:
     metadata: Any = {}
     for name in ("zarr.json", ".zattrs"):
         if (path / name).is_file():
-            metadata = json.loads((path / name).read_text(encoding="utf-8"))
+            metadata = read_json(path / name)
             break
     version = 3 if (path / "zarr.json").is_file() else 2
     attributes = metadata.get("attributes", metadata) if isinstance(metadata, Mapping) else {}
@@ -108,7 +109,8 @@ def _channel_record(image: LazyImage, channel: int) -> dict[str, Any]:
     record |= {"low": low, "high": high, "mean": total / sum(v.size for v in values)}
     chosen = np.unique(np.linspace(0, len(parts) - 1, NOISE_PLANES).round().astype(int))
     frames = [middle_of(parts[n], NOISE_SIDE) for n in chosen]
-    if bad or low == high or min(min(f.shape) for f in frames) < LEAST_SIDE:
+    usable = not bad and low < high and max(-low, high) <= LARGEST
+    if not usable or min(min(f.shape) for f in frames) < LEAST_SIDE:
         return record | {"noise": None, "saturation": None}
     limits = limits_of(frames)
     noise = {

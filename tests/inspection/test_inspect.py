@@ -77,7 +77,10 @@ def test_pixels_that_no_command_takes_are_counted(tmp_path: Path) -> None:
     assert "3 pixels are NaN or infinite" in str(record) and "noise: not estimated" in str(record)
 
 
-@pytest.mark.parametrize("image", [np.full((40, 40), 7, np.uint16), np.full((2, 9), np.nan)])
+@pytest.mark.parametrize(
+    "image",
+    [np.full((40, 40), 7, np.uint16), np.full((2, 9), np.nan), 1e300 * pixels(40, 40)],
+)
 def test_an_image_without_noise(image: np.ndarray) -> None:
     record = denoisplit.inspect(image)
     assert record["format"] == "array in memory" and record["channels"][0]["noise"] is None
