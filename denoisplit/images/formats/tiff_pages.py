@@ -11,6 +11,8 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from denoisplit.errors import InputError
+from denoisplit.images.formats.compression import FIRST, is_lossy
+from denoisplit.images.formats.libraries import refuse_lossy
 
 MOST_PAGES = 2**20
 MOST_UNEQUAL = 1000  # pages of different sizes: more take tifffile minutes, in quadratic time
@@ -20,11 +22,6 @@ LAYOUT = {256: 0, 257: 0, 258: 1, 259: 1, 262: 0, 277: 1}  # and what they are i
 WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of whole numbers
 SUB_PAGES = 330  # tag of the offsets of further chains
 OFFSETS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of these offsets
-
-FIRST = 4096  # bytes of the pixels of a page, in which their encoding is named
-REVERSIBLE = 13  # place, after the mark of the coding style of JPEG 2000, of its wavelet transform
-# may be with or without loss, which their first bytes do not say
-UNKNOWN = ("JPEGXR_NDPI", "JPEGXR", "JPEGXL", "JPEGXL_DNG", "LERC", "JETRAW")
 
 
 class _Form(NamedTuple):
@@ -155,13 +152,9 @@ def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPage
             remedy="save it with 0 as black (Fiji: Image > Lookup Tables > Grays, Edit > Invert)",
         )
     name = COMPRESSION(page.compression).name
-    if _is_lossy(name, _start(tif, page)):
-        raise InputError(
-            f"this image was compressed with loss ({name}), which alters its noise",
-            where=path,
-            remedy="use the original recording, saved without compression or with a lossless one",
-        )
-    return name if name in UNKNOWN else ""
+    if lossy := is_lossy(name, _start(tif, page)):
+        refuse_lossy(path, name)
+    return name if lossy is None else ""
 
 
 def _start(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:
@@ -171,15 +164,3 @@ def _start(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:
             tif.filehandle.seek(offset)
             return bytes(tif.filehandle.read(min(count, FIRST)))
     return b""
-
-
-def _is_lossy(name: str, start: bytes) -> bool:
-    """Return whether a compression alters the pixels that begin with these bytes."""
-    if name.startswith("WEBP"):
-        return b"VP8L" not in start[:32]
-    if "JP2000" in name or name.startswith("JPEG2000") or name == "JPEG_2000_LOSSY":
-        style = start.find(b"\xff\x52")
-        return start[style + REVERSIBLE : style + REVERSIBLE + 1] != b"\x01"
-    if "JPEG" in name and name not in UNKNOWN:
-        return b"\xff\xc3" not in start  # mark of frames without loss
-    return False

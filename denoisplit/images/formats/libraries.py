@@ -1,0 +1,74 @@
+"""Libraries of microscope makers' formats, which are optional, and errors of what they read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from denoisplit.errors import InputError
+from denoisplit.images.lazy import first_line
+
+REMEDY = "copy the file again, or save it as OME-TIFF in the software of the microscope"
+KNOWN = "TCZYX"
+
+
+def library(name: str, kind: str, path: Path) -> Any:
+    """Import the library that reads a kind of files.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        problem = f"{kind} files are read by the package {name}, which cannot be imported ({error})"
+        remedy = f"pip install 'denoisplit[{kind.lower()}]', or save the image as OME-TIFF"
+        raise InputError(problem, where=path, remedy=remedy) from None
+
+
+@contextmanager
+def readable(path: Path, kind: str) -> Iterator[None]:
+    """Name a damaged file, of which its library may raise and warn of anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            problem = f"this {kind} file is unreadable ({first_line(error)})"
+            raise InputError(problem, where=path, remedy=REMEDY) from None
+
+
+def refuse_axes(path: Path, axes: dict[str, int]) -> None:
+    """Refuse an image with other axes than time, channel, depth, height and width.
+
+    Parameters
+    ----------
+    path : Path
+    axes : dict
+        Name of each axis, a letter if it is known, to its length.
+
+    Raises
+    ------
+    InputError
+    """
+    if others := [f"{name} ({n})" for name, n in axes.items() if name not in KNOWN and n > 1]:
+        problem = f"this image has the axes {', '.join(others)}, expected none but t, c, z, y and x"
+        remedy = "save the part of it to split as OME-TIFF in the software of the microscope"
+        raise InputError(problem, where=path, remedy=remedy)
+
+
+def refuse_lossy(path: Path, name: str) -> None:
+    """Refuse an image whose compression has altered its pixels."""
+    raise InputError(
+        f"this image was compressed with loss ({name}), which alters its noise",
+        where=path,
+        remedy="use the original recording, saved without compression or with a lossless one",
+    )
