@@ -9,7 +9,11 @@ from pathlib import Path
 import xarray as xr
 
 from denoisplit.errors import InputError
+from denoisplit.images.formats.czi import open_czi
+from denoisplit.images.formats.lif import open_lif
 from denoisplit.images.formats.mrc import open_mrc
+from denoisplit.images.formats.nd2 import open_nd2
+from denoisplit.images.formats.png import open_png
 from denoisplit.images.formats.tiff import open_tiff
 from denoisplit.images.formats.zarr import is_zarr, open_zarr
 from denoisplit.images.lazy import LazyImage
@@ -23,8 +27,13 @@ _OPENERS: dict[str, Callable[[Path, int | None], LazyImage]] = {
     ".tiff": open_tiff,
     ".mrc": open_mrc,
     ".zarr": open_zarr,
+    ".nd2": open_nd2,
+    ".czi": open_czi,
+    ".lif": open_lif,
+    ".png": open_png,
 }
 _KINDS = ", ".join(_OPENERS)
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def read_image(path: Path | str) -> xr.DataArray:
@@ -33,8 +42,9 @@ def read_image(path: Path | str) -> xr.DataArray:
     Parameters
     ----------
     path : Path or str
-        TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``), MRC (``.mrc``), or Zarr and
-        OME-Zarr folders (``.zarr``).
+        TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``), MRC (``.mrc``), grey PNG
+        (``.png``), Zarr and OME-Zarr folders (``.zarr``), or, with the library of an extra each,
+        ND2, CZI and LIF files (``.nd2``, ``.czi``, ``.lif``).
 
     Returns
     -------
@@ -115,6 +125,9 @@ def list_files(entries: Files) -> list[Path]:
 
 def _opener(path: Path) -> Callable[[Path, int | None], LazyImage]:
     opener = open_zarr if is_zarr(path) else _OPENERS.get(path.suffix.lower())
+    if path.suffix.lower() in _JPEG:
+        problem = "JPEG compresses with loss, which alters the noise that the method relies on"
+        raise InputError(problem, where=path, remedy="use the original recording, such as a TIFF")
     if opener is None:
         kind = f"of type {path.suffix!r}" if path.suffix else "without a type"
         problem = f"files {kind} cannot be read, only {_KINDS}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -138,6 +138,54 @@ class Mapped:
         """Read a part."""
         whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         return np.array(whole[key])
+
+
+class Pages:
+    """Planes of a file, which are read when they are indexed; the last one read is kept.
+
+    Parameters
+    ----------
+    outer : tuple of int
+        Number of pages along each dimension.
+    page : tuple of int
+        Shape of a page.
+    dtype : dtype
+    read : callable
+        Yields the pages of a sequence of numbers, which count along all dimensions.
+    """
+
+    def __init__(
+        self,
+        outer: tuple[int, ...],
+        page: tuple[int, ...],
+        dtype: Any,
+        read: Callable[[Sequence[int]], Iterator[npt.NDArray[Any]]],
+    ) -> None:
+        self.shape, self.dtype = (*outer, *page), np.dtype(dtype)
+        self._outer, self._read = outer, read
+        self._last: tuple[int, npt.NDArray[Any]] = (-1, np.empty(0))
+
+    def __getitem__(self, key: tuple[Any, ...]) -> Any:
+        """Read a part: an index or a slice per dimension."""
+        outer, inner = key[: len(self._outer)], key[len(self._outer) :]
+        spans = [
+            range(*part.indices(size)) if isinstance(part, slice) else [part]
+            for part, size in zip(outer, self._outer, strict=True)
+        ]
+        numbers = [
+            int(np.ravel_multi_index(place, self._outer)) if place else 0
+            for place in product(*spans)
+        ]
+        number, page = self._last
+        if numbers == [number]:
+            pages = [page[inner]]
+        else:
+            pages = []
+            for number, page in zip(numbers, self._read(numbers), strict=True):
+                pages.append(page[inner])
+                self._last = number, page
+        lengths = [len(n) for n, part in zip(spans, outer, strict=True) if isinstance(part, slice)]
+        return np.reshape(pages, (*lengths, *pages[0].shape))
 
 
 def first_line(error: Exception) -> str:

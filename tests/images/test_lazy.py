@@ -12,8 +12,8 @@ import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.images import open_image, read_image, write_ome_tiff
-from denoisplit.images.formats.tiff import _Pages, description_of
-from denoisplit.images.lazy import Mapped
+from denoisplit.images.formats.tiff import description_of
+from denoisplit.images.lazy import Mapped, Pages
 
 STACK = np.random.default_rng(0).integers(0, 999, (3, 2, 20, 30)).astype(np.uint16)
 GREY = {"photometric": "minisblack"}
@@ -57,7 +57,7 @@ def test_planes_are_those_of_the_image(kind: str, tmp_path: Path) -> None:
     write, way = FILES[kind]
     write(tmp_path / "a.tif")
     lazy, whole = open_image(tmp_path / "a.tif"), read_image(tmp_path / "a.tif")
-    assert {Mapped: "M", _Pages: "P"}[type(lazy.array.stored)] == way
+    assert {Mapped: "M", Pages: "P"}[type(lazy.array.stored)] == way
     assert lazy.dims == whole.dims and lazy.sizes == dict(whole.sizes)
     found = np.stack([plane[:, :] for plane in lazy.planes()]).reshape(whole.shape)
     np.testing.assert_array_equal(found, whole.values)

@@ -17,6 +17,8 @@ import zarr
 from denoisplit.errors import InputError
 from denoisplit.images import open_image, read_image
 
+from . import vendor_files
+
 SIZES = {"t": 2, "c": 3, "z": 4, "y": 20, "x": 30}
 GREY = {"photometric": "minisblack"}
 UM = {"z": 0.5, "y": 0.25, "x": 0.125}
@@ -69,7 +71,13 @@ WRITERS: dict[str, Callable[[Path, Pixels, str], Any]] = {
     "2.zarr": lambda p, a, d: ngff(p, a, d, 2),
     "3.zarr": lambda p, a, d: ngff(p, a, d, 3),
     "reversed.zarr": lambda p, a, d: ngff(p, a, d, 3, d[::-1]),
+    "a.nd2": vendor_files.nd2,
+    "lossless.nd2": lambda p, a, d: vendor_files.nd2(p, a, d, compression=0),
+    "a.lif": lambda p, a, d: vendor_files.lif(p, {"one": (a, d)}),
+    "a.czi": vendor_files.czi,
+    "zstd.czi": lambda p, a, d: vendor_files.czi(p, a, d, compression=6),
 }
+SQUARE = (".nd2",)  # formats that have one size for width and height
 
 
 @pytest.mark.parametrize("dims", ["yx", "zyx", "tyx", "cyx", "tzyx", "czyx", "tcyx", "tczyx"])
@@ -84,6 +92,10 @@ def test_every_format_gives_the_same_image(kind: str, dims: str, tmp_path: Path)
     np.testing.assert_array_equal(planes.reshape(array.shape), array)
     np.testing.assert_array_equal(list(lazy.planes())[-1][3:7, 5:9], planes[-1, 3:7, 5:9])
     known = {axis: length for axis, length in UM.items() if axis in dims}
+    if path.suffix in SQUARE:
+        known["y"] = UM["x"]
+    if path.suffix == ".czi":  # its metadata name it without a stack
+        known["z"] = UM["z"]
     assert lazy.pixel_size_um == whole.attrs["pixel_size_um"] == pytest.approx(known)
     names = ("channel 1", "channel 2", "channel 3") if "c" in dims else ()
     assert lazy.channels == names
@@ -274,17 +286,28 @@ def test_inverted_greys_are_refused(tmp_path: Path) -> None:
         ("jpeg", {"lossless": True}, True),
         ("jpeg2000", {"reversible": True}, True),
         ("jpeg2000", {"level": 30, "reversible": False}, False),
+        ("jpegxl", {"lossless": True}, True),
+        ("jpegxl", {"lossless": False, "distance": 1.0}, False),
+        ("jpegxr", {"level": 100}, True),
+        ("jpegxr", {"level": 0.8}, False),
+        ("lerc", {}, True),
+        ("lerc", {"level": 2.0}, False),
         ("zstd", {}, True),
         ("lzma", {}, True),
     ],
 )
 def test_compression_with_loss_is_refused(
-    compression: str, options: dict[str, Any], lossless: bool, tmp_path: Path
+    compression: str,
+    options: dict[str, Any],
+    lossless: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path, array = tmp_path / "a.tif", pixels("yx", "uint8")
     tifffile.imwrite(path, array, compression=compression, compressionargs=options, **GREY)
     if lossless:
         np.testing.assert_array_equal(read_image(path).values, array)
+        assert not caplog.records
     else:
         assert "with loss" in refusal(path)
 

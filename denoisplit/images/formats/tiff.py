@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,7 +20,7 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import open_array
 from denoisplit.images.formats.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
-from denoisplit.images.lazy import LazyImage, Mapped
+from denoisplit.images.lazy import LazyImage, Mapped, Pages
 from denoisplit.images.lengths import known_lengths, number, to_micrometres
 from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
@@ -80,7 +79,8 @@ def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
     """Return the pixels of one of the series, or of a number of equal ones, with their axes."""
     one = tif.series[series]
     if stack:
-        return _Pages(path, (stack,), one.shape, one.dtype)
+        read = partial(_read_pages, path, one.shape, None)
+        return Pages((stack,), one.shape, one.dtype, read)
     start = one.dataoffset
     if start is not None and one.keyframe.is_memmappable and one.dtype.kind in "iuf":
         if start + one.nbytes > path.stat().st_size:
@@ -89,55 +89,23 @@ def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
     for outer in range(len(one.shape)):
         pages, page = math.prod(one.shape[:outer]), math.prod(one.shape[outer:])
         if pages == len(one.pages) and page == math.prod(one.keyframe.shape):
-            return _Pages(path, one.shape[:outer], one.shape[outer:], one.dtype, series)
+            read = partial(_read_pages, path, one.shape[outer:], series)
+            return Pages(one.shape[:outer], one.shape[outer:], one.dtype, read)
     return one.asarray()
 
 
-class _Pages:
-    """Planes of one series, or of the whole file, one per page; the last one read is kept."""
-
-    def __init__(
-        self,
-        path: Path,
-        outer: tuple[int, ...],
-        page: tuple[int, ...],
-        dtype: Any,
-        series: int | None = None,  # None for the whole file
-    ) -> None:
-        self.path, self.shape, self.dtype = path, (*outer, *page), dtype
-        self._outer, self._page, self._series = outer, page, series
-        self._number, self._plane = -1, np.empty(0)
-
-    def __getitem__(self, key: tuple[Any, ...]) -> Any:
-        """Read a part: an index or a slice per dimension."""
-        outer, inner = key[: len(self._outer)], key[len(self._outer) :]
-        spans = [
-            range(*part.indices(size)) if isinstance(part, slice) else [part]
-            for part, size in zip(outer, self._outer, strict=True)
-        ]
-        numbers = [
-            int(np.ravel_multi_index(place, self._outer)) if place else 0
-            for place in product(*spans)
-        ]
-        if numbers == [self._number]:
-            planes = [self._plane[inner]]
-        else:
-            planes = [plane[inner] for plane in self._read(numbers)]
-        lengths = [len(n) for n, part in zip(spans, outer, strict=True) if isinstance(part, slice)]
-        return np.reshape(planes, (*lengths, *planes[0].shape))
-
-    def _read(self, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
-        with listening() as complaints, tifffile.TiffFile(self.path, _multifile=False) as tif:
-            pages: Any = tif.pages if self._series is None else tif.series[self._series].pages
-            for number in numbers:
-                page = pages[number]
-                if page is None:
-                    complaints.damage.append(f"plane {number} is missing")
-                else:
-                    self._plane = page.asarray().reshape(self._page)
-                refuse_damaged(self.path, complaints)
-                self._number = number
-                yield self._plane
+def _read_pages(
+    path: Path, page_shape: tuple[int, ...], series: int | None, numbers: Sequence[int]
+) -> Iterator[NDArray[Any]]:
+    """Yield pages of one series, or of the whole file."""
+    with listening() as complaints, tifffile.TiffFile(path, _multifile=False) as tif:
+        pages: Any = tif.pages if series is None else tif.series[series].pages
+        for number in numbers:
+            if (page := pages[number]) is None:
+                raise ValueError(f"plane {number} is missing")
+            plane = page.asarray().reshape(page_shape)
+            refuse_damaged(path, complaints)
+            yield plane
 
 
 def description_of(path: Path) -> str:

@@ -1,0 +1,69 @@
+"""LIF files of Leica microscopes, whose pixels are mapped where the package liffile finds them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from denoisplit.errors import InputError
+from denoisplit.images.axes import open_array
+from denoisplit.images.formats.libraries import library, readable, refuse_axes
+from denoisplit.images.lazy import LazyImage, Mapped
+from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.selection import choose_series
+
+START = b"p\0\0\0"
+DIMENSIONS = {"1": "x", "2": "y", "3": "z"}
+DESCRIPTION = "./Data/Image/ImageDescription"
+
+
+def open_lif(path: Path, series: int | None = None) -> LazyImage:
+    """Open an image of a LIF file without reading its pixels.
+
+    Raises
+    ------
+    InputError
+        If the file is not LIF, is damaged, has colours or unknown axes, or several images and none
+        of them is chosen.
+    """
+    liffile = library("liffile", "LIF", path)
+    with readable(path, "LIF"):
+        with path.open("rb") as stream:
+            if stream.read(len(START)) != START:  # else other files may be opened that it names
+                raise ValueError("it does not begin like one")
+        with liffile.LifFile(path) as file:
+            if file.type.name != "LIF":
+                raise ValueError(f"it is a {file.type.name} file")
+            images = list(file.images)
+            if not images:
+                raise ValueError("it has no image")
+            image = images[choose_series(path, [one.path for one in images], series)]
+            if image.is_flim:
+                problem = "this image has lifetimes of photons, expected intensities"
+                raise InputError(problem, where=path, remedy="save its intensities as OME-TIFF")
+            sizes, dtype, block = dict(image.sizes), image.dtype, image.memory_block
+        refuse_axes(path, {"colour" if axis == "S" else axis: n for axis, n in sizes.items()})
+        needed, end = math.prod(sizes.values()) * dtype.itemsize, block.offset + block.size
+        if needed != block.size or end > path.stat().st_size:
+            problem = f"its pixels need {needed} bytes, and {block.size} are described, up to {end}"
+            raise ValueError(f"{problem} of {path.stat().st_size}")
+        names, pixel_size_um = _metadata(image.xml_element)
+        pixels = Mapped(path, tuple(sizes.values()), dtype, block.offset)
+        # an axis of length 1 is left out
+        axes = "".join("T" if axis not in "TCZYX" else axis for axis in sizes)
+        return open_array(pixels, axes, channels=names, pixel_size_um=pixel_size_um, source=path)
+
+
+def _metadata(xml: Any) -> tuple[list[str], dict[str, float]]:
+    """Return names of channels and pixel size; what cannot be read is unknown."""
+    described = xml.findall(f"{DESCRIPTION}/Channels/ChannelDescription")
+    described.sort(key=lambda channel: number(channel.get("BytesInc")))
+    names = [str(channel.get("LUTName") or "") for channel in described]
+    sizes: dict[str, float | None] = {}
+    for dimension in xml.findall(f"{DESCRIPTION}/Dimensions/DimensionDescription"):
+        if axis := DIMENSIONS.get(dimension.get("DimID")):
+            steps = number(dimension.get("NumberOfElements")) - 1
+            length = abs(number(dimension.get("Length"))) / steps if steps else math.nan
+            sizes[axis] = to_micrometres(length, dimension.get("Unit"))
+    return names if len(set(names)) == len(names) else [], known_lengths(sizes)
