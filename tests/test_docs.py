@@ -7,9 +7,10 @@ temporary folder per document. The folder holds small simulated images: ``er/*.t
 - ``console``: the lines after ``$ ``; the others are output. ``bash``: the whole block. Both stop
   at the first command that fails. Lines that call ``make`` are left out.
 - ``denoisplit train`` without ``--max-steps`` gets ``--max-steps 4``, and settings for a small
-  network and few steps of the error map, so that it takes seconds; so does a settings file of the
-  document.
-  Python blocks are run as they are, each in its own interpreter.
+  network and few steps of the error map and the noise models, so that it takes seconds; so does a
+  settings file of the document, and ``denoisplit noise-model fit``.
+  Python blocks are run as they are, each in its own process.
+- Processes start at once, see tests/forked.py.
 - A block after ``<!-- not run: REASON -->`` is left out.
 """
 
@@ -19,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +29,14 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
+from .forked import commands
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
 
 QUICK = "quick.yaml"  # settings of trainings that take seconds
+QUICK_NOISE = "noise.yaml"  # those of a noise model
+QUICK_FIT = "noise_model_fit: {steps: 50}\n"
 RUN = {"console", "bash", "python"}
 SHOWN = {"text", "yaml", "json", "toml", "bibtex", "mermaid"}
 FENCE = re.compile(r"^\s*```\s*(\S*)")
@@ -77,7 +83,8 @@ def blocks(document: str) -> list[Block]:
 def script(block: Block) -> str:
     """The shell commands of a console or bash block, made short where they train."""
     text = block.text.replace("\\\n", " ")
-    text = re.sub(r"^prediction: \{", "prediction: {error_map_steps: 2, ", text, flags=re.MULTILINE)
+    quick = f"{QUICK_FIT}prediction: {{error_map_steps: 2, "
+    text = re.sub(r"^prediction: \{", quick, text, flags=re.MULTILINE)
     lines = text.splitlines()
     if block.language == "console":
         lines = [line[2:] for line in lines if line.startswith("$ ")]
@@ -94,19 +101,20 @@ def _short(line: str) -> str:
         for name, value in (("--max-steps", "4"), ("--config", QUICK))
         if name not in line
     )
-    return re.sub(r"\bdenoisplit train\b", f"denoisplit train{options}", line)
+    line = re.sub(r"\bdenoisplit train\b", f"denoisplit train{options}", line)
+    return line.replace("noise-model fit", f"noise-model fit --config {QUICK_NOISE}")
 
 
-def execute(document: str, folder: Path) -> int:
-    """Run the blocks of a document in a folder; how many ran."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def execute(document: str, folder: Path, programs: Path) -> int:
+    """Run the blocks of a document in a folder, by ``denoisplit`` of another; how many ran."""
+    path = os.pathsep.join(map(str, (programs, Path(sys.executable).parent, os.environ["PATH"])))
     environment = os.environ | {"PATH": path, "MPLBACKEND": "Agg"}
     count = 0
     for block in blocks(document):
         if block.left_out:
             continue
         if block.language == "python":
-            command = [sys.executable, "-c", block.text]
+            command = [str(programs / "python"), "-c", block.text]
         else:
             command = ["bash", "-e", "-o", "pipefail", "-c", script(block)]
         done = subprocess.run(
@@ -129,9 +137,10 @@ def execute(document: str, folder: Path) -> int:
 
 def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
     """Simulated images: a blurred network (er), straight filaments (mt), and their noisy sum."""
+    (folder / QUICK_NOISE).write_text(QUICK_FIT)
     (folder / QUICK).write_text(
         "prediction: {calibration_samples: 4, error_map_steps: 2}\n"
-        "network: {filters: 8, latents: 8}\n"
+        "network: {filters: 8, latents: 8}\n" + QUICK_FIT
     )
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
@@ -158,27 +167,33 @@ def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in DOCUMENTS if p.name != "guide.md"], ids=lambda path: path.name
 )
-def test_document_runs_as_it_stands(path: Path, tmp_path: Path) -> None:
-    run(path, tmp_path)
+def test_document_runs_as_it_stands(path: Path, tmp_path: Path, programs: Path) -> None:
+    run(path, tmp_path, programs)
 
 
-def run(path: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with commands(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
+
+
+def run(path: Path, tmp_path: Path, programs: Path) -> None:
     document = path.read_text(encoding="utf-8")
     if any(not block.left_out for block in blocks(document)):
         prepare(tmp_path)
-    execute(document, tmp_path)
+    execute(document, tmp_path, programs)
 
 
 def fenced(language: str, text: str, before: str = "") -> str:
     return f"{before}\n\n```{language}\n{text}\n```\n"
 
 
-def test_blocks_run_in_order_in_one_folder(tmp_path: Path) -> None:
+def test_blocks_run_in_order_in_one_folder(tmp_path: Path, programs: Path) -> None:
     document = fenced("bash", "echo 1 > a\nmake nothing") + fenced(
         "python", "import pathlib\npathlib.Path('b').write_text(pathlib.Path('a').read_text())"
     )
     document += fenced("text", "exit 1") + fenced("console", "$ cat \\\n  b\n1\n$ true")
-    assert execute(document, tmp_path) == 3
+    assert execute(document, tmp_path, programs) == 3
     assert (tmp_path / "b").read_text() == "1\n"
 
 
@@ -186,16 +201,19 @@ def test_blocks_run_in_order_in_one_folder(tmp_path: Path) -> None:
     ("language", "text"),
     [("bash", "false\ntrue"), ("console", "$ false\n$ true"), ("python", "1 / 0")],
 )
-def test_a_block_that_fails_is_seen(language: str, text: str, tmp_path: Path) -> None:
+def test_a_block_that_fails_is_seen(
+    language: str, text: str, tmp_path: Path, programs: Path
+) -> None:
     with pytest.raises(AssertionError, match="line 3 ended with 1"):
-        execute(fenced(language, text), tmp_path)
+        execute(fenced(language, text), tmp_path, programs)
 
 
-def test_a_block_is_left_out_for_a_reason_only(tmp_path: Path) -> None:
-    assert execute(fenced("bash", "false", "<!-- not run: takes a day -->"), tmp_path) == 0
+def test_a_block_is_left_out_for_a_reason_only(tmp_path: Path, programs: Path) -> None:
+    document = fenced("bash", "false", "<!-- not run: takes a day -->")
+    assert execute(document, tmp_path, programs) == 0
     for comment in ("<!-- not run -->", "<!-- not run: -->"):
         with pytest.raises(AssertionError, match="no reason"):
-            execute(fenced("bash", "false", comment), tmp_path)
+            execute(fenced("bash", "false", comment), tmp_path, programs)
 
 
 @pytest.mark.parametrize("language", ["", "sh", "py"])

@@ -23,6 +23,8 @@ from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import Run, load
 
+from ..figures import _not_drawn as _not_drawn
+
 KINDS = {"ER": "mesh", "MT": "filaments", "CCP": "puncta"}
 PIXEL_UM = {"x": 0.0625, "y": 0.125}
 TINY: dict[str, Any] = {

@@ -21,6 +21,7 @@ from ..commands.conftest import refused as refused
 from ..commands.conftest import run_folder as trained_folder  # noqa: F401
 from ..commands.conftest import trained as trained
 from ..commands.conftest import works as works
+from ..figures import _not_drawn as _not_drawn
 from ..network.test_error_map import random_error_map
 
 MAPPED = ("split", "std", "spread", "low", "high", "samples")  # of a run with an error map

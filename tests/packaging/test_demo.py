@@ -22,6 +22,8 @@ from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.run import load
 
+from ..figures import _not_drawn as _not_drawn
+
 TINY = {
     "network": {"filters": 8, "latents": 4},
     "training": {"max_steps": 2, "batch": 2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..figures import _not_drawn as _not_drawn
 from ..report.conftest import made as made
 
 # systems of the published tables; others may be added to the package
