@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from denoisplit.evaluation.frames import EvaluationFrames
+from denoisplit.images.display import display_limits
 from denoisplit.jobs.alarm import Tiles
 from denoisplit.report.html import figure, section
 from denoisplit.report.pictures import INTENSITY, SPREAD, grid
-from denoisplit.report.style import colour_key, display_limits, image_panel
+from denoisplit.report.style import colour_key, image_panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

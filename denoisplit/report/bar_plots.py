@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from denoisplit.evaluation.error_bars import COVERAGE
-from denoisplit.report.style import FAINT, INK, ink, legend, plain, square_panels
+from denoisplit.images.display import ink
+from denoisplit.report.style import FAINT, INK, legend, plain, square_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.evaluation.metrics import psnr_if_defined
+from denoisplit.images.display import display_limits
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.sampling import Sampling
 from denoisplit.report.example import CROP, busiest_crop
 from denoisplit.report.html import document, figure, section, small
 from denoisplit.report.pictures import INTENSITY, grid
-from denoisplit.report.style import display_limits, image_panel
+from denoisplit.report.style import image_panel
 from denoisplit.report.tables import html_table
 from denoisplit.run import Run
 

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.evaluation.risk import noise_variance
+from denoisplit.images.display import ink
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
 from denoisplit.noise_models.saturation import grid_step
 from denoisplit.report.plots import noise_density
-from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain
+from denoisplit.report.style import FAINT, INK, legend, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

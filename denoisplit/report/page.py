@@ -14,6 +14,7 @@ from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors
+from denoisplit.images.display import ink
 from denoisplit.jobs.alarm import Tiles
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel
@@ -42,7 +43,6 @@ from denoisplit.report.sentences import (
     std_paragraphs,
     summary,
 )
-from denoisplit.report.style import ink
 from denoisplit.report.tables import html_table, metrics_columns
 from denoisplit.report.verdicts import (
     ERROR_BARS_NOTE,

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.images.display import display_limits, light
 from denoisplit.report.example import ExampleFrame
 from denoisplit.report.style import (
     WIDTH,
     Image,
     Limits,
     colour_key,
-    display_limits,
     image_panel,
-    light,
     new_figure,
     scale_bar,
     symmetric_limits,

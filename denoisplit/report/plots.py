@@ -15,9 +15,10 @@ from denoisplit.evaluation.calibration import CalibrationCurve, binned_errors
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors, noise_variance, squared_errors
 from denoisplit.files.csv_file import read_rows
+from denoisplit.images.display import ink
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.frame import Prediction
-from denoisplit.report.style import FAINT, INK, ink, legend, new_figure, plain, square_panels
+from denoisplit.report.style import FAINT, INK, legend, new_figure, plain, square_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

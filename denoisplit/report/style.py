@@ -24,21 +24,6 @@ DPI = 120
 WIDTH = 11.0  # inches
 INK = "#33363d"
 FAINT = "#9aa0aa"
-# colours of the structures: light on black in composites, dark on white in plots
-LIGHTS = ("#ff3df2", "#3dff5a", "#3d9bff", "#ffd23d")
-INKS = ("#b3139f", "#15803d", "#1d63c4", "#a16207")
-WHITE = "#ffffff"
-DISPLAY_PERCENTILES = (0.5, 99.8)
-
-
-def light(k: int, structures: int) -> str:
-    """Return the colour of structure k in a composite."""
-    return WHITE if structures == 1 else LIGHTS[k % len(LIGHTS)]
-
-
-def ink(k: int) -> str:
-    """Return the colour of structure k in a plot."""
-    return INKS[k % len(INKS)]
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -69,13 +54,6 @@ def png(figure: Figure) -> bytes:
     metadata = {"Software": f"denoisplit {__version__}"}
     figure.savefig(stream, format="png", dpi=figure.dpi, metadata=metadata)
     return stream.getvalue()
-
-
-def display_limits(*images: Image) -> Limits:
-    """Return a display range that clips the few extreme pixels."""
-    values = np.concatenate([np.ravel(image) for image in images])
-    low, high = (float(v) for v in np.percentile(values, DISPLAY_PERCENTILES))
-    return (low, high) if high > low else (low, low + 1.0)
 
 
 def symmetric_limits(image: Image) -> Limits:

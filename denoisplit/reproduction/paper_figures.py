@@ -14,6 +14,7 @@ from denoisplit.evaluation.calibration import CalibrationCurve
 from denoisplit.evaluation.noise_level import noise_levels
 from denoisplit.evaluation.risk import PROBE_SAMPLES, probe_frames, squared_errors
 from denoisplit.files.json_file import read_json
+from denoisplit.images.display import ink
 from denoisplit.noise_models.storage import read_fitted
 from denoisplit.prediction.frame import Prediction
 from denoisplit.prediction.sampling import Sampling
@@ -25,7 +26,6 @@ from denoisplit.report.plots import (
     noise_models_figure,
     structure_calibrations,
 )
-from denoisplit.report.style import ink
 from denoisplit.reproduction.drawing.animation import sampling_gif
 from denoisplit.reproduction.drawing.paper_panels import (
     denoising_figure,

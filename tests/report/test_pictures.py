@@ -7,10 +7,11 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from denoisplit.evaluation.metrics import range_invariant_psnr
+from denoisplit.images.display import light
 from denoisplit.prediction.frame import Prediction
 from denoisplit.report.example import busiest_crop, choose_example_frame
 from denoisplit.report.pictures import composite, overview_figure, structure_figure
-from denoisplit.report.style import light, png, scale_bar_length
+from denoisplit.report.style import png, scale_bar_length
 
 
 def example_of(made, *, antithetic=True, pixel_size_um=0.1):

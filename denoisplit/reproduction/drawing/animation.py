@@ -6,7 +6,8 @@ import io
 
 import numpy as np
 
-from denoisplit.report.style import INK, display_limits
+from denoisplit.images.display import display_limits
+from denoisplit.report.style import INK
 from denoisplit.reproduction.drawing.lattice import Cell, Column, lattice
 from denoisplit.reproduction.drawing.paper_panels import Array, PanelImages
 

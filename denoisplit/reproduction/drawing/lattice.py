@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from denoisplit.images.display import ink
 from denoisplit.report.pictures import DIVERGING, INTENSITY
 from denoisplit.report.style import (
     DPI,
@@ -16,7 +17,6 @@ from denoisplit.report.style import (
     Limits,
     colour_key,
     image_panel,
-    ink,
     new_figure,
     symmetric_limits,
 )

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.evaluation.metrics import psnr_if_defined
+from denoisplit.images.display import display_limits, ink
 from denoisplit.report.plots import StructureCalibration
-from denoisplit.report.style import INK, display_limits, ink, scale_bar
+from denoisplit.report.style import INK, scale_bar
 from denoisplit.reproduction.drawing.lattice import (
     EDGE,
     Cell,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from denoisplit.evaluation.calibration import CalibrationCurve
+from denoisplit.images.display import ink
 from denoisplit.report.plots import StructureCalibration
-from denoisplit.report.style import FAINT, ink, legend, new_figure, plain
+from denoisplit.report.style import FAINT, legend, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

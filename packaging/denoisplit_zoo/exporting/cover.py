@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.images.display import display_limits, light
 from denoisplit.report.pictures import composite
-from denoisplit.report.style import display_limits, light, new_figure, png, scale_bar
+from denoisplit.report.style import new_figure, png, scale_bar
 
 PANEL_INCHES = 4.0
 
