@@ -41,7 +41,7 @@ from denoisplit.cli.main import main
 from denoisplit.commands import calibrate, compare, noise_model, predict, train  # noqa: F401
 from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
-from denoisplit.images.formats.zarr import create_ome_zarr, writable_array
+from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 
 assert denoisplit_zoo.exporting.export  # imported here once, as all the others
 

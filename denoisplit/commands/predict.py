@@ -14,6 +14,7 @@ from denoisplit.files.atomic import not_written
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import check_file, check_new, check_space
 from denoisplit.images import Files, list_files
+from denoisplit.images.write import Compression
 from denoisplit.jobs.alarm import Alarm, judge_image, warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.identity import origin
@@ -21,7 +22,13 @@ from denoisplit.jobs.inputs import plan_image
 from denoisplit.jobs.job import Plan, StartedJob, disk_space, start_jobs
 from denoisplit.jobs.options import sampling_of, warn_of_few_samples
 from denoisplit.jobs.pieces import split_pieces
-from denoisplit.jobs.results import check_output, result_kinds, result_paths, stored_precision
+from denoisplit.jobs.results import (
+    Format,
+    check_output,
+    result_kinds,
+    result_paths,
+    stored_precision,
+)
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
@@ -63,12 +70,14 @@ def predict(
     dask: str | None = None,
     precision: Precision = "32",
     compile: Compilation = "auto",
+    format: Format = "auto",
+    compression: Compression = "none",
     json: PathLike | None = None,
     progress: bool = True,
 ) -> Written:
     """Split image files.
 
-    For each image, these are written as ``.ome.tif``, or as ``.ome.zarr`` for a Zarr image:
+    For each image, these are written as ``.ome.tif`` or ``.ome.zarr``, see ``format``:
 
     - ``STEM_split``: posterior mean; for no samples the decoded means of the latents.
     - ``STEM_std``: standard deviation of the error, by the error map of the run. A run without one
@@ -103,7 +112,7 @@ def predict(
     has_error_map = run.mapping(interval) is not None
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
     paths, output = list_files(files), Path(output)
-    results = result_paths(output, paths, kinds)
+    results = result_paths(output, paths, kinds, format)
     written = Written(path for group in results for path in group.values())
     check_output(output, written, add=add, resume=resume)
     alarm = _alarm(run, json, resume=resume)
@@ -124,6 +133,8 @@ def predict(
         form=form,
         resume=resume,
         processes=local_workers() if dask == "local" else 1,
+        written_as=format,
+        compression=compression,
     )
     check_space(output, disk_space(plan, images))
     with workers(dask) as cluster:

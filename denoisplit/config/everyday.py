@@ -134,6 +134,21 @@ PREDICT = Command(
             choices=("auto", "on", "off"),
         ),
         Option(
+            "--format FORMAT",
+            str,
+            "Format of the results; auto: OME-Zarr for Zarr images (0.4, which more programs read, "
+            "up to 10 000 chunks; above, 0.5, which has shards), OME-TIFF for others.",
+            "auto",
+            choices=("auto", "ome-tiff", "ome-zarr-0.4", "ome-zarr-0.5"),
+        ),
+        Option(
+            "--compression METHOD",
+            str,
+            "Compression of OME-TIFF files; OME-Zarr is always compressed.",
+            "none",
+            choices=("none", "zlib"),
+        ),
+        Option(
             "--dask ADDRESS",
             str,
             "Dask scheduler whose workers split the images; local: one process per CPU.",

@@ -25,6 +25,8 @@ def open_array(
     pixel_size_um: Mapping[str, float],
     source: Path,
     check: Callable[[], None] | None = None,
+    time_increment_s: float | None = None,
+    colours: Sequence[str | None] = (),
 ) -> LazyImage:
     """Return the image of a file: the only place where its axes are decided.
 
@@ -44,6 +46,10 @@ def open_array(
         The file.
     check : callable, optional
         See `LazyImage.check`.
+    time_increment_s : float, optional
+        Seconds between the frames.
+    colours : sequence of str or None
+        Of the channels, "#rrggbb"; used if all are known.
 
     Raises
     ------
@@ -69,7 +75,10 @@ def open_array(
     unnamed = [f"channel {number}" if count > 1 else "" for number in range(1, count + 1)]
     known = tuple(str(name or other) for name, other in zip(names, unnamed, strict=True))
     known = known if any(known) else ()
-    return LazyImage(view, view.dims, known, dict(pixel_size_um), source, check)
+    shown = tuple(colour for colour in colours if colour)
+    shown = shown if len(shown) == len(colours) == count else ()
+    step = time_increment_s if "t" in view.dims else None
+    return LazyImage(view, view.dims, known, dict(pixel_size_um), source, check, step, shown)
 
 
 class Arranged:

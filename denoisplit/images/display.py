@@ -25,7 +25,10 @@ def ink(k: int) -> str:
 
 
 def display_limits(*images: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return a display range that clips the few extreme pixels."""
+    """Return a display range that clips the few extreme pixels, of those that are finite."""
     values = np.concatenate([np.ravel(image) for image in images])
+    values = values if values.dtype.kind != "f" else values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, DISPLAY_PERCENTILES))
     return (low, high) if high > low else (low, low + 1.0)

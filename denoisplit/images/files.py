@@ -53,7 +53,8 @@ def read_image(path: Path | str) -> xr.DataArray:
         dtype of the file in native byte order, bool as uint8. Channel names are the coordinate
         ``c``: one per channel, or a scalar where a single channel has a known name.
         ``attrs["pixel_size_um"]`` maps the known ones of x, y, z to micrometres;
-        ``attrs["source"]`` is the path.
+        ``attrs["source"]`` is the path; ``attrs["time_increment_s"]`` (seconds between frames)
+        and ``attrs["colours"]`` ("#rrggbb" per channel) are there if known.
 
     Raises
     ------

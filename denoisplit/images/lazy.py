@@ -15,6 +15,8 @@ import xarray as xr
 from denoisplit.errors import InputError
 from denoisplit.images.scale import check_largest
 
+CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
+
 
 @dataclass(frozen=True)
 class LazyImage:
@@ -26,6 +28,8 @@ class LazyImage:
     pixel_size_um: dict[str, float]  # known ones of x, y, z
     source: Path
     checks: Callable[[], None] | None = None  # refuses or warns of pixels that are not there
+    time_increment_s: float | None = None  # between the frames, seconds
+    colours: tuple[str, ...] = ()  # of the channels, "#rrggbb"; none if not all are known
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -57,6 +61,8 @@ class LazyImage:
             problem = f"{bad} of {pixels.size} pixels are NaN or infinite"
             raise InputError(problem, where=self.source, remedy="crop or fill those pixels")
         attrs = {"pixel_size_um": dict(self.pixel_size_um), "source": str(self.source)}
+        known: dict[str, Any] = {"time_increment_s": self.time_increment_s, "colours": self.colours}
+        attrs |= {name: value for name, value in known.items() if value}
         image = xr.DataArray(pixels, dims=self.dims, attrs=attrs)
         if "c" in self.dims:
             return image.assign_coords(c=list(self.channels))
@@ -72,13 +78,18 @@ class LazyImage:
         for places in product(*map(range, outer.values())):
             yield self.plane(dict(zip(outer, places, strict=True)))
 
-    def middle(self, side: int) -> npt.NDArray[Any]:
-        """Read at most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X)."""
-        spans = {"c": slice(None)}
+    def middle(self, side: int, channel: int | None = None) -> npt.NDArray[Any]:
+        """Read at most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X) of one."""
+        spans: dict[str, Any] = {"c": slice(None) if channel is None else channel}
         for dim in "yx":
             size = self.sizes[dim]
             spans[dim] = slice(max(0, (size - side) // 2), (size + side) // 2)
         return self.pixels(tuple(spans.get(dim, size // 2) for dim, size in self.sizes.items()))
+
+    def middle_of_channels(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield the middle of each channel, by which viewers choose a display range."""
+        for channel in range(self.sizes.get("c", 1)):
+            yield self.middle(CONTRAST_SIDE, channel)
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
         """Read a part of the image: an index or a slice per dimension, or ``...``.

@@ -1,4 +1,4 @@
-"""Lengths in micrometres: units that files name, and pixel sizes that differ."""
+"""Lengths in micrometres and times in seconds: units that files name, and sizes that differ."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _FEET = {
 }
 _FEET |= {"ft": 1.0, "foot": 1.0, "yd": 3.0, "yard": 3.0, "mi": 5280.0, "mile": 5280.0}
 _FEET |= {"pt": 1 / 864}
+_SECONDS = {"sec": 1, "second": 1, "min": 60, "minute": 60, "hour": 3600, "h": 3600, "d": 86400}
+_SECONDS |= {"hr": 3600, "day": 86400}
 _ANGSTROM = ("\u00e5", "a\u030a", "angstrom", "\u00e5ngstr\u00f6m")
 
 
@@ -42,6 +44,17 @@ def to_micrometres(value: Any, unit: Any) -> float | None:
     if factor is None or not math.isfinite(length) or length <= 0:
         return None
     return length * factor
+
+
+def to_seconds(value: Any, unit: Any) -> float | None:
+    """Convert a time to seconds; None for an unknown unit or a value that is no duration."""
+    word, time = str(unit or "").strip(), number(value)
+    lower = word.casefold()
+    power = _SYMBOLS.get(word[:-1]) if word.endswith("s") else None
+    if power is None and lower.removesuffix("s").endswith("second"):
+        power = _PREFIXES.get(lower.removesuffix("s")[:-6])
+    factor = _SECONDS.get(lower.removesuffix("s")) if power is None else float(f"1e{power}")
+    return time * factor if factor and math.isfinite(time) and time > 0 else None
 
 
 def number(value: Any) -> float:

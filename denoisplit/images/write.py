@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -13,16 +13,23 @@ import xarray as xr
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import replacing
 from denoisplit.images.axes import DIMS
+from denoisplit.images.display import display_limits
 from denoisplit.images.lazy import LazyImage
 
+Compression = Literal["none", "zlib"]
 _BIG = 3_900_000_000  # bytes; classic TIFF is limited to 4 GiB
 _TYPES = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
 def write_ome_tiff(
-    path: Path | str, image: xr.DataArray | LazyImage, *, overwrite: bool = False, about: str = ""
+    path: Path | str,
+    image: xr.DataArray | LazyImage,
+    *,
+    overwrite: bool = False,
+    about: str = "",
+    compression: Compression = "none",
 ) -> None:
-    """Write an image as uncompressed OME-TIFF.
+    """Write an image as OME-TIFF, which ImageJ reads as a hyperstack.
 
     The file appears under its name when it is complete. An image on disk is written plane by plane.
 
@@ -32,12 +39,13 @@ def write_ome_tiff(
         A ``.tif`` or ``.tiff`` file in an existing folder.
     image : DataArray
         Dims out of ``t c z y x`` with y and x, and a dtype of OME-TIFF, such as float32 or integers
-        up to 32 bit. Channel names (coordinate ``c``) and ``attrs["pixel_size_um"]`` are written
-        if present.
+        up to 32 bit. Channel names (coordinate ``c``) and the attributes ``pixel_size_um``,
+        ``time_increment_s`` and ``colours`` ("#rrggbb" per channel) are written if present.
     overwrite : bool
         Replace an existing file.
     about : str
         Description in the file.
+    compression : {"none", "zlib"}
 
     Raises
     ------
@@ -58,7 +66,7 @@ def write_ome_tiff(
     if isinstance(image, xr.DataArray):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
     with replacing(path, size=image.nbytes) as stream:
-        _write(stream, image, about)
+        _write(stream, image, about, compression)
 
 
 def write_ome_tiffs(images: Sequence[tuple[Path, xr.DataArray]], *, about: str = "") -> list[Path]:
@@ -82,34 +90,89 @@ def check_tiff_name(path: Path) -> None:
         raise InputError(problem, where=path, remedy="rename the output")
 
 
-def _write(stream: Any, image: xr.DataArray | LazyImage, about: str) -> None:
-    metadata: dict[str, Any] = {"axes": "".join(str(dim) for dim in image.dims).upper()}
-    if about:
-        metadata["Description"] = about
-    sizes: dict[str, float]
+def _write(
+    stream: Any, image: xr.DataArray | LazyImage, about: str, compression: Compression
+) -> None:
+    """Write the planes in the order of ImageJ, which also reads a description of its own."""
+    dims = [dim for dim in ("t", "z", "c", "y", "x") if dim in image.dims]
     pixels: dict[str, Any]
     if isinstance(image, LazyImage):
-        sizes, names = image.pixel_size_um, list(image.channels)
-        planes = (np.ascontiguousarray(plane[:, :]) for plane in image.planes())
-        pixels = {"data": planes, "shape": image.array.shape, "dtype": image.array.dtype}
+        shape = [image.sizes[dim] for dim in dims]
+        places = np.ndindex(*shape[:-2])
+        planes = (image.plane(dict(zip(dims, place, strict=False)))[:, :] for place in places)
+        data = map(np.ascontiguousarray, planes)
+        pixels = {"data": data, "shape": shape, "dtype": image.array.dtype}
     else:
-        sizes = image.attrs.get("pixel_size_um", {})
-        names = list(np.atleast_1d(image["c"].values)) if "c" in image.coords else []
-        pixels = {"data": image.values}
+        pixels = {"data": image.transpose(*dims).values}
+        image = _as_lazy(image)
+    sizes = image.pixel_size_um
+    metadata: dict[str, Any] = {"axes": "".join(dims).upper()}
+    if about:
+        metadata["Description"] = about
     for axis, size in sizes.items():
         metadata[f"PhysicalSize{axis.upper()}"] = size
         metadata[f"PhysicalSize{axis.upper()}Unit"] = "µm"
-    if names:
-        metadata["Channel"] = {"Name": [str(name) for name in names]}
+    if image.time_increment_s:
+        metadata |= {"TimeIncrement": image.time_increment_s, "TimeIncrementUnit": "s"}
+    channels: dict[str, Any] = {"Name": list(image.channels)} if image.channels else {}
+    if image.colours:
+        codes = [int(f"{colour[1:]}ff", 16) for colour in image.colours]
+        channels["Color"] = [code - 2**32 if code >= 2**31 else code for code in codes]
+    if channels:
+        metadata["Channel"] = channels
     # the tags repeat the pixel size for readers that do not know OME
     per_cm = (1e4 / sizes["x"], 1e4 / sizes["y"]) if {"x", "y"} <= sizes.keys() else None
+    big = image.nbytes > _BIG
     tifffile.imwrite(
         stream,
         **pixels,
         ome=True,
-        bigtiff=image.nbytes > _BIG,
+        bigtiff=big,
+        byteorder="<",
         photometric="minisblack",
+        compression=None if compression == "none" else compression,
         resolution=per_cm,
         resolutionunit="CENTIMETER" if per_cm else None,
         metadata=metadata,
+        extratags=() if big else _imagej_tags(image, in_cm=per_cm is not None),
     )
+
+
+def _as_lazy(image: xr.DataArray) -> LazyImage:
+    """Return an image in memory as one that is read when it is indexed."""
+    names = np.atleast_1d(image["c"].values) if "c" in image.coords else ()
+    known = {key: image.attrs[key] for key in ("time_increment_s", "colours") if key in image.attrs}
+    dims, sizes = tuple(map(str, image.dims)), image.attrs.get("pixel_size_um", {})
+    return LazyImage(image.values, dims, tuple(map(str, names)), sizes, Path(), **known)
+
+
+def _imagej_tags(image: LazyImage, *, in_cm: bool) -> list[Any]:
+    """Return a second description, and further tags: names, colours and ranges of the channels.
+
+    ImageJ and Fiji read these where they open a file themselves; Bio-Formats and other programs
+    read the first description, the OME-XML.
+    """
+    if image.array.dtype.name not in ("uint8", "uint16", "float32"):
+        return []
+    t, z, c = (image.sizes.get(dim, 1) for dim in "tzc")
+    values: dict[str, Any] = {"mode": "composite"} if c > 1 else {}
+    if in_cm:  # the unit of the resolution tags; ImageJ shows micrometres
+        values["unit"] = "cm"
+        if "z" in image.pixel_size_um:
+            values["spacing"] = image.pixel_size_um["z"] / 1e4
+    if image.time_increment_s:
+        values["finterval"] = image.time_increment_s
+    limits = [display_limits(part) for part in image.middle_of_channels()]
+    if c == 1:
+        values["min"], values["max"] = limits[0]
+    shape = (t, z, c, image.sizes["y"], image.sizes["x"])
+    about = tifffile.imagej_description(shape, axes="TZCYX", **values)
+    shown: dict[str, Any] = {"Ranges": [value for limit in limits for value in limit]}
+    if image.channels:
+        shown["Labels"] = list(image.channels) * (t * z)
+    if image.colours:
+        ramp = np.arange(256)[:, None] / 255
+        rgb = [np.array(list(bytes.fromhex(colour[1:]))) for colour in image.colours]
+        shown["LUTs"] = [np.rint(ramp * one).astype(np.uint8).T for one in rgb]
+    tags = tifffile.imagej_metadata_tag(shown, "<")
+    return [("ImageDescription", 2, 0, about, True), *tags]  # by its number it would be dropped

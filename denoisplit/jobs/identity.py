@@ -18,7 +18,12 @@ from denoisplit.run import DENOISERS, ERROR_MAP, WEIGHTS, Run
 from denoisplit.version import __version__
 
 COMPARED = 128  # px, side of the parts by which large Zarr images are compared
-OPTIONAL = ("error_map", "interval")  # only in the records of jobs that have them
+OPTIONAL = (
+    "error_map",
+    "interval",
+    "format",
+    "compression",
+)  # only in the records of jobs that have them
 
 
 def origin(run: Run, source: Path | str) -> dict[str, str]:

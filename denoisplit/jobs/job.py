@@ -22,8 +22,10 @@ from denoisplit.files.folder_lock import folder_lock
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import bytes_of
 from denoisplit.images import LazyImage, open_image
-from denoisplit.images.formats.zarr import chunk_file, create_ome_zarr
+from denoisplit.images.display import light
+from denoisplit.images.formats.zarr_write import chunk_file, create_ome_zarr
 from denoisplit.images.tiling import Tile
+from denoisplit.images.write import Compression
 from denoisplit.jobs.identity import (
     check_same_record,
     error_map_digest,
@@ -33,6 +35,7 @@ from denoisplit.jobs.identity import (
 from denoisplit.jobs.results import (
     JOB,
     ZARR,
+    Format,
     Results,
     publish,
     result_channels,
@@ -58,6 +61,8 @@ class Plan:
     form: Form  # in which workers, which load the network again, run it
     resume: bool  # whether to continue jobs that exist
     processes: int = 1  # that share the memory of this machine
+    written_as: Format = "auto"
+    compression: Compression = "none"  # of TIFF files
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class StartedJob:
     results: Results
     pieces: list[Piece]
     new: bool
+    written_as: Format
+    compression: Compression
 
 
 def start_jobs(plan: Plan, images: Sequence[PlannedImage]) -> list[StartedJob | None]:
@@ -143,9 +150,10 @@ def start_jobs(plan: Plan, images: Sequence[PlannedImage]) -> list[StartedJob | 
 
 
 def disk_space(plan: Plan, images: Sequence[PlannedImage]) -> int:
-    """Return the bytes that images still take: their results, float32, and one TIFF beside them.
+    """Return the bytes that images still take: their results, float32, and one beside them.
 
-    A TIFF is written from a Zarr of the same size, which is then removed.
+    A result is written from a Zarr of the same size, which is then removed; a pyramid takes a third
+    more.
     """
     total, beside = 0, 0
     for image in images:
@@ -154,8 +162,8 @@ def disk_space(plan: Plan, images: Sequence[PlannedImage]) -> int:
         for kind, path in image.results.items():
             channels = len(result_channels(kind, plan.run.names, plan.sampling))
             size = 4 * image.pixels * channels
-            total += size
-            beside = max(beside, 0 if path.name.endswith(ZARR) else size)
+            total += size + (size // 3 if path.name.endswith(ZARR) else 0)
+            beside = max(beside, size)
         existing = [path for path in image.results.values() if path.exists()]
         total -= sum(map(bytes_of, [work_folder(image.results), *existing]))
     return max(0, total + beside)
@@ -211,7 +219,12 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
             "halo": job.halo,
             "precision": job.form.precision,
         }
-        optional = {"error_map": job.error_map, "interval": job.interval}
+        optional = {
+            "error_map": job.error_map,
+            "interval": job.interval,
+            "format": None if plan.written_as == "auto" else plan.written_as,
+            "compression": None if plan.compression == "none" else plan.compression,
+        }
         record |= {key: value for key, value in optional.items() if value is not None}
         if stored is not None:
             kind = "result" if done else "unfinished job"
@@ -228,7 +241,8 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
                 raise
         for part in work.rglob("*.partial"):  # chunks of a killed process
             part.unlink(missing_ok=True)
-        return StartedJob(run, job, results, pieces, new=stored is None)
+        new = stored is None
+        return StartedJob(run, job, results, pieces, new, plan.written_as, plan.compression)
 
 
 def is_unfinished(started: StartedJob) -> bool:
@@ -252,7 +266,7 @@ def finish(started: StartedJob) -> None:
     for kind in started.job.kinds:
         made = started.job.path(kind)
         if made.exists():  # not yet published by a call that was interrupted here
-            publish(made, started.results[kind])
+            publish(made, started.results[kind], started.written_as, started.compression)
     (Path(started.job.work) / JOB).unlink()  # the folder follows when its lock is released
 
 
@@ -292,12 +306,20 @@ def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str,
     work = Path(job.work)
     for path in work.glob(f"*{ZARR}"):  # of a start that was interrupted
         shutil.rmtree(path)
-    chunk, lengths = (first.height, first.width), image.pixel_size_um
+    chunk = (first.height, first.width)
+    colours = [light(k, len(run.names)) for k in range(len(run.names))]
     for kind in job.kinds:
         names = result_channels(kind, run.names, job.sampling)
         sizes = {dim: image.sizes.get(dim, 1) for dim in result_dims(image)} | {"c": len(names)}
         create_ome_zarr(
-            job.path(kind), sizes, channels=names, chunk=chunk, pixel_size_um=lengths, about=record
+            job.path(kind),
+            sizes,
+            channels=names,
+            chunk=chunk,
+            pixel_size_um=image.pixel_size_um,
+            time_increment_s=image.time_increment_s,
+            colours=colours * (len(names) // len(colours)),  # of each sample
+            about=record,
         )
     write_json(work / JOB, record)
 

@@ -16,7 +16,7 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import folder_lock
 from denoisplit.images import LazyImage, open_image
-from denoisplit.images.formats.zarr import writable_array
+from denoisplit.images.formats.zarr_write import writable_array
 from denoisplit.jobs.identity import error_map_digest, weights_digest
 from denoisplit.jobs.job import (
     Job,

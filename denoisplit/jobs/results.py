@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
@@ -14,7 +14,9 @@ from denoisplit.files.json_file import parse_json, read_json
 from denoisplit.files.outputs import check_file, check_folder, check_new
 from denoisplit.images import write_ome_tiff
 from denoisplit.images.formats.tiff import description_of
-from denoisplit.images.formats.zarr import about_zarr, is_zarr, open_zarr, set_display_range
+from denoisplit.images.formats.zarr import is_zarr, open_zarr
+from denoisplit.images.formats.zarr_write import OmeVersion, about_zarr, write_ome_zarr
+from denoisplit.images.write import Compression
 from denoisplit.prediction.autotune import Precision
 from denoisplit.prediction.frame import Array, Prediction
 from denoisplit.prediction.sampling import Sampling, sample_names
@@ -24,6 +26,7 @@ ZARR, TIFF, UNFINISHED = ".ome.zarr", ".ome.tif", ".unfinished"
 DOUBLE_ENDINGS = (".ome.tiff", ".ome.tif", ZARR)
 
 Results = dict[str, Path]  # kind of result -> file
+Format = Literal["auto", "ome-tiff", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
 def result_kinds(
@@ -90,8 +93,10 @@ def result_values(prediction: Prediction, factors: Array) -> dict[str, Array]:
     return values
 
 
-def result_paths(output: Path, images: Sequence[Path], kinds: Sequence[str]) -> list[Results]:
-    """Return the result files of each image: OME-Zarr of a Zarr image, OME-TIFF of any other.
+def result_paths(
+    output: Path, images: Sequence[Path], kinds: Sequence[str], written_as: Format = "auto"
+) -> list[Results]:
+    """Return the result files of each image; auto: OME-Zarr of a Zarr image, OME-TIFF of any other.
 
     Raises
     ------
@@ -106,7 +111,8 @@ def result_paths(output: Path, images: Sequence[Path], kinds: Sequence[str]) -> 
             problem = f"this image has the same name as {first[stem]}, and so would their results"
             raise InputError(problem, where=path, remedy="rename one, or predict them separately")
         first[stem] = path
-        ending = ZARR if is_zarr(path) else TIFF
+        as_zarr = is_zarr(path) if written_as == "auto" else written_as != "ome-tiff"
+        ending = ZARR if as_zarr else TIFF
         results.append({kind: output / f"{stem}_{kind}{ending}" for kind in kinds})
     return results
 
@@ -155,14 +161,19 @@ def stored_precision(results: Results) -> Precision | None:
     return (stored_record(results) or {}).get("precision")
 
 
-def publish(made: Path, result: Path) -> None:
-    """Move a complete OME-Zarr to its final place, or write it there as OME-TIFF."""
+def publish(made: Path, result: Path, written_as: Format, compression: Compression) -> None:
+    """Write a complete image, which is removed then, at its final place and in its final form."""
     if result.name.endswith(ZARR):
-        set_display_range(made)
-        made.rename(result)
-        return
-    drop_drafts(result)
-    about = json.dumps(about_zarr(made))
-    write_ome_tiff(result, open_zarr(made), overwrite=True, about=about)
+        if not result.exists():  # written by a call that was interrupted here
+            draft = made.with_name(result.name)
+            shutil.rmtree(draft, ignore_errors=True)
+            version = get_args(OmeVersion)
+            write_ome_zarr(draft, made, next((v for v in version if written_as.endswith(v)), None))
+            draft.rename(result)
+    else:
+        drop_drafts(result)
+        about = json.dumps(about_zarr(made))
+        image = open_zarr(made)
+        write_ome_tiff(result, image, overwrite=True, about=about, compression=compression)
     # renamed before it is removed: one that is half removed could not be read again
     shutil.rmtree(made.rename(made.with_suffix(UNFINISHED)))

@@ -24,7 +24,7 @@ from denoisplit.data.statistics import pooled_std
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import held_out_frames
 from denoisplit.images import read_frames, read_image
-from denoisplit.images.formats.zarr import create_ome_zarr, writable_array
+from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
 from denoisplit.network.inference import inference_form

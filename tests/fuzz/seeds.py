@@ -21,7 +21,7 @@ from denoisplit_zoo import About, export
 from denoisplit.config.settings import settings_from
 from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
-from denoisplit.images.formats.zarr import create_ome_zarr, writable_array
+from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.jobs import job as jobs
 from denoisplit.jobs.alarm import BEFORE, BLURRED, UNLIKE, Alarm
 from denoisplit.jobs.alarm_file import save_alarm

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import xarray as xr
 import denoisplit.images.write as write_module
 from denoisplit.errors import InputError
 from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.images.display import display_limits
+from denoisplit.images.lengths import to_seconds
 
 RNG = np.random.default_rng(0)
 SIZES = {"t": 2, "c": 3, "z": 4, "y": 5, "x": 6}
@@ -38,6 +41,52 @@ def test_what_is_written_is_read_back(tmp_path: Path, dims: str, dtype: str) -> 
     xr.testing.assert_equal(back, image)
     assert back.attrs["pixel_size_um"] == image.attrs["pixel_size_um"]
     assert os.listdir(tmp_path) == ["a.ome.tif"]
+
+
+@pytest.mark.parametrize("compression", ["none", "zlib"])
+def test_other_readers_see_what_a_viewer_shows(tmp_path: Path, compression: Any) -> None:
+    """Time, names and colours in OME-XML, and in the description and tags of ImageJ."""
+    colours, path = ("#ff3df2", "#3dff5a", "#000080"), tmp_path / "a.ome.tif"
+    image = _image("tczyx").assign_attrs(time_increment_s=2.5, colours=colours)
+    image.attrs["pixel_size_um"] = {"x": 0.1, "y": 0.2, "z": 0.3}
+    write_ome_tiff(path, image, compression=compression)
+    back = read_image(path)
+    xr.testing.assert_equal(back, image)
+    assert back.attrs["time_increment_s"] == 2.5 and back.attrs["colours"] == colours
+    with tifffile.TiffFile(path) as tif:
+        assert tif.series[0].axes == "TZCYX"  # in which ImageJ counts planes
+        shown = tif.imagej_metadata
+        assert tif.pages.first.compression == (1 if compression == "none" else 8)
+    assert shown is not None
+    assert [shown[key] for key in ("channels", "slices", "frames", "mode")] == [
+        3, 4, 2, "composite"
+    ]  # fmt: skip
+    assert (shown["unit"], shown["finterval"]) == ("cm", 2.5)
+    assert shown["spacing"] == pytest.approx(0.3e-4)
+    assert shown["Labels"] == [str(name) for name in image["c"].values] * 8
+    assert [tuple(lut[:, 255]) for lut in shown["LUTs"]] == [
+        (255, 61, 242), (61, 255, 90), (0, 0, 128)
+    ]  # fmt: skip
+    middle = image.isel(t=1, z=2)
+    ranges = [display_limits(middle.isel(c=c).values) for c in range(3)]
+    np.testing.assert_allclose(np.reshape(shown["Ranges"], (3, 2)), ranges)
+
+
+@pytest.mark.parametrize(
+    ("unit", "seconds"),
+    [("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("millisecond", 1e-3), ("sec", 1), ("min", 60),
+     ("minutes", 60), ("hour", 3600), ("h", 3600), ("day", 86400), ("frame", None), (None, None)],
+)  # fmt: skip
+def test_times_in_seconds(unit: str | None, seconds: float | None) -> None:
+    assert to_seconds(2, unit) == (seconds and pytest.approx(2 * seconds))
+    assert to_seconds("0,5", unit) is None and to_seconds(0, unit) is None
+
+
+def test_the_frame_interval_of_imagej_is_read(tmp_path: Path) -> None:
+    stack = np.zeros((3, 8, 8), np.float32)
+    metadata = {"axes": "TYX", "finterval": 500, "tunit": "ms"}
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata)
+    assert read_image(tmp_path / "a.tif").attrs["time_increment_s"] == 0.5
 
 
 def test_a_single_channel_keeps_its_name_and_unknown_pixel_size_stays_unknown(

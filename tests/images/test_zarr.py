@@ -14,13 +14,8 @@ import zarr
 
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_frames, read_image
-from denoisplit.images.formats.zarr import (
-    chunk_file,
-    create_ome_zarr,
-    is_zarr,
-    open_zarr,
-    writable_array,
-)
+from denoisplit.images.formats.zarr import is_zarr, open_zarr
+from denoisplit.images.formats.zarr_write import chunk_file, create_ome_zarr, writable_array
 from denoisplit.images.frames import fingerprint
 
 

@@ -15,7 +15,8 @@ import zarr
 
 from denoisplit.errors import InputError
 from denoisplit.images import read_image
-from denoisplit.images.formats.zarr import MOST_CHUNK, about_zarr, create_ome_zarr, open_zarr
+from denoisplit.images.formats.zarr import MOST_CHUNK, open_zarr
+from denoisplit.images.formats.zarr_write import about_zarr, create_ome_zarr
 
 PIXELS = np.arange(16 * 20, dtype=np.uint16).reshape(16, 20)
 

@@ -15,7 +15,7 @@ import xarray as xr
 import denoisplit
 from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
-from denoisplit.images.formats.zarr import create_ome_zarr, writable_array
+from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.inspection.images import size_text
 from denoisplit.run import CALIBRATION
 

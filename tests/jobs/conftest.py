@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from denoisplit.images import read_image, write_ome_tiff
-from denoisplit.images.formats.zarr import create_ome_zarr, writable_array
+from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.run import ERROR_MAP, load, save_error_map
 
 from ..commands.conftest import _in_an_empty_folder as _in_an_empty_folder

@@ -11,7 +11,7 @@ import pytest
 
 from denoisplit.errors import InputError
 from denoisplit.images import read_image, write_ome_tiff
-from denoisplit.images.formats.zarr import writable_array
+from denoisplit.images.formats.zarr_write import writable_array
 from denoisplit.jobs.identity import check_same_record, weights_digest
 
 from .conftest import OPTIONS, made

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from denoisplit.errors import InputError
-from denoisplit.images.formats.zarr import create_ome_zarr
+from denoisplit.images.formats.zarr_write import create_ome_zarr
 from denoisplit.jobs.inputs import check_sides, warn_of_pixel_size
 from denoisplit.machine import dask_cluster as cluster
 

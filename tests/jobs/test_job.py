@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from denoisplit.images import read_image
-from denoisplit.images.formats.zarr import about_zarr
+from denoisplit.images.formats.zarr_write import about_zarr
 from denoisplit.jobs import job, pieces
 from denoisplit.jobs.job import Job, Piece
 from denoisplit.prediction import autotune as tuning

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 from denoisplit.files.atomic import draft_of
-from denoisplit.images import read_image
+from denoisplit.images import read_image, write_ome_tiff
+from denoisplit.images.display import display_limits, light
 from denoisplit.jobs import job
 from denoisplit.jobs.results import result_channels, result_kinds, result_values
 from denoisplit.prediction.frame import ErrorBars, Prediction
@@ -42,6 +44,38 @@ def test_an_image_in_a_group_of_several_is_named_by_both(
     assert os.listdir("out") == ["plate_0_split.ome.zarr"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--compression", "zlib"), ("--format", "ome-zarr-0.4"), ("--format", "ome-zarr-0.5")],
+)
+def test_all_formats_hold_the_same(
+    options: tuple[str, str], works: Call, refused: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    """Pixels, scale, times, names and colours; an option for the format is one of the job."""
+    image = read_image(made(tmp_path / "mixed.ome.tif")).assign_attrs(time_increment_s=0.5)
+    path = tmp_path / "mixed.ome.tif"
+    write_ome_tiff(path, image, overwrite=True)
+    few = ("--samples", "0")
+    works("predict", run_folder, path, "-o", "plain", *few)
+    works("predict", run_folder, path, "-o", "out", *few, *options)
+    images = [read_image(next(Path(name).iterdir())) for name in ("plain", "out")]
+    xr.testing.assert_equal(*images)
+    for one in images:
+        one.attrs.pop("source")
+    assert (
+        images[0].attrs
+        == images[1].attrs
+        == {
+            "pixel_size_um": {"y": 0.125, "x": 0.0625},
+            "time_increment_s": 0.5,
+            "colours": (light(0, 2), light(1, 2)),
+        }
+    )
+    if "zarr" not in options[1]:
+        refused("predict", run_folder, path, "-o", "out", *few, "--resume", says=("compression",))
+    works("predict", run_folder, path, "-o", "out", *few, *options, "--resume")
+
+
 def test_viewers_begin_with_the_range_of_the_result(
     works: Call, run_folder: Path, tmp_path: Path
 ) -> None:
@@ -52,8 +86,7 @@ def test_viewers_begin_with_the_range_of_the_result(
         values = read_image(path).isel(t=1)  # the middle of two
         for channel, own in zip(shown, values, strict=True):
             window = channel["window"]
-            assert window["start"] == pytest.approx(float(own.min()))
-            assert window["end"] == pytest.approx(float(own.max()))
+            assert (window["start"], window["end"]) == pytest.approx(display_limits(own.values))
 
 
 def test_a_call_interrupted_between_its_last_steps_is_completed(
@@ -63,10 +96,10 @@ def test_a_call_interrupted_between_its_last_steps_is_completed(
     works("predict", run_folder, image, "-o", "whole", *OPTIONS)
     name = job.publish
 
-    def halted(made: Path, result: Path) -> None:
+    def halted(made: Path, *how: Any) -> None:
         if made.name == "std.ome.zarr":
             raise KeyboardInterrupt
-        name(made, result)
+        name(made, *how)
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "publish", halted)

@@ -63,8 +63,9 @@ def check_results(folder: str) -> None:
 
 
 def _without_uuid(text: str | None) -> str:
-    # names that results record since
-    text = re.sub(r"&quot;(denoisplit|run|input)&quot;: &quot;[^&]*&quot;, ", "", text or "")
+    # names and colours that results record since
+    text = re.sub(r' Color="-?\d+"', "", text or "")
+    text = re.sub(r"&quot;(denoisplit|run|input)&quot;: &quot;[^&]*&quot;, ", "", text)
     before, _, rest = text.partition('UUID="')
     return before + rest.partition('"')[2].partition("Creator")[2].partition(">")[2]
 

@@ -1,4 +1,4 @@
-"""Metadata of Zarr and OME-Zarr images: axes, channel names and pixel size; missing chunks."""
+"""Metadata of Zarr and OME-Zarr images: axes, channels, pixel size, times; missing chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS
-from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
 from denoisplit.progress import logger
 
 # axes of arrays that do not name them, by their number
@@ -28,6 +28,8 @@ class Level(NamedTuple):
     axes: tuple[str, ...]  # out of t, c, z, y, x if known; empty if not named
     channels: tuple[str | None, ...]
     pixel_size_um: dict[str, float]
+    time_increment_s: float | None
+    colours: tuple[str | None, ...]  # of the channels, "#rrggbb"
 
 
 def images(attributes: Mapping[str, Any], inside: Callable[[str], Mapping[str, Any]]) -> list[str]:
@@ -76,14 +78,18 @@ def levels(attributes: Mapping[str, Any], image: int) -> list[Level]:
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales.get("axes") or ()]
     channels = (attributes.get("omero") or {}).get("channels") or ()
     labels = tuple(channel.get("label") or None for channel in channels)
+    colours = tuple(_colour(channel.get("color")) for channel in channels)
     outer = list(scales.get("coordinateTransformations") or ())
     result = []
     for dataset in scales.get("datasets") or ():
         steps = [*(dataset.get("coordinateTransformations") or ()), *outer]
         names = tuple(axis_name(a.get("name"), a.get("type")) for a in axes)
-        size = _pixel_size(names, [a.get("unit") for a in axes], steps)
+        units = dict(zip(names, (a.get("unit") for a in axes), strict=True))
+        lengths = _lengths(names, steps)
+        size = {a: to_micrometres(lengths.get(a), units[a]) for a in names if a in "zyx"}
+        time = to_seconds(lengths.get("t"), units.get("t"))
         path = PurePosixPath(str(dataset.get("path"))).as_posix()
-        result.append(Level(path, names, labels, size))
+        result.append(Level(path, names, labels, known_lengths(size), time, colours))
     return result
 
 
@@ -104,21 +110,18 @@ def unnamed_axes(count: int) -> tuple[str, ...]:
     return UNNAMED.get(count, DIMS)
 
 
-def _pixel_size(
-    axes: Sequence[str], units: Sequence[Any], steps: Sequence[Mapping[str, Any]]
-) -> dict[str, float]:
-    """Return the lengths in micrometres that all transformations together give a pixel."""
+def _lengths(axes: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the length that all transformations together give a pixel, by axis."""
     scales = _scales(steps)
     if not scales or any(len(scale) != len(axes) for scale in scales):
         return {}
-    sizes: dict[str, float | None] = {}
-    for place, (axis, unit) in enumerate(zip(axes, units, strict=True)):
-        if axis in "zyx":
-            length = 1.0
-            for scale in scales:
-                length *= scale[place]
-            sizes[axis] = to_micrometres(length, unit)
-    return known_lengths(sizes)
+    return {axis: math.prod(column) for axis, *column in zip(axes, *scales, strict=True)}
+
+
+def _colour(value: Any) -> str | None:
+    """Return the colour of six hexadecimal digits."""
+    digits = str(value).removeprefix("#").lower()
+    return f"#{digits}" if re.fullmatch("[0-9a-f]{6}", digits) else None
 
 
 def _scales(steps: Sequence[Mapping[str, Any]]) -> list[list[float]]:

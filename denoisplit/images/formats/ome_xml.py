@@ -1,21 +1,30 @@
-"""OME-XML of TIFF files: names of channels, pixel size, and planes that are in other files."""
+"""OME-XML of TIFF files: channels, pixel size, times, and planes that are in other files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
-from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
 
-Metadata = tuple[Sequence[str | None], Mapping[str, float]]  # channel names, pixel size in um
 TIFF = (".tif", ".tiff")
 START = 2000  # letters within which the root element of OME-XML begins
 REMEDY = "save it as one OME-TIFF file (Fiji: File > Import > Bio-Formats, then File > Save As)"
+
+
+class Metadata(NamedTuple):
+    """What a file says of its channels, pixels and frames."""
+
+    channels: Sequence[str | None] = ()
+    pixel_size_um: Mapping[str, float] = {}
+    time_increment_s: float | None = None
+    colours: Sequence[str | None] = ()  # of the channels, "#rrggbb"
 
 
 def ome_xml(path: Path, tif: tifffile.TiffFile) -> ElementTree.Element | None:
@@ -33,7 +42,7 @@ def ome_xml(path: Path, tif: tifffile.TiffFile) -> ElementTree.Element | None:
 
 
 def ome_metadata(xml: ElementTree.Element, series: int, count: int) -> Metadata:
-    """Return the channel names and pixel size of one of the images that a file has.
+    """Return the metadata of one of the images that a file has.
 
     What cannot be read is unknown.
     """
@@ -41,14 +50,28 @@ def ome_metadata(xml: ElementTree.Element, series: int, count: int) -> Metadata:
     if count > 1:  # tifffile leaves out those without data
         all_pixels = [some for some in all_pixels if some.find("{*}TiffData") is not None]
     if not all_pixels or len(all_pixels) != count > 1:
-        return (), {}
+        return Metadata()
     pixels = all_pixels[series]
     sizes = {}
     for axis in "xyz":
         key = f"PhysicalSize{axis.upper()}"
         sizes[axis] = to_micrometres(pixels.get(key), pixels.get(f"{key}Unit") or "um")
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return names, known_lengths(sizes)
+    channels = pixels.findall("{*}Channel")
+    unit = pixels.get("TimeIncrementUnit") or "s"
+    return Metadata(
+        [channel.get("Name") for channel in channels],
+        known_lengths(sizes),
+        to_seconds(pixels.get("TimeIncrement"), unit),
+        [_colour(channel.get("Color")) for channel in channels],
+    )
+
+
+def _colour(value: str | None) -> str | None:
+    """Return the colour of a signed integer, red in the highest byte and opacity in the lowest."""
+    try:
+        return f"#{int(value or '') >> 8 & 0xFFFFFF:06x}"
+    except ValueError:
+        return None
 
 
 def check_ome(path: Path, tif: tifffile.TiffFile) -> None:

@@ -21,7 +21,7 @@ from denoisplit.images.axes import open_array
 from denoisplit.images.formats.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.images.lazy import LazyImage, Mapped, Pages
-from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
@@ -58,7 +58,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
                 _check_layouts(images if stack else [one], layouts)
                 axes = f"{'T' if stack else ''}{one.axes}"
                 array = _pixels(path, tif, chosen, len(images) if stack else 0)
-                channels, pixel_size_um = _metadata(path, tif, chosen)
+                metadata = _metadata(path, tif, chosen)
         except InputError:
             raise
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
@@ -66,9 +66,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
             raise InputError(problem, where=path, remedy="copy or save the file again") from error
     refuse_damaged(path, complaints)
     check = partial(_warn_of_encoding, path, encoding) if encoding else None
-    return open_array(
-        array, axes, channels=channels, pixel_size_um=pixel_size_um, source=path, check=check
-    )
+    return open_array(array, axes, source=path, check=check, **metadata._asdict())
 
 
 def _warn_of_encoding(path: Path, encoding: str) -> None:
@@ -158,14 +156,17 @@ def _metadata(path: Path, tif: tifffile.TiffFile, series: int) -> Metadata:
     if xml is not None:
         return ome_metadata(xml, series, len(tif.series))
     channels: Sequence[str | None] = ()
+    step = None
     if imagej:
         channels = _channels_of_imagej(imagej)
+        step = to_seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
         if str(imagej.get("unit", "")).strip():
-            return channels, _size_of_imagej(imagej, page)
+            return Metadata(channels, _size_of_imagej(imagej, page), step)
     resolution_unit = page.tags.valueof("ResolutionUnit")
     unit = {tifffile.RESUNIT.CENTIMETER: "cm", tifffile.RESUNIT.INCH: "in"}.get(resolution_unit, "")
     sizes = known_lengths(_resolution(page, {"x": unit, "y": unit}))
-    return channels, {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
+    sizes = {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
+    return Metadata(channels, sizes, step)
 
 
 def _size_of_imagej(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dict[str, float]:

@@ -1,16 +1,13 @@
-"""Zarr and OME-Zarr images, which are read and written part by part."""
+"""Zarr and OME-Zarr images, which are read part by part."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
@@ -28,15 +25,9 @@ from denoisplit.images.formats.ngff import (
 from denoisplit.images.lazy import LazyImage, first_line
 from denoisplit.images.selection import choose_series
 
-OME_VERSION = "0.4"  # on Zarr 2, which Fiji, napari and QuPath read
-COLOURS = ("00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF")  # of channels in viewers
-ABOUT = "denoisplit"  # attribute with run, image and options of a result
-CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 MARKERS = (".zgroup", ".zarray", "zarr.json")
 METADATA = (*MARKERS, ".zattrs", ".zmetadata")
 REMEDY = "copy or write it again"
-TRIED = 1024  # pixels that are encoded on trial
-REMOVE = "remove it, and start over"
 DEEPEST = 4  # folders above an array in which the image that it belongs to is searched
 MOST_PIXELS = 2**44
 MOST_CHUNK = 2**30  # bytes; a chunk is read as a whole
@@ -65,12 +56,12 @@ def open_zarr(path: Path | str, series: int | None = None) -> LazyImage:
         If the folder is neither, or has other axes or pixels than an image.
     """
     path = Path(path)
-    with _readable(path, REMEDY):
+    with readable(path, REMEDY):
         return _opened(path, series)
 
 
 @contextmanager
-def _readable(path: Path, remedy: str) -> Iterator[None]:
+def readable(path: Path, remedy: str) -> Iterator[None]:
     """Name the Zarr whose metadata are damaged, which raises many types of errors."""
     try:
         yield
@@ -87,7 +78,7 @@ def _opened(path: Path, series: int | None) -> LazyImage:
 
     from denoisplit.images.formats.zarr_bounds import StoredArray
 
-    node, folder = _node(path), path
+    node, folder = open_node(path), path
     level: Level | None = None
     if isinstance(node, zarr.Array):
         choose_series(path, ["an array"], series)
@@ -103,7 +94,7 @@ def _opened(path: Path, series: int | None) -> LazyImage:
             remedy = "name the image inside it: the folder with multiscales in its attributes"
             raise InputError(problem, where=path, remedy=remedy)
         folder = path / level.path
-        _check_metadata(folder)
+        check_metadata(folder)
         node = node[level.path]
     named = axes_of_array(node.metadata.to_dict(), node.attrs.asdict())
     axes = (level.axes if level else ()) or named or unnamed_axes(node.ndim)
@@ -113,6 +104,8 @@ def _opened(path: Path, series: int | None) -> LazyImage:
         "".join(axes),
         channels=level.channels if level else (),
         pixel_size_um=level.pixel_size_um if level else {},
+        time_increment_s=level.time_increment_s if level else None,
+        colours=level.colours if level else (),
         source=path,
         check=partial(check_chunks, path, folder, node),
     )
@@ -124,7 +117,7 @@ def _level_of(path: Path) -> Level | None:
 
     path = path.absolute()
     for parent in path.parents[:DEEPEST]:
-        if is_zarr(parent) and isinstance(group := _node(parent), zarr.Group):
+        if is_zarr(parent) and isinstance(group := open_node(parent), zarr.Group):
             inside = path.relative_to(parent).as_posix()
             attributes = group.attrs.asdict()
             for image in range(len(multiscales(attributes))):
@@ -136,18 +129,18 @@ def _level_of(path: Path) -> Level | None:
 
 def _attributes(path: Path, inner: str) -> dict[str, Any]:
     """Return the attributes of a group inside another one; empty if there is none."""
-    return _node(path / inner).attrs.asdict() if is_zarr(path / inner) else {}
+    return open_node(path / inner).attrs.asdict() if is_zarr(path / inner) else {}
 
 
-def _node(path: Path) -> Any:
+def open_node(path: Path) -> Any:
     """Open a Zarr group or array, after a look at the size and depth of its metadata."""
     import zarr
 
-    _check_metadata(path)
+    check_metadata(path)
     return zarr.open(str(path), mode="r")
 
 
-def _check_metadata(folder: Path) -> None:
+def check_metadata(folder: Path) -> None:
     """Refuse metadata that are damaged, or too large for the libraries that read them next.
 
     Raises
@@ -164,7 +157,7 @@ def _check_metadata(folder: Path) -> None:
                 raise InputError(problem, where=file, remedy=REMEDY) from None
 
 
-def _codecs(array: Any) -> list[str]:
+def codecs(array: Any) -> list[str]:
     """Return the names of all codecs of an array, also those within shards."""
     values, names = [array.metadata.to_dict()], []
     while values:
@@ -209,127 +202,9 @@ def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
             where=path,
             remedy="write it in smaller chunks",
         )
-    if others := sorted(set(_codecs(array)) - set(CODECS)):
+    if others := sorted(set(codecs(array)) - set(CODECS)):
         raise InputError(
             f"this image is encoded with {', '.join(others)}, which is not read",
             where=path,
             remedy=f"write it with {', '.join(CODECS[:7])}, or without compression",
         )
-
-
-def create_ome_zarr(
-    path: Path,
-    sizes: dict[str, int],
-    *,
-    channels: Sequence[str],
-    chunk: tuple[int, int],
-    pixel_size_um: dict[str, float],
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Create an OME-Zarr image of float32, to be filled chunk by chunk.
-
-    Parameters
-    ----------
-    path : Path
-    sizes : dict
-        Dimension to length, in the order ``t c z y x``.
-    channels : sequence of str
-        Names, as many as ``sizes["c"]``.
-    chunk : tuple of int
-        Height and width of a chunk, which holds all channels of one plane. A chunk appears when it
-        is complete.
-    pixel_size_um : dict
-        Known ones of x, y, z.
-    about : mapping, optional
-        Attributes of the result, see `about_zarr`.
-    """
-    import zarr
-
-    kinds = {"t": "time", "c": "channel"}
-    axes: list[dict[str, str]] = [{"name": d, "type": kinds.get(d, "space")} for d in sizes]
-    for axis in axes:
-        if axis["name"] in pixel_size_um:
-            axis["unit"] = "micrometer"
-    scale = [float(pixel_size_um.get(dim, 1.0)) for dim in sizes]
-    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}]
-    name = path.name.split(".")[0]
-    image = {"version": OME_VERSION, "name": name, "axes": axes, "datasets": datasets}
-    display = [
-        {"label": label, "color": colour, "active": True, "window": _window(0.0, 1.0)}
-        for label, colour in zip(channels, cycle(COLOURS), strict=False)
-    ]
-    attributes = {"multiscales": [image], "omero": {"channels": display}, ABOUT: dict(about or {})}
-    group = zarr.create_group(str(path), zarr_format=2, attributes=attributes)
-    chunk_sizes = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
-    group.create_array(
-        "0",
-        shape=tuple(sizes.values()),
-        chunks=tuple(chunk_sizes.get(d, 1) for d in sizes),
-        dtype="float32",
-        fill_value=float("nan"),  # no result has it, so every chunk that is set becomes a file
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-    )
-
-
-def _window(darkest: float, brightest: float) -> dict[str, float]:
-    return {"min": darkest, "max": brightest, "start": darkest, "end": brightest}
-
-
-def set_display_range(path: Path) -> None:
-    """Set the initial display range of viewers, per channel, to that of the image's middle.
-
-    Raises
-    ------
-    InputError
-        If the image cannot be read.
-    """
-    import zarr
-
-    image = open_zarr(path)
-    with _readable(path, REMOVE):
-        group = zarr.open_group(str(path), mode="r+")
-        omero: Any = group.attrs["omero"]
-        middle = image.middle(CONTRAST_SIDE).reshape(len(omero["channels"]), -1)
-        for pixels, channel in zip(middle, omero["channels"], strict=True):
-            low, high = float(pixels.min()), float(pixels.max())
-            channel["window"] = _window(low, high if high > low else low + 1)
-    group.attrs["omero"] = omero
-
-
-def about_zarr(path: Path) -> dict[str, Any]:
-    """Return the attributes of an image made by `create_ome_zarr`; empty for others.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read.
-    """
-    with _readable(path, REMOVE):
-        about: Any = _node(path).attrs.asdict().get(ABOUT)
-    return dict(about) if isinstance(about, dict) else {}
-
-
-def writable_array(path: Path) -> Any:
-    """Open the array of an image made by `create_ome_zarr`, for writing.
-
-    Raises
-    ------
-    InputError
-        If its metadata are damaged, or of an image that was made otherwise.
-    """
-    import zarr
-
-    with _readable(path, REMOVE):
-        _check_metadata(path / "0")
-        array = zarr.open_array(str(path / "0"), mode="r+")
-        codec: Any = getattr(array.metadata, "compressor", None)
-        if array.dtype != "float32" or set(_codecs(array)) - set(CODECS) or array.filters:
-            raise ValueError("it was made by another program")
-        if codec is not None:  # its settings are looked at only when it is used
-            codec.encode(np.zeros(TRIED, np.float32))
-    return array
-
-
-def chunk_file(path: Path, chunk: Sequence[int]) -> Path:
-    """Return the file of a chunk of such an image; it exists once the chunk is complete."""
-    return path.joinpath("0", *map(str, chunk))
