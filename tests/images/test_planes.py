@@ -392,3 +392,25 @@ def test_missing_chunks_are_counted(
             part.unlink()
     with pytest.raises(InputError, match="all 48 chunks of this image are missing"):
         read_image(path)
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_missing_chunks_of_shards_are_counted(
+    place: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, array = tmp_path / "a.zarr", pixels("zyx")
+    codec = zarr.codecs.ShardingCodec(chunk_shape=(1, 8, 8), index_location=place)
+    made = zarr.create_array(
+        str(path), shape=array.shape, chunks=(2, 16, 16), serializer=codec, dtype="u2",
+        compressors=None, fill_value=0, dimension_names=list("zyx"),
+    )  # fmt: skip
+    made[...] = array
+    with caplog.at_level(logging.WARNING, "denoisplit"):
+        open_image(path).check()
+        assert not caplog.records
+        made[1:3, :8, 16:24] = 0  # two chunks, in two shards, are not written
+        np.testing.assert_array_equal(read_image(path).values, made[...])
+    assert "2 of 48 chunks are missing" in caplog.text
+    made[...] = 0
+    with pytest.raises(InputError, match="all 48 chunks of this image are missing"):
+        open_image(path).check()

@@ -10,6 +10,8 @@ from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from denoisplit.errors import InputError
 from denoisplit.images.axes import DIMS
 from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
@@ -17,6 +19,7 @@ from denoisplit.progress import logger
 
 # axes of arrays that do not name them, by their number
 UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
+ABSENT = 2**64 - 1  # place and size of a chunk that a shard has not
 CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
 NAMES = {"time": "t", "frame": "t", "frames": "t", "channel": "c", "channels": "c", "ch": "c"}
 
@@ -147,18 +150,44 @@ def check_chunks(path: Path, folder: Path, array: Any) -> None:
     InputError
     """
     stored = array.shards or array.chunks
-    grid = [-(-length // side) for length, side in zip(array.shape, stored, strict=True)]
-    expected, there = math.prod(grid), set[tuple[int, ...]]()
+    grid = _quotients(array.shape, stored)
+    expected, there = math.prod(_quotients(array.shape, array.chunks)), 0
+    seen = set[tuple[int, ...]]()
     for parent, _, names in os.walk(folder):
         inner = Path(parent).relative_to(folder).parts
         for name in names:
             if match := CHUNK.fullmatch("/".join((*inner, name))):
                 place = tuple(map(int, re.split("[/.]", match[1])))
                 if len(place) == len(grid) and all(n < m for n, m in zip(place, grid, strict=True)):
-                    there.add(place)
+                    there += 0 if place in seen else _chunks_in(Path(parent, name), array, place)
+                    seen.add(place)
     if not there:
         problem = f"all {expected} chunks of this image are missing"
         raise InputError(problem, where=path, remedy="copy or write it again")
-    if missing := expected - len(there):
+    if missing := expected - there:
         read_as = f"{missing} of {expected} chunks are missing, and read as {array.fill_value}"
         logger.warning("%s: %s", path, read_as)
+
+
+def _quotients(lengths: Sequence[int], parts: Sequence[int]) -> list[int]:
+    return [-(-length // part) for length, part in zip(lengths, parts, strict=True)]
+
+
+def _chunks_in(file: Path, array: Any, place: Sequence[int]) -> int:
+    """Return the number of chunks of the image in a file: one, or those that a shard lists."""
+    if array.shards is None:
+        return 1
+    per_shard = _quotients(array.shards, array.chunks)
+    rest = [size - n * side for size, n, side in zip(array.shape, place, array.shards, strict=True)]
+    inside = tuple(map(min, per_shard, _quotients(rest, array.chunks)))
+    codec = array.metadata.codecs[0]
+    kinds = [step.to_dict()["name"] for step in getattr(codec, "index_codecs", ())]
+    if kinds not in (["bytes"], ["bytes", "crc32c"]):  # an unusual list is not looked at
+        return math.prod(inside)
+    size = 2 * 8 * math.prod(per_shard)
+    with file.open("rb") as stream:
+        if codec.index_location.value == "end":
+            stream.seek(max(0, file.stat().st_size - size - 4 * (len(kinds) - 1)))
+        places = np.frombuffer(stream.read(size).ljust(size, b"\xff"), "<u8")
+    listed = (places.reshape(*per_shard, 2) != ABSENT).any(axis=-1)
+    return int(listed[tuple(map(slice, inside))].sum())
