@@ -15,7 +15,7 @@ from denoisplit.jobs.alarm import warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.array_input import DIMS, ImageInMemory
 from denoisplit.jobs.identity import origin
-from denoisplit.jobs.inputs import warn_of_brightness
+from denoisplit.jobs.inputs import check_sides, warn_of_brightness, warn_of_pixel_size
 from denoisplit.jobs.options import sampling_of, warn_of_few_samples
 from denoisplit.jobs.results import result_values
 from denoisplit.jobs.tiling import tile_and_halo
@@ -126,6 +126,9 @@ def predict_image(
         If the image or an option cannot be used.
     """
     source = ImageInMemory.of(image, axes, channel)
+    sides = source.image.sizes["y"], source.image.sizes["x"]
+    check_sides(run, sides, source.name)
+    warn_of_pixel_size(run, source.name, source.image.pixel_size_um)
     if keep_samples is None:
         size = 4 * max(0, samples) * len(run.names) * source.pixels
         keep_samples = max(0, samples) if size <= KEPT_BYTES and not tolerance else 0

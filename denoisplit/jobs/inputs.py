@@ -79,11 +79,11 @@ def check_sides(run: Run, sides: tuple[int, int], where: Path | str) -> None:
             found=f"planes of {sides[0]} x {sides[1]} px",
             expected=f"{run.model.stride} px or more on each side, the stride of the network",
             where=where,
-            remedy="save it as OME-TIFF, which names the axes, or provide a larger image",
+            remedy="name its axes (as an OME-TIFF does) in the right order, or provide a larger image",
         )
 
 
-def warn_of_pixel_size(run: Run, image: Path, size_um: Mapping[str, float]) -> None:
+def warn_of_pixel_size(run: Run, image: Path | str, size_um: Mapping[str, float]) -> None:
     """Warn if the pixels of an image differ from those of the training images."""
     trained = run.config.facts.pixel_size_um
     known = [{axis: s[axis] for axis in "xy" if axis in s} for s in (trained, size_um)]

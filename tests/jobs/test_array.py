@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,19 @@ def test_an_image_unlike_the_training_is_warned_of(
     split = predict_image(trained, bright, samples=0)
     assert split.alarm is None or split.alarm["alarm"]
     assert "image: its mean intensity is" in caplog.text
+
+
+def test_narrow_planes_are_refused_and_other_pixel_sizes_warned_of(
+    trained: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = trained.model.stride
+    with pytest.raises(InputError, match=f"planes of {side - 1} x 50 px.*the stride"):
+        predict_image(trained, PIXELS[0, : side - 1], samples=0)
+    facts = trained.config.facts.model_copy(update={"pixel_size_um": {"x": 0.1, "y": 0.1}})
+    run = replace(trained, config=trained.config.model_copy(update={"facts": facts}))
+    image = xr.DataArray(PIXELS[0], dims=("y", "x"), attrs={"pixel_size_um": {"x": 0.2, "y": 0.2}})
+    predict_image(run, image, samples=0)
+    assert "image: its pixels are 0.2 um wide along x" in caplog.text
 
 
 def test_intervals_of_a_run_without_them_are_refused(run_folder: Path) -> None:
