@@ -79,7 +79,7 @@ def check_sides(run: Run, sides: tuple[int, int], where: Path | str) -> None:
             found=f"planes of {sides[0]} x {sides[1]} px",
             expected=f"{run.model.stride} px or more on each side, the stride of the network",
             where=where,
-            remedy="name its axes (as an OME-TIFF does) in the right order, or provide a larger image",
+            remedy="name its axes in the right order, as OME-TIFF does, or provide a larger image",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,14 @@ def test_compression_with_loss_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "with loss (JPEG XR)" in refusal(tmp_path / "a.czi")
     vendor_files.nd2(tmp_path / "a.nd2", IMAGE, "tcyx", compression=1)
     assert "with loss" in refusal(tmp_path / "a.nd2")
+
+
+def test_warnings_of_the_library_are_hidden(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor_files.lif(tmp_path / "a.lif", {"one": (IMAGE, "ttyx")})  # the library logs that
+    refusal(tmp_path / "a.lif")
+    assert not caplog.records and not logging.getLogger("liffile").filters
 
 
 def test_missing_planes_are_refused(tmp_path: Path) -> None:

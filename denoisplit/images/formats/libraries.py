@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from denoisplit.images.lazy import first_line
 
 REMEDY = "copy the file again, or save it as OME-TIFF in the software of the microscope"
 KNOWN = "TCZYX"
+LIBRARIES = ("czifile", "liffile", "nd2")  # and names of their loggers
 
 
 def library(name: str, kind: str, path: Path) -> Any:
@@ -34,9 +36,12 @@ def library(name: str, kind: str, path: Path) -> Any:
 
 @contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
-    """Name a damaged file, of which its library may raise and warn of anything."""
+    """Name a damaged file, of which its library may raise, warn and log anything."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for one in loggers:
+            one.addFilter(_hide)
         try:
             yield
         except InputError:
@@ -44,6 +49,13 @@ def readable(path: Path, kind: str) -> Iterator[None]:
         except Exception as error:
             problem = f"this {kind} file is unreadable ({first_line(error)})"
             raise InputError(problem, where=path, remedy=REMEDY) from None
+        finally:
+            for one in loggers:
+                one.removeFilter(_hide)
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    return False
 
 
 def refuse_axes(path: Path, axes: dict[str, int]) -> None:
