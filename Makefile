@@ -14,7 +14,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings test lowest newest test-slow consumers kills fuzz lint format wheel-test clean
+.PHONY: help env demo example settings docs test lowest newest test-slow consumers kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ env: $(READY)  ## create .venv with the package (editable) and all development t
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one with: make env PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev,docs]' --constraint constraints.txt
 	# reference implementation for the tests; its requirements would install another torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps careamics==$(CAREAMICS)
 	@touch $@
@@ -43,13 +43,16 @@ example: $(READY)  ## make and check a package of simulated images: GITHUB_USER=
 settings: $(READY)  ## write docs/settings.md from the declarations of settings and options
 	$(BIN)/python docs/make_settings.py
 
+docs: $(READY)  ## build the site in build/site, with executed notebooks (a minute)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
+
 test: $(READY)  ## run the quick tests (minutes); DENOISPLIT_TEST_DATA is the folder of test images
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lowest newest: $(READY)  ## test the oldest, or newest, versions of all dependencies, in .venvs/ (by hand)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venvs/uv uv
 	grep '^torch==' constraints.txt > .venvs/torch.txt
-	$(UV) pip compile --quiet --resolution $(RESOLUTION_$@) --extra dev --output-file .venvs/$@.txt pyproject.toml --constraints .venvs/torch.txt
+	$(UV) pip compile --quiet --resolution $(RESOLUTION_$@) --extra dev --extra docs --output-file .venvs/$@.txt pyproject.toml --constraints .venvs/torch.txt
 	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/$@
 	$(UV) pip install --quiet --python .venvs/$@ --requirements .venvs/$@.txt
 	$(UV) pip install --quiet --python .venvs/$@ --no-deps --editable . careamics==$(CAREAMICS)
