@@ -75,7 +75,7 @@ def predict_frame(
     mapping : ErrorMapping, optional
         Error map by which error bars are computed.
     on_progress : callable, optional
-        Called with the fraction done, after every tile.
+        Called with the fraction done, after every sample of a tile; what it raises ends the work.
 
     Raises
     ------
@@ -131,13 +131,18 @@ def _predict_tiles(
         bars = ErrorBars(empty(), empty(), None if mapping.interval is None else empty())
     spread = empty() if sampling.samples > 1 else None
     whole = Prediction(empty(), spread, empty(sampling.keep), bars)
-    for done, core in enumerate(tiling.cores, start=1):
-        part = predict_tile(model, tiling.patch(core), sampling, mapping)
+    count = len(tiling.cores)
+    for done, core in enumerate(tiling.cores):
+
+        def on_sample(fraction: float, done: int = done) -> None:
+            if on_progress is not None:
+                on_progress((done + fraction) / count)
+
+        part = predict_tile(model, tiling.patch(core), sampling, mapping, on_sample)
         pixels = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
         for array, values in zip(_arrays(whole), _arrays(part), strict=True):
             array[pixels] = values
-        if on_progress is not None:
-            on_progress(done / len(tiling.cores))
+        on_sample(1.0)
     return whole
 
 
@@ -181,9 +186,15 @@ def _half(on_progress: OnProgress | None, number: int) -> OnProgress | None:
 
 
 def predict_tile(
-    model: VSE, patch: Patch, sampling: Sampling, mapping: ErrorMapping | None = None
+    model: VSE,
+    patch: Patch,
+    sampling: Sampling,
+    mapping: ErrorMapping | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Prediction:
     """Split one tile with its halo; the result is that of its core.
+
+    ``on_progress`` is called with the fraction done between two samples.
 
     Raises
     ------
@@ -203,6 +214,8 @@ def predict_tile(
             kept[k] = value.cpu().numpy()
         if convergence.reached(value):
             break
+        if on_progress is not None and k + 1 < sampling.samples:
+            on_progress((k + 1) / sampling.samples)
     spread = None
     if sampling.samples > 1:
         spread = moments.std(antithetic=sampling.antithetic).cpu().numpy()

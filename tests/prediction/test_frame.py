@@ -304,19 +304,21 @@ def test_sample_patch_at_a_place_is_the_frame_there() -> None:
         np.testing.assert_array_equal(sample.numpy(), whole.samples[k, :, 8:32, 20:60])
 
 
-def test_progress_is_reported_tile_by_tile() -> None:
+@pytest.mark.parametrize("samples", [0, 1, 3])
+def test_progress_is_reported_sample_by_sample(samples: int) -> None:
     calls: list[float] = []
     predict_frame(
         Stub(),  # type: ignore[arg-type]
         frame_of(40, 20),
-        Sampling(samples=1),
+        Sampling(samples=samples),
         tile=16,
         halo=4,
         on_progress=calls.append,
     )
     cores = tile_frame(40, 20, tile=16, stride=4)
     assert len(cores) > 1
-    assert calls == [i / len(cores) for i in range(1, len(cores) + 1)]
+    steps = len(cores) * max(1, samples)
+    np.testing.assert_allclose(calls, np.arange(1, steps + 1) / steps)
 
 
 # ---------------------------------------------------------------- refusals
