@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
-from denoisplit.cli.failures import plain_error
 from denoisplit.cli.parser import EXIT_BAD_INPUT, PRINT, parse
 from denoisplit.cli.terminal import close_standard_streams, open_standard_streams, write_out
 from denoisplit.cli.translation import Formatter, Translation
+from denoisplit.commands.failures import plain_error
 from denoisplit.config.commands import COMMANDS
 from denoisplit.config.options import Command
 from denoisplit.errors import InputError, printable

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from denoisplit.cli import main as cli
-from denoisplit.cli.failures import SMALLER
+from denoisplit.commands.failures import SMALLER
 from denoisplit.config.commands import COMMANDS
 from denoisplit.errors import InputError
 

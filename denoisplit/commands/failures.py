@@ -24,14 +24,14 @@ SMALLER = {
 }
 
 
-def plain_error(error: Exception, command: Command) -> InputError:
+def plain_error(error: Exception, command: Command | None = None) -> InputError:
     """Return an error as one line that says what to do; raise it again if it is a fault of ours."""
     memory = is_out_of_memory(error)
     if memory is not None:
         place = " of the GPU" if "CUDA" in str(memory) or "GPU" in str(memory) else ""
         amount = AMOUNT.search(str(memory))
         needed = f" when {_size(*amount.groups())} more were needed" if amount else ""
-        remedy = SMALLER.get(command.name, "use fewer or smaller images")
+        remedy = SMALLER.get(command.name if command else "", "use fewer or smaller images")
         return InputError(f"out of memory{place}{needed}", remedy=remedy)
     if isinstance(error, InputError):
         return error
