@@ -14,7 +14,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings docs test lowest newest test-slow consumers kills fuzz lint format wheel-test clean
+.PHONY: help env demo example settings docs test lowest newest test-slow napari consumers kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ lowest newest: $(READY)  ## test the oldest, or newest, versions of all dependen
 
 test-slow: $(READY)  ## run the slow tests, which train for minutes
 	$(BIN)/python -m pytest -m slow
+
+napari: .venvs/napari/.ready  ## test the plugin in the real napari, on a virtual screen (needs xvfb-run and Mesa)
+	OMP_NUM_THREADS=1 xvfb-run --auto-servernum .venvs/napari/bin/python -m pytest -W default --disable-warnings tests/viewer/real_napari.py
+
+.venvs/napari/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venvs/napari
+	.venvs/napari/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev,napari]' PySide6 --constraint constraints.txt
+	@touch $@
 
 consumers: $(READY)  ## test all kinds of packages in several versions of bioimageio.core (half an hour)
 	$(BIN)/python tests/consumers/matrix.py .venvs

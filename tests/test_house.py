@@ -254,8 +254,9 @@ print(json.dumps({
     assert facts["versions"] == [denoisplit.__version__] * 2
     assert all("site-packages" in Path(root).parts for root in facts["roots"])
     for name, folder in ROOTS.items():
-        ours = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
-        assert {*ours, "py.typed"} <= set(facts["files"][name])
+        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        ours = {path.relative_to(folder).as_posix() for path in files}
+        assert ours <= set(facts["files"][name])
     templates = {path.name: path for path in (ROOT / "rdf_templates").iterdir() if path.is_file()}
     assert facts["templates"] == {n: p.read_text(encoding="utf-8") for n, p in templates.items()}
 

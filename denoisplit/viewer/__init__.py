@@ -1,0 +1,1 @@
+"""Plugin of napari: split a layer of the viewer with a trained run."""
