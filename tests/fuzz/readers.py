@@ -119,6 +119,7 @@ def _checkpoint(path: Path, out: Path) -> None:
 READERS: dict[str, Reader] = {
     "tiff": Reader(_image, "tiff/*", share=10),
     "mrc": Reader(_image, "mrc/*", share=3),
+    "microscope": Reader(_image, "microscope/*", share=5),
     "zarr": Reader(_image, "zarr/*", "**/*", share=10),
     "predict an image": Reader(_predict_image, "tiff/*", share=2),
     "predict a zarr": Reader(_predict_image, "zarr/*", "**/*", share=3),

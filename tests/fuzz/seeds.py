@@ -17,6 +17,7 @@ import xarray as xr
 import yaml
 import zarr
 from denoisplit_zoo import About, export
+from PIL import Image
 
 from denoisplit.config.settings import settings_from
 from denoisplit.data.simulation import simulate
@@ -28,6 +29,7 @@ from denoisplit.jobs.alarm_file import save_alarm
 from denoisplit.jobs.tile_statistics import SIDE, Units, tile_statistics
 from denoisplit.run import CHECKPOINTS, build_network, load
 
+from ..images import vendor_files
 from ..packaging.conftest import ABOUT, make_run, structure_files
 
 SHAPE = (2, 40, 48)
@@ -43,7 +45,13 @@ SETTINGS: dict[str, Any] = {
 
 def make(folder: Path) -> None:
     """Make all files; those of one kind are in one folder."""
-    for kind, write in (("tiff", _tiffs), ("mrc", _mrcs), ("zarr", _zarrs), ("text", _texts)):
+    for kind, write in (
+        ("tiff", _tiffs),
+        ("mrc", _mrcs),
+        ("zarr", _zarrs),
+        ("text", _texts),
+        ("microscope", _microscope),
+    ):
         (folder / kind).mkdir(parents=True)
         write(folder / kind)
     _run(folder)
@@ -52,6 +60,16 @@ def make(folder: Path) -> None:
     about = About.model_validate(ABOUT)
     export(folder / "run", folder / "package" / "package.zip", about=about, **options)
     (folder / "complete").touch()
+
+
+def _microscope(folder: Path) -> None:
+    stack = _pixels()
+    vendor_files.nd2(folder / "plain.nd2", stack, "zyx")
+    vendor_files.nd2(folder / "zlib.nd2", stack, "cyx", compression=0)
+    vendor_files.czi(folder / "plain.czi", stack, "zyx")
+    vendor_files.czi(folder / "zstd.czi", stack, "cyx", compression=6)
+    vendor_files.lif(folder / "plain.lif", {"one": (stack, "zyx")})
+    Image.fromarray(stack[0]).save(folder / "grey.png")
 
 
 def _pixels(dtype: str = "uint16") -> Any:
