@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 LONGEST_SENTENCE = 600  # letters; a longer one, which quotes long values, loses its middle
 LONGEST_DIFFERENCE = 60  # letters; a longer difference is named without its two values
 
@@ -41,7 +39,7 @@ class InputError(ValueError):
     ----------
     problem : str, optional
         A plain sentence, in place of ``found`` and ``expected``.
-    where : str or Path
+    where : str, Path or ImageFile
         The file, folder or argument at fault.
     found, expected : str
         What came in, and what should have.
@@ -53,7 +51,7 @@ class InputError(ValueError):
         self,
         problem: str = "",
         *,
-        where: str | Path = "",
+        where: object = "",
         found: str = "",
         expected: str = "",
         remedy: str = "",
@@ -65,7 +63,7 @@ class InputError(ValueError):
         line = place + _shortened(sentence) + (f"; {_shortened(remedy)}" if remedy else "")
         super().__init__(printable(" ".join(line.split())))
 
-    def replace(self, *, where: str | Path | None = None, remedy: str | None = None) -> InputError:
+    def replace(self, *, where: object = None, remedy: str | None = None) -> InputError:
         """Return the same error at another place, or with another remedy."""
         return InputError(
             self.problem,

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_origin
 from pydantic import ValidationError
 
 from denoisplit.config.migration import migrated
-from denoisplit.config.options import Command, Groups, Option, field_of, resolved
+from denoisplit.config.options import Channel, Command, Groups, Option, field_of, resolved
 from denoisplit.config.settings import Settings
 from denoisplit.config.validation import as_written, parse_value, unknown_key
 from denoisplit.errors import InputError
@@ -53,6 +53,8 @@ def _checked(path: str | Path, option: Option, value: Any) -> Any:
         value = [value]
     elif option.choices and kind is str:
         kind, value = Literal[option.choices], as_written(value)
+    elif kind == Channel:
+        value = as_written(value)
     elif option.setting and kind != dict[str, Any]:
         kind = field_of(option).rebuild_annotation()
     return parse_value(kind, value, path, option.name)

@@ -144,7 +144,7 @@ def fit_noise_model(
 
 
 def _fitted(
-    files: Mapping[str, Sequence[PathLike]],
+    files: Mapping[str, Files],
     settings: Settings,
     poisson_factor: float,
     level: float,
@@ -256,9 +256,9 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _files_named(files: Mapping[str, Sequence[PathLike]]) -> Iterator[None]:
+def _files_named(files: Mapping[str, Files]) -> Iterator[None]:
     """Name the files in errors about their pixels."""
-    names = [str(file) for some in files.values() for file in some]
+    names = [str(file) for some in files.values() for file in each_of(some)]
     shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     try:
         yield

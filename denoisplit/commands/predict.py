@@ -13,7 +13,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import not_written
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import check_file, check_new, check_space
-from denoisplit.images import Files, list_files
+from denoisplit.images import Files, ImageFile, list_files
 from denoisplit.images.write import Compression
 from denoisplit.jobs.alarm import Alarm, judge_image, warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
@@ -57,6 +57,7 @@ def predict(
     files: Files,
     output: PathLike,
     *,
+    channel: int | str | None = None,
     samples: int = 50,
     seed: int = 0,
     keep_samples: int = 0,
@@ -78,6 +79,9 @@ def predict(
     """Split image files.
 
     For each image, these are written as ``.ome.tif`` or ``.ome.zarr``, see ``format``:
+
+    STEM is the name of the file, and those of a chosen series and channel: ``stack.tif:ER`` gives
+    ``stack_ER_split.ome.tif``.
 
     - ``STEM_split``: posterior mean; for no samples the decoded means of the latents.
     - ``STEM_std``: standard deviation of the error, by the error map of the run. A run without one
@@ -111,7 +115,7 @@ def predict(
     _, halo_px = tile_and_halo(run, tile, halo)
     has_error_map = run.mapping(interval) is not None
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
-    paths, output = list_files(files), Path(output)
+    paths, output = [file.with_channel(channel) for file in list_files(files)], Path(output)
     results = result_paths(output, paths, kinds, format)
     written = Written(path for group in results for path in group.values())
     check_output(output, written, add=add, resume=resume)
@@ -186,7 +190,7 @@ def _alarm(run: Run, json: PathLike | None, *, resume: bool) -> Alarm | None:
     return alarm
 
 
-def _judged(alarm: Alarm, plan: Plan, path: Path, split: Path) -> dict[str, Any]:
+def _judged(alarm: Alarm, plan: Plan, path: ImageFile, split: Path) -> dict[str, Any]:
     """Compare a split image with the training data; a warning says what is unlike them."""
     tile = plan.tile or plan.run.tile
 

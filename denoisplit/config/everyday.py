@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from denoisplit.config.options import Command, File, Files, Groups, Option, RawIntensity
+from denoisplit.config.options import Channel, Command, File, Files, Groups, Option, RawIntensity
 from denoisplit.config.shared_options import (
     ABOUT,
     BETA,
@@ -94,6 +94,12 @@ PREDICT = Command(
         RUN,
         Option("FILES", Files, "Images, stacks or folders; raw superposed intensities.", ...),
         changed(OUTPUT, "Folder of the results: STEM_split, STEM_std and others per image."),
+        Option(
+            "--channel CHANNEL",
+            Channel,
+            "Channel to split, by its name or its number from 0; also FILE:CHANNEL.",
+            otherwise="the only one",
+        ),
         changed(SAMPLES, "Number of posterior samples; 0 gives the decoded means, in one pass."),
         Option(
             "--interval COVERAGE",

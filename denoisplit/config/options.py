@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NewType, TypeVar, Union, cast, get_a
 from denoisplit.progress import progress_shown
 
 File = NewType("File", str)
+Channel = NewType("Channel", str)
 Pixels = NewType("Pixels", int)
 RawIntensity = NewType("RawIntensity", float)
 Files = list[File]
@@ -34,6 +35,7 @@ UNITS: dict[Any, str] = {
 }
 TYPE_NAMES: dict[Any, str] = {  # as NumPy documentation writes them
     File: "path",
+    Channel: "int or str",
     FileOrMapping: "path or mapping",
     Pixels: "int",
     RawIntensity: "float",

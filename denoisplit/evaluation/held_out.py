@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ from denoisplit.evaluation.separate_truth import (
     scaled,
     unsaturated,
 )
-from denoisplit.images import Files, each_of, fingerprint, read_frames
+from denoisplit.images import Files, ImageFile, each_of, fingerprint, identity, read_frames
+from denoisplit.images.selection import is_there
 from denoisplit.run import CONFIG, DENOISERS, Run, load_config
 
 Mask = npt.NDArray[np.bool_]
@@ -236,16 +236,16 @@ def _unchanged(
     images = []
     for name, paths in files.items():
         for path in each_of(paths):
-            if not Path(path).exists():
+            if not is_there(ImageFile.of(path).path):
                 raise InputError(
                     f"this image of the run {run.path} is missing",
                     where=path,
                     remedy=f"restore it, or {otherwise}",
                 )
         frames = read_frames(paths)
-        trained = [entry["sha256"] for entry in fingerprints[name]]
-        now = [str(entry["sha256"]) for entry in fingerprint(frames.files)]
-        if now != trained and sorted(now) == sorted(map(str, trained)):
+        trained = [identity(entry) for entry in fingerprints[name]]
+        now = [identity(entry) for entry in fingerprint(frames.files)]
+        if now != trained and sorted(now) == sorted(trained):
             # a training of an earlier release took its files in another order
             files_of = dict(zip(now, frames.files, strict=True))
             frames, now = read_frames([files_of[n] for n in trained], keep_order=True), trained

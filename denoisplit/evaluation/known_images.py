@@ -16,7 +16,7 @@ from denoisplit.evaluation.separate_truth import (
     frames_from_mixed,
     frames_from_structures,
 )
-from denoisplit.images import Files, Frames, fingerprint, read_frames
+from denoisplit.images import Files, Frames, fingerprint, identity, read_frames
 from denoisplit.jobs.inputs import warn_of_pixel_size
 from denoisplit.progress import logger
 from denoisplit.run import Run
@@ -158,9 +158,9 @@ def _images(frames: Sequence[Frames]) -> Group:
 
 def _warn_of_training_images(run: Run, frames: Sequence[Frames]) -> None:
     for name, given in zip(run.names, frames, strict=True):
-        trained = {entry["sha256"] for entry in run.config.facts.fingerprints[name]}
+        trained = {identity(entry) for entry in run.config.facts.fingerprints[name]}
         for entry in fingerprint(given.files):
-            if entry["sha256"] in trained:
+            if identity(entry) in trained:
                 logger.warning(
                     "%s was used to train this run: most of its frames are no independent test",
                     entry["name"],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -17,8 +18,9 @@ from denoisplit.images.formats.png import open_png
 from denoisplit.images.formats.tiff import open_tiff
 from denoisplit.images.formats.zarr import is_zarr, open_zarr
 from denoisplit.images.lazy import LazyImage
+from denoisplit.images.selection import ImageFile, choose_channel, matching
 
-PathLike = str | Path
+PathLike = str | Path | ImageFile
 Files = Sequence[PathLike] | PathLike
 
 # given a path, and the number of one of several images (series), None for the only one
@@ -36,15 +38,17 @@ _KINDS = ", ".join(_OPENERS)
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
-def read_image(path: Path | str) -> xr.DataArray:
-    """Read one image file.
+def read_image(file: PathLike) -> xr.DataArray:
+    """Read one image file, or a channel of it.
 
     Parameters
     ----------
-    path : Path or str
+    file : Path, str or ImageFile
         TIFF (plain, ImageJ, OME, BigTIFF; ``.tif``, ``.tiff``), MRC (``.mrc``), grey PNG
         (``.png``), Zarr and OME-Zarr folders (``.zarr``), or, with the library of an extra each,
-        ND2, CZI and LIF files (``.nd2``, ``.czi``, ``.lif``).
+        ND2, CZI and LIF files (``.nd2``, ``.czi``, ``.lif``). A channel is chosen by its name or
+        number, ``stack.tif:ER`` or ``stack.tif:0``, one of several images by its number,
+        ``stack.tif:series=2`` or ``stack.tif:series=2:ER``.
 
     Returns
     -------
@@ -53,19 +57,20 @@ def read_image(path: Path | str) -> xr.DataArray:
         dtype of the file in native byte order, bool as uint8. Channel names are the coordinate
         ``c``: one per channel, or a scalar where a single channel has a known name.
         ``attrs["pixel_size_um"]`` maps the known ones of x, y, z to micrometres;
-        ``attrs["source"]`` is the path; ``attrs["time_increment_s"]`` (seconds between frames)
+        ``attrs["source"]`` is the file; ``attrs["time_increment_s"]`` (seconds between frames)
         and ``attrs["colours"]`` ("#rrggbb" per channel) are there if known.
 
     Raises
     ------
     InputError
-        Missing, damaged, cut off or unsupported file, several images in one file, colour (RGB),
-        complex, NaN or infinite pixels, or no pixels at all.
+        Missing, damaged, cut off or unsupported file, several images in one file or colours (RGB)
+        of which none is chosen, an unknown channel, complex, NaN or infinite pixels, or no pixels
+        at all.
     """
-    return open_image(path).load()
+    return open_image(file).load()
 
 
-def open_image(path: Path | str) -> LazyImage:
+def open_image(file: PathLike) -> LazyImage:
     """Open an image file without reading its pixels: planes or parts are read when indexed.
 
     Raises
@@ -73,7 +78,8 @@ def open_image(path: Path | str) -> LazyImage:
     InputError
         As `read_image`; for damaged or NaN pixels when they are read.
     """
-    path = Path(path)
+    file = ImageFile.of(file)
+    path = file.path
     opener = _opener(path)
     if not is_zarr(path):
         try:
@@ -83,26 +89,52 @@ def open_image(path: Path | str) -> LazyImage:
             problem = f"cannot read this file ({error.strerror})"
             remedy = "check its name and permissions"
             raise InputError(problem, where=path, remedy=remedy) from error
-    return opener(path, None)
+    image = opener(path, file.series)
+    if (file.series, file.channel) != (None, None):
+        image = replace(image, source=file)
+    if file.channel is not None:
+        names, count = image.channels, image.sizes.get("c", 1)
+        return image.only(choose_channel(names, count, file.channel, path, remedy=""))
+    if image.is_colour:
+        problem = "this is a colour (RGB) image, expected one grey value per pixel and channel"
+        remedy = f"choose one of its colours, such as {file.name}:0 for red, if it is a recording"
+        raise InputError(problem, where=file, remedy=remedy)
+    return image
+
+
+def only_channel(image: LazyImage) -> LazyImage:
+    """Return an image that must have one channel.
+
+    Raises
+    ------
+    InputError
+        Names the channels, and how to choose one.
+    """
+    if "c" in image.dims:
+        file, names = ImageFile.of(image.source), image.channels
+        remedy = f"choose one by its name or number, {file.name}:{names[0]} or {file.name}:0"
+        choose_channel(names, image.sizes["c"], None, file, remedy=remedy)
+    return image
 
 
 def each_of(files: Files) -> list[PathLike]:
     """Return a list of names, also for a single one."""
-    return [files] if isinstance(files, str | Path) else list(files)
+    return [files] if isinstance(files, PathLike) else list(files)
 
 
-def list_files(entries: Files) -> list[Path]:
+def list_files(entries: Files) -> list[ImageFile]:
     """Expand files, folders and patterns to single image files.
 
     Parameters
     ----------
-    entries : Path or str, or a sequence of them
+    entries : Path, str or ImageFile, or a sequence of them
         Files, folders (all image files directly in them, without hidden files), or patterns with
-        ``*`` or ``?`` for shells that do not expand them.
+        ``*`` or ``?`` for shells that do not expand them. Series and channel, see `read_image`, are
+        chosen of all files: ``folder:ER``, ``folder/*.tif:0``.
 
     Returns
     -------
-    list of Path
+    list of ImageFile
         At least one file, in natural order of their paths, ``img2`` before ``img10``: the same for
         a folder, a pattern and a list of its files, in any order.
 
@@ -111,12 +143,12 @@ def list_files(entries: Files) -> list[Path]:
     InputError
         No entry, a missing file, an empty folder, an unsupported file type, or a file named twice.
     """
-    files = [file for entry in each_of(entries) for file in _expand(Path(entry))]
+    files = [file for entry in each_of(entries) for file in _expand(ImageFile.of(entry))]
     if not files:
         raise InputError("no image file was given", remedy="name at least one file or folder")
-    seen: set[Path] = set()
+    seen: set[ImageFile] = set()
     for file in files:
-        _opener(file)
+        _opener(file.path)
         resolved = file.resolve()
         if resolved in seen:
             raise InputError("this file is named twice", where=file, remedy="name it once")
@@ -136,33 +168,31 @@ def _opener(path: Path) -> Callable[[Path, int | None], LazyImage]:
     return opener
 
 
-def _expand(entry: Path) -> list[Path]:
-    if is_zarr(entry):
+def _expand(entry: ImageFile) -> list[ImageFile]:
+    path = entry.path
+    if path.exists() and (is_zarr(path) or not path.is_dir()):
         return [entry]
-    if entry.is_dir():
-        if not (files := _images(entry, "*")):
-            problem = f"this folder has no image files ({_KINDS})"
-            raise InputError(problem, where=entry, remedy="check the folder")
-        return files
-    if entry.exists():
-        return [entry]
-    files = _images(entry.parent, entry.name) if re.search(r"[*?]", entry.name) else []
+    files = _images(path.glob("*") if path.is_dir() else matching(path))
+    if not files and path.is_dir():
+        problem = f"this folder has no image files ({_KINDS})"
+        raise InputError(problem, where=path, remedy="check the folder")
     if not files:
         raise InputError("no such file or folder", where=entry, remedy="check the name")
-    return files
+    return [replace(entry, path=file) for file in files]
 
 
-def _images(folder: Path, pattern: str) -> list[Path]:
-    """Return the image files of a folder that match a pattern."""
+def _images(files: Iterable[Path]) -> list[Path]:
+    """Return those that are image files."""
     return [
         file
-        for file in folder.glob(pattern)
+        for file in files
         if file.suffix.lower() in _OPENERS
         and not file.name.startswith(".")
         and (file.is_file() or is_zarr(file))
     ]
 
 
-def _natural(file: Path) -> tuple[list[list[tuple[int, str]]], str]:
-    parts = [re.findall(r"(\d+)|(\D+)", part) for part in file.absolute().parts]
+def _natural(file: ImageFile) -> tuple[list[list[tuple[int, str]]], str]:
+    names = (*file.path.absolute().parts, str(file.series or 0), str(file.channel or ""))
+    parts = [re.findall(r"(\d+)|(\D+)", part) for part in names]
     return [[(int(n or -1), text.casefold()) for n, text in part] for part in parts], str(file)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.files import Files, each_of, list_files, read_image
+from denoisplit.images.files import Files, each_of, list_files, only_channel, open_image
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_scale
+from denoisplit.images.selection import ImageFile
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Frames:
     """Frames of one structure, in natural order of the files."""
 
     images: tuple[NDArray[Any], ...]  # (Y, X) each, dtype of its file; sizes may differ
-    origins: tuple[str, ...]  # path of each frame, with ``[index]`` for a frame of a stack
-    files: tuple[Path, ...]  # all files, resolved
+    origins: tuple[str, ...]  # file of each frame, with ``[index]`` for a frame of a stack
+    files: tuple[ImageFile, ...]  # all files, resolved
     pixel_size_um: dict[str, float]  # known ones of x, y, z, from the first file that has them
 
 
@@ -45,20 +45,22 @@ def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
     Raises
     ------
     InputError
-        As `list_files` and `read_image`, and for a file with several channels or a frame whose
-        pixels all have one value.
+        As `list_files` and `read_image`, and for a file with several channels of which none is
+        chosen, or a frame whose pixels all have one value.
     """
     images: list[NDArray[Any]] = []
     origins: list[str] = []
-    sizes: list[tuple[Path, dict[str, float]]] = []
+    sizes: list[tuple[ImageFile, dict[str, float]]] = []
     listed = list_files(files)
-    paths = tuple(Path(file).resolve() for file in (each_of(files) if keep_order else listed))
-    for path in paths:
-        image = read_image(path)
-        sizes.append((path, image.attrs["pixel_size_um"]))
-        stack = _planes(image)
+    taken = map(ImageFile.of, each_of(files)) if keep_order else listed
+    resolved = tuple(file.resolve() for file in taken)
+    for file in resolved:
+        image = only_channel(open_image(file))
+        sizes.append((file, image.pixel_size_um))
+        pixels = image.load().values
+        stack = pixels.reshape(-1, *pixels.shape[-2:])
         for index, plane in enumerate(stack):
-            origin = f"{path}[{index}]" if len(stack) > 1 else str(path)
+            origin = f"{file}[{index}]" if len(stack) > 1 else str(file)
             low = np.min(plane)
             if low == np.max(plane):
                 problem = f"all pixels of this frame have the value {low}"
@@ -68,23 +70,34 @@ def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
             origins.append(origin)
     warn_of_pixel_sizes(sizes)
     pixel_size_um = {axis: size for _, known in reversed(sizes) for axis, size in known.items()}
-    return Frames(tuple(images), tuple(origins), paths, pixel_size_um)
+    return Frames(tuple(images), tuple(origins), resolved, pixel_size_um)
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:
     """Return what identifies image files, independent of their folder.
 
-    Each file has its ``name`` (without folder), ``bytes`` (size) and ``sha256`` (hexadecimal).
+    Each file has its ``name`` (without folder), ``bytes`` (size) and ``sha256`` (hexadecimal), and
+    the number of the ``series`` and of the ``channel`` if these were chosen.
 
     Raises
     ------
     InputError
         If a file cannot be read.
     """
-    return [_fingerprint(Path(file)) for file in each_of(files)]
+    return [_fingerprint(ImageFile.of(file)) for file in each_of(files)]
 
 
-def _fingerprint(file: Path) -> dict[str, str | int]:
+def identity(fingerprint: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Return what is equal in the fingerprints of the same image: file, series and channel."""
+    return (
+        str(fingerprint["sha256"]),
+        int(fingerprint.get("series", 0)),
+        int(fingerprint.get("channel", 0)),
+    )
+
+
+def _fingerprint(image: ImageFile) -> dict[str, str | int]:
+    file = image.path
     parts = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
     digest, size = hashlib.sha256(), 0
     try:
@@ -97,15 +110,8 @@ def _fingerprint(file: Path) -> dict[str, str | int]:
     except OSError as error:
         problem = f"cannot read this file ({error.strerror})"
         raise InputError(problem, where=file, remedy="check its name and permissions") from error
-    return {"name": file.name, "bytes": size, "sha256": digest.hexdigest()}
-
-
-def _planes(image: xr.DataArray) -> NDArray[Any]:
-    """Return the planes (t, z, Y, X) of a single channel as (frames, Y, X)."""
-    if "c" in image.dims:
-        names = ", ".join(str(name) for name in image["c"].values)
-        problem = f"this image has {image.sizes['c']} channels ({names}), expected one structure"
-        remedy = "split the channels (Fiji: Image > Color > Split Channels) and save each as a file"
-        raise InputError(problem, where=image.attrs["source"], remedy=remedy)
-    pixels: NDArray[Any] = image.values
-    return pixels.reshape(-1, *pixels.shape[-2:])
+    chosen = {"series": image.series}
+    if image.channel is not None:
+        chosen["channel"] = open_image(image).channel
+    known = {key: number for key, number in chosen.items() if number is not None}
+    return {"name": image.name, "bytes": size, "sha256": digest.hexdigest(), **known}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.scale import check_largest
+from denoisplit.images.selection import ImageFile
 
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 
@@ -26,10 +27,12 @@ class LazyImage:
     dims: tuple[str, ...]  # out of ``t c z y x``, in this order; only y and x may have length 1
     channels: tuple[str, ...]  # names: one per channel, or none for a single one without a name
     pixel_size_um: dict[str, float]  # known ones of x, y, z
-    source: Path
+    source: Path | ImageFile
     checks: Callable[[], None] | None = None  # refuses or warns of pixels that are not there
     time_increment_s: float | None = None  # between the frames, seconds
     colours: tuple[str, ...] = ()  # of the channels, "#rrggbb"; none if not all are known
+    is_colour: bool = False  # the channels are red, green and blue, which are no structures
+    channel: int | None = None  # number of this one in its file, if it was chosen
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -40,6 +43,17 @@ class LazyImage:
     def nbytes(self) -> int:
         """Size of all pixels in memory, bytes."""
         return int(np.prod(self.array.shape)) * int(self.array.dtype.itemsize)
+
+    def only(self, channel: int) -> LazyImage:
+        """Return the image of one channel; the pixels of the others are not read."""
+        if "c" not in self.dims:
+            return replace(self, channel=channel)
+        place = self.dims.index("c")
+        dims = (*self.dims[:place], *self.dims[place + 1 :])
+        array, names = OneOf(self.array, place, channel), self.channels[channel : channel + 1]
+        return replace(
+            self, array=array, dims=dims, channels=names, is_colour=False, channel=channel
+        )
 
     def check(self) -> None:
         """Look for missing pixels, as far as this is possible without reading all others.
@@ -137,6 +151,27 @@ class Plane:
         if part.dtype.itemsize > 2:
             check_largest(part, self.image.source)
         return part
+
+
+class OneOf:
+    """Part of an array at one place along a dimension, read when it is indexed."""
+
+    def __init__(self, array: Any, dim: int, place: int) -> None:
+        self.array, self.dim, self.place = array, dim, place
+        self.shape, self.dtype = self._without(array.shape), array.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of the parts in which the pixels are stored."""
+        return self._without(self.array.chunks)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part: an index or a slice per dimension, or ``...``."""
+        keys = (slice(None),) * len(self.shape) if key is ... else tuple(key)
+        return self.array[(*keys[: self.dim], self.place, *keys[self.dim :])]
+
+    def _without(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        return (*lengths[: self.dim], *lengths[self.dim + 1 :])
 
 
 class Mapped:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from denoisplit.progress import logger
@@ -90,7 +89,7 @@ def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
     return {axis: value for axis, value in lengths.items() if value is not None}
 
 
-def warn_of_pixel_sizes(sizes: Sequence[tuple[str | Path, Mapping[str, float]]]) -> None:
+def warn_of_pixel_sizes(sizes: Sequence[tuple[object, Mapping[str, float]]]) -> None:
     """Warn, once, of the first images whose pixel sizes differ.
 
     Parameters
@@ -98,7 +97,7 @@ def warn_of_pixel_sizes(sizes: Sequence[tuple[str | Path, Mapping[str, float]]])
     sizes : sequence of (name, pixel size)
         Name of each image, and the known ones of x, y, z in micrometres.
     """
-    reference: dict[str, tuple[float, str | Path]] = {}
+    reference: dict[str, tuple[float, object]] = {}
     for name, lengths in sizes:
         for axis, length in lengths.items():
             other, first = reference.setdefault(axis, (length, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from denoisplit.errors import InputError
 from denoisplit.images.files import Files, list_files
 from denoisplit.images.frames import read_frames
+from denoisplit.images.selection import ImageFile
 
 
 def read_repeats(files: Files) -> list[NDArray[Any]]:
@@ -33,7 +33,7 @@ def read_repeats(files: Files) -> list[NDArray[Any]]:
         As `read_frames`, for a single shot, or if shots of one stack differ in size.
     """
     stacks: list[NDArray[Any]] = []
-    shots: list[tuple[Path, NDArray[Any]]] = []
+    shots: list[tuple[ImageFile, NDArray[Any]]] = []
     for file in list_files(files):
         images = read_frames([file]).images
         if len(images) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ LEAST_RANGE = 1e-12
 LEAST_CONTRAST = 16 * float(np.finfo(np.float32).eps)
 
 
-def check_largest(pixels: npt.NDArray[Any], where: str | Path) -> tuple[float, float]:
+def check_largest(pixels: npt.NDArray[Any], where: object) -> tuple[float, float]:
     """Return the least and the largest pixel, which must be finite and not too large.
 
     Raises
@@ -38,7 +37,7 @@ def check_largest(pixels: npt.NDArray[Any], where: str | Path) -> tuple[float, f
     return low, high
 
 
-def check_scale(pixels: npt.NDArray[Any], where: str | Path) -> None:
+def check_scale(pixels: npt.NDArray[Any], where: object) -> None:
     """Refuse pixels that are not finite, too large, or too close to each other.
 
     Raises
@@ -48,7 +47,7 @@ def check_scale(pixels: npt.NDArray[Any], where: str | Path) -> None:
     check_range(*check_largest(pixels, where), where)
 
 
-def check_range(low: float, high: float, where: str | Path) -> None:
+def check_range(low: float, high: float, where: object) -> None:
     """Refuse an image whose least and largest pixel are too close to each other.
 
     Raises

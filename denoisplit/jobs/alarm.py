@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.images import open_image
+from denoisplit.images import ImageFile, open_image
 from denoisplit.images.tiling import tile_frame
 from denoisplit.jobs.tile_statistics import (
     SIDE,
@@ -221,7 +221,7 @@ def averaged(scores: Flat) -> Flat:
 
 
 def judge_image(
-    alarm: Alarm, source: Path, split: Path, decode: Callable[[Array], Array] | None = None
+    alarm: Alarm, source: ImageFile, split: Path, decode: Callable[[Array], Array] | None = None
 ) -> dict[str, Any]:
     """Judge an image that has been split, from its files, square by square.
 
@@ -229,8 +229,9 @@ def judge_image(
 
     Parameters
     ----------
-    source, split : Path
-        The image, and its split with one channel per structure.
+    source : ImageFile
+    split : Path
+        Split of the image, with one channel per structure.
     decode : callable, optional
         Returns the decoded means (C, Y, X) of a part (Y, X), for a split that is the mean of
         samples: it has other statistics than the decoded means that the alarm knows.
@@ -258,7 +259,7 @@ def judge_image(
     return {"file": str(source), **alarm.summary(tiles)}
 
 
-def warn_of_alarm(record: dict[str, Any], where: Path | str) -> None:
+def warn_of_alarm(record: dict[str, Any], where: object) -> None:
     """Name an image in a warning if its record, as of `Alarm.summary`, says that it is unlike."""
     if record["alarm"]:
         what = "".join(f": {name}" for name in [", ".join(record["what"])] if name != UNLIKE)

@@ -28,7 +28,7 @@ from denoisplit.run import Run
 COVERAGE = 0.9  # of the interval, by default
 KEPT_BYTES = 2**30  # of all samples, which are kept by default up to this size
 # those described here: the others are as in `denoisplit.predict`
-OWN = ("run", "interval", "keep_samples")
+OWN = ("run", "channel", "interval", "keep_samples")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.errors import InputError
-from denoisplit.images import LazyImage, open_image
+from denoisplit.images import ImageFile, LazyImage, open_image
 from denoisplit.images.scale import check_largest, check_range
+from denoisplit.images.selection import choose_channel
 
 DIMS = ("t", "c", "z", "y", "x")
 NAME = "image"  # of an image in memory, in messages
@@ -49,9 +50,10 @@ class ImageInMemory:
             if axes is not None:
                 problem = "the axes of a file are those that it names"
                 raise InputError(problem, where="axes", remedy="leave `axes` out")
-            opened = open_image(image)
+            opened = open_image(ImageFile.of(image).with_channel(channel))
             opened.check()
-            return cls(opened, _channel(opened, channel, str(image)), coords, str(image))
+            name = str(opened.source)
+            return cls(opened, _channel(opened, None, name), coords, name)
         names: tuple[str, ...] = ()
         sizes: dict[str, float] = {}
         name = NAME
@@ -177,20 +179,5 @@ def _channel(image: LazyImage, channel: int | str | None, name: str) -> int:
     """
     count = image.sizes.get("c", 1)
     names = image.channels if len(image.channels) == count else ()
-    shown = f" ({', '.join(names)})" if names else ""
-    if channel is None and count == 1:
-        return 0
-    if channel is None:
-        problem = f"this image has {count} channels{shown}, but one superposed image is split"
-        raise InputError(problem, where=name, remedy="choose one with `channel`, counted from 0")
-    if isinstance(channel, str) and names.count(channel) == 1:
-        return names.index(channel)
-    if isinstance(channel, int) and 0 <= channel < count:
-        return channel
-    numbers = "0, the only one" if count == 1 else f"a number from 0 to {count - 1}"
-    raise InputError(
-        where="channel",
-        found=repr(channel),
-        expected=f"{numbers}, or a name{shown}" if names else numbers,
-        remedy="choose another channel",
-    )
+    remedy = "choose one with `channel`, by its name or its number, counted from 0"
+    return choose_channel(names, count, channel, name, remedy=remedy)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from denoisplit.config.settings import MIXED
 from denoisplit.errors import InputError, difference
-from denoisplit.images import LazyImage
+from denoisplit.images import ImageFile, LazyImage
 from denoisplit.run import DENOISERS, ERROR_MAP, WEIGHTS, Run
 from denoisplit.version import __version__
 
@@ -26,9 +26,10 @@ OPTIONAL = (
 )  # only in the records of jobs that have them
 
 
-def origin(run: Run, source: Path | str) -> dict[str, str]:
+def origin(run: Run, source: str | ImageFile) -> dict[str, str]:
     """Return what a person looks for in the record of a result: release, run and input."""
-    return {"denoisplit": __version__, "run": run.path.resolve().name, "input": Path(source).name}
+    name = ImageFile.of(source).name
+    return {"denoisplit": __version__, "run": run.path.resolve().name, "input": name}
 
 
 def weights_digest(run: Run) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.images import open_image
+from denoisplit.images import ImageFile, only_channel, open_image
 from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_largest, check_range
@@ -26,7 +25,7 @@ MEAN_TOLERANCE = 0.35  # fraction of the training mean
 MIDDLE = 1024  # px, side of the part of a Zarr image that is looked at
 
 
-def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
+def plan_image(run: Run, path: ImageFile, results: Results) -> PlannedImage:
     """Check an image and compute its digest; warn if it is unlike the images of the training.
 
     All planes are read, but of a Zarr image, which may be larger than the memory, the middle of the
@@ -37,15 +36,11 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     InputError
         If it cannot be read, or is not a superposed image.
     """
-    image = open_image(path)
-    channels = image.sizes.get("c", 1)
-    if channels > 1:
-        problem = f"found {channels} channels, expected one channel, the superposed image"
-        raise InputError(problem, where=path, remedy="save that channel as a separate file")
+    image = only_channel(open_image(path))
     check_sides(run, (image.sizes["y"], image.sizes["x"]), path)
     image.check()
     warn_of_pixel_size(run, path, image.pixel_size_um)
-    digest, is_whole = hashlib.sha256(), not is_zarr(path)
+    digest, is_whole = hashlib.sha256(), not is_zarr(path.path)
     low, high, total, count = math.inf, -math.inf, 0.0, 0
     planes = (plane[:, :] for plane in image.planes())
     for part in planes if is_whole else [image.middle(MIDDLE)]:
@@ -67,7 +62,7 @@ def plan_image(run: Run, path: Path, results: Results) -> PlannedImage:
     return PlannedImage(path, digest.hexdigest(), results, pixels)
 
 
-def check_sides(run: Run, sides: tuple[int, int], where: Path | str) -> None:
+def check_sides(run: Run, sides: tuple[int, int], where: object) -> None:
     """Refuse planes that are narrower than the stride of the network, mostly axes in wrong order.
 
     Raises
@@ -83,14 +78,14 @@ def check_sides(run: Run, sides: tuple[int, int], where: Path | str) -> None:
         )
 
 
-def warn_of_pixel_size(run: Run, image: Path | str, size_um: Mapping[str, float]) -> None:
+def warn_of_pixel_size(run: Run, image: object, size_um: Mapping[str, float]) -> None:
     """Warn if the pixels of an image differ from those of the training images."""
     trained = run.config.facts.pixel_size_um
     known = [{axis: s[axis] for axis in "xy" if axis in s} for s in (trained, size_um)]
     warn_of_pixel_sizes([(f"the run {run.path}", known[0]), (image, known[1])])
 
 
-def warn_of_brightness(run: Run, mean: float, where: Path | str) -> None:
+def warn_of_brightness(run: Run, mean: float, where: object) -> None:
     """Warn of an image whose mean intensity is far from those of the training inputs."""
     usual, spread = run.config.facts.input_frame_mean
     if abs(mean - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual)):

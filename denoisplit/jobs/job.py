@@ -21,7 +21,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import folder_lock
 from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import bytes_of
-from denoisplit.images import LazyImage, open_image
+from denoisplit.images import ImageFile, LazyImage, open_image
 from denoisplit.images.display import light
 from denoisplit.images.formats.zarr_write import chunk_file, create_ome_zarr
 from denoisplit.images.tiling import Tile
@@ -69,7 +69,7 @@ class Plan:
 class PlannedImage:
     """An image of one channel that was checked, and the files that it is split into."""
 
-    path: Path
+    path: ImageFile
     digest: str  # of its pixels
     results: Results
     pixels: int  # number of them
@@ -85,7 +85,7 @@ class Job:
     """One image to split: everything that a worker needs, and small enough to be sent."""
 
     run: str  # run folder, image and folder of the unfinished results, as every worker sees them
-    source: str
+    source: ImageFile
     work: str
     weights: str  # SHA-256 of those with which the job was started
     error_map: str | None  # SHA-256, if the run has one
@@ -199,7 +199,7 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
             tile = stored["tile"]
         job = Job(
             run=str(run.path.resolve()),
-            source=str(image.path.resolve()),
+            source=image.path.resolve(),
             work=str(work.resolve()),
             weights=weights_digest(run),
             error_map=error_map_digest(run),

@@ -15,7 +15,7 @@ from typing import Any
 
 from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import folder_lock
-from denoisplit.images import LazyImage, open_image
+from denoisplit.images import ImageFile, LazyImage, open_image
 from denoisplit.images.formats.zarr_write import writable_array
 from denoisplit.jobs.identity import error_map_digest, weights_digest
 from denoisplit.jobs.job import (
@@ -118,11 +118,11 @@ def _run(path: str, weights: str, error_map: str | None, form: Form) -> Run:
 
 
 def _source(job: Job) -> LazyImage:
-    return _image(job.source, Path(job.source).stat().st_mtime_ns)
+    return _image(job.source, job.source.path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _image(source: str, _modified: int) -> LazyImage:
+def _image(source: ImageFile, _modified: int) -> LazyImage:
     """Open an image once, and again if it was modified."""
     return open_image(source)
 

@@ -12,7 +12,7 @@ from denoisplit.errors import InputError
 from denoisplit.files.atomic import drop_drafts
 from denoisplit.files.json_file import parse_json, read_json
 from denoisplit.files.outputs import check_file, check_folder, check_new
-from denoisplit.images import write_ome_tiff
+from denoisplit.images import ImageFile, write_ome_tiff
 from denoisplit.images.formats.tiff import description_of
 from denoisplit.images.formats.zarr import is_zarr, open_zarr
 from denoisplit.images.formats.zarr_write import OmeVersion, about_zarr, write_ome_zarr
@@ -94,7 +94,7 @@ def result_values(prediction: Prediction, factors: Array) -> dict[str, Array]:
 
 
 def result_paths(
-    output: Path, images: Sequence[Path], kinds: Sequence[str], written_as: Format = "auto"
+    output: Path, images: Sequence[ImageFile], kinds: Sequence[str], written_as: Format = "auto"
 ) -> list[Results]:
     """Return the result files of each image; auto: OME-Zarr of a Zarr image, OME-TIFF of any other.
 
@@ -103,15 +103,15 @@ def result_paths(
     InputError
         If two images would give results of one name.
     """
-    first: dict[str, Path] = {}
+    first: dict[str, ImageFile] = {}
     results = []
-    for path in images:
-        stem = input_stem(path)
+    for image in images:
+        stem = input_stem(image.path) + image.endings
         if stem in first:
             problem = f"this image has the same name as {first[stem]}, and so would their results"
-            raise InputError(problem, where=path, remedy="rename one, or predict them separately")
-        first[stem] = path
-        as_zarr = is_zarr(path) if written_as == "auto" else written_as != "ome-tiff"
+            raise InputError(problem, where=image, remedy="rename one, or predict them separately")
+        first[stem] = image
+        as_zarr = is_zarr(image.path) if written_as == "auto" else written_as != "ome-tiff"
         ending = ZARR if as_zarr else TIFF
         results.append({kind: output / f"{stem}_{kind}{ending}" for kind in kinds})
     return results

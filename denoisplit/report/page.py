@@ -14,6 +14,7 @@ from denoisplit.config.settings import RunConfig
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.risk import SquaredErrors
+from denoisplit.images import ImageFile
 from denoisplit.images.display import ink
 from denoisplit.jobs.alarm import Tiles
 from denoisplit.noise_models import GaussianMixture
@@ -241,7 +242,7 @@ def _settings(config: RunConfig) -> str:
     values = config.model_dump(mode="json")
     for structure in values["settings"]["structures"]:  # a shared report must not show folders
         for key in ("files", "repeats"):
-            structure[key] = [Path(file).name for file in structure[key]]
+            structure[key] = [ImageFile.of(file).name for file in structure[key]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
     for fingerprints in values["facts"]["fingerprints"].values():

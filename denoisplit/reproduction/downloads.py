@@ -108,7 +108,7 @@ def read_channel(path: Path, channel: int) -> xr.DataArray:
 
 
 def _header_of_frames(folder: Path) -> Header:
-    headers = {path: header_of(path) for path in list_files(folder)}
+    headers = {file.path: header_of(file.path) for file in list_files(folder)}
     for path, header in headers.items():
         if header.frames > 1:
             raise InputError(

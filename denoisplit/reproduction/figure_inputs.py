@@ -14,7 +14,7 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.errors import InputError
 from denoisplit.evaluation.held_out import OTHERWISE, EvaluationFrames, held_out_frames
 from denoisplit.evaluation.known_images import read_known_frames
-from denoisplit.images import Files
+from denoisplit.images import Files, identity
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.frame import Prediction, predict_frame
@@ -197,9 +197,9 @@ def inputs_of(
     return [first, *(first.with_run(run, test_frames=structures is None) for run in runs[1:])]
 
 
-def image_hashes(config: RunConfig, names: Sequence[str]) -> list[list[str]]:
-    """Return the SHA-256 of the images of structures, [structure][file]."""
-    return [[entry["sha256"] for entry in config.facts.fingerprints[name]] for name in names]
+def image_hashes(config: RunConfig, names: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+    """Return what identifies the images of structures, [structure][file]."""
+    return [[identity(entry) for entry in config.facts.fingerprints[name]] for name in names]
 
 
 def _test_frames(config: RunConfig) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from denoisplit.config.settings import Settings
 from denoisplit.errors import InputError, difference
+from denoisplit.images import ImageFile, identity
 
 Fingerprints = Mapping[str, list[dict[str, Any]]]
 
@@ -59,7 +60,7 @@ def check_same_images(
     remedy = "restore the images, or train into a new folder"
     for name, stored in trained.items():
         for old, new in zip(stored, fingerprints[name], strict=False):
-            if old["sha256"] != new["sha256"]:
+            if identity(old) != identity(new):
                 raise InputError(
                     f"{new['name']} is not the image that this run was trained on ({old['name']})",
                     where=run,
@@ -83,7 +84,7 @@ def _comparable(settings: Settings) -> dict[str, Any]:
     values = settings.model_dump(exclude={"structures": {"__all__": {"files"}}})
     for structure in values["structures"]:
         for key in ("repeats", "truth"):
-            structure[key] = [Path(file).name for file in structure[key]]
+            structure[key] = [ImageFile.of(file).name for file in structure[key]]
         if structure["noise_model"] is not None:
             structure["noise_model"] = Path(structure["noise_model"]).name
     values["prediction"].pop("tile")

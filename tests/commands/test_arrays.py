@@ -43,7 +43,7 @@ def test_frames_are_those_of_the_array(image: Any) -> None:
         frames = takes_arrays("structures", "truth", kept=kept)(read)({"ER": image})["ER"]
         np.testing.assert_array_equal(np.stack(frames.images), FRAMES)
         assert frames.pixel_size_um == ({"x": 0.1} if image is STACK else {})
-        assert not Path("run.images").exists() and not frames.files[0].exists()
+        assert not Path("run.images").exists() and not frames.files[0].path.exists()
 
 
 def test_the_images_of_a_run_stay_beside_it() -> None:

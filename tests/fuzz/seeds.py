@@ -21,7 +21,7 @@ from PIL import Image
 
 from denoisplit.config.settings import settings_from
 from denoisplit.data.simulation import simulate
-from denoisplit.images import write_ome_tiff
+from denoisplit.images import ImageFile, write_ome_tiff
 from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.jobs import job as jobs
 from denoisplit.jobs.alarm import BEFORE, BLURRED, UNLIKE, Alarm
@@ -177,9 +177,9 @@ def _interrupted(run: Path, image: Path, folder: Path) -> None:
     loaded = load(run, device="cpu")
     sampling = Sampling(0, quantum=loaded.config.facts.content_quantum)
     plan = jobs.Plan(loaded, sampling, None, 32, 32, Form(), resume=False)
-    (results,) = result_paths(folder / "out", [image], ("split", "std"))
+    (results,) = result_paths(folder / "out", [ImageFile(image)], ("split", "std"))
     (folder / "out").mkdir()
-    jobs.start_job(plan, plan_image(loaded, image, results))
+    jobs.start_job(plan, plan_image(loaded, ImageFile(image), results))
 
 
 def _alarm() -> Alarm:

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from denoisplit.errors import InputError
-from denoisplit.images import fingerprint, list_files, read_frames
+from denoisplit.images import ImageFile, fingerprint, list_files, read_frames
 
 RNG = np.random.default_rng(0)
 
@@ -30,7 +30,7 @@ def test_folder_is_read_in_natural_order_without_hidden_and_foreign_files(tmp_pa
     (tmp_path / "sub.tif").mkdir()
     names = [file.name for file in list_files([tmp_path])]
     assert names == ["img1.tiff", "img2.TIF", "img10.tif"]
-    assert list_files([tmp_path / "img*.tif"]) == [tmp_path / "img10.tif"]
+    assert list_files([tmp_path / "img*.tif"]) == [ImageFile(tmp_path / "img10.tif")]
 
 
 def test_the_order_is_one_for_folders_patterns_and_lists(tmp_path: Path) -> None:
@@ -41,11 +41,12 @@ def test_the_order_is_one_for_folders_patterns_and_lists(tmp_path: Path) -> None
         _write(file, 5, 7)
     direct = [file for file in files if file.parent == tmp_path]
     for order in (files, files[::-1], sorted(files), [files[-1], tmp_path / "b", *files[:3]]):
-        assert list_files(order) == files
-        assert list_files([str(file) for file in order]) == files
-    assert list_files(tmp_path) == list_files(tmp_path / "*.tif") == list_files(direct) == direct
+        assert [file.path for file in list_files(order)] == files
+        assert [file.path for file in list_files([str(file) for file in order])] == files
+    assert list_files(tmp_path) == list_files(tmp_path / "*.tif") == list_files(direct)
+    assert [file.path for file in list_files(direct)] == direct
     kept = read_frames(files[::-1], keep_order=True)
-    assert kept.files == tuple(file.resolve() for file in files[::-1])
+    assert kept.files == tuple(ImageFile(file.resolve()) for file in files[::-1])
 
 
 def test_files_of_different_pixel_sizes_are_warned_of(
@@ -80,7 +81,7 @@ def test_every_time_and_depth_is_a_frame_and_sizes_may_differ(tmp_path: Path) ->
     assert len(frames.images) == len(frames.origins) == 7
     np.testing.assert_array_equal(np.stack(frames.images[:6]), stack.reshape(6, 5, 7))
     np.testing.assert_array_equal(frames.images[6], single)
-    files = tuple((tmp_path / name).resolve() for name in ("1.ome.tif", "2.tif"))
+    files = tuple(ImageFile(tmp_path / name).resolve() for name in ("1.ome.tif", "2.tif"))
     assert frames.files == files
     assert frames.origins[4] == f"{files[0]}[4]"
     assert frames.origins[6] == str(files[1])
@@ -98,7 +99,8 @@ def test_channels_are_refused_by_name(tmp_path: Path) -> None:
     metadata = {"axes": "CYX", "Channel": {"Name": ["ER", "MT"]}}
     _write(tmp_path / "both.ome.tif", 2, 5, 7, metadata=metadata)
     refusal = _refusal([tmp_path / "both.ome.tif"])
-    assert refusal.problem == "this image has 2 channels (ER, MT), expected one structure"
+    assert refusal.problem == "this image has 2 channels (ER, MT), expected one channel"
+    assert "both.ome.tif:ER or both.ome.tif:0" in refusal.remedy
     assert "both.ome.tif" in refusal.where
 
 

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+COLOURS = ("red", "green", "blue")  # names of the channels of a colour image
 _PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
 
@@ -59,6 +61,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
                 axes = f"{'T' if stack else ''}{one.axes}"
                 array = _pixels(path, tif, chosen, len(images) if stack else 0)
                 metadata = _metadata(path, tif, chosen)
+                is_colour = "S" in one.axes.upper() and one.keyframe.photometric not in GREY
         except InputError:
             raise
         except Exception as error:  # any bytes may come in, so tifffile may raise anything
@@ -66,7 +69,10 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
             raise InputError(problem, where=path, remedy="copy or save the file again") from error
     refuse_damaged(path, complaints)
     check = partial(_warn_of_encoding, path, encoding) if encoding else None
-    return open_array(array, axes, source=path, check=check, **metadata._asdict())
+    if is_colour:
+        metadata = metadata._replace(channels=COLOURS, colours=())
+    image = open_array(array, axes, source=path, check=check, **metadata._asdict())
+    return replace(image, is_colour=is_colour)
 
 
 def _warn_of_encoding(path: Path, encoding: str) -> None:
@@ -131,14 +137,6 @@ def _refuse_unsplittable(path: Path, one: tifffile.TiffPageSeries) -> None:
     if one.is_multifile:
         problem = "this file is one of several that hold an image together"
         raise InputError(problem, where=path, remedy=REMEDY)
-    if "S" in one.axes.upper() and one.keyframe.photometric not in GREY:
-        raise InputError(
-            f"this is a colour (RGB) image, {one.axes} {one.shape}, "
-            "expected one grey value per pixel and channel",
-            where=path,
-            remedy="split its colours (Fiji: Image > Color > Split Channels) "
-            "and save the one you need",
-        )
 
 
 def _check_layouts(series: Sequence[tifffile.TiffPageSeries], layouts: Layouts) -> None:
