@@ -16,7 +16,7 @@ from denoisplit.errors import InputError
 from denoisplit.evaluation.error_bars import COVERAGE
 from denoisplit.evaluation.judge import judge_frames, judge_of, score_judged, stored_groups
 from denoisplit.evaluation.known_images import read_known_frames
-from denoisplit.images import Files, each_of
+from denoisplit.images import Files, ImageFile, each_of
 from denoisplit.progress import logger
 from denoisplit.run import Run, load
 from denoisplit.version import __version__
@@ -103,7 +103,9 @@ def evaluate(
     return {
         "denoisplit": __version__,
         "run": run.path.resolve().name,
-        "input": {name: [Path(f).name for f in each_of(some)] for name, some in images.items()},
+        "input": {
+            name: [ImageFile.of(f).name for f in each_of(some)] for name, some in images.items()
+        },
         "superposition": run.superposition.kind,
         "reference": frames.reference,
         **scores,

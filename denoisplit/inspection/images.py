@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import bytes_of
-from denoisplit.images import LazyImage
+from denoisplit.images import ImageFile, LazyImage
 from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.images.scale import LARGEST
 from denoisplit.noise_models.photon_transfer import photon_transfer
@@ -41,12 +41,12 @@ def image_record(image: LazyImage, name: str) -> dict[str, Any]:
         If its pixels cannot be read.
     """
     channels = image.sizes.get("c", 1)
-    names = image.channels or ("",) * channels
+    names, path = image.channels or ("",) * channels, ImageFile.of(image.source).path
     return {
         "kind": "image",
         "file": name,
-        "format": image_format(image.source),
-        "bytes": bytes_of(image.source) or image.nbytes,
+        "format": image_format(path),
+        "bytes": bytes_of(path) or image.nbytes,
         "dtype": str(image.array.dtype),
         "sizes": dict(image.sizes),
         "pixel_size_um": dict(image.pixel_size_um),

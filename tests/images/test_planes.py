@@ -102,6 +102,31 @@ def test_every_format_gives_the_same_image(kind: str, dims: str, tmp_path: Path)
     assert list(np.atleast_1d(whole.coords.get("c", []))) == list(names)
 
 
+@pytest.mark.parametrize("dims", ["cyx", "czyx", "tcyx", "tczyx"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_channel_of_every_format_is_that_part_of_the_image(
+    kind: str, dims: str, tmp_path: Path
+) -> None:
+    array, path = pixels(dims), tmp_path / kind
+    WRITERS[kind](path, array, dims)
+    whole = open_image(path)
+    for number in range(3):
+        expected = array.take(number, axis=dims.index("c"))
+        for choice in (f"{number}", f"channel {number + 1}", f"series=0:{number}"):
+            lazy, one = open_image(f"{path}:{choice}"), read_image(f"{path}:{choice}")
+            assert "".join(lazy.dims) == "".join(map(str, one.dims)) == dims.replace("c", "")
+            np.testing.assert_array_equal(one.values, expected)
+            planes = np.stack([plane[2:9, 4:6] for plane in lazy.planes()])
+            part = expected[..., 2:9, 4:6]
+            np.testing.assert_array_equal(planes.reshape(part.shape), part)
+            assert lazy.pixel_size_um == whole.pixel_size_um
+            assert (lazy.channel, lazy.channels) == (number, (f"channel {number + 1}",))
+            assert str(lazy.source) == one.attrs["source"] == f"{path}:{choice}"
+    for wrong in ("3", "ER", "-1", ""):
+        with pytest.raises(InputError, match="0 to 2, or a name .channel 1, channel 2, channel 3"):
+            open_image(f"{path}:{wrong}")
+
+
 def refusal(path: Path) -> str:
     """The one line with which both readers refuse a file."""
     lines = []
@@ -129,6 +154,10 @@ def test_samples_are_channels_and_colours_are_refused(
             for part in stored:
                 tif.write(part, contiguous=False, metadata=None, **options)
     assert "colour (RGB)" in refusal(tmp_path / "rgb.tif")
+    for name, number in (("red", 0), ("green", 1), ("blue", 2)):
+        for choice in (name, number):
+            chosen = read_image(f"{tmp_path / 'rgb.tif'}:{choice}").values
+            np.testing.assert_array_equal(chosen, array[:, number].squeeze())
     lazy, whole = open_image(tmp_path / "grey.tif"), read_image(tmp_path / "grey.tif")
     assert lazy.dims == whole.dims == (("t", "c", "y", "x") if frames > 1 else ("c", "y", "x"))
     expected = array if frames > 1 else array[0]

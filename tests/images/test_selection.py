@@ -12,6 +12,15 @@ import tifffile
 import zarr
 
 from denoisplit.errors import InputError
+from denoisplit.images import (
+    ImageFile,
+    LazyImage,
+    fingerprint,
+    identity,
+    list_files,
+    open_image,
+    read_frames,
+)
 from denoisplit.images.formats.mrc import open_mrc
 from denoisplit.images.formats.tiff import open_tiff
 from denoisplit.images.formats.zarr import open_zarr
@@ -117,3 +126,96 @@ def test_an_image_outside_its_zarr_is_refused(name: str, tmp_path: Path) -> None
     zarr.create_group(str(tmp_path / "a.zarr" / "OME"), zarr_format=2, attributes=attributes)
     with pytest.raises(InputError, match="not inside it"):
         open_zarr(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("text", "series", "channel"),
+    [
+        ("a.ome.tif", None, None),
+        ("a.ome.tif:ER", None, "ER"),
+        ("a.ome.tif:0", None, "0"),
+        ("a.ome.tif:Alexa: 488/x", None, "Alexa: 488/x"),
+        ("a.ome.tif:series=2", 2, None),
+        ("a.ome.tif:series=2:ER", 2, "ER"),
+        ("a.ome.tif:series=two", None, "series=two"),
+    ],
+)
+def test_texts_name_series_and_channels(
+    text: str, series: int | None, channel: str | None, tmp_path: Path
+) -> None:
+    for there in (False, True):
+        if there:
+            (tmp_path / "a.ome.tif").touch()
+        file = ImageFile.of(f"{tmp_path}/{text}")
+        assert file == ImageFile(tmp_path / "a.ome.tif", series, channel)
+        assert ImageFile.of(str(file)) == ImageFile.of(Path(str(file))) == file
+        assert (file.name, str(file.resolve())) == (text, str(file))
+
+
+def test_a_path_that_exists_is_never_taken_apart(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.tif:ER", "b:0.tif"):
+        tifffile.imwrite(tmp_path / name, SERIES[0], **GREY)
+        assert ImageFile.of(tmp_path / name) == ImageFile(tmp_path / name)
+    assert ImageFile.of(tmp_path / "b:*.tif") == ImageFile(tmp_path / "b:*.tif")
+    assert ImageFile.of(f"{tmp_path}/b:0.tif:0") == ImageFile(tmp_path / "b:0.tif", channel="0")
+    np.testing.assert_array_equal(open_image(f"{tmp_path}/b:0.tif:0").load(), SERIES[0])
+
+
+@pytest.mark.parametrize("text", ["C:\\x.tif", "c:/x.tif"])
+def test_a_drive_letter_is_no_file(text: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(text[0]).mkdir()
+    assert ImageFile.of(text) == ImageFile(Path(text))
+    assert ImageFile.of(f"{text}:ER") == ImageFile(Path(text), None, "ER")
+
+
+def test_patterns_and_folders_choose_of_all_their_files(tmp_path: Path) -> None:
+    for number in (10, 2):
+        ome_series(tmp_path / f"a{number}.ome.tif")
+    for entry in (f"{tmp_path}:series=1:0", f"{tmp_path / '*.tif'}:series=1:0"):
+        files = list_files(entry)
+        assert [file.name for file in files] == [f"a{n}.ome.tif:series=1:0" for n in (2, 10)]
+        frames = read_frames(entry)
+        assert frames.origins == tuple(str(file.resolve()) for file in files)
+        for image in frames.images:
+            np.testing.assert_array_equal(image, SERIES[1][0])
+    with pytest.raises(InputError, match="named twice"):
+        list_files([f"{tmp_path}/a2.ome.tif:0", f"{tmp_path}/a2.ome.tif:0"])
+
+
+def test_fingerprints_know_series_and_channel(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    ome_series(path)
+    names = ["series=0:ER0", "series=0:0", "series=0:1", "series=1:MT1"]
+    entries = fingerprint([f"{path}:{name}" for name in names])
+    assert [(e["series"], e["channel"]) for e in entries] == [(0, 0), (0, 0), (0, 1), (1, 1)]
+    assert [e["name"] for e in entries] == [f"a.ome.tif:{name}" for name in names]
+    assert len({e["sha256"] for e in entries}) == 1
+    assert len(set(map(identity, entries))) == 3
+    with pytest.raises(InputError, match="another one"):
+        ImageFile.of(f"{path}:ER").with_channel("MT")
+
+
+def test_only_the_chosen_channel_is_read() -> None:
+    keys: list[Any] = []
+
+    class Spy:
+        shape, dtype, chunks = (2, 3, 8, 9), np.dtype("u2"), (1, 1, 4, 4)
+
+        def __getitem__(self, key: Any) -> Any:
+            keys.append(key)
+            return np.zeros(self.shape, self.dtype)[key]
+
+    image = LazyImage(Spy(), ("t", "c", "y", "x"), ("A", "B", "C"), {}, Path("a")).only(1)
+    assert (image.sizes, image.array.chunks) == ({"t": 2, "y": 8, "x": 9}, (1, 4, 4))
+    assert image.load().shape == (2, 8, 9)
+    image.plane({"t": 1})[2:4, 3:9]
+    assert [key[1] for key in keys] == [1, 1]
+
+
+def test_names_come_before_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["1", "0"]}}
+    tifffile.imwrite(path, SERIES[0], ome=True, metadata=metadata, **GREY)
+    np.testing.assert_array_equal(open_image(f"{path}:0").load(), SERIES[0][1])
+    np.testing.assert_array_equal(open_image(ImageFile(path, None, 0)).load(), SERIES[0][0])
