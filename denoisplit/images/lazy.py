@@ -50,9 +50,15 @@ class LazyImage:
             return replace(self, channel=channel)
         place = self.dims.index("c")
         dims = (*self.dims[:place], *self.dims[place + 1 :])
-        array, names = OneOf(self.array, place, channel), self.channels[channel : channel + 1]
+        of_one = slice(channel, channel + 1)
         return replace(
-            self, array=array, dims=dims, channels=names, is_colour=False, channel=channel
+            self,
+            array=OneOf(self.array, place, channel),
+            dims=dims,
+            channels=self.channels[of_one],
+            colours=self.colours[of_one],
+            is_colour=False,
+            channel=channel,
         )
 
     def check(self) -> None:

@@ -41,7 +41,7 @@ def test_grey_is_read(dtype: str, tmp_path: Path) -> None:
     (plane,) = lazy.planes()
     np.testing.assert_array_equal(plane[3:9, 2:5], array[3:9, 2:5])
     assert lazy.pixel_size_um == pytest.approx({"x": 0.1, "y": 0.2}, rel=1e-3)
-    assert list_files(tmp_path) == [path]
+    assert [file.path for file in list_files(tmp_path)] == [path]
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGB", "RGBA"])
