@@ -127,12 +127,12 @@ def test_real_stack_gives_its_tiles(data_dir: Path) -> None:
 def test_nothing_missing_foreign_and_doubled_entries_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     _write(tmp_path / "a.tif", 5, 7)
-    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "a.gif").write_bytes(b"x")
     assert "no image file was given" in _refusal([]).problem
     assert "this folder has no image files" in _refusal([tmp_path / "empty"]).problem
     assert "no such file" in _refusal([tmp_path / "gone.tif"]).problem
     assert "no such file" in _refusal([tmp_path / "gone*.tif"]).problem
-    assert "'.png'" in _refusal([tmp_path / "a.png"]).problem
+    assert "'.gif'" in _refusal([tmp_path / "a.gif"]).problem
     assert "twice" in _refusal([tmp_path, tmp_path / "empty" / ".." / "a.tif"]).problem
 
 
