@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from denoisplit.errors import InputError
-from denoisplit.images import Frames
+from denoisplit.images import Frames, ImageFile
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.progress import logger
 
@@ -92,7 +93,8 @@ def warn_of_numbers(frames: Frames, others: Frames) -> None:
 
 def _numbers(frames: Frames) -> list[tuple[int, ...]]:
     """Return the numbers in the path of each frame that vary among them."""
-    paths = [re.sub(r"\[\d+\]$", "", origin) for origin in frames.origins]
+    files = [ImageFile.of(re.sub(r"\[\d+\]$", "", origin)) for origin in frames.origins]
+    paths = [str(replace(file, channel=None)) for file in files]
     numbers = [tuple(map(int, re.findall(r"\d+", path))) for path in paths]
     if len({len(some) for some in numbers}) > 1:
         return [some[-1:] for some in numbers]

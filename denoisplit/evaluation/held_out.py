@@ -24,6 +24,7 @@ from denoisplit.evaluation.separate_truth import (
     check_fits,
     check_sizes,
     linear_fit,
+    refuse_same_truth,
     scaled,
     unsaturated,
 )
@@ -173,6 +174,7 @@ def with_truth(
     names = settings.names
     for name, exposures, recorded in zip(names, truth, structures, strict=True):
         check_sizes(name, exposures, recorded, f"structure {name}")
+    refuse_same_truth(names, truth)
     splits = split(truth, names=names, pairing=settings.data.pairing, rule=data.split_rule, patch=1)
     clip = np.inf if data.noise.clip is None else data.noise.clip
     images: list[Group] = []  # of each structure alone, in every split

@@ -15,6 +15,7 @@ from denoisplit.evaluation.separate_truth import (
     check_sizes,
     frames_from_mixed,
     frames_from_structures,
+    refuse_same_truth,
 )
 from denoisplit.images import Files, Frames, fingerprint, identity, read_frames
 from denoisplit.jobs.inputs import warn_of_pixel_size
@@ -102,6 +103,7 @@ def _recorded_frames(
     """Take images with their own noise, and a truth that was recorded separately."""
     clean = _read(run, truth, "truth")
     truths = _images(clean)
+    refuse_same_truth(run.names, truths)
     if mixed is None:
         recorded = _read(run, structures or {}, "structures")
         images = _images(recorded)
@@ -146,7 +148,7 @@ def _read(run: Run, files: Mapping[str, Files], argument: str) -> list[Frames]:
             remedy="provide images of each of them",
         )
     frames = [read_frames(files[name]) for name in run.names]
-    if argument == "structures":  # equal truths are refused by `check_fits`
+    if argument == "structures":
         check_together(frames, run.names)
     warn_of_pixel_size(run, frames[0].files[0], frames[0].pixel_size_um)
     return frames

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NoReturn
 
 import numpy as np
@@ -148,6 +149,20 @@ def check_sizes(name: str, truth: Sequence[Image], images: Sequence[Image], othe
         if frame.shape != image.shape:
             found, expected = (f"{y} x {x} px" for y, x in (frame.shape, image.shape))
             refuse(f"{name}, frame {j}", found, expected)
+
+
+def refuse_same_truth(names: Sequence[str], truth: Sequence[Sequence[Image]]) -> None:
+    """Refuse one image as the truth of two structures.
+
+    Raises
+    ------
+    InputError
+    """
+    for (first, some), (name, others) in combinations(zip(names, truth, strict=True), 2):
+        if any(map(np.array_equal, some, others)):
+            problem = f"some of these frames are also the truth of {first}"
+            remedy = "provide images that show each structure alone"
+            raise InputError(problem, where=f"truth {name}", remedy=remedy)
 
 
 def check_fits(names: Sequence[str], fits: Sequence[LinearFit]) -> None:

@@ -10,6 +10,8 @@ from denoisplit.progress import logger
 
 TOLERANCE = 0.02  # relative difference up to which pixel sizes are equal
 
+PLAUSIBLE = (1e-5, 1e7)  # um, of pixels: a tenth of an atom to ten metres
+
 # Powers of ten of SI prefixes, long and short, as in NGFF and OME.
 _PREFIXES = {
     **{"yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6},
@@ -85,8 +87,9 @@ def _factor(unit: str) -> float | None:
 
 
 def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the lengths that are not None."""
-    return {axis: value for axis, value in lengths.items() if value is not None}
+    """Return the lengths that are known, and that pixels can have."""
+    shortest, longest = PLAUSIBLE
+    return {axis: v for axis, v in lengths.items() if v is not None and shortest <= v <= longest}
 
 
 def warn_of_pixel_sizes(sizes: Sequence[tuple[object, Mapping[str, float]]]) -> None:

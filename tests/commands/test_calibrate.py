@@ -228,6 +228,8 @@ def test_truths_that_do_not_belong_to_the_images_are_refused(
         refused(*command, *mt, says=("--truth", "ER, MT"))
         refused(*command, *mt, "--truth", "ER", few, says=("--truth ER", "3 frames", "4"))
         refused(*command, *mt, "--truth", "ER", dark, says=("--truth ER", "dark where"))
+        same = ("--truth", "ER", recorded.truth["MT"][0])
+        refused(*command, *mt, *same, says=("--truth MT", "also the truth of ER"))
     both = [*words("--truth", recorded.truth), "--synthetic-gaussian", "1"]
     refused(*train, *both, says=("--truth", "synthetic noise is added"))
 

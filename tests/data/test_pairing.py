@@ -51,6 +51,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture, *groups: Frames, **more: bool)
         (frames(["er_1.tif", "er_1 (2).tif"]), frames(["mt_1.tif", "mt_2.tif"]), 0),
         (frames(["er_1.tif", "er_1 (2).tif"]), frames(["mt_1.tif", "mt_3.tif"]), 1),
         (frames(["1.tif"]), frames(["2.tif"]), 0),
+        (frames(["a_1.tif:0", "b.tif:0"]), frames(["a_1.tif:2", "b.tif:2"]), 0),
+        (frames(["a_1.tif:0", "a_1.tif:1"]), frames(["a_1.tif:2", "a_1.tif:3"]), 0),
     ],
 )
 def test_numbers_in_the_names_of_pairs_are_compared(

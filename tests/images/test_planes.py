@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import uuid
 from collections.abc import Callable
@@ -341,6 +342,110 @@ def test_compression_with_loss_is_refused(
         assert "with loss" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("colours", "samples"), [("separated", 4), ("cielab", 3), ("cfa", 1), ("palette", 1)]
+)
+def test_colours_that_are_no_intensities_are_refused(
+    colours: Any, samples: int, tmp_path: Path
+) -> None:
+    array = np.zeros((20, 30, samples), np.uint8).squeeze()
+    table = np.random.default_rng(0).integers(0, 2**16, (3, 256)).astype("u2")
+    more: dict[str, Any] = {"colormap": table} if colours == "palette" else {}
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric=colours, **more)
+    for chosen in ("", ":0"):
+        assert "expected intensities or RGB" in refusal(Path(f"{tmp_path / 'a.tif'}{chosen}"))
+
+
+def test_a_table_of_rising_colours_is_of_intensities(tmp_path: Path) -> None:
+    array, table = pixels("yx", "uint8"), np.zeros((3, 256), np.uint16)
+    table[1] = np.arange(256) * 257  # green, as ImageJ writes a channel of 8 bit
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="palette", colormap=table)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").values, array)
+
+
+def test_colours_beside_alpha_have_their_names(tmp_path: Path) -> None:
+    array = np.arange(20 * 30 * 4, dtype="u2").reshape(20, 30, 4)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
+    green = read_image(f"{tmp_path / 'a.tif'}:green").values
+    np.testing.assert_array_equal(green, array[..., 1])
+
+
+def test_pages_of_half_size_are_levels_only_if_marked(tmp_path: Path) -> None:
+    array = pixels("yx")
+    for name, kind in (("a.tif", 0), ("b.tif", 1)):
+        with tifffile.TiffWriter(tmp_path / name) as tif:
+            tif.write(array, metadata=None, **GREY)
+            tif.write(array[::2, ::2], metadata=None, subfiletype=kind, **GREY)
+    assert "a.tif:series=0" in refusal(tmp_path / "a.tif")
+    for file in (f"{tmp_path / 'a.tif'}:series=0", tmp_path / "b.tif"):
+        np.testing.assert_array_equal(read_image(file).values, array)
+
+
+def test_no_plane_is_left_out_that_imagej_does_not_describe(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    imagej(path, pixels("tzyx"), "tzyx")
+    path.write_bytes(path.read_bytes().replace(b"slices=4", b"slices=2"))
+    assert "of 4 planes, but there are 8" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('SizeC="1"', ""),
+        ('SizeC="1"', 'SizeC=""'),
+        ('DimensionOrder="XYCZT"', ""),
+        ('IFD="0"', 'IFD="a"'),
+        ("<OME", "<OMF"),
+        ("<?xml", "<&xml"),
+    ],
+)
+def test_damaged_numbers_of_ome_xml_harm_one_plane_only_in_its_scale(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    for dims in ("yx", "zyx"):
+        array, path = pixels(dims), tmp_path / "a.ome.tif"
+        ome(tmp_path / "b.ome.tif", array, dims)
+        text = tifffile.tiffcomment(tmp_path / "b.ome.tif")
+        assert before in text
+        tifffile.imwrite(
+            path, array, metadata=None, description=text.replace(before, after).encode(),
+            compression="zlib", **GREY,
+        )  # fmt: skip
+        if dims == "yx":
+            np.testing.assert_array_equal(read_image(path).values, array)
+        else:
+            assert "OME-XML" in refusal(path)
+
+
+def test_planes_of_ome_xml_are_different_pages(tmp_path: Path) -> None:
+    array, path = pixels("zyx"), tmp_path / "a.ome.tif"
+    ome(tmp_path / "b.ome.tif", array, "zyx")
+    text = tifffile.tiffcomment(tmp_path / "b.ome.tif")
+    one = '<TiffData IFD="0" FirstZ="{}" PlaneCount="1"/>'
+    data = "".join(one.format(z) for z in range(4))
+    text = re.sub("<TiffData.*?(/>|</TiffData>)", data, text, count=1)
+    tifffile.imwrite(path, array, metadata=None, description=text.encode(), **GREY)
+    assert "describes 1 of 4 planes" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("unit", "per", "expected"),
+    [
+        ("\\u00b5m", 4, 0.25),  # in small letters
+        ("\\u00C5", 1e-3, 0.1),
+        ("um", 1e9, None),
+        ("um", 1 / 2**31, None),
+    ],
+)
+def test_resolutions_of_imagej(
+    unit: str, per: float, expected: float | None, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels("yx"), imagej=True, resolution=(per, per),
+                     metadata={"unit": unit})  # fmt: skip
+    known = {} if expected is None else {"x": expected, "y": expected}
+    assert open_image(tmp_path / "a.tif").pixel_size_um == pytest.approx(known, rel=1e-3)
+
+
 # ---------------------------------------------------------------- Zarr
 
 
@@ -443,3 +548,26 @@ def test_missing_chunks_of_shards_are_counted(
     made[...] = 0
     with pytest.raises(InputError, match="all 48 chunks of this image are missing"):
         open_image(path).check()
+
+
+def test_chunks_of_another_separator_are_missing(tmp_path: Path) -> None:
+    """Names 0/0/0 where the metadata say 0.0.0: Zarr would read zeros."""
+    array, path = pixels("zyx"), tmp_path / "a.zarr"
+    made = zarr.create_array(
+        str(path), shape=array.shape, chunks=(1, 20, 30), dtype="u2", zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )  # fmt: skip
+    made[...] = array
+    np.testing.assert_array_equal(read_image(path).values, array)
+    metadata = path / ".zarray"
+    metadata.write_text(metadata.read_text().replace('"/"', '"."'))
+    with pytest.raises(InputError, match="all 4 chunks of this image are missing"):
+        read_image(path)
+
+
+def test_an_axis_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    names = list("ccyx")
+    made = zarr.create_array(str(tmp_path / "a.zarr"), shape=(2, 2, 9, 9), dtype="u2",
+                             dimension_names=names, chunks=(1, 1, 9, 9))  # fmt: skip
+    made[...] = 1
+    assert "c, c, y, x" in refusal(tmp_path / "a.zarr")

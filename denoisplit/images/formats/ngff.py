@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -156,9 +157,13 @@ def check_chunks(path: Path, folder: Path, array: Any) -> None:
     for parent, _, names in os.walk(folder):
         inner = Path(parent).relative_to(folder).parts
         for name in names:
-            if match := CHUNK.fullmatch("/".join((*inner, name))):
+            key = "/".join((*inner, name))
+            if match := CHUNK.fullmatch(key):
                 place = tuple(map(int, re.split("[/.]", match[1])))
-                if len(place) == len(grid) and all(n < m for n, m in zip(place, grid, strict=True)):
+                # a name of another form, such as 0.0 for 0/0, is not read
+                is_read = key == array.metadata.encode_chunk_key(place)
+                inside = len(place) == len(grid) and all(map(operator.lt, place, grid))
+                if is_read and inside:
                     there += 0 if place in seen else _chunks_in(Path(parent, name), array, place)
                     seen.add(place)
     if not there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,14 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import open_array
-from denoisplit.images.formats.ome_xml import REMEDY, Metadata, check_ome, ome_metadata, ome_xml
+from denoisplit.images.formats.ome_xml import (
+    REMEDY,
+    Metadata,
+    check_ome,
+    described_images,
+    ome_metadata,
+    ome_xml,
+)
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.images.lazy import LazyImage, Mapped, Pages
 from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
@@ -28,6 +36,7 @@ from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 COLOURS = ("red", "green", "blue")  # names of the channels of a colour image
+UNITS = {1: "", 2: "in", 3: "cm", 4: "mm", 5: "um"}  # of the resolution, by its number
 _PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
 
@@ -46,7 +55,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
             # other files of a set are left closed: a member is no image of its own
             with tifffile.TiffFile(path, _multifile=False) as tif:
                 # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
-                images = list(tif.series)
+                images = described_images(path, tif)
                 refuse_damaged(path, complaints)
                 stack = _is_stack(images)
                 if not images:
@@ -54,7 +63,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
                 names = [f"{one.name} {one.axes} {one.shape}".strip() for one in images]
                 chosen = choose_series(path, names[:1] if stack else names, series)
                 one = images[chosen]
-                _refuse_unsplittable(path, one)
+                _refuse_unsplittable(path, tif, one, several=len(images) > 1 or series is None)
                 check_ome(path, tif)
                 encoding = check_encoding(path, tif, one)
                 _check_layouts(images if stack else [one], layouts)
@@ -70,7 +79,8 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
     refuse_damaged(path, complaints)
     check = partial(_warn_of_encoding, path, encoding) if encoding else None
     if is_colour:
-        metadata = metadata._replace(channels=COLOURS, colours=())
+        more = [None] * (one.shape[one.axes.upper().index("S")] - len(COLOURS))
+        metadata = metadata._replace(channels=(*COLOURS, *more), colours=())
     image = open_array(array, axes, source=path, check=check, **metadata._asdict())
     return replace(image, is_colour=is_colour)
 
@@ -103,7 +113,7 @@ def _read_pages(
 ) -> Iterator[NDArray[Any]]:
     """Yield pages of one series, or of the whole file."""
     with listening() as complaints, tifffile.TiffFile(path, _multifile=False) as tif:
-        pages: Any = tif.pages if series is None else tif.series[series].pages
+        pages: Any = tif.pages if series is None else described_images(path, tif)[series].pages
         for number in numbers:
             if (page := pages[number]) is None:
                 raise ValueError(f"plane {number} is missing")
@@ -133,10 +143,23 @@ def _is_stack(series: Sequence[tifffile.TiffPageSeries]) -> bool:
     )
 
 
-def _refuse_unsplittable(path: Path, one: tifffile.TiffPageSeries) -> None:
+def _refuse_unsplittable(
+    path: Path, tif: tifffile.TiffFile, one: tifffile.TiffPageSeries, *, several: bool
+) -> None:
+    """Refuse a part of an image, and planes that would be left out without a word."""
     if one.is_multifile:
         problem = "this file is one of several that hold an image together"
         raise InputError(problem, where=path, remedy=REMEDY)
+    described, planes = math.prod(one.shape) // math.prod(one.keyframe.shape), len(tif.pages)
+    if one.kind == "imagej" and described < planes:
+        problem = f"its description by ImageJ is of {described} planes, but there are {planes}"
+        raise InputError(problem, where=path, remedy="save it again (Fiji: File > Save As)")
+    pages = [level.keyframe for level in one.levels[1:]] if several else []
+    # of no pyramid whose levels are marked
+    if any(len(page.treeindex) == 1 and not page.is_reduced for page in pages):
+        problem = f"some of {planes} pages have a fraction of the size of the first"
+        remedy = f"choose {path.name}:series=0 for those of full size, or save one image"
+        raise InputError(problem, where=path, remedy=remedy)
 
 
 def _check_layouts(series: Sequence[tifffile.TiffPageSeries], layouts: Layouts) -> None:
@@ -161,16 +184,20 @@ def _metadata(path: Path, tif: tifffile.TiffFile, series: int) -> Metadata:
         if str(imagej.get("unit", "")).strip():
             return Metadata(channels, _size_of_imagej(imagej, page), step)
     resolution_unit = page.tags.valueof("ResolutionUnit")
-    unit = {tifffile.RESUNIT.CENTIMETER: "cm", tifffile.RESUNIT.INCH: "in"}.get(resolution_unit, "")
+    unit = UNITS.get(resolution_unit, "")
     sizes = known_lengths(_resolution(page, {"x": unit, "y": unit}))
     sizes = {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
     return Metadata(channels, sizes, step)
 
 
 def _size_of_imagej(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dict[str, float]:
-    # ImageJ writes the micro sign as the six characters \u00B5.
+    # ImageJ writes the micro sign, and other letters, as six characters: \u00B5
     units = {
-        axis: str(metadata.get(f"{axis}unit") or metadata["unit"]).replace("\\u00B5", "µ")
+        axis: re.sub(
+            r"\\u([0-9A-Fa-f]{4})",
+            lambda code: chr(int(code[1], 16)),
+            str(metadata.get(f"{axis}unit") or metadata["unit"]),
+        )
         for axis in "xyz"
     }
     sizes = _resolution(page, {axis: units[axis] for axis in "xy"})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC
 
@@ -20,6 +21,10 @@ SIDES = (256, 257)  # tags of width and height
 # and of bits, compression, meaning of 0, samples per pixel: equal in all pages of an image
 LAYOUT = {256: 0, 257: 0, 258: 1, 259: 1, 262: 0, 277: 1}  # and what they are if not there
 WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of whole numbers
+OTHER_COLOURS = tuple(
+    PHOTOMETRIC[name]
+    for name in ("SEPARATED", "YCBCR", "CIELAB", "ICCLAB", "ITULAB", "CFA", "LOGL", "LOGLUV")
+)
 SUB_PAGES = 330  # tag of the offsets of further chains
 OFFSETS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of these offsets
 
@@ -133,7 +138,7 @@ def _sub_pages(file: BinaryIO, entry: bytes | None, form: _Form) -> list[int]:
 
 
 def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> str:
-    """Refuse inverted greys, and pixels that were compressed with loss.
+    """Refuse inverted greys, colours other than RGB, and pixels that were compressed with loss.
 
     Returns
     -------
@@ -154,7 +159,19 @@ def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPage
     name = COMPRESSION(page.compression).name
     if lossy := is_lossy(name, _start(tif, page)):
         refuse_lossy(path, name)
+    colours = PHOTOMETRIC(page.photometric)
+    if colours in OTHER_COLOURS or (colours == PHOTOMETRIC.PALETTE and not _rises(page)):
+        what = f"the colours {'CMYK' if colours == PHOTOMETRIC.SEPARATED else colours.name}"
+        problem = f"this image has {what}, expected intensities or RGB"
+        remedy = "save it in greys, if it is a recording (Fiji: Image > Lookup Tables > Grays)"
+        raise InputError(problem, where=path, remedy=remedy)
     return name if lossy is None else ""
+
+
+def _rises(page: tifffile.TiffPage) -> bool:
+    """Return whether the colours of a page become brighter with its pixels, which ImageJ writes."""
+    table = page.colormap
+    return table is not None and bool((np.diff(table.sum(axis=0, dtype=np.int64)) >= 0).all())
 
 
 def _start(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:

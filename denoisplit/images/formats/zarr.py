@@ -178,7 +178,8 @@ def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
     InputError
     """
     unknown = [dim for dim in dims if dim not in DIMS]
-    if len(dims) != array.ndim or unknown or not {"y", "x"} <= set(dims):
+    twice = len(set(dims)) < len(dims)
+    if len(dims) != array.ndim or unknown or twice or not {"y", "x"} <= set(dims):
         raise InputError(
             f"this {array.ndim}-dimensional array has the axes {', '.join(dims)}, expected y and "
             "x, and none but t, c, z beside them",
