@@ -142,7 +142,9 @@ def _written(array: Any, folder: Path, name: str) -> Path:
         problem = "another image was written here by an earlier call"
         raise InputError(problem, where=path, remedy="choose another output, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    write_ome_tiff(path, LazyImage(pixels, dims, (), image.pixel_size_um, path))
+    step = image.time_increment_s
+    lazy = LazyImage(pixels, dims, (), image.pixel_size_um, path, time_increment_s=step)
+    write_ome_tiff(path, lazy)
     return path
 
 

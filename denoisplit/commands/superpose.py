@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -97,7 +98,9 @@ def superpose(
     superposed = [superpose_frame(frame) for frame in zip(*noisy, strict=True)]
     if len(outputs) < len(superposed):
         superposed = [np.stack(superposed)]
-    attrs = {"pixel_size_um": dict(frames[0].pixel_size_um)}
+    attrs: dict[str, Any] = {"pixel_size_um": dict(frames[0].pixel_size_um)}
+    if frames[0].time_increment_s and len(outputs) == 1:
+        attrs["time_increment_s"] = frames[0].time_increment_s
     arrays = [xr.DataArray(x, dims=("t", "y", "x")[-x.ndim :], attrs=attrs) for x in superposed]
     files = zip(names, (f.files for f in frames), strict=True)
     about = {

@@ -25,6 +25,7 @@ class Frames:
     origins: tuple[str, ...]  # file of each frame, with ``[index]`` for a frame of a stack
     files: tuple[ImageFile, ...]  # all files, resolved
     pixel_size_um: dict[str, float]  # known ones of x, y, z, from the first file that has them
+    time_increment_s: float | None = None  # between the frames of a single file without z
 
 
 def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
@@ -51,12 +52,14 @@ def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
     images: list[NDArray[Any]] = []
     origins: list[str] = []
     sizes: list[tuple[ImageFile, dict[str, float]]] = []
+    steps: list[float | None] = []
     listed = list_files(files)
     taken = map(ImageFile.of, each_of(files)) if keep_order else listed
     resolved = tuple(file.resolve() for file in taken)
     for file in resolved:
         image = only_channel(open_image(file))
         sizes.append((file, image.pixel_size_um))
+        steps.append(None if "z" in image.dims else image.time_increment_s)
         pixels = image.load().values
         stack = pixels.reshape(-1, *pixels.shape[-2:])
         for index, plane in enumerate(stack):
@@ -70,7 +73,8 @@ def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
             origins.append(origin)
     warn_of_pixel_sizes(sizes)
     pixel_size_um = {axis: size for _, known in reversed(sizes) for axis, size in known.items()}
-    return Frames(tuple(images), tuple(origins), resolved, pixel_size_um)
+    step = steps[0] if len(steps) == 1 else None
+    return Frames(tuple(images), tuple(origins), resolved, pixel_size_um, step)
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:

@@ -50,6 +50,7 @@ def image_record(image: LazyImage, name: str) -> dict[str, Any]:
         "dtype": str(image.array.dtype),
         "sizes": dict(image.sizes),
         "pixel_size_um": dict(image.pixel_size_um),
+        "time_increment_s": image.time_increment_s,
         "channels": [
             {"name": channel, **_channel_record(image, number)}
             for number, channel in enumerate(names)
@@ -154,6 +155,8 @@ def image_lines(record: Mapping[str, Any]) -> list[str]:
         f"axes: {sizes}",
         f"pixel size: {scale or 'unknown'}",
     ]
+    if step := record["time_increment_s"]:
+        lines.append(f"time between frames: {step:.4g} s")
     channels: Sequence[Mapping[str, Any]] = record["channels"]
     for number, channel in enumerate(channels):
         own = channel["name"] if channel["name"] != f"channel {number + 1}" else ""

@@ -175,7 +175,12 @@ def predict_image(
     kept = results.get("samples", split[..., :0, :, :])
     shape = (*source.outer.values(), sampling.keep, *split.shape[-3:])
     results["samples"] = kept.reshape(shape)
-    attrs = {"pixel_size_um": dict(source.image.pixel_size_um), **origin(run, source.name)}
+    attrs: dict[str, Any] = {
+        "pixel_size_um": dict(source.image.pixel_size_um),
+        **origin(run, source.name),
+    }
+    if source.image.time_increment_s:
+        attrs["time_increment_s"] = source.image.time_increment_s
 
     def labelled(kind: str, values: Array) -> xr.DataArray:
         inner = ("sample", "c", "y", "x") if kind == "samples" else ("c", "y", "x")

@@ -56,6 +56,7 @@ class ImageInMemory:
             return cls(opened, _channel(opened, None, name), coords, name)
         names: tuple[str, ...] = ()
         sizes: dict[str, float] = {}
+        step: float | None = None
         name = NAME
         if isinstance(image, xr.DataArray):
             axes = "".join(_letter(dim) for dim in image.dims) if axes is None else axes
@@ -68,10 +69,12 @@ class ImageInMemory:
                 if dim in image.coords and letter != "c"
             }
             sizes = dict(image.attrs.get("pixel_size_um", {}))
+            step = image.attrs.get("time_increment_s") if "t" in axes.lower() else None
             name = str(image.attrs.get("source", NAME))
             image = image.data
         array = _numbers(image)
-        opened = LazyImage(array, _dims(array.shape, axes), names, sizes, Path(name))
+        dims = _dims(array.shape, axes)
+        opened = LazyImage(array, dims, names, sizes, Path(name), time_increment_s=step)
         return cls(opened, _channel(opened, channel, name), coords, name)
 
     @property

@@ -28,14 +28,16 @@ def stacks(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     grey: dict[str, Any] = {"photometric": "minisblack"}
     lengths = {f"PhysicalSize{axis.upper()}": size for axis, size in PIXEL_UM.items()}
     metadata: dict[str, Any] = {"axes": "TCYX", "Channel": {"Name": NAMES}, **lengths}
+    metadata |= {"TimeIncrement": 2500, "TimeIncrementUnit": "ms"}
     tifffile.imwrite(folder / "a.ome.tif", array, ome=True, metadata=metadata, **grey)
-    metadata = {"axes": "TCYX", "unit": "um", "Labels": NAMES * len(array)}
+    metadata = {"axes": "TCYX", "unit": "um", "Labels": NAMES * len(array), "finterval": 2.5}
     resolution = (1 / PIXEL_UM["x"], 1 / PIXEL_UM["y"])
     tifffile.imwrite(
         folder / "a.imagej.tif", array, imagej=True, metadata=metadata, resolution=resolution
     )
-    units = [{"name": axis, "unit": "micrometer" if axis in "yx" else None} for axis in "tcyx"]
-    scale = {"type": "scale", "scale": [1, 1, PIXEL_UM["y"], PIXEL_UM["x"]]}
+    known = {"t": "second", "y": "micrometer", "x": "micrometer"}
+    units = [{"name": axis, "unit": known.get(axis)} for axis in "tcyx"]
+    scale = {"type": "scale", "scale": [2.5, 1, PIXEL_UM["y"], PIXEL_UM["x"]]}
     datasets = [{"path": "0", "coordinateTransformations": [scale]}]
     attributes = {
         "multiscales": [{"axes": units, "datasets": datasets}],
@@ -80,6 +82,19 @@ def test_a_prediction_of_a_channel_is_that_of_its_file(
         assert split.dims == expected.dims
         np.testing.assert_array_equal(split.values, expected.values)
         assert split.attrs["pixel_size_um"] == pytest.approx(PIXEL_UM)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_superposed_channels_are_their_sum_with_the_time_between_frames(
+    kind: str, stacks: Path, works: Callable[..., Any]
+) -> None:
+    path = stacks / f"a.{kind}"
+    works("superpose", "--structure", "ER", f"{path}:ER", "--structure", "MT", f"{path}:1",
+          "-o", "sum.tif")  # fmt: skip
+    superposed, mixed = read_image("sum.tif"), read_image(f"{path}:mixed")
+    np.testing.assert_allclose(superposed.values, mixed.values, rtol=1e-6)
+    assert superposed.attrs["pixel_size_um"] == pytest.approx(PIXEL_UM)
+    assert superposed.attrs["time_increment_s"] == mixed.attrs["time_increment_s"] == 2.5
 
 
 @pytest.mark.parametrize("kind", FORMATS)

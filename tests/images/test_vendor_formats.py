@@ -63,6 +63,14 @@ def test_one_of_several_images_is_chosen_by_its_number(tmp_path: Path) -> None:
                 opener(path, choice)
 
 
+@pytest.mark.parametrize("kind", ["nd2", "czi", "lif"])
+def test_the_time_between_frames_is_read(kind: str, tmp_path: Path) -> None:
+    image = read_image(write(tmp_path / f"a.{kind}"))
+    assert image.attrs["time_increment_s"] == pytest.approx(vendor_files.SECONDS)
+    one = read_image(write(tmp_path / f"b.{kind}", IMAGE[:1]))
+    assert "time_increment_s" not in one.attrs
+
+
 def test_names_of_channels_are_kept(tmp_path: Path) -> None:
     names = ("ER", "MT", "DNA")
     vendor_files.nd2(tmp_path / "a.nd2", IMAGE, "tcyx", names=names)

@@ -11,6 +11,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+SECONDS = 2.5  # between frames
 UM = {"z": 0.5, "y": 0.25, "x": 0.125}
 Pixels = np.ndarray[Any, Any]
 
@@ -40,7 +41,8 @@ def lif(
         )
         dimensions = "".join(
             f'<DimensionDescription DimID="{ids[dim]}" NumberOfElements="{n}" Origin="0" '
-            f'Length="{UM.get(dim, 1) * 1e-6 * (n - 1)}" Unit="{"m" if dim in UM else "s"}" '
+            f'Length="{UM.get(dim, SECONDS * 1e6) * 1e-6 * (n - 1)}" '
+            f'Unit="{"m" if dim in UM else "s"}" '
             f'BytesInc="{steps[dim]}" BitInc="0"/>'
             for dim, n in lengths(array, dims).items()
             if dim != "c"
@@ -84,7 +86,12 @@ def _loop(dim: str, count: int) -> dict[str, Any]:
     if dim == "t":
         return {
             "eType": 1,
-            "uLoopPars": {"uiCount": count, "dStart": 0.0, "dPeriod": 1.0, "dDuration": 1.0},
+            "uLoopPars": {
+                "uiCount": count,
+                "dStart": 0.0,
+                "dPeriod": SECONDS * 1000,
+                "dDuration": 1.0,
+            },
         }
     if dim == "z":
         return {"eType": 4, "uLoopPars": {"uiCount": count, "dZStep": UM["z"]}}
@@ -217,7 +224,8 @@ def czi(
     channels = "".join(f'<Channel Name="{name}"/>' for name in names)
     xml = (
         "<ImageDocument><Metadata><Information><Image><Dimensions><Channels>"
-        f"{channels}</Channels></Dimensions></Image></Information><Scaling><Items>{distances}"
+        f"{channels}</Channels><T><Positions><Interval><Increment>{SECONDS}</Increment></Interval>"
+        f"</Positions></T></Dimensions></Image></Information><Scaling><Items>{distances}"
         "</Items></Scaling></Metadata></ImageDocument>"
     ).encode()
     count = len(entries) // (32 + 20 * len(dims))

@@ -37,7 +37,8 @@ def pixels(*shape: int, seed: int = 0) -> np.ndarray:
 def ome(path: Path, *, channels: int = 2) -> Path:
     image = xr.DataArray(pixels(3, channels, 64, 80), dims=("t", "c", "y", "x"))
     image = image.assign_coords(c=["ER", "MT", "CCP"][:channels])
-    write_ome_tiff(path, image.assign_attrs(pixel_size_um={"y": 0.1, "x": 0.1}))
+    image = image.assign_attrs(pixel_size_um={"y": 0.1, "x": 0.1}, time_increment_s=2.5)
+    write_ome_tiff(path, image)
     return path
 
 
@@ -57,6 +58,7 @@ def test_an_image_with_channels(tmp_path: Path) -> None:
         assert channel["looked_at"] == 1 and channel["not_finite"] == 0
     text = str(record)
     assert "axes: t 3, c 2, y 64, x 80" in text and "channel 1 (MT)" in text
+    assert record["time_increment_s"] == 2.5 and "time between frames: 2.5 s" in text
 
 
 def test_saturation_is_seen_below_the_end_of_the_type(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from denoisplit.images.formats.libraries import (
     refuse_lossy,
 )
 from denoisplit.images.lazy import LazyImage, Pages
-from denoisplit.images.lengths import known_lengths, to_micrometres
+from denoisplit.images.lengths import known_lengths, to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 OUTER = "TZC"  # axes along which each block is one plane
@@ -91,11 +91,16 @@ def open_czi(path: Path, series: int | None = None) -> LazyImage:
             JPEG_XR in kinds and is_lossy("JPEGXR", kinds[JPEG_XR].read(path)) is not False
         ):
             refuse_lossy(path, "JPEG" if JPEG in kinds else "JPEG XR")
-        names, pixel_size_um = _metadata(path, file)
+        names, pixel_size_um, step = _metadata(path, file)
     read = partial(_read, path, stored, (height, width), dtype)
     pixels = Pages(tuple(map(len, outer)), (height, width), dtype, read)
     return open_array(
-        pixels, f"{OUTER}YX", channels=names, pixel_size_um=pixel_size_um, source=path
+        pixels,
+        f"{OUTER}YX",
+        channels=names,
+        pixel_size_um=pixel_size_um,
+        time_increment_s=step,
+        source=path,
     )
 
 
@@ -199,18 +204,20 @@ def _decoded(data: bytes | bytearray, compression: int, plane: NDArray[Any]) -> 
     return plane
 
 
-def _metadata(path: Path, file: Any) -> tuple[list[str | None], dict[str, float]]:
-    """Return names of channels and pixel size; what cannot be read is unknown."""
+def _metadata(path: Path, file: Any) -> tuple[list[str | None], dict[str, float], float | None]:
+    """Return names of channels, pixel size and seconds between frames, as far as known."""
     if _mark(path, file.header.metadata_position) != METADATA:
-        return [], {}
+        return [], {}, None
     try:
         xml = ElementTree.fromstring(file.metadata())
     except (ElementTree.ParseError, ValueError, OSError):
-        return [], {}
+        return [], {}, None
     sizes = {
         str(one.get("Id")).lower(): to_micrometres(one.findtext("Value"), "m")
         for one in xml.findall(".//Scaling/Items/Distance")
     }
     channels = xml.findall(".//Information/Image/Dimensions/Channels/Channel")
     names = [channel.get("Name") for channel in channels]
-    return names, known_lengths({axis: sizes.get(axis) for axis in "xyz"})
+    step = xml.findtext(".//Information/Image/Dimensions/T/Positions/Interval/Increment")
+    lengths = known_lengths({axis: sizes.get(axis) for axis in "xyz"})
+    return names, lengths, to_seconds(step, "s")

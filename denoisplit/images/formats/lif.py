@@ -10,11 +10,11 @@ from denoisplit.errors import InputError
 from denoisplit.images.axes import open_array
 from denoisplit.images.formats.libraries import library, readable, refuse_axes
 from denoisplit.images.lazy import LazyImage, Mapped
-from denoisplit.images.lengths import known_lengths, number, to_micrometres
+from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 START = b"p\0\0\0"
-DIMENSIONS = {"1": "x", "2": "y", "3": "z"}
+DIMENSIONS = {"1": "x", "2": "y", "3": "z", "4": "t"}
 DESCRIPTION = "./Data/Image/ImageDescription"
 
 
@@ -48,22 +48,33 @@ def open_lif(path: Path, series: int | None = None) -> LazyImage:
         if needed != block.size or end > path.stat().st_size:
             problem = f"its pixels need {needed} bytes, and {block.size} are described, up to {end}"
             raise ValueError(f"{problem} of {path.stat().st_size}")
-        names, pixel_size_um = _metadata(image.xml_element)
+        names, pixel_size_um, step = _metadata(image.xml_element)
         pixels = Mapped(path, tuple(sizes.values()), dtype, block.offset)
         # an axis of length 1 is left out
         axes = "".join("T" if axis not in "TCZYX" else axis for axis in sizes)
-        return open_array(pixels, axes, channels=names, pixel_size_um=pixel_size_um, source=path)
+        return open_array(
+            pixels,
+            axes,
+            channels=names,
+            pixel_size_um=pixel_size_um,
+            time_increment_s=step,
+            source=path,
+        )
 
 
-def _metadata(xml: Any) -> tuple[list[str], dict[str, float]]:
-    """Return names of channels and pixel size; what cannot be read is unknown."""
+def _metadata(xml: Any) -> tuple[list[str], dict[str, float], float | None]:
+    """Return names of channels, pixel size and seconds between frames, as far as known."""
     described = xml.findall(f"{DESCRIPTION}/Channels/ChannelDescription")
     described.sort(key=lambda channel: number(channel.get("BytesInc")))
     names = [str(channel.get("LUTName") or "") for channel in described]
     sizes: dict[str, float | None] = {}
+    step: float | None = None
     for dimension in xml.findall(f"{DESCRIPTION}/Dimensions/DimensionDescription"):
-        if axis := DIMENSIONS.get(dimension.get("DimID")):
-            steps = number(dimension.get("NumberOfElements")) - 1
-            length = abs(number(dimension.get("Length"))) / steps if steps else math.nan
-            sizes[axis] = to_micrometres(length, dimension.get("Unit"))
-    return names if len(set(names)) == len(names) else [], known_lengths(sizes)
+        axis, unit = DIMENSIONS.get(dimension.get("DimID")), dimension.get("Unit")
+        steps = number(dimension.get("NumberOfElements")) - 1
+        length = abs(number(dimension.get("Length"))) / steps if steps else math.nan
+        if axis == "t":
+            step = to_seconds(length, unit)
+        elif axis:
+            sizes[axis] = to_micrometres(length, unit)
+    return names if len(set(names)) == len(names) else [], known_lengths(sizes), step

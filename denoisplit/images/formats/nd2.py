@@ -21,7 +21,7 @@ from denoisplit.images.formats.libraries import (
     refuse_lossy,
 )
 from denoisplit.images.lazy import LazyImage, Pages
-from denoisplit.images.lengths import known_lengths, to_micrometres
+from denoisplit.images.lengths import known_lengths, to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 FRAME = "CYX"  # axes of a frame of the file
@@ -65,10 +65,16 @@ def open_nd2(path: Path, series: int | None = None) -> LazyImage:
             numbers = numbers.take(chosen, axis=list(outer).index("P"))
         read = partial(_read, path, numbers.ravel(), page)
         dtype, (channels, pixel_size_um) = file.dtype, _metadata(file)
+        step = _time_increment(file)
     kept = "".join(axis for axis in outer if axis != "P")
     pixels = Pages(numbers.shape, page, dtype, read)
     return open_array(
-        pixels, kept + FRAME, channels=channels, pixel_size_um=pixel_size_um, source=path
+        pixels,
+        kept + FRAME,
+        channels=channels,
+        pixel_size_um=pixel_size_um,
+        time_increment_s=step,
+        source=path,
     )
 
 
@@ -86,6 +92,17 @@ def _read(
                 )
                 raise InputError(problem, where=path, remedy=REMEDY)
             yield frame
+
+
+def _time_increment(file: Any) -> float | None:
+    """Return the seconds between frames, as measured or else as planned; None if they vary."""
+    steps = set()
+    for loop in file.experiment:
+        if loop.type in ("TimeLoop", "NETimeLoop"):
+            for period in getattr(loop.parameters, "periods", None) or [loop.parameters]:
+                measured = getattr(period.periodDiff, "avg", None)
+                steps.add(to_seconds(measured, "ms") or to_seconds(period.periodMs, "ms"))
+    return steps.pop() if len(steps) == 1 else None
 
 
 def _metadata(file: Any) -> tuple[list[str], dict[str, float]]:
