@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CAPTION = (
     "The test frame with the highest score. Each tile is compared with those of validation and "
     "training frames: noise, brightness, sharpness, and whether its split explains it. A score "
-    "above 1 is unlike the training data; `denoisplit predict` names what is unlike."
+    "above 1 is unlike the training data; denoisplit predict names what is unlike."
 )
 
 
@@ -47,7 +47,7 @@ def alarm_section(frames: EvaluationFrames, tiles: Sequence[Tiles]) -> str:
 def alarm_figure(frames: EvaluationFrames, tiles: Tiles, number: int) -> Figure:
     """Draw a frame, and the scores of its tiles beside it."""
     x = frames.inputs[number]
-    drawn, axes = grid(x.shape, count=2, columns=2)
+    drawn, axes = grid(x.shape, count=2, columns=2, keyed=[False, True])
     limits = display_limits(x)
     image_panel(axes[0], x, "input", limits=limits, cmap=INTENSITY)
     shown = image_panel(axes[1], tiles.scores, "score of the tiles", limits=(0, 2), cmap=SPREAD)

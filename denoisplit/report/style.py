@@ -80,7 +80,8 @@ def image_panel(
 
 def colour_key(axes: Axes, shown: AxesImage) -> None:
     """Draw a thin colour bar below a panel, in raw intensity."""
-    key = axes.inset_axes((0.0, -0.055, 1.0, 0.03))
+    height = axes.bbox.height / axes.figure.dpi  # inches
+    key = axes.inset_axes((0.0, -0.12 / height, 1.0, 0.065 / height))
     bar = axes.figure.colorbar(shown, cax=key, orientation="horizontal")
     bar.outline.set_visible(False)
     key.tick_params(labelsize=8, length=2, colors=INK, pad=2)

@@ -33,6 +33,9 @@ def test_unlike_tiles_are_counted_and_the_frame_of_the_highest_score_is_shown(
     image, scores = (axes.images[0].get_array() for axes in drawn.axes[:2])
     np.testing.assert_array_equal(image, frames.inputs[1])
     np.testing.assert_array_equal(scores, judged[1].scores)
+    drawn.canvas.draw()
+    (key,) = drawn.axes[1].child_axes
+    assert drawn.bbox.y0 < key.get_tightbbox().y0  # its numbers are not cut off
 
 
 def test_without_tiles_there_is_no_section(frames: EvaluationFrames) -> None:
