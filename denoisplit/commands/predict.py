@@ -1,4 +1,4 @@
-"""``denoisplit predict``: split superposed images, with calibrated std and samples."""
+"""``denoisplit predict``: split superposed images, with error bars and samples."""
 
 from __future__ import annotations
 

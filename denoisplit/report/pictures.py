@@ -60,7 +60,7 @@ def structure_figure(example: ExampleFrame, k: int) -> Figure:
         panels.append((title, image, limits, cmap, "" if value is None else f"{value:.1f} dB"))
 
     def add_std() -> None:
-        add("calibrated std", example.std[k], (0.0, display_limits(example.std[k])[1]), SPREAD)
+        add("error bar (std)", example.std[k], (0.0, display_limits(example.std[k])[1]), SPREAD)
 
     noisy = example.observed[k]
     add("input", example.input, display_limits(example.input), INTENSITY, "input")

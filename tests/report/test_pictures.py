@@ -116,7 +116,7 @@ def test_panels_of_a_structure(made) -> None:
     shown = panels(figure)
     assert list(shown) == [
         "input", "noisy target", "prediction (MMSE)", "truth",
-        "sample 1", "sample 2", "sample 1 − sample 2", "calibrated std",
+        "sample 1", "sample 2", "sample 1 − sample 2", "error bar (std)",
     ]  # fmt: skip
     for title, image in {
         "input": example.input,
@@ -125,7 +125,7 @@ def test_panels_of_a_structure(made) -> None:
         "truth": example.truth[1],
         "sample 1": example.samples[0, 1],
         "sample 1 − sample 2": example.samples[0, 1] - example.samples[1, 1],
-        "calibrated std": example.std[1],
+        "error bar (std)": example.std[1],
     }.items():
         np.testing.assert_array_equal(shown[title].get_array(), image, err_msg=title)
     ranges = {title: image.get_clim() for title, image in shown.items()}
@@ -133,11 +133,11 @@ def test_panels_of_a_structure(made) -> None:
     assert len(same) == 1
     low, high = ranges["sample 1 − sample 2"]
     assert low == -high < 0
-    assert ranges["calibrated std"][0] == 0
+    assert ranges["error bar (std)"][0] == 0
     texts = notes(figure)
     assert texts["prediction (MMSE)"] == f"{example.psnr['mean'][1]:.1f} dB"
     assert texts["sample 2"] == f"{example.psnr['sample 2'][1]:.1f} dB"
-    assert texts["truth"] == texts["calibrated std"] == texts["sample 1 − sample 2"] == ""
+    assert texts["truth"] == texts["error bar (std)"] == texts["sample 1 − sample 2"] == ""
 
 
 def test_panels_do_not_overlap_and_stay_inside(made) -> None:
@@ -156,7 +156,7 @@ def test_without_truth_there_is_no_truth_panel(made) -> None:
     example = example_of(made(truth=False))
     assert example.truth is None
     assert list(panels(structure_figure(example, 0))) == [
-        "input", "prediction (MMSE)", "recorded, noisy", "calibrated std",
+        "input", "prediction (MMSE)", "recorded, noisy", "error bar (std)",
         "sample 1", "sample 2", "sample 1 − sample 2",
     ]  # fmt: skip
     assert list(panels(overview_figure(example))) == ["input", "split", "recorded, noisy"]
