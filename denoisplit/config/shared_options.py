@@ -30,7 +30,7 @@ PRINTED = JSON, QUIET
 STRUCTURES = Option(
     "--structure NAME FILES",
     Groups,
-    "Images of each structure: files, stacks or folders; raw intensities.",
+    "Images of each structure: files, stacks or folders, or FILE:CHANNEL; raw intensities.",
     ...,
     name="structures",
 )
