@@ -203,7 +203,8 @@ def _noise_text(noise: Mapping[str, Any]) -> str:
     low, high = noise["read_noise"]
     read = f"{low:.2g} to {high:.2g}" if low else f"at most {high:.2g}"
     offset = f"camera offset about {noise['offset']:.3g} or more, " if noise["offset"] else ""
-    return f"{text}; gain about {noise['gain']:.2g} per photon, {offset}read noise {read}"
+    gain = f"gain about {noise['gain']:.2g} grey levels per photon"
+    return f"{text}; {gain}, {offset}read noise {read}"
 
 
 def size_text(size: float) -> str:

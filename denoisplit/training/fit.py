@@ -205,5 +205,5 @@ def set_moments(task: SplittingTask, batches: Loaders) -> None:
     text = (
         "BatchNorm: data term of validation crops %.4f with running moments%s, %.4f with their own"
     )
-    logger.info(text, running, before, own)
+    logger.debug(text, running, before, own)
     task.cpu()

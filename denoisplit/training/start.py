@@ -58,8 +58,9 @@ def start_run(
         create_chain(run, config, data, repeats)
     for name, numbers in facts.held_out.items():
         if numbers:
-            validation, test = (", ".join(map(str, numbers[s])) for s in ("validation", "test"))
-            logger.info("%s: frames set aside: %s validation, %s test", name, validation, test)
+            held = {part: ", ".join(map(str, numbers[part])) for part in ("validation", "test")}
+            text = "%s: held out are frames %s for validation, and %s for the test"
+            logger.info(text, name, held["validation"], held["test"])
 
 
 def train_run(run: Path, settings: Settings, data: TrainingData, *, finish: bool = False) -> Run:

@@ -513,7 +513,7 @@ def test_averaged_weights_have_moments_of_their_own(
 ) -> None:
     """Measured on 24 batches, the same each time; nothing else differs."""
     groups = {"system": system, "training": {"max_steps": 24, "weight_averaging": 0.9}}
-    with caplog.at_level(logging.INFO, "denoisplit"):
+    with caplog.at_level(logging.DEBUG, "denoisplit"):
         model, _ = fitted(tmp_path / "a", **groups)
     line = next(r.getMessage() for r in caplog.records if "BatchNorm" in r.getMessage())
     data_terms = [float(number) for number in re.findall(r"-?\d+\.\d{4}", line)]
