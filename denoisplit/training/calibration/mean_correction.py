@@ -51,8 +51,8 @@ def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(judge.seed)
         correction = MeanCorrection(model.structures)
-    planes = _planes(judge, _parts_of(frames, TRAINED, random), "one pass")
-    held_out = _planes(judge, _parts_of(parts.validation.inputs, COMPARED, random), "one pass")
+    planes = _planes(judge, _parts_of(frames, TRAINED, random))
+    held_out = _planes(judge, _parts_of(parts.validation.inputs, COMPARED, random))
 
     def loss(x: Tensor, means: Tensor, difference: Tensor) -> Tensor:
         return nn.functional.mse_loss(correction(x, means), difference)
@@ -65,7 +65,7 @@ def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrec
         before += (difference**2).sum(axis=(1, 2))
         after += ((difference - learned) ** 2).sum(axis=(1, 2))
     if not (after < before).all():
-        logger.info("one pass: decoded means are not corrected, which would not improve them")
+        logger.info("decoded means (of 0 samples) are not corrected, which would not improve them")
         return None
     return correction
 
@@ -80,17 +80,17 @@ def _parts_of(frames: Sequence[Array], number: int, random: np.random.Generator)
     return parts
 
 
-def _planes(judge: Judge, parts: Sequence[Array], label: str) -> list[tuple[Array, Array, Array]]:
+def _planes(judge: Judge, parts: Sequence[Array]) -> list[tuple[Array, Array, Array]]:
     """Return input (1, Y, X), decoded means and their difference to means of samples (C, Y, X).
 
     All are in normalised units.
     """
     model, planes = judge.model, []
-    inputs, decoded = decoded_means(judge, parts, label)
+    inputs, decoded = decoded_means(judge, parts, "decoding means")
     fast, sampling = inference_form(model), judge.sampling(SAMPLES)
     scale = model.target_std.cpu().numpy()[:, None, None]
     offset = model.target_mean.cpu().numpy()[:, None, None]
-    with bar(label, len(parts)) as progress:
+    with bar("sampling, to correct decoded means", len(parts)) as progress:
         for number, (part, x, means) in enumerate(zip(parts, inputs, decoded, strict=True), 1):
             mean = predict_frame(fast, part, sampling, tile=judge.tile, halo=judge.halo).mean
             seen = (x[None] - model.input_mean.item()) / model.input_std.item()
