@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from denoisplit.jobs.options import FEW
 from denoisplit.report.verdicts import error_bar_sentences, verdict_sentences
 
 ROWS = {
@@ -112,7 +113,8 @@ def _average(scores: Sequence[Any]) -> Any:
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Return the metrics as plain text: verdicts, then a table with one column per structure."""
     sentences = [*verdict_sentences(metrics), *error_bar_sentences(metrics)]
-    first = f"{metrics['frames']} frames, {metrics['samples']} samples\n"
+    few = f": too few to judge their spread, draw {FEW} or more" * (metrics["samples"] < FEW)
+    first = f"{metrics['frames']} frames, {metrics['samples']} samples{few}\n"
     table = text_table(metrics_columns(metrics))
     return "".join(f"{sentence}\n" for sentence in sentences) + first + table
 
@@ -161,7 +163,9 @@ def cell(score: Mapping[str, float | None] | float | str | None, key: str) -> st
     if score is None or isinstance(score, str):
         return score or "-"
     if not isinstance(score, Mapping):
-        return f"{100 * score:.1f} %" if key == "coverage" else f"{score:.3g}"
+        if key == "coverage":
+            return f"{100 * score:.1f} %"
+        return f"{score:.0f}" if abs(score) >= 99.5 else f"{score:#.3g}"
     if "value" in score:
         return range_text(score, " dB" if key.startswith("psnr") else "")
     digits = 2 if key.startswith("psnr") else 3

@@ -12,6 +12,7 @@ from denoisplit.report.tables import (
     lacks_truth,
     mean_column,
     metrics_columns,
+    metrics_table,
     reference_text,
     table_rows,
 )
@@ -49,6 +50,9 @@ def metrics(**more: Any) -> dict[str, Any]:
         (0.897, "coverage", "89.7 %"),
         (0.1634, "ause", "0.163"),
         (None, "ause", "-"),
+        (1.0, "error_over_claimed", "1.00"),
+        (1234.5, "mean_width", "1234"),
+        (-0.00123, "mean_width", "-0.00123"),
     ],
 )
 def test_cells(value: Any, key: str, text: str) -> None:
@@ -68,7 +72,7 @@ def test_columns_have_the_scores_of_error_bars(estimated: bool, ratio: str) -> N
     }
     columns = metrics_columns(metrics(error_bars=bars))
     rows = dict(table_rows(columns))
-    assert rows["AUSE of the error bar"] == ["0.2", "0.4", "0.3"]
+    assert rows["AUSE of the error bar"] == ["0.200", "0.400", "0.300"]
     assert rows["error over error bar"] == [ratio] * 3
     assert rows["coverage of the 90 % interval"] == ["-"] * 3
     # comparisons with a truth stay what they are
@@ -79,8 +83,14 @@ def test_a_row_that_some_columns_have_is_shown() -> None:
     rows = dict(
         table_rows({"new": {"ause": 0.25, "psnr": score(1.0)}, "old": {"psnr": score(2.0)}})
     )
-    assert rows["AUSE of the error bar"] == ["0.25", "-"]
+    assert rows["AUSE of the error bar"] == ["0.250", "-"]
     assert "MS-SSIM" not in rows
+
+
+@pytest.mark.parametrize(("samples", "few"), [(2, True), (8, False)])
+def test_a_spread_of_few_samples_is_not_to_be_judged(samples: int, few: bool) -> None:
+    table = metrics_table(metrics(frames=3, samples=samples))
+    assert ("too few to judge their spread" in table) == few
 
 
 def test_comparisons_with_noisy_images_have_no_value() -> None:
