@@ -14,6 +14,7 @@ from denoisplit.errors import InputError
 from denoisplit.images.lazy import LazyImage
 
 DIMS = ("t", "c", "z", "y", "x")
+COLOURS = ("red", "green", "blue")  # names of the channels of a colour image
 CHANNELS = "CSE"  # letters of tifffile: channels, samples per pixel, wavelengths
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,10 @@ class ImageFile:
 
 
 def matching(path: Path) -> list[Path]:
-    """Return what matches a path whose last part is a pattern with ``*`` or ``?``."""
-    return list(path.parent.glob(path.name)) if PATTERN.search(path.name) else []
+    """Return what matches a path that has patterns with ``*`` or ``?``, also in its folders."""
+    if not PATTERN.search(str(path)):
+        return []
+    return [Path(one) for one in glob(str(path).replace("[", "[[]"))]
 
 
 def is_there(path: Path) -> bool:

@@ -44,6 +44,8 @@ def test_the_order_is_one_for_folders_patterns_and_lists(tmp_path: Path) -> None
         assert [file.path for file in list_files(order)] == files
         assert [file.path for file in list_files([str(file) for file in order])] == files
     assert list_files(tmp_path) == list_files(tmp_path / "*.tif") == list_files(direct)
+    inner = list_files(f"{tmp_path}/?/*.tif:0")  # patterns of folders
+    assert [file.path for file in inner] == [f.path for f in list_files([tmp_path / "b"])]
     assert [file.path for file in list_files(direct)] == direct
     kept = read_frames(files[::-1], keep_order=True)
     assert kept.files == tuple(ImageFile(file.resolve()) for file in files[::-1])

@@ -1,4 +1,4 @@
-"""PNG images of grey are read, others and JPEG are refused."""
+"""PNG images of grey and single colours are read, others and JPEG are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -44,10 +45,22 @@ def test_grey_is_read(dtype: str, tmp_path: Path) -> None:
     assert [file.path for file in list_files(tmp_path)] == [path]
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_one_colour_is_chosen_as_of_a_tiff(dtype: str, tmp_path: Path) -> None:
+    path, array = tmp_path / "a.png", np.arange(8 * 9 * 3, dtype=dtype).reshape(8, 9, 3)
+    path.write_bytes(imagecodecs.png_encode(array))
+    assert "a colour (RGB) image" in refusal(path) and "a.png:0" in refusal(path)
+    for number, name in enumerate(("red", "green", "blue")):
+        for chosen in (number, name):
+            image = read_image(f"{path}:{chosen}")
+            assert image.dims == ("y", "x") and str(image["c"].values) == name
+            np.testing.assert_array_equal(image.values, array[..., number])
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA"])
 def test_other_pixels_are_refused(mode: str, tmp_path: Path) -> None:
     Image.fromarray(GREY.astype(np.uint8)).convert(mode).save(tmp_path / "a.png")
-    assert "expected grey of 8 or 16 bit" in refusal(tmp_path / "a.png")
+    assert "expected grey or RGB of 8 or 16 bit" in refusal(tmp_path / "a.png")
 
 
 def test_transparency_and_animation_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Grey PNG images, read by imagecodecs."""
+"""PNG images, grey or of single colours, read by imagecodecs."""
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,26 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import open_array
+from denoisplit.images.axes import COLOURS, open_array
 from denoisplit.images.lazy import LazyImage, Pages, first_line
 from denoisplit.images.lengths import known_lengths, to_micrometres
 from denoisplit.images.selection import choose_series
 
 START = b"\x89PNG\r\n\x1a\n"
 KINDS = {0: "grey", 2: "colour (RGB)", 3: "indexed colour", 4: "grey and alpha", 6: "RGB and alpha"}
+GREY, RGB = 0, 2
 MOST_PIXELS = 2**28  # decoded at once
 MOST_BYTES = 2 * MOST_PIXELS + 2**20  # of a file of so many pixels
 PRINT_PIXEL_UM = 20.0  # resolutions coarser than this are meant for paper or screen
 
 
 def open_png(path: Path, series: int | None = None) -> LazyImage:
-    """Open a grey PNG image of 8 or 16 bit, which is decoded when it is indexed.
+    """Open a PNG image of 8 or 16 bit, which is decoded when it is indexed.
 
     Raises
     ------
     InputError
-        If the file is not PNG, is damaged or too large, or has colours, transparency, several
-        images or other bits.
+        If the file is not PNG, is damaged or too large, or has indexed colours, transparency,
+        several images or other bits.
     """
     choose_series(path, ["an image"], series)
     try:
@@ -44,19 +47,23 @@ def open_png(path: Path, series: int | None = None) -> LazyImage:
     what = f"{KINDS.get(kind, 'unknown')} of {bits} bit"
     what += ", animated" if b"acTL" in chunks else ""
     what += ", transparent" if b"tRNS" in chunks else ""
-    if what not in ("grey of 8 bit", "grey of 16 bit"):
+    if what not in [f"{KINDS[n]} of {b} bit" for n in (GREY, RGB) for b in (8, 16)]:
         remedy = (
             "save it as grey image, one file per channel (Fiji: Image > Type, or Split Channels)"
         )
-        problem = f"this PNG is {what}, expected grey of 8 or 16 bit"
+        problem = f"this PNG is {what}, expected grey or RGB of 8 or 16 bit"
         raise InputError(problem, where=path, remedy=remedy)
-    if not 0 < width * height <= MOST_PIXELS or path.stat().st_size > MOST_BYTES:
+    colours = COLOURS if kind == RGB else ()
+    page = (height, width, *([len(colours)] if colours else []))
+    if not 0 < math.prod(page) <= MOST_PIXELS or path.stat().st_size > MOST_BYTES:
         problem = f"this PNG has {height} x {width} px in {path.stat().st_size} bytes"
         remedy = f"save it as TIFF: PNGs of more than {MOST_PIXELS} px are not read"
         raise InputError(problem, where=path, remedy=remedy)
-    page, dtype = (height, width), np.dtype(f"u{bits // 8}")
+    dtype = np.dtype(f"u{bits // 8}")
     pixels = Pages((), page, dtype, partial(_read, path, page, dtype))
-    return open_array(pixels, "YX", pixel_size_um=sizes, source=path)
+    axes = "YXS" if colours else "YX"
+    image = open_array(pixels, axes, channels=colours, pixel_size_um=sizes, source=path)
+    return replace(image, is_colour=bool(colours))
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -82,7 +89,7 @@ def _pixel_size(data: bytes) -> dict[str, float]:
 
 
 def _read(
-    path: Path, shape: tuple[int, int], dtype: np.dtype[Any], numbers: Sequence[int]
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], numbers: Sequence[int]
 ) -> Iterator[NDArray[Any]]:
     import imagecodecs
 

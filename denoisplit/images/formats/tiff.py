@@ -19,7 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import open_array
+from denoisplit.images.axes import COLOURS, open_array
 from denoisplit.images.formats.ome_xml import (
     REMEDY,
     Metadata,
@@ -35,7 +35,6 @@ from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
-COLOURS = ("red", "green", "blue")  # names of the channels of a colour image
 UNITS = {1: "", 2: "in", 3: "cm", 4: "mm", 5: "um"}  # of the resolution, by its number
 _PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
