@@ -69,7 +69,7 @@ napari: .venvs/napari/.ready  ## test the plugin in the real napari, on a virtua
 	.venvs/napari/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev,napari]' PySide6 --constraint constraints.txt
 	@touch $@
 
-consumers: $(READY)  ## test all kinds of packages in several versions of bioimageio.core (half an hour)
+consumers: $(READY)  ## run all kinds of packages in bioimageio.core, BiaPy, onnxruntime, Node.js and OpenVINO (half an hour)
 	$(BIN)/python tests/consumers/matrix.py .venvs
 
 kills: $(READY)  ## kill train, predict, noise-model fit, export and compare 20 times each, and compare the ends (an hour)
