@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +16,8 @@ import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images import ImageFile, LazyImage, open_image
+from denoisplit.images.formats.ngff import axis_name
+from denoisplit.images.lengths import known_lengths, to_micrometres, to_seconds
 from denoisplit.images.scale import check_largest, check_range
 from denoisplit.images.selection import choose_channel
 
@@ -68,8 +70,11 @@ class ImageInMemory:
                 for letter, dim in zip(axes.lower(), image.dims, strict=False)
                 if dim in image.coords and letter != "c"
             }
-            sizes = dict(image.attrs.get("pixel_size_um", {}))
-            step = image.attrs.get("time_increment_s") if "t" in axes.lower() else None
+            known = image.attrs.get("pixel_size_um")
+            if isinstance(known, Mapping):
+                sizes = known_lengths({a: to_micrometres(known.get(a), "um") for a in "xyz"})
+            if "t" in axes.lower():
+                step = to_seconds(image.attrs.get("time_increment_s"), "s")
             name = str(image.attrs.get("source", NAME))
             image = image.data
         array = _numbers(image)
@@ -126,8 +131,8 @@ class ImageInMemory:
 
 def _letter(dim: Any) -> str:
     """Return the letter of a named dimension, or its name in brackets, which is refused."""
-    name = str(dim)
-    return name if name.lower() in DIMS else {"channel": "C"}.get(name.lower(), f"({name})")
+    name = axis_name(dim)
+    return name if name in DIMS else f"({dim})"
 
 
 def _numbers(image: Any) -> Any:

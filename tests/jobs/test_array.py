@@ -67,8 +67,11 @@ def test_arrays_of_one_image_give_one_result(trained: Run) -> None:
     assert split.samples.sizes["sample"] == 2
     np.testing.assert_allclose(split.samples.mean("sample"), split.mean, rtol=1e-3)
     z = np.array([0.0, 0.5, 1.0])
-    timed = xr.DataArray(PIXELS, dims=("t", "y", "x"), attrs={"time_increment_s": 2.5})
-    assert predict_image(trained, timed, samples=0).mean.attrs["time_increment_s"] == 2.5
+    attrs = {"time_increment_s": 2.5, "pixel_size_um": None}
+    timed = xr.DataArray(PIXELS, dims=("time", "y", "x"), attrs=attrs)
+    mean = predict_image(trained, timed, samples=0).mean
+    assert mean.dims == ("t", "c", "y", "x") and mean.attrs["pixel_size_um"] == {}
+    assert mean.attrs["time_increment_s"] == 2.5
     both = np.stack([PIXELS, PIXELS + 1])
     for image, axes, channel in (
         (da.from_array(np.moveaxis(PIXELS, 0, 2), chunks=20), "yxz", None),
