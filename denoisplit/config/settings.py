@@ -164,9 +164,11 @@ class Facts(Frozen):
     pooled_std: Spread  # of the clean training frames, raw units
     clip: Intensity | None  # upper clip of the structures, raw units
     input_frame_mean: tuple[Intensity, Spread]  # mean and std over training frames, raw units
+    input_range: tuple[Intensity, Intensity] | None = None  # None for a run of an older release
     input_noise_std: Spread  # estimated, raw units
     content_quantum: Spread  # raw units, for content-addressed noise
     frames: dict[str, Count]  # per split
+    frame_sizes: list[tuple[Count, Count]] = Field(default_factory=list)  # distinct (Y, X), px
     # numbers of the frames per structure and split; none where frames were cut
     held_out: dict[str, dict[str, list[Count]]] = Field(default_factory=dict)
     pixel_size_um: dict[str, AboveZero]

@@ -48,6 +48,7 @@ def measure_facts(
         clip=data.noise.clip,
         **input_facts(inputs),
         frames={split: len(group[0]) for split, group in data.clean._asdict().items()},
+        frame_sizes=sorted({image.shape for group in data.clean.training for image in group}),
         held_out=dict(zip(settings.names, held_out, strict=True)),
         pixel_size_um=frames[0].pixel_size_um,
         fingerprints=dict(fingerprints),
@@ -62,6 +63,7 @@ def input_facts(inputs: Sequence[npt.NDArray[np.float32]]) -> dict[str, Any]:
     noise = float(np.median([noise_std(frame) for frame in inputs]))
     return {
         "input_frame_mean": (float(np.mean(means)), float(np.std(means))),
+        "input_range": (min(float(f.min()) for f in inputs), max(float(f.max()) for f in inputs)),
         "input_noise_std": noise,
         "content_quantum": content_quantum(noise),
     }

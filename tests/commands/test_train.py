@@ -79,6 +79,9 @@ def test_the_usual_brightness_is_that_of_the_training_inputs(trained: Run, bench
     found = trained.config.facts.input_frame_mean
     assert found == pytest.approx((means.mean(), means.std()), abs=0.5)
     assert found[1] > 1
+    assert trained.config.facts.frame_sizes == [inputs.shape[1:]]
+    low, high = trained.config.facts.input_range
+    assert low < inputs.min() < inputs.max() < high  # noise is added
 
 
 def test_the_weights_hold_the_normalisation(trained: Run, run_folder: Path, bench: Any) -> None:
