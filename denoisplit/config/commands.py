@@ -79,7 +79,7 @@ EXPORT = Command(
             "Share of the pixels that the intervals of kind interval contain.",
             otherwise="0.9",
         ),
-        Option("--name NAME", str, "Name of the package.", otherwise="from the structures"),
+        Option("--name NAME", str, "Name of the package.", otherwise="structures, kind and seed"),
         ABOUT,
         Option(
             "--test-image FILE",

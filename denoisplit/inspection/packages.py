@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit_zoo.archive import at, read_package
+from denoisplit_zoo.attachment import ATTACHMENT, run_files
 
 from denoisplit.files.json_file import parse_json
 from denoisplit.files.outputs import bytes_of
@@ -28,8 +29,8 @@ def package_record(path: Path) -> dict[str, Any]:
     contents = read_package(path)
     description, facts = contents.description, contents.facts
     metrics: Any = {}
-    if METRICS in contents.files and METRICS not in contents.changed:
-        metrics = parse_json(contents.files[METRICS])
+    if not {METRICS, ATTACHMENT} & set(contents.changed):
+        metrics = parse_json(run_files(contents).get(METRICS, "{}"))
     verdicts = metrics.get("verdicts") if isinstance(metrics, Mapping) else None
     weights = description.get("weights") or {}
     return {

@@ -148,10 +148,8 @@ def offline(description: Mapping[str, Any]) -> dict[str, Any]:
     Without a connection the library stops at a GitHub account, although the package is valid.
     """
     kept = {k: v for k, v in description.items() if k not in LOOKED_UP}
-    if "authors" in kept:
-        kept["authors"] = [
-            {k: v for k, v in author.items() if k != "github_user"} for author in kept["authors"]
-        ]
+    for key in {"authors", "packaged_by"} & kept.keys():
+        kept[key] = [{k: v for k, v in p.items() if k != "github_user"} for p in kept[key]]
     return kept
 
 

@@ -182,6 +182,7 @@ class Description(Frozen):
     description: Text = ""
     authors: tuple[Person, ...] = ()
     maintainers: tuple[Maintainer, ...] = ()
+    packaged_by: tuple[Person, ...] = ()
     license: Word = ""
     version: Word | int | float = ""
     timestamp: Word = ""
@@ -202,14 +203,6 @@ class Description(Frozen):
     version_comment: Text | None = None
 
 
-class ErrorMapSizes(Frozen):
-    """Sizes of the error map of a graph."""
-
-    groups: Count
-    coverages: Annotated[int, Field(ge=0, le=MOST_STRUCTURES)]
-    filters: Count
-
-
 class GraphArguments(NetworkSettings):
     """Arguments of the graphs of packages, within the bounds of the settings."""
 
@@ -219,7 +212,8 @@ class GraphArguments(NetworkSettings):
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     antithetic: bool = False
     quantum: Annotated[float, Field(gt=0)] = 1.0
-    calibration: tuple[float, ...] = ()
-    error_map: ErrorMapSizes | None = None
+    error_groups: Count | Literal[0] = 0
+    error_coverages: Annotated[int, Field(ge=0, le=MOST_STRUCTURES)] = 0
+    error_filters: Count | Literal[0] = 0
     mean_filters: Annotated[int, Field(ge=0, le=MOST_STRUCTURES)] = 0
     number: Annotated[int, Field(ge=0, lt=MOST_STRUCTURES)] = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from denoisplit_zoo.archive import mappings
 
+PEOPLE = ("authors", "maintainers", "packaged_by")
 HOST, TIMEOUT = "api.github.com", 5.0  # seconds
 
 
@@ -21,7 +22,7 @@ def look_up_accounts(description: Mapping[str, Any]) -> tuple[list[str], list[st
         Messages on accounts that do not exist, and on those that could not be looked up.
     """
     missing, unknown = [], []
-    people = mappings(description.get("authors")) + mappings(description.get("maintainers"))
+    people = [p for key in PEOPLE for p in mappings(description.get(key))]
     names = [str(person["github_user"]) for person in people if person.get("github_user")]
     answers = True
     for name in dict.fromkeys(names):  # each once

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from denoisplit.errors import InputError
 from denoisplit.files.yaml_file import read_yaml
@@ -42,6 +42,13 @@ class Maintainer(_Frozen):
     orcid: str | None = None
 
 
+class Source(_Frozen):
+    """A publication or a data set to cite."""
+
+    text: str
+    doi: str
+
+
 class About(_Frozen):
     """Metadata given by the authors; every field is optional."""
 
@@ -50,6 +57,14 @@ class About(_Frozen):
     maintainers: tuple[Maintainer, ...] = ()
     license: str = "CC-BY-4.0"  # SPDX
     training_data: str = UNDESCRIBED
+    microscope: str | None = None
+    pixel_size_um: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False
+    )  # where files have none
+    cite: tuple[Source, ...] = ()
+    workflow: str | None = None  # what to do with the result
+    biases: str | None = None  # of the training images
+    packaged_by: tuple[Person, ...] = ()  # by default the authors
     tags: tuple[str, ...] = ()
     git_repo: str | None = None
     version: str = "0.1.0"

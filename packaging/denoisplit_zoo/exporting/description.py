@@ -25,10 +25,12 @@ from denoisplit.report.tables import metrics_columns, reference_text, table_rows
 from denoisplit.report.verdicts import error_bar_sentences, verdict_sentences
 from denoisplit.run import HISTORY, METRICS, WEIGHTS, Run
 from denoisplit.version import __version__
-from denoisplit_zoo.exporting.about import About
+from denoisplit_zoo.attachment import PACKAGE_VERSION
+from denoisplit_zoo.exporting.about import About, Source
 from denoisplit_zoo.exporting.example_image import ExampleImage
 from denoisplit_zoo.exporting.kinds import PackageKind, package_kind
 from denoisplit_zoo.exporting.phrases import CITATIONS, package_texts
+from denoisplit_zoo.exporting.training_facts import facts_table
 from denoisplit_zoo.exporting.weights import OPSET
 
 TAGS = (
@@ -37,7 +39,6 @@ TAGS = (
 )
 # arguments of graphs that draw samples -> their names in config.denoisplit
 SAMPLING_FACTS = {"seed": "seed", "antithetic": "antithetic", "quantum": "content_quantum"}
-PACKAGE_VERSION = 1  # of config.denoisplit and the attachments
 # share of the largest test value, above errors of reduced precision; half of the format's limit
 ABSOLUTE_TOLERANCE = 0.005
 
@@ -48,6 +49,7 @@ class Package:
 
     run: Run
     name: str
+    nickname: str  # in lists and macros of Fiji
     about: About
     kind: str
     coverage: float | None  # of the intervals; None for a package without
@@ -57,11 +59,19 @@ class Package:
     halo: int  # px
     example: ExampleImage
     output: npt.NDArray[np.float32]  # (1, channels, N, N), of the example
+    tile_error: float  # largest difference between tiles and one pass, share of the example's range
+    pixel_size_um: Mapping[str, float]  # per axis
 
     @cached_property
     def texts(self) -> Mapping[str, str]:
         """Texts that depend on system, structures and kind, by their names in the templates."""
         return package_texts(self.run, self.of_kind, self.arguments, self.coverage)
+
+    @property
+    def more_citations(self) -> list[Source]:
+        """Publications beside that of the method."""
+        system = self.run.config.settings.system
+        return [*([CITATIONS[system]] if system in CITATIONS else []), *self.about.cite]
 
     @cached_property
     def of_kind(self) -> PackageKind:
@@ -69,23 +79,23 @@ class Package:
         return package_kind(self.kind, self.run)
 
 
-def description(package: Package, contents: Mapping[str, bytes], attached: Sequence[str]) -> str:
-    """Return the text of ``rdf.yaml``, which names all other files with their SHA-256.
-
-    ``attached`` are the names of those that the format calls attachments.
-    """
+def description(package: Package, contents: Mapping[str, bytes]) -> str:
+    """Return the text of ``rdf.yaml``, which names all other files with their SHA-256."""
     run, about = package.run, package.about
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     created = run.config.created  # an older release kept no date, and that of a file may change
     if created is None:
         created = datetime.fromtimestamp((run.path / WEIGHTS).stat().st_mtime, UTC)
-    citation = CITATIONS.get(run.config.settings.system)
+    more = package.more_citations
     limit = ABSOLUTE_TOLERANCE * float(package.output.max())
     values = {
         "name": package.name,
         "description": about.description or package.texts["summary"],
         "authors": [person.model_dump(exclude_none=True) for person in about.authors],
         "maintainers": [person.model_dump(exclude_none=True) for person in about.maintainers],
+        "packaged_by": [
+            person.model_dump(exclude_none=True) for person in about.packaged_by or about.authors
+        ],
         "license": about.license,
         "version": about.version,
         "timestamp": created.astimezone(UTC).isoformat(timespec="seconds"),
@@ -100,67 +110,58 @@ def description(package: Package, contents: Mapping[str, bytes], attached: Seque
         "kwargs": dict(package.arguments),
         "pytorch_version": torch.__version__.split("+")[0],
         "opset": OPSET,
-        "nickname": re.sub(r"[^a-z0-9]+", "-", package.name.lower()).strip("-") or "denoisplit",
+        "nickname": package.nickname,
         "absolute_tolerance": float(f"{limit:.1e}"),
     }
     digests = {f"sha_{re.sub(r'[^a-z0-9]', '_', name)}": value for name, value in hashes.items()}
-    entries = [{"source": name, "sha256": hashes[name]} for name in attached]
     return _template("model.yaml").substitute(
         {key: _flow(value) for key, value in values.items()},
         **digests,
         git_repo=f"git_repo: {_flow(about.git_repo)}" if about.git_repo else "",
-        more_citations=_block([citation._asdict()], indent=0) if citation else "",
-        attachments=_block(entries, indent=0),
+        more_citations=_block([s.model_dump() for s in more], indent=0) if more else "",
         facts=_block(_facts(package), indent=4),
     )
 
 
 def card(package: Package) -> str:
     """Return the text of the model card, ``README.md``."""
-    run, settings, facts = package.run, package.run.config.settings, package.run.config.facts
-    counts = ", ".join(f"{count} {part}" for part, count in facts.frames.items())
-    steps = _steps(run)
-    training = f"{steps} steps" if steps else "an unknown number of steps"
-    texts = package.texts
-    citation = CITATIONS.get(settings.system)
-    reference = f"\n{_wrapped(f'{citation.text}, doi {citation.doi}.')}\n" if citation else ""
+    run, about, texts = package.run, package.about, package.texts
+    wrapped = {name: _wrapped(text) for name, text in texts.items()}
+    task = (
+        f"{texts['task']} Many results are compatible with a noisy image. This package "
+        f"{texts['returns']}."
+    )
     return _template("card.md").substitute(
+        wrapped
+        | {
+            "task": _wrapped(task),
+            **{k: _wrapped(texts[k], indent="  ").lstrip() for k in ("limits", "bias")},
+            "picture": texts["picture"],
+            "trained_for": texts["trained_for"],
+            "channel_meaning": _wrapped(texts["channels"], indent="  "),
+            "error_bars": f"{wrapped['error_bars']}\n" * bool(texts["error_bars"]),
+        },
         name=package.name,
-        description=package.about.description or texts["summary"],
-        task=_wrapped(
-            f"{texts['task']} Many results are compatible with a noisy image. This package "
-            f"{texts['returns']}."
-        ),
-        use=_wrapped(texts["use"]),
-        picture=texts["picture"],
-        validate=_wrapped(texts["validate"]),
-        trained_for=texts["trained_for"],
-        limits=_wrapped(texts["limits"], indent="  ").lstrip(),
-        more_citations=reference,
-        reproducibility=_wrapped(texts["reproducibility"]),
+        description=about.description or texts["summary"],
         channels=", ".join(f"`{name}`" for name in package.channels),
         channel_count=len(package.channels),
-        channel_meaning=_wrapped(texts["channels"], indent="  "),
-        error_bars=f"{_wrapped(texts['error_bars'])}\n" if texts["error_bars"] else "",
         names=" and ".join(run.names),
+        stride=run.model.stride,
         tile=package.tile,
         halo=package.halo,
-        halo_error=_halo_error(package),
+        tile_error=f"{package.tile_error:.1g}",
         validation=_validation(run),
-        training_data=package.about.training_data,
-        frames=f"Frames: {counts}.",
-        training=training,
+        workflow=f"\n\n{about.workflow.strip()}" if about.workflow else "",
+        biases=f"- {about.biases.strip()}\n" if about.biases else "",
+        training_data=about.training_data,
+        microscope=f"\nMicroscope: {about.microscope}" if about.microscope else "",
+        facts=facts_table(run, package.pixel_size_um, _steps(run)),
         test_image=package.example.origin,
+        more_citations="".join(
+            f"\n{_wrapped(f'{source.text}, doi {source.doi}.')}\n"
+            for source in package.more_citations
+        ),
     )
-
-
-def _halo_error(package: Package) -> str:
-    """Return the measured difference of the structures between tiles and the whole image."""
-    measured = [halo for halo in package.run.halo_errors if halo <= package.halo]
-    if not measured:
-        return "not measured for this halo"
-    error = package.run.halo_errors[max(measured)]
-    return f"at most {error:.1g} of the data range in the structures of validation images"
 
 
 def _facts(package: Package) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def _facts(package: Package) -> dict[str, Any]:
         **({} if package.coverage is None else {"interval": package.coverage}),
         "calibration": run.calibration,
         "noise_models": noise,
-        "pixel_size_um": facts.pixel_size_um,
+        "pixel_size_um": dict(package.pixel_size_um),
         "training": {
             "frames": facts.frames,
             "steps": _steps(run),

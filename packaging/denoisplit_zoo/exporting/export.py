@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 import torch
-import yaml
 
 from denoisplit.commands.arrays import takes_arrays
 from denoisplit.config.commands import EXPORT
@@ -25,18 +24,21 @@ from denoisplit.files.folder_lock import output_lock
 from denoisplit.files.outputs import check_new, check_space
 from denoisplit.prediction.halo import PACKAGE_TOLERANCE, sufficient_halo
 from denoisplit.progress import logger
-from denoisplit.run import CALIBRATION, CONFIG, METRICS, WEIGHTS, Run, load, noise_model_path
+from denoisplit.run import WEIGHTS, Run, load
 from denoisplit_zoo.archive import DESCRIPTION, MOST_BYTES, pack, validate
+from denoisplit_zoo.attachment import ATTACHMENT, attachment
 from denoisplit_zoo.exporting import weights
 from denoisplit_zoo.exporting.about import About, read_about
 from denoisplit_zoo.exporting.cover import cover
 from denoisplit_zoo.exporting.description import Package, card, description
 from denoisplit_zoo.exporting.example_image import held_out_example_image, read_example_image
+from denoisplit_zoo.exporting.graph import Splitter
 from denoisplit_zoo.exporting.kinds import COVERAGE, PackageKind, channel_names, package_kind
 from denoisplit_zoo.exporting.source_file import architecture_source
 from denoisplit_zoo.schema import MOST_SAMPLES
 
 PathLike = str | Path
+Array = npt.NDArray[np.float32]
 
 FORMATS = 3  # of the weights
 SMALLEST_TILE = 256  # px, by default
@@ -111,7 +113,14 @@ def export(
     if tile is None:
         tile = tile_for(halo)
     _check_tiling(run, tile, halo)
-    name = _checked_name(run, name)
+    label = " ".join(
+        [
+            kind,
+            *([f"{100 * coverage:g}"] if coverage not in (None, COVERAGE) else []),
+            *([f"seed {seed}"] if of_kind.sampled and seed else []),
+        ]
+    )
+    name, nickname = _names(run, name, label)
     channels = channel_names(kind, run.names, samples)
     arguments = weights.graph_arguments(
         run, samples=samples, seed=seed, kind=kind, coverage=coverage or COVERAGE
@@ -126,12 +135,27 @@ def export(
         graph = weights.build_graph(run, arguments, kind)
         image = torch.from_numpy(example.image)[None, None]
         with torch.inference_mode():
-            split: npt.NDArray[np.float32] = graph(image).numpy()
+            split: Array = graph(image).numpy()
+        pixel_size: Mapping[str, float] = run.config.facts.pixel_size_um
+        if about.pixel_size_um is not None:
+            pixel_size = dict.fromkeys("yx", about.pixel_size_um)
         package = Package(
-            run, name, about, kind, coverage, arguments, channels, tile, halo, example, split
+            run,
+            name,
+            nickname,
+            about,
+            kind,
+            coverage,
+            arguments,
+            channels,
+            tile,
+            halo,
+            example,
+            split,
+            _tile_error(graph, example.image, split, halo),
+            pixel_size,
         )
         logger.info("exporting state dict, TorchScript and ONNX")
-        pixel_size = run.config.facts.pixel_size_um
         structures = split[0, : len(run.names)]
         contents = {
             "README.md": card(package).encode(),
@@ -139,15 +163,13 @@ def export(
             "test_input.npy": _npy(image.numpy()),
             "test_output.npy": _npy(split),
             "sample_input.tif": _tiff(example.image, pixel_size),
-            "sample_output.tif": _tiff(split[0], pixel_size),
             "architecture.py": architecture_source().encode(),
             "weights.pt": weights.state_dict(graph),
             "weights_torchscript.pt": weights.torchscript(graph),
             "weights.onnx": weights.onnx(graph),
+            ATTACHMENT: attachment(run),
         }
-        attached = _attachments(run)
-        contents |= attached
-        contents[DESCRIPTION] = description(package, contents, list(attached)).encode()
+        contents[DESCRIPTION] = description(package, contents).encode()
         size = sum(map(len, contents.values()))
         if size > MOST_BYTES:
             problem = f"the files of this package have {size} bytes, more than {MOST_BYTES}"
@@ -209,10 +231,10 @@ def _check_tiling(run: Run, tile: int, halo: int) -> None:
         raise InputError(f"the tile must be {limit}, not {tile} px", where="tile")
 
 
-def _checked_name(run: Run, given: str | None) -> str:
-    """Return the name of the package, by default system and structures."""
+def _names(run: Run, given: str | None, label: str) -> tuple[str, str]:
+    """Return name and nickname, which tell the packages of one run apart by kind and seed."""
     title = SYSTEMS[run.config.settings.system].title
-    name = f"{title} {' + '.join(run.names)}" if given is None else given
+    name = f"{title} {' + '.join(run.names)} ({label})" if given is None else given
     if not re.fullmatch(r"[A-Za-z0-9_+\- ()]{5,128}", name):
         raise InputError(
             f"the package cannot be named {name!r}: the format allows 5 to 128 letters, digits, "
@@ -220,27 +242,23 @@ def _checked_name(run: Run, given: str | None) -> str:
             where="name",
             remedy="choose another name",
         )
-    return name
+    words = name if given is None else f"{name} {label}"
+    return name, re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def _attachments(run: Run) -> dict[str, bytes]:
-    """Return configuration (without folders of images), calibration, metrics and noise models."""
-    values: dict[str, Any] = run.config.model_dump(mode="json")
-    for structure in values["settings"]["structures"]:
-        structure["files"] = [PurePath(file).name for file in structure["files"]]
-        if structure["noise_model"] is not None:
-            structure["noise_model"] = PurePath(structure["noise_model"]).name
-    attached = {
-        CONFIG: yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(),
-        CALIBRATION: (run.path / CALIBRATION).read_bytes(),
-    }
-    if (run.path / METRICS).is_file():
-        attached[METRICS] = (run.path / METRICS).read_bytes()
-    if SYSTEMS[run.config.settings.system].noise_models:
-        run.noise_models()  # raises if one is missing or unreadable
-        for name in run.names:
-            attached[f"noise_model_{name}.npz"] = noise_model_path(run.path, name).read_bytes()
-    return attached
+def _tile_error(graph: Splitter, image: Array, split: Array, halo: int) -> float:
+    """Return the largest difference of two tiles from one pass, as a share of the image's range.
+
+    The image (N, N), continued by reflection, is cut at a multiple of the total stride; its output
+    ``split`` is that of the first tile.
+    """
+    side, start = len(image), len(image) - 2 * halo  # px; start of the second tile
+    wide = torch.from_numpy(np.pad(image, ((0, 0), (0, start)), mode="reflect"))[None, None]
+    with torch.inference_mode():
+        one_pass, second = graph(wide).numpy(), graph(wide[..., start:]).numpy()
+    first = np.abs(split - one_pass[..., :side])[..., : side - halo]
+    rest = np.abs(second - one_pass[..., start:])[..., halo:]
+    return float(max(first.max(), rest.max()) / np.ptp(image))
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:
@@ -250,9 +268,9 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 
 def _tiff(image: npt.NDArray[np.float32], pixel_size_um: Mapping[str, float]) -> bytes:
-    """Encode an image (Y, X) or (C, Y, X) as an ImageJ TIFF."""
+    """Encode an image (Y, X) as an ImageJ TIFF."""
     stream = io.BytesIO()
-    options: dict[str, Any] = {"metadata": {"axes": "CYX"[-image.ndim :]}}
+    options: dict[str, Any] = {"metadata": {"axes": "YX"}}
     if {"y", "x"} <= pixel_size_um.keys():
         options["metadata"]["unit"] = "um"
         options["resolution"] = (1 / pixel_size_um["x"], 1 / pixel_size_um["y"])

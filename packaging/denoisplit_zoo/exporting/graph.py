@@ -6,7 +6,7 @@ content, and the seed and the number of samples are fixed at construction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,17 +37,38 @@ class Splitter(nn.Module):
 
     Parameters
     ----------
+    error_groups, error_coverages, error_filters : int
+        Sizes of the error map: arguments of `ErrorMap`; 0 groups for none.
     mean_filters : int
         Feature channels of the correction of decoded means; 0 for none.
+    log_variance_max : float, optional
+        That of `VSE`. The zoo allows no None, so this is left out where there is no limit.
     **network
-        Arguments of `VSE`.
+        Other arguments of `VSE`.
     """
 
     zero: Tensor  # ()
+    error_map: ErrorMap
 
-    def __init__(self, *, mean_filters: int = 0, **network: Any) -> None:
+    def __init__(
+        self,
+        *,
+        error_groups: int = 0,
+        error_coverages: int = 0,
+        error_filters: int = 0,
+        mean_filters: int = 0,
+        log_variance_max: float | None = None,
+        **network: Any,
+    ) -> None:
         super().__init__()
-        self.network = VSE(**network)
+        self.network = VSE(log_variance_max=log_variance_max, **network)
+        if error_groups:
+            self.error_map = ErrorMap(
+                self.network.structures,
+                groups=error_groups,
+                coverages=error_coverages,
+                filters=error_filters,
+            )
         if mean_filters:
             self.network.mean_correction = MeanCorrection(
                 self.network.structures, filters=mean_filters
@@ -134,19 +155,15 @@ class MeanAndStd(Sampler):
 
     Parameters
     ----------
-    calibration : sequence of float
-        Factor of the standard deviation, for each structure.
     **sampling
         Arguments of `Sampler`, with at least two samples.
     """
 
-    calibration: Tensor  # (C, 1, 1)
+    calibration: Tensor  # (C, 1, 1) factors of the standard deviation, stored with the weights
 
-    def __init__(self, *, calibration: Sequence[float], **sampling: Any) -> None:
+    def __init__(self, **sampling: Any) -> None:
         super().__init__(**sampling)
-        self.register_buffer(
-            "calibration", torch.tensor(calibration)[:, None, None], persistent=False
-        )
+        self.register_buffer("calibration", torch.ones(self.network.structures, 1, 1))
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
@@ -161,18 +178,7 @@ class MeanAndErrorMap(Sampler):
     """Posterior mean, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), raw units.
 
     The error map sees the decoded means, so it is the same whatever the number of samples.
-
-    Parameters
-    ----------
-    error_map : mapping of str to int
-        Sizes of the error map: arguments of `ErrorMap`.
-    **sampling
-        Arguments of `Sampler`.
     """
-
-    def __init__(self, *, error_map: Mapping[str, int], **sampling: Any) -> None:
-        super().__init__(**sampling)
-        self.error_map = ErrorMap(self.network.structures, **error_map)
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
@@ -206,19 +212,7 @@ class Samples(Sampler):
 
 
 class Fast(Splitter):
-    """Decoded means, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), in one pass.
-
-    Parameters
-    ----------
-    error_map : mapping of str to int
-        Sizes of the error map: arguments of `ErrorMap`.
-    **network
-        Arguments of `VSE`.
-    """
-
-    def __init__(self, *, error_map: Mapping[str, int], **network: Any) -> None:
-        super().__init__(**network)
-        self.error_map = ErrorMap(self.network.structures, **error_map)
+    """Decoded means, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), in one pass."""
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""

@@ -43,7 +43,6 @@ class PackageKind:
     error_bars: str = ""  # in the card: where the error bars come from, and what they are good for
     samples: int = 0  # K by default; 0 for one pass without samples
     min_samples: int = 1
-    calibrated: bool = False  # whether the graph takes the calibration factors of the run
     error_map: bool = False  # whether it takes the error map of the run
     without_map: PackageKind | None = None  # the same kind of a run that has no error map
 
@@ -120,7 +119,6 @@ PACKAGE_KINDS = {
             "differ from the training images, can be larger.",
             samples=16,
             min_samples=2,
-            calibrated=True,
         ),
     ),
     "fast": PackageKind(

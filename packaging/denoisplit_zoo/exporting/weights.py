@@ -15,7 +15,7 @@ from denoisplit.config.systems import SYSTEMS
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.prediction.intervals import interval_number
 from denoisplit.run import MEANS, Run
-from denoisplit_zoo.exporting.graph import Fast, MeanAndErrorMap, Splitter
+from denoisplit_zoo.exporting.graph import Fast, MeanAndErrorMap, MeanAndStd, Splitter
 from denoisplit_zoo.exporting.kinds import COVERAGE, package_kind
 from denoisplit_zoo.exporting.script_archive import reproducible
 
@@ -25,7 +25,7 @@ OPSET = 17  # the newest that onnxruntime 1.12 reads
 def graph_arguments(
     run: Run, *, samples: int, seed: int, kind: str = "mmse", coverage: float = COVERAGE
 ) -> dict[str, Any]:
-    """Return the keyword arguments of the graph of a run, as plain values.
+    """Return the keyword arguments of the graph of a run: numbers and words, as the zoo requires.
 
     Raises
     ------
@@ -41,26 +41,22 @@ def graph_arguments(
             "antithetic": settings.prediction.antithetic,
             "quantum": run.config.facts.content_quantum,
         }
-    if of_kind.calibrated:
-        arguments["calibration"] = [run.calibration[name] for name in run.names]
     if of_kind.error_map and run.error_map is not None:
-        arguments["error_map"] = _sizes(run.error_map)
+        arguments |= _sizes(run.error_map)
         if run.model.mean_correction is not None:
             arguments["mean_filters"] = run.model.mean_correction.filters
         if of_kind.interval:
             arguments["number"] = interval_number(run.error_map, coverage)
-    return arguments | {
-        "structures": len(run.names),
-        "log_variance": SYSTEMS[settings.system].log_variance,
-        **settings.network.arguments,
-    }
+    of_network = {name: v for name, v in settings.network.arguments.items() if v is not None}
+    log_variance = SYSTEMS[settings.system].log_variance
+    return arguments | {"structures": len(run.names), "log_variance": log_variance, **of_network}
 
 
 def _sizes(error_map: ErrorMap) -> dict[str, int]:
     """Return the arguments that an error map was built with."""
     coverages, _, groups = error_map.quantiles.shape
     filters = len(error_map.get_parameter("layers.0.bias"))
-    return {"groups": groups, "coverages": coverages, "filters": filters}
+    return {"error_groups": groups, "error_coverages": coverages, "error_filters": filters}
 
 
 def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Splitter:
@@ -73,6 +69,8 @@ def build_graph(run: Run, arguments: dict[str, Any], kind: str = "mmse") -> Spli
     graph.network.load_state_dict(state)
     if isinstance(graph, MeanAndErrorMap | Fast) and run.error_map is not None:
         graph.error_map.load_state_dict(run.error_map.state_dict())
+    if isinstance(graph, MeanAndStd):
+        graph.calibration.copy_(torch.from_numpy(run.factors))
     return graph.eval().requires_grad_(False)
 
 

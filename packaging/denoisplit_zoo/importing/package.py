@@ -20,6 +20,7 @@ from denoisplit.files.atomic import new_folder, write_bytes
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import check_new
 from denoisplit.files.tensors import read_tensors
+from denoisplit.jobs.alarm_file import ALARM, read_alarm
 from denoisplit.network.error_map import error_map_of
 from denoisplit.network.mean_correction import mean_correction_of
 from denoisplit.network.vse import VSE
@@ -41,6 +42,7 @@ from denoisplit.run import (
     save_weights,
 )
 from denoisplit_zoo.archive import Contents, at, read_package, unusable
+from denoisplit_zoo.attachment import ATTACHMENT, run_files
 from denoisplit_zoo.exporting.weights import check_sizes
 
 PathLike = str | Path
@@ -81,23 +83,24 @@ def import_package(package: PathLike, output: PathLike) -> Run:
         )
     # initial weights of networks are not used
     unchanged = torch.random.fork_rng(devices=[])
-    with unchanged, new_folder(output) as draft, _errors_name(contents.path, draft):
-        for name in (CONFIG, CALIBRATION, METRICS):
-            if name in contents.files:
-                write_bytes(draft / name, contents.files[name])
-            elif name != METRICS:
+    with unchanged, new_folder(output) as draft, _errors_name(contents, draft):
+        files = run_files(contents)
+        for name in (CONFIG, CALIBRATION, METRICS, ALARM):
+            if name in files:
+                write_bytes(draft / name, files[name])
+            elif name in (CONFIG, CALIBRATION):
                 raise _missing(contents, name)
         if (draft / METRICS).exists():
             read_json(draft / METRICS)
         config = load_config(draft)
         (draft / NOISE_MODELS).mkdir()
         for name in config.settings.names:
-            file = f"noise_model_{name}.npz"
-            if file in contents.files:
-                write_bytes(noise_model_path(draft, name), contents.files[file])
-                GaussianMixture.load(noise_model_path(draft, name))
+            path = noise_model_path(draft, name)
+            if data := files.get(path.relative_to(draft).as_posix()):
+                write_bytes(path, data)
+                GaussianMixture.load(path)
             elif SYSTEMS[config.settings.system].noise_models:
-                raise _missing(contents, file)
+                raise _missing(contents, f"the noise model of {name}")
         stored = _state_dict(contents)
         save_weights(_network(stored, config), draft / WEIGHTS)
         if state := stored.part(ERROR_MAP):
@@ -108,18 +111,21 @@ def import_package(package: PathLike, output: PathLike) -> Run:
             except ValueError as error:
                 problem = f"the error map is not usable ({error})"
                 raise unusable(problem, stored.where) from None
+        read_alarm(draft, len(config.settings.names))
         run = load(draft)  # raises if parts are inconsistent, before the folder appears
     logger.info("run: %s", output)
     return replace(run, path=output)
 
 
 @contextmanager
-def _errors_name(package: Path, draft: Path) -> Iterator[None]:
+def _errors_name(contents: Contents, draft: Path) -> Iterator[None]:
     """Name the package in errors, in place of the folder that it is unpacked to."""
+    package = f"{contents.path}, "
     try:
         yield
     except InputError as error:
-        where = error.where.replace(f"{draft}/", f"{package}, ").replace(str(draft), str(package))
+        folder = f"{package}{ATTACHMENT}, " if ATTACHMENT in contents.files else package
+        where = error.where.replace(f"{draft}/", folder).replace(str(draft), str(contents.path))
         raise error.replace(where=where) from None
 
 

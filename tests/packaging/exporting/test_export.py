@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -48,6 +49,7 @@ def test_the_users_part(run_folder: Path, tmp_path: Path) -> None:
     ]
     assert described["maintainers"] == [{"github_user": "adaxyz"}]
     assert (described["license"], described["name"]) == ("MIT", "My split")
+    assert described["config"]["bioimageio"]["nickname"] == "my-split-mmse"
     assert described["description"] == "Splits this from that."
     assert "lysosomes" in described["tags"]
     assert described["git_repo"] == "https://example.org/repo"
@@ -63,14 +65,14 @@ def test_hdn_is_described_as_a_denoiser(tmp_path: Path, kind: str) -> None:
     )  # fmt: skip
     found = contents(export(run, tmp_path / "p.zip", **small(kind)))
     described, readme = yaml.safe_load(found["rdf.yaml"]), found["README.md"].decode()
-    assert described["name"] == "HDN ER"
+    assert described["name"] == f"HDN ER ({kind})"
     assert [c["doi"] for c in described["cite"]] == [
         "10.48550/arXiv.2403.11854", "10.48550/arXiv.2104.01374",
     ]  # fmt: skip
     assert described["inputs"][0]["axes"][1]["channel_names"] == ["noisy"]
     assert described["weights"]["pytorch_state_dict"]["architecture"]["kwargs"]["variance"] == "exp"
     for text in (readme, str(described["inputs"]), described["description"]):
-        assert "split" not in text.partition("## Citation")[0].lower()
+        assert "split" not in text.replace(f"({kind})", "").partition("## Citation")[0].lower()
         assert "superpos" not in text
     assert "removes their noise" in readme and "2104.01374" in readme
 
@@ -115,9 +117,7 @@ def test_frames_smaller_than_the_tile_are_reflected(tmp_path: Path) -> None:
     described = yaml.safe_load(found["rdf.yaml"])
     assert "is reflected to 96 px" in described["config"]["denoisplit"]["test_image"]
     assert described["outputs"][0]["axes"][1]["channel_names"][3:] == ["A_std", "B_std", "C_std"]
-    assert {a["source"] for a in described["attachments"]} == {
-        "config.yaml", "calibration.json", "metrics.json",
-    }  # fmt: skip
+    assert json.loads(found["denoisplit.json"])["noise_models"] == {}
 
 
 @pytest.mark.usefixtures("light")
@@ -248,6 +248,25 @@ def test_refusals_leave_nothing(
     assert "\n" not in text
     assert all(word in text for word in words), text
     assert not list(folder.glob("*"))
+
+
+@pytest.mark.usefixtures("light")
+def test_packages_of_one_run_differ_in_name_and_nickname(
+    mapped_folder: Path, tmp_path: Path
+) -> None:
+    """Fiji lists packages by these alone, and its macros take the first of a name."""
+    run = load(mapped_folder, device="cpu")
+    options = [small(kind) for kind in PACKAGE_KINDS]
+    options += [small("mmse") | {"seed": 3}, small("interval") | {"interval": 0.5}]
+    names = []
+    for k, option in enumerate(options):
+        described = yaml.safe_load(
+            contents(export(run, tmp_path / f"{k}.zip", **option))["rdf.yaml"]
+        )
+        names.append((described["name"], described["config"]["bioimageio"]["nickname"]))
+    start, nick = "denoiSplit ER + F-actin (60x)", "denoisplit-er-f-actin-60x"
+    labels = (*PACKAGE_KINDS, "mmse seed 3", "interval 50")
+    assert names == [(f"{start} ({x})", f"{nick}-{x.replace(' ', '-')}") for x in labels]
 
 
 @pytest.mark.parametrize("kind", ONE_PASS)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from denoisplit_zoo import export, import_package
 from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
 
@@ -43,7 +42,7 @@ def test_a_run_goes_out_and_comes_back(run_folder: Path, tmp_path: Path, kind: s
     again = export(after, tmp_path / "again.zip", kind=kind, test_image=_tiff(tmp_path, frame),
                    **SMALL)  # fmt: skip
     first, second = contents(file), contents(again)
-    for name in ("weights.pt", "calibration.json", "metrics.json", "config.yaml"):
+    for name in ("weights.pt", "denoisplit.json"):
         assert first[name] == second[name], name
 
 
@@ -100,8 +99,15 @@ def no_tensors(files: Files, _: dict[str, Any]) -> None:
     files["weights.pt"] = b"no weights at all"
 
 
-def other_calibration(files: Files, _: dict[str, Any]) -> None:
-    files["calibration.json"] = json.dumps({"scalars": {"ER": 1.0}}).encode()
+def attached(**values: Any) -> Spoil:
+    """Change the attachment; a value of None is left out."""
+
+    def spoil(files: Files, _: dict[str, Any]) -> None:
+        stored = json.loads(files["denoisplit.json"]) | values
+        stored = {key: value for key, value in stored.items() if value is not None}
+        files["denoisplit.json"] = json.dumps(stored).encode()
+
+    return spoil
 
 
 def damaged_error_map(files: Files, _: dict[str, Any]) -> None:
@@ -111,17 +117,11 @@ def damaged_error_map(files: Files, _: dict[str, Any]) -> None:
     files["weights.pt"] = stream.getvalue()
 
 
-def newer(files: Files, _: dict[str, Any]) -> None:
-    values = yaml.safe_load(files["config.yaml"])
-    files["config.yaml"] = yaml.safe_dump(values | {"format_version": 99}).encode()
+NOISE = {"weight": [[0.0]] * 3, "min_signal": 0, "max_signal": 9, "min_variance": 0.1}
 
 
-def no_noise_model(files: Files, _: dict[str, Any]) -> None:
-    del files["noise_model_ER.npz"]
-
-
-def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
-    files["noise_model_ER.npz"] = b"nothing"
+def no_json(files: Files, _: dict[str, Any]) -> None:
+    files["denoisplit.json"] = b"[" * 100_000
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,27 @@ def damaged_noise_model(files: Files, _: dict[str, Any]) -> None:
         (other_network, "weights.pt: the weights do not belong to the network of config.yaml ("),
         (damaged_error_map, "weights.pt: the error map is not usable (it has "),
         (no_tensors, "weights.pt: this file is not a plain state dict ("),
+        (no_json, "denoisplit.json: this file is not usable (it is nested more than 64 levels"),
+        (attached(config=None), "denoisplit.json: the key config is missing"),
+        (attached(code="x"), "denoisplit.json: unknown key code"),
+        (attached(format_version=3), "denoisplit.json: format_version = 3 is not valid"),
+        (attached(metrics=[1]), "denoisplit.json: metrics = [1] is not valid"),
         (
-            other_calibration,
-            "calibration.json: expected one calibration scalar for each of ER, ",
+            attached(calibration={"scalars": {"ER": 1.0}}),
+            "denoisplit.json, calibration.json: expected one calibration scalar for each of ER, ",
         ),
-        (newer, "config.yaml: format version 99 is unknown"),
-        (no_noise_model, "noise_model_ER.npz is missing from this package"),
-        (damaged_noise_model, "noise_models/ER.npz"),
+        (
+            attached(config={"format_version": 99}),
+            "denoisplit.json, config.yaml: format version 99 is unknown",
+        ),
+        (attached(alarm={"names": []}), "denoisplit.json, alarm.json: the reference of the alarm"),
+        (attached(noise_models={}), "the noise model of ER is missing from this package"),
+        (attached(noise_models={"../../ER": NOISE}), "the noise model of ER is missing from this"),
+        (
+            attached(noise_models={"ER": NOISE | {"weight": [[0.0]]}}),
+            "denoisplit.json: this file is not usable (weight has shape (1, 1), expected (3J, M))",
+        ),
+        (attached(noise_models={"ER": NOISE | {"about": {"a": {}}}}), "denoisplit.json: noise_mod"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(
