@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from denoisplit_zoo.exporting.weights import build_graph, graph_arguments
 from PIL import Image
 
 from denoisplit.config.settings import RunConfig
+from denoisplit.files.json_file import write_json
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.run import load
 
@@ -108,6 +110,14 @@ def test_the_attachment_is_the_run(
         if name != "calibration.json":
             assert held[name] == (run_folder / name).read_bytes()
     assert json.loads(held["calibration.json"])["scalars"] == {"ER": 1.25, "F-actin (60x)": 0.75}
+
+
+@pytest.mark.usefixtures("light")
+def test_the_alarm_comes_along(run_folder: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    write_json(run / "alarm.json", {"names": ["a"], "centre": [0.1, -2e-30]})
+    file = export(run, tmp_path / "p.zip", **SMALL)
+    assert run_files(read_package(file))["alarm.json"] == (run / "alarm.json").read_bytes()
 
 
 def test_cover_is_two_to_one_and_small(files: dict[str, bytes]) -> None:
