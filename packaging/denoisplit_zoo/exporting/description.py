@@ -191,6 +191,8 @@ def _facts(package: Package) -> dict[str, Any]:
         "error_map": package.of_kind.error_map,
         **({} if package.coverage is None else {"interval": package.coverage}),
         "calibration": run.calibration,
+        # tiles of these give the result of `denoisplit predict`, more exactly than the package's
+        "prediction": {"stride": run.model.stride, "halo": run.halo},
         "noise_models": noise,
         "pixel_size_um": dict(package.pixel_size_um),
         "training": {
