@@ -8,13 +8,16 @@ CAREAMICS := 0.3.5
 UV := .venvs/uv/bin/uv
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
+# libraries of docs/demo, outside of the folders whose files are ours
+NPM := .venvs/npm/node_modules
+ESBUILD := NODE_PATH=$(NPM) $(NPM)/.bin/esbuild --bundle --format=esm --log-level=warning
 # GitHub account that uploads the example package
 GITHUB_USER ?= $(shell git config github.user)
 # if set by the caller, these would make imports bypass the environment
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings docs test lowest newest test-slow napari consumers kills fuzz lint format wheel-test clean
+.PHONY: help env demo example settings docs test lowest newest test-slow napari consumers browser-demo browser kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +74,22 @@ napari: .venvs/napari/.ready  ## test the plugin in the real napari, on a virtua
 
 consumers: $(READY)  ## run all kinds of packages in bioimageio.core, BiaPy, onnxruntime, Node.js and OpenVINO (half an hour)
 	$(BIN)/python tests/consumers/matrix.py .venvs
+
+browser-demo: $(NPM)/.ready  ## build the page that splits images in a browser, in build/demo (needs Node.js and npm)
+	$(ESBUILD) docs/demo/page.js docs/demo/worker.js --minify --outdir=build/demo
+	cp docs/demo/index.html docs/demo/style.css $(NPM)/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm build/demo
+
+$(NPM)/.ready: docs/demo/package.json docs/demo/package-lock.json
+	mkdir -p $(dir $(NPM))
+	cp $^ $(dir $(NPM))
+	npm ci --prefix $(dir $(NPM)) --silent --no-audit --no-fund
+	@touch $@
+
+browser: $(READY) browser-demo  ## test that page in headless Chromium (needs chromium too; minutes)
+	$(NPM)/.bin/prettier --config docs/demo/package.json --check docs/demo tests/browser
+	$(ESBUILD) tests/browser/parts.test.js --platform=node --outdir=build/browser --out-extension:.js=.mjs
+	node --test build/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W default --disable-warnings tests/browser/in_chromium.py
 
 kills: $(READY)  ## kill train, predict, noise-model fit, export and compare 20 times each, and compare the ends (an hour)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python tests/kills.py
