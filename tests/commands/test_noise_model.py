@@ -20,6 +20,7 @@ from denoisplit.cli.main import main
 from denoisplit.noise2void import n2v
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models import from_noisy as noisy
+from denoisplit.report.style import png
 
 Call = Callable[..., Any]
 
@@ -250,8 +251,11 @@ def test_a_checkpoint_of_other_images_is_not_resumed(
             says=("model.n2v.ckpt", "belongs to a training with other", "remove it"))  # fmt: skip
 
 
-def test_a_full_disk_leaves_neither_file(call: Call, images: Path, tmp_path: Path) -> None:
-    """The model would have room, its page has not."""
+def test_a_full_disk_leaves_neither_file(
+    call: Call, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model would have room, its page with all figures has not."""
+    monkeypatch.setattr("denoisplit.report.html.png", png)
     options = put(tmp_path, noise_model_fit=QUICK)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
