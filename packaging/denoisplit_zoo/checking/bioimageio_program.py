@@ -22,8 +22,6 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
 
     ``programs`` is the folder of the programs of another environment.
 
-    It is ended after `LONGEST` seconds, with all processes that it has started.
-
     Raises
     ------
     InputError
@@ -33,6 +31,14 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
     if program is None:
         problem = "the program bioimageio is not installed beside this Python"
         raise InputError(problem, remedy="install it with `pip install bioimageio.core`")
+    return run_program(folder, program, *arguments)
+
+
+def run_program(folder: Path, *command: str) -> tuple[int, str]:
+    """Run a program in a folder, and return exit code and output.
+
+    It is ended after `LONGEST` seconds, with all processes that it has started.
+    """
     environment = {
         **os.environ,
         "PYTHONIOENCODING": "utf-8",
@@ -40,7 +46,7 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
         "BIOIMAGEIO_ALLOW_PICKLE": "false",
     }
     process = subprocess.Popen(
-        [program, *arguments],
+        command,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

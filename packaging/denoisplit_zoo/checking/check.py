@@ -23,6 +23,7 @@ from denoisplit_zoo.checking import rules
 from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from denoisplit_zoo.checking.github import look_up_accounts
 from denoisplit_zoo.checking.images import read_test_tensor
+from denoisplit_zoo.checking.openvino_program import check_in_openvino
 from denoisplit_zoo.checking.prepared import for_bioimageio, unusable_files
 from denoisplit_zoo.checking.programs import familiar_formats
 from denoisplit_zoo.checking.rules import CORE, DEEPIMAGEJ, ILASTIK, ZOO, Finding
@@ -91,6 +92,10 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
             formats = [name for name in formats if name in familiar]
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
             reports += _runs(contents, Path(folder), formats)
+        if "onnx" in formats:
+            of_openvino, more = check_in_openvino(contents)
+            problems |= of_openvino
+            notes += more
     for finding in reports:
         for name in finding.consumers:
             problems[name].append(" ".join(finding.text.split()))
