@@ -50,7 +50,7 @@ docs: $(READY)  ## build the site in build/site, with executed notebooks (a minu
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 test: $(READY)  ## run the quick tests (minutes); DENOISPLIT_TEST_DATA is the folder of test images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lowest newest: $(READY)  ## test the oldest, or newest, versions of all dependencies, in .venvs/ (by hand)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venvs/uv uv

@@ -12,6 +12,21 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / os.environ.get("DENOISPLIT_TEST_DATA", "../shared/data")
 
 
+# files that take longest; processes that share the work begin with them, and so end together
+LONG = (
+    "test_fit_resumed", "test_docs_site", "test_bioimageio", "test_train", "test_fit", "test_fuzz",
+    "test_train_noise", "test_docs_guide", "test_demo", "test_docs", "test_figure",
+    "test_train_chain", "test_compare", "test_pieces", "test_error_bars", "test_calibrate",
+    "test_weights", "test_distributed", "test_job", "test_kills", "test_from_noisy",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of `LONG` files first."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs the test images where they are absent; under CI=true let it fail.

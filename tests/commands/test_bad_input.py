@@ -32,12 +32,12 @@ FILES = {
     "junk.mrc": ("this MRC file is unreadable", "copy the file again"),
     "text.txt": ("files of type '.txt' cannot be read", "save it as TIFF"),
     "empty": ("this folder has no image files", "check the folder"),
-    "rgb.tif": ("a colour (RGB) image", "split its colours"),
+    "rgb.tif": ("a colour (RGB) image", "choose one of its colours, such as rgb.tif:0"),
     "complex.mrc": ("complex pixels", "save the intensities"),
     "nan.tif": (": 1 of ", "pixels are NaN or infinite", "crop or fill"),
     "infinite.tif": (": 1 of ", "pixels are NaN or infinite", "crop or fill"),
     "constant.tif": ("constant", "7"),
-    "channels.tif": ("2 channels", "save"),
+    "channels.tif": ("2 channels", "choose one by its name or number"),
 }
 
 

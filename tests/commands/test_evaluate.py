@@ -256,7 +256,7 @@ def test_truths_that_do_not_fit(refused: Call, recorded: Path, bench: Any, tmp_p
                     says=says)  # fmt: skip
     same = [*truth[:3], "--truth", "MT", truth[2]]
     refused(*start, *mixed, *same,
-            says=("--truth", "multiples or sums of others", "each structure alone"))  # fmt: skip
+            says=("--truth MT", "also the truth of ER", "each structure alone"))  # fmt: skip
     refused(*start, *low, *truth, *truth, says=("--truth ER", "twice"))
 
 

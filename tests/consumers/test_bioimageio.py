@@ -101,7 +101,7 @@ def test_bioimageio_test_passes(
     [
         pytest.param("mmse", 2, marks=pytest.mark.slow),  # its parts are those of the others
         ("fast", None),
-        ("interval", None),
+        pytest.param("interval", None, marks=pytest.mark.slow),
         pytest.param("samples", 1, marks=pytest.mark.slow),
         pytest.param("split", 2, marks=pytest.mark.slow),
     ],

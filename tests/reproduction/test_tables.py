@@ -163,6 +163,7 @@ def test_sigma_is_the_published_one_for_the_published_data(
         assert TASKS[name].sigma * 4 == highest
 
 
+@pytest.mark.slow  # tests/reproduction/test_figure.py makes those of T2
 def test_a_miniature_of_the_tables(downloads: Path, tmp_path: Path) -> None:
     """Three systems of T2, two at a time, and T9, whose truth is another file; a second call trains
     nothing.

@@ -359,6 +359,7 @@ def test_mixed_precision_leaves_the_likelihood_in_float32(system: str) -> None:
     assert mixed.data.item() != mixed.data.bfloat16().item()
 
 
+@pytest.mark.slow
 def test_mixed_precision_has_the_loss_curve_of_float32(tmp_path: Path) -> None:
     curves = []
     for precision in ("32", "bf16"):
@@ -507,7 +508,9 @@ def test_kept_weights_are_the_running_mean_of_those_of_all_steps(
     assert all(torch.equal(a, b[0]) for a, b in zip(alone, steps, strict=True))
 
 
-@pytest.mark.parametrize("system", ["denoisplit", "altered_musplit"])
+@pytest.mark.parametrize(
+    "system", ["denoisplit", pytest.param("altered_musplit", marks=pytest.mark.slow)]
+)
 def test_averaged_weights_have_moments_of_their_own(
     system: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
