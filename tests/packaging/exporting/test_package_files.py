@@ -361,7 +361,7 @@ def test_the_card_says_what_users_stumble_on(
     assert (
         "`bioimageio update-format`" in steps["Python"] and "the result is right" in steps["Python"]
     )
-    assert "ZERO_MEAN_UNIT_VAR.MEAN_VAL: 0.0" in steps["BiaPy"]
+    assert "ZERO_MEAN_UNIT_VAR.MEAN_VAL: [0.0]" in steps["BiaPy"]
     assert ("needs 64-bit integers" in text) == (kind == "mmse")
     assert ("OpenVINO, can be used" in text) == (kind == "fast")
 
