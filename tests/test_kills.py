@@ -18,7 +18,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["predict to TIFF", "noise-model fit"])
+@pytest.mark.parametrize(
+    "name", ["predict to TIFF", pytest.param("noise-model fit", marks=pytest.mark.slow)]
+)
 def test_killed_commands_end_as_undisturbed_ones(folder: Path, name: str) -> None:
     count = kills.kill_and_repeat(kills.CASES[name], folder, kills=2, seed=1)
     assert count.hit and not count.different, count.different

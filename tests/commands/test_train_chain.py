@@ -307,6 +307,7 @@ def test_the_settings_are_those_of_the_paper() -> None:
     assert small.denoiser.network.patch == small.network.patch == 64
 
 
+@pytest.mark.slow
 def test_it_resumes_at_any_stage(
     run: Run, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def killed(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return folder / "whole", folder / "part"
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_in_its_denoiser_is_resumed_to_the_same_weights(
     killed: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_training_that_was_killed_in_its_denoiser_is_resumed_to_the_same_weigh
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_run_without_noise_models_is_no_run_yet(
     killed: tuple[Path, Path], refused: Call, bench: Any, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_check_runs_a_package_in_bioimageio(package: Path, tmp_path: Path) -> No
     assert missing.startswith("missing metadata: maintainers, git_repo, training_data (")
 
 
+@pytest.mark.slow
 def test_check_names_what_bioimageio_finds(package: Path, tmp_path: Path) -> None:
     """An output that the weights do not give."""
 

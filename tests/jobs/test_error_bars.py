@@ -83,6 +83,7 @@ def test_tiles_do_not_show(works: Call, mapped_folder: Path, tmp_path: Path) -> 
         np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4 * np.ptp(whole))
 
 
+@pytest.mark.slow
 def test_a_cluster_computes_the_same(
     works: Call, mapped_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

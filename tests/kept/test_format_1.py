@@ -92,6 +92,7 @@ def test_an_interrupted_prediction_is_continued() -> None:
     check_results("job")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_resumed_to_the_same_end() -> None:
     for name in ("interrupted", "run"):
         changed(name, **{"settings.prediction.error_map_steps": 2})

@@ -162,6 +162,7 @@ def test_an_interrupted_demo_goes_on(calls: list[str], tmp_path: Path, monkeypat
     assert (output / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_new_package_is_tested_anew(calls: list[str], tmp_path: Path) -> None:
     demo(tmp_path, **QUICK)
     calls.clear()
@@ -187,6 +188,7 @@ def test_a_failed_test_ends_with_one(
     assert told.err == "denoisplit demo: error: bioimageio's test of the package failed\n"
 
 
+@pytest.mark.slow
 def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> None:
     rng = np.random.default_rng(0)
     given = []
@@ -216,6 +218,7 @@ def test_other_settings_are_refused(calls: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_frame_too_small_for_the_package_is_left_out(
     calls: list[str], tmp_path: Path, monkeypatch: Any, caplog: Any
 ) -> None:

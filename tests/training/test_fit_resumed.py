@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,16 @@ def until(process: subprocess.Popen[str], history: Path, epochs: int) -> None:
         time.sleep(0.02)
 
 
+Killed = Callable[[str], tuple[Path, Path]]
+
+
 @pytest.fixture(scope="module")
-def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Per schedule an uninterrupted run, and one that was killed between two epochs or in one."""
+def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """By schedule an uninterrupted run, and one that was killed between two epochs or in one."""
     folder = tmp_path_factory.mktemp("runs")
-    found = {}
-    for kind in ("plateau", "cosine"):
+
+    @cache
+    def made(kind: str) -> tuple[Path, Path]:
         whole, part = folder / f"{kind}-whole", folder / f"{kind}-part"
         with start(*arguments(bench, kind, whole)) as first:
             with start(*arguments(bench, kind, part)) as second:
@@ -100,8 +105,9 @@ def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
             assert second.returncode == -signal.SIGKILL
             assert first.wait(120) == 0
         assert not (part / "model.safetensors").exists()
-        found[kind] = whole, part
-    return found
+        return whole, part
+
+    return made
 
 
 def same_result(a: Path, b: Path) -> Iterator[str]:
@@ -117,11 +123,9 @@ def same_result(a: Path, b: Path) -> Iterator[str]:
         yield "history.csv"
 
 
-def test_a_killed_training_is_resumed_to_the_same_weights(
-    killed: dict[str, tuple[Path, Path]], tmp_path: Path
-) -> None:
+def test_a_killed_training_is_resumed_to_the_same_weights(killed: Killed, tmp_path: Path) -> None:
     """With the plateau schedule of the estimated risk; the rate is lowered on the way."""
-    whole, part = killed["plateau"]
+    whole, part = killed("plateau")
     run = shutil.copytree(part, part.with_name("resumed"))
     draft_of(run / "checkpoints/best.ckpt").write_bytes(b"half")  # as a kill on writing leaves it
     with start("train", "-q", "-o", run, "--resume") as process:
@@ -136,11 +140,12 @@ def test_a_killed_training_is_resumed_to_the_same_weights(
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_resumed_elsewhere(
-    killed: dict[str, tuple[Path, Path]], bench: Path, tmp_path: Path
+    killed: Killed, bench: Path, tmp_path: Path
 ) -> None:
     """With the cosine schedule and a mean of the weights; run and images were moved in between."""
-    whole, part = killed["cosine"]
+    whole, part = killed("cosine")
     run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
     with start(*arguments(images, "cosine", run), "--resume") as process:
         _, errors = process.communicate(timeout=120)
@@ -149,12 +154,12 @@ def test_a_killed_training_is_resumed_elsewhere(
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
 
 
-@pytest.mark.parametrize("kind", ["plateau", "cosine"])
+@pytest.mark.parametrize("kind", ["plateau", pytest.param("cosine", marks=pytest.mark.slow)])
 def test_a_killed_training_is_finished_with_its_best_epoch(
-    killed: dict[str, tuple[Path, Path]], tmp_path: Path, kind: str, capsys: Any
+    killed: Killed, tmp_path: Path, kind: str, capsys: Any
 ) -> None:
     """All parameters are those of the best epoch; nothing is trained any more."""
-    _, part = killed[kind]
+    _, part = killed(kind)
     run = shutil.copytree(part, tmp_path / "run")
     best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     history = (run / "history.csv").read_bytes()
@@ -169,9 +174,9 @@ def test_a_killed_training_is_finished_with_its_best_epoch(
 
 
 def test_a_training_without_an_epoch_cannot_be_finished(
-    killed: dict[str, tuple[Path, Path]], tmp_path: Path, capsys: Any
+    killed: Killed, tmp_path: Path, capsys: Any
 ) -> None:
-    run = shutil.copytree(killed["plateau"][1], tmp_path / "run")
+    run = shutil.copytree(killed("plateau")[1], tmp_path / "run")
     (run / "checkpoints/best.ckpt").unlink()
     assert main(["train", "-q", "-o", str(run), "--resume", "--finish"]) == 2
     line = capsys.readouterr().err
@@ -180,10 +185,8 @@ def test_a_training_without_an_epoch_cannot_be_finished(
     assert "add --resume" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(
-    killed: dict[str, tuple[Path, Path]], tmp_path: Path
-) -> None:
-    _, part = killed["plateau"]
+def test_a_full_disk_leaves_the_last_good_checkpoint(killed: Killed, tmp_path: Path) -> None:
+    _, part = killed("plateau")
     run = shutil.copytree(part, tmp_path / "run")
     # the kill may have hit the writing of one more, which is removed on resuming
     before = {p.name: p.read_bytes() for p in (run / "checkpoints").glob("*.ckpt")}
