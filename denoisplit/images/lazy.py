@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -238,6 +239,23 @@ class Pages:
                 self._last = number, page
         lengths = [len(n) for n, part in zip(spans, outer, strict=True) if isinstance(part, slice)]
         return np.reshape(pages, (*lengths, *pages[0].shape))
+
+
+@contextmanager
+def unreadable(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Name a damaged file, whose reader raises many types of errors.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        problem = f"this {what} is unreadable ({first_line(error)})"
+        raise InputError(problem, where=path, remedy=remedy) from None
 
 
 def first_line(error: Exception) -> str:

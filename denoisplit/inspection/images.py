@@ -149,11 +149,10 @@ def middle_of(plane: Pixels, side: int) -> Pixels:
 def image_lines(record: Mapping[str, Any]) -> list[str]:
     """Return an image in lines of a name and a text."""
     sizes = ", ".join(f"{dim} {size}" for dim, size in record["sizes"].items())
-    scale = ", ".join(f"{axis} {size:.4g} um" for axis, size in record["pixel_size_um"].items())
     lines = [
         f"{record['file']}: {record['format']}, {record['dtype']}, {size_text(record['bytes'])}",
         f"axes: {sizes}",
-        f"pixel size: {scale or 'unknown'}",
+        f"pixel size: {scale_text(record['pixel_size_um'])}",
     ]
     if step := record["time_increment_s"]:
         lines.append(f"time between frames: {step:.4g} s")
@@ -205,6 +204,12 @@ def _noise_text(noise: Mapping[str, Any]) -> str:
     offset = f"camera offset about {noise['offset']:.3g} or more, " if noise["offset"] else ""
     gain = f"gain about {noise['gain']:.2g} grey levels per photon"
     return f"{text}; {gain}, {offset}read noise {read}"
+
+
+def scale_text(pixel_size_um: Mapping[str, float]) -> str:
+    """Return pixel sizes in words."""
+    known = ", ".join(f"{axis} {size:.4g} um" for axis, size in pixel_size_um.items())
+    return known or "unknown"
 
 
 def size_text(size: float) -> str:

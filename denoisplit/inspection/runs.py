@@ -9,7 +9,7 @@ from typing import Any
 from denoisplit.config.systems import SYSTEMS
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import bytes_of
-from denoisplit.inspection.images import size_text
+from denoisplit.inspection.images import scale_text, size_text
 from denoisplit.jobs.alarm_file import ALARM
 from denoisplit.run import CALIBRATION, METRICS, WEIGHTS, Run, load, load_config
 
@@ -65,7 +65,6 @@ def run_lines(record: Mapping[str, Any]) -> list[str]:
     names = ", ".join(record["structures"])
     images = ", ".join(f"{count} of {name}" for name, count in record["images"].items())
     frames = ", ".join(f"{count} {part}" for part, count in record["frames"].items())
-    scale = ", ".join(f"{axis} {size:.4g} um" for axis, size in record["pixel_size_um"].items())
     lines = [
         f"{record['run']}: run, {size_text(record['bytes'])}",
         f"splits: the {record['superposition']} of {names}",
@@ -73,7 +72,7 @@ def run_lines(record: Mapping[str, Any]) -> list[str]:
         f"trained: {record['created'] or 'at an unknown time'}, denoisplit "
         f"{record['denoisplit'] or 'of an unknown version'}",
         f"files: {images}; frames: {frames}",
-        f"pixel size: {scale or 'unknown'}",
+        f"pixel size: {scale_text(record['pixel_size_um'])}",
     ]
     if not record["finished"]:
         remedy = f"denoisplit train --resume -o {record['run']}"

@@ -153,7 +153,7 @@ def largest(place: Path, client: Client, made: Made, expected: dict[str, Any]) -
     They are shares of the range of the expected values of their channel. What a client does not
     return differs infinitely.
     """
-    found = {"means": 0.0, "others": 0.0}
+    differences = {"means": 0.0, "others": 0.0}
     for name in client.formats:
         for image, values in expected.items():
             file = place / name / f"{image}.npy"
@@ -164,20 +164,20 @@ def largest(place: Path, client: Client, made: Made, expected: dict[str, Any]) -
                 shares = np.abs(output - values).max((0, 2, 3)) / np.ptp(values, (0, 2, 3))
             means = 0 if made.kind == "samples" else made.structures
             for key, part in (("means", shares[:means]), ("others", shares[means:])):
-                found[key] = float(np.max(part, initial=found[key]))  # NaN stays
-    return found
+                differences[key] = float(np.max(part, initial=differences[key]))  # NaN stays
+    return differences
 
 
 def cell(client: Client, made: Made, place: Path, expected: dict[str, Any]) -> tuple[str, str]:
     """Return the text of a cell of the table, and what failed."""
-    found = largest(place, client, made, expected)
+    differences = largest(place, client, made, expected)
     problems = [f"{n}: {(place / f'{n}.txt').read_text()}" for n in client.formats
                 if (place / f"{n}.txt").exists()]  # fmt: skip
-    most = float(np.max(list(found.values())))
+    most = float(np.max(list(differences.values())))
     if most < EQUAL and not problems:
         return f"{most:.0e}", ""
     parts = {"others": "samples" if made.kind == "samples" else "std"}
-    text = ", ".join(f"{parts.get(key, key)} {v:.0e}" for key, v in found.items() if v)
+    text = ", ".join(f"{parts.get(key, key)} {v:.0e}" for key, v in differences.items() if v)
     if not (client.integers or not PACKAGE_KINDS[made.kind].sampled or problems or np.isinf(most)):
         return f"noise differs ({text})", ""
     return f"FAILS ({text})", "\n".join(problems) or f"differs: {text}"

@@ -11,25 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from denoisplit.errors import InputError
 from denoisplit.images import list_files, open_image, read_image
 
+from .test_vendor_formats import message, refusal
+
 GREY = np.random.default_rng(0).integers(0, 60000, (20, 30)).astype(np.uint16)
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(InputError, match=r"\A[^\n]+: [^\n]+; [^\n]+\Z") as error:
-        read_image(path)
-    return str(error.value)
-
-
-def message(path: Path) -> str:
-    """The line with which a file is refused, if it is."""
-    try:
-        read_image(path)
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
-from denoisplit.images.lazy import first_line
+from denoisplit.images.lazy import unreadable
 
 REMEDY = "copy the file again, or save it as OME-TIFF in the software of the microscope"
 KNOWN = "TCZYX"
@@ -43,12 +43,8 @@ def readable(path: Path, kind: str) -> Iterator[None]:
         for one in loggers:
             one.addFilter(_hide)
         try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            problem = f"this {kind} file is unreadable ({first_line(error)})"
-            raise InputError(problem, where=path, remedy=REMEDY) from None
+            with unreadable(path, f"{kind} file", REMEDY):
+                yield
         finally:
             for one in loggers:
                 one.removeFilter(_hide)

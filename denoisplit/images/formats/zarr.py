@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from denoisplit.images.formats.ngff import (
     multiscales,
     unnamed_axes,
 )
-from denoisplit.images.lazy import LazyImage, first_line
+from denoisplit.images.lazy import LazyImage, unreadable
 from denoisplit.images.selection import choose_series
 
 MARKERS = (".zgroup", ".zarray", "zarr.json")
@@ -56,20 +55,8 @@ def open_zarr(path: Path | str, series: int | None = None) -> LazyImage:
         If the folder is neither, or has other axes or pixels than an image.
     """
     path = Path(path)
-    with readable(path, REMEDY):
+    with unreadable(path, "Zarr", REMEDY):
         return _opened(path, series)
-
-
-@contextmanager
-def readable(path: Path, remedy: str) -> Iterator[None]:
-    """Name the Zarr whose metadata are damaged, which raises many types of errors."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        problem = f"this Zarr is unreadable ({first_line(error)})"
-        raise InputError(problem, where=path, remedy=remedy) from None
 
 
 def _opened(path: Path, series: int | None) -> LazyImage:

@@ -18,9 +18,8 @@ from denoisplit.images.formats.zarr import (
     codecs,
     open_node,
     open_zarr,
-    readable,
 )
-from denoisplit.images.lazy import LazyImage
+from denoisplit.images.lazy import LazyImage, unreadable
 
 OmeVersion = Literal["0.4", "0.5"]
 ABOUT = "denoisplit"  # attribute with run, image and options of a result
@@ -105,7 +104,7 @@ def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) ->
     import zarr
 
     image = open_zarr(made)
-    with readable(made, REMOVE):
+    with unreadable(made, "Zarr", REMOVE):
         axes = [str(a["name"]) for a in open_node(made).attrs["multiscales"][0]["axes"]]
     shape = tuple(image.sizes.get(dim, 1) for dim in axes)
     count = image.sizes.get("c", 1)
@@ -256,7 +255,7 @@ def about_zarr(path: Path) -> dict[str, Any]:
     InputError
         If they cannot be read.
     """
-    with readable(path, REMOVE):
+    with unreadable(path, "Zarr", REMOVE):
         about: Any = open_node(path).attrs.asdict().get(ABOUT)
     return dict(about) if isinstance(about, dict) else {}
 
@@ -271,7 +270,7 @@ def writable_array(path: Path) -> Any:
     """
     import zarr
 
-    with readable(path, REMOVE):
+    with unreadable(path, "Zarr", REMOVE):
         check_metadata(path / "0")
         array = zarr.open_array(str(path / "0"), mode="r+")
         codec: Any = getattr(array.metadata, "compressor", None)
