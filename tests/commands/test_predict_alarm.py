@@ -57,18 +57,18 @@ def test_json_alone_is_printed_where_no_file_follows(
 ) -> None:
     for words in (["--json", noise], [noise, "--json"], [noise, "--json", "--quiet"]):
         answer = works("predict", watched, "-o", "out", "--samples", "0", "--resume", *words)
-        found = json.loads(answer.out)
-        assert found["files"] == ["out/noise_split.ome.tif", "out/noise_std.ome.tif"]
-        (record,) = found["images"]
-        assert record["denoisplit"] == found["denoisplit"] == denoisplit.__version__
+        printed = json.loads(answer.out)
+        assert printed["files"] == ["out/noise_split.ome.tif", "out/noise_std.ome.tif"]
+        (record,) = printed["images"]
+        assert record["denoisplit"] == printed["denoisplit"] == denoisplit.__version__
         assert (record["run"], record["input"]) == ("er-mt", "noise.tif")
         assert record["alarm"] and "noisier" in record["what"]
 
 
 def test_inspect_tells_what_predict_would(works: Call, watched: Path, noise: Path) -> None:
-    found = json.loads(works("inspect", noise, "--run", watched, "--json").out)
-    assert found["suitability"]["alarm"]["what"][0] == "noisier"
-    assert any("unlike the training data: noisier" in p for p in found["suitability"]["problems"])
+    printed = json.loads(works("inspect", noise, "--run", watched, "--json").out)
+    assert printed["suitability"]["alarm"]["what"][0] == "noisier"
+    assert any("unlike the training data: noisier" in p for p in printed["suitability"]["problems"])
     assert "unlike the training data" in works("inspect", noise, "--run", watched).out
 
 

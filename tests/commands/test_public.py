@@ -36,9 +36,9 @@ def images(bench: Bench) -> dict[str, np.ndarray]:
 
 def document(answer: Any) -> dict[str, Any]:
     """The one document on standard output."""
-    found: dict[str, Any] = json.loads(answer.out)
-    assert found["denoisplit"] == denoisplit.__version__
-    return found
+    printed: dict[str, Any] = json.loads(answer.out)
+    assert printed["denoisplit"] == denoisplit.__version__
+    return printed
 
 
 def test_every_command_prints_json() -> None:
@@ -54,19 +54,19 @@ def test_json_alone_on_standard_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = bench.structures("ER", "MT")
-    found = document(works("superpose", *both, "-o", "m.tif", "--json"))
-    assert found["files"] == ["m.tif"]
-    found = document(works("predict", run_folder, "m.tif", "-o", "out", "--samples", 0, "--json"))
-    assert {Path(file).is_file() for file in found["files"]} == {True}
-    found = document(works("evaluate", run_folder, *both, "--samples", 2, "--json"))
-    assert found["run"] == "er-mt" and found["input"] == {"ER": ["ER.tif"], "MT": ["MT.tif"]}
+    printed = document(works("superpose", *both, "-o", "m.tif", "--json"))
+    assert printed["files"] == ["m.tif"]
+    printed = document(works("predict", run_folder, "m.tif", "-o", "out", "--samples", 0, "--json"))
+    assert {Path(file).is_file() for file in printed["files"]} == {True}
+    printed = document(works("evaluate", run_folder, *both, "--samples", 2, "--json"))
+    assert printed["run"] == "er-mt" and printed["input"] == {"ER": ["ER.tif"], "MT": ["MT.tif"]}
     fit = ("noise-model", "fit", "--clean", bench.image("ER"), "--components", 1)
-    found = document(works(*fit, "--synthetic-poisson", 2, "-o", "n.npz", "--json"))
-    assert found["model"] == "n.npz"
+    printed = document(works(*fit, "--synthetic-poisson", 2, "-o", "n.npz", "--json"))
+    assert printed["model"] == "n.npz"
     assert document(works("inspect", run_folder, "--json"))["kind"] == "run"
     package = ("--tile", 96, "--halo", 32, "--samples", 2, "--test-image", "m.tif")
-    found = document(works("export", run_folder, "-o", "p.zip", *package, "--json"))
-    assert found["files"] == ["p.zip"]
+    printed = document(works("export", run_folder, "-o", "p.zip", *package, "--json"))
+    assert printed["files"] == ["p.zip"]
     # the weights are none, so the check fails, and says why
     monkeypatch.setattr(checking, "_runs", lambda *_: iter(()))
     monkeypatch.setattr(checking, "look_up_accounts", lambda *_: ([], []))
@@ -84,9 +84,9 @@ def test_json_of_a_run(
     module = importlib.import_module(f"denoisplit.commands.{name}")
     monkeypatch.setattr(module, name, lambda **_: trained)
     words = {"train": ["--structure", "ER", "a.tif", "-o", "run"], "calibrate": ["run"]}[name]
-    found = document(works(name, *words, "--json"))
-    assert found["run"] == str(trained.path)
-    assert found["metrics"]["denoisplit"] == denoisplit.__version__
+    printed = document(works(name, *words, "--json"))
+    assert printed["run"] == str(trained.path)
+    assert printed["metrics"]["denoisplit"] == denoisplit.__version__
 
 
 def test_results_name_release_run_and_input(works: Call, bench: Bench, run_folder: Path) -> None:
