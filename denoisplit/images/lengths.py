@@ -92,6 +92,11 @@ def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
     return {axis: v for axis, v in lengths.items() if v is not None and shortest <= v <= longest}
 
 
+def differ(length: float, other: float) -> bool:
+    """Return whether two pixel sizes are not equal within `TOLERANCE`."""
+    return abs(length - other) > TOLERANCE * max(length, other)
+
+
 def warn_of_pixel_sizes(sizes: Sequence[tuple[object, Mapping[str, float]]]) -> None:
     """Warn, once, of the first images whose pixel sizes differ.
 
@@ -104,7 +109,7 @@ def warn_of_pixel_sizes(sizes: Sequence[tuple[object, Mapping[str, float]]]) -> 
     for name, lengths in sizes:
         for axis, length in lengths.items():
             other, first = reference.setdefault(axis, (length, name))
-            if abs(length - other) > TOLERANCE * max(length, other):
+            if differ(length, other):
                 logger.warning(
                     "%s: its pixels are %.4g um wide along %s, those of %s %.4g um: resample the "
                     "images to one pixel size, unless the metadata are wrong",

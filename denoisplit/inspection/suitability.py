@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from denoisplit.images import LazyImage
-from denoisplit.images.lengths import TOLERANCE
+from denoisplit.images.lengths import differ
 from denoisplit.jobs.alarm import UNLIKE
 from denoisplit.jobs.alarm_file import read_alarm
-from denoisplit.jobs.inputs import MEAN_TOLERANCE, MEAN_TOLERANCE_STD
+from denoisplit.jobs.inputs import is_unlike_in_brightness
 from denoisplit.jobs.tiling import tile_and_halo
 from denoisplit.network.inference import inference_form
 from denoisplit.prediction.autotune import Form, seconds_per_pixel
@@ -58,16 +58,16 @@ def suitability(run: Run, image: LazyImage, record: Mapping[str, Any]) -> dict[s
     result["pixel_size_um"] = {"image": record["pixel_size_um"], "run": facts.pixel_size_um}
     for axis in "xy":
         size, trained = (sizes.get(axis) for sizes in (image.pixel_size_um, facts.pixel_size_um))
-        if size and trained and abs(size - trained) > TOLERANCE * max(size, trained):
+        if size and trained and differ(size, trained):
             problems.append(
                 f"its pixels are {size:.4g} um along {axis}, those of the training {trained:.4g} um"
             )
     if channel["not_finite"] or channel["noise"] is None:
         problems.append("it has pixels that are NaN or infinite, or all of one value")
         return result
-    usual, spread = facts.input_frame_mean
+    usual = facts.input_frame_mean[0]
     result["mean"] = {"image": channel["mean"], "run": usual}
-    if abs(channel["mean"] - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual)):
+    if is_unlike_in_brightness(run, channel["mean"]):
         problems.append(f"its mean is {channel['mean']:.4g}, that of the training {usual:.4g}")
     noise = channel["noise"]["std"]
     result["noise_std"] = {"image": noise, "run": facts.input_noise_std}

@@ -85,16 +85,21 @@ def warn_of_pixel_size(run: Run, image: object, size_um: Mapping[str, float]) ->
     warn_of_pixel_sizes([(f"the run {run.path}", known[0]), (image, known[1])])
 
 
+def is_unlike_in_brightness(run: Run, mean: float) -> bool:
+    """Return whether the mean of an image is far from those of the training inputs."""
+    usual, spread = run.config.facts.input_frame_mean
+    return abs(mean - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual))
+
+
 def warn_of_brightness(run: Run, mean: float, where: object) -> None:
     """Warn of an image whose mean intensity is far from those of the training inputs."""
-    usual, spread = run.config.facts.input_frame_mean
-    if abs(mean - usual) > max(MEAN_TOLERANCE_STD * spread, MEAN_TOLERANCE * abs(usual)):
+    if is_unlike_in_brightness(run, mean):
         logger.warning(
             "%s: its mean intensity is %.4g, that of the training inputs %.4g: is it a %s of %d "
             "structures, recorded with the same exposure and offset?",
             where,
             mean,
-            usual,
+            run.config.facts.input_frame_mean[0],
             run.config.settings.data.superposition,
             len(run.names),
         )
