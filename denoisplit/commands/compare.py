@@ -68,7 +68,7 @@ class Comparison(NamedTuple):
             if len(efforts) > 1
         ]
         if any(lacks_truth(metrics) for metrics in self.metrics.values()):
-            sentences.append("Rows that need a noise-free truth show a dash: there is none.")
+            sentences.append("Numbers that need a noise-free truth are left out: there is none.")
         return " ".join(sentences)
 
 

@@ -1,9 +1,9 @@
 """Scores of error bars: their size, the coverage of their intervals, and how they rank errors.
 
 With a truth everything is computed from true errors. Without one, means of estimated squared errors
-(`denoisplit.evaluation.risk`) still tell the size of the error bars, in every group of pixels, and
-how the error falls as uncertain pixels are removed. Coverage, rank correlation, interval score and
-AUSE need the true error of every single pixel; they are None then.
+(`denoisplit.evaluation.risk`) still tell the size of the error bars, in every group of pixels.
+Coverage, interval score and all that ranks pixels need the true error of every single one, and are
+None then: of the pixels with the smallest errors, not even the mean is distinguishable from zero.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def score_error_bars(
         "groups", "brightest" (5 % of the pixels) and "background" (darkest group); "frames" (the
         coverage of each, and its standard deviation); "mean_width" and "interval_score" of the
         interval, raw intensity; "ause", "spearman", "ause_spread", "spearman_spread";
-        "sparsification", see `sparsification_curve`, relative to the error of all pixels.
+        "sparsification", see `sparsification_curve`, relative to the error of all pixels; None
+        without a truth.
     """
     intensities = local_intensities([frame.decoded for frame in bars])
     ranked = spread_errors if spread_errors is not None else errors
@@ -90,12 +91,12 @@ def score_error_bars(
 
 
 class _Ranking(NamedTuple):
-    """How well an uncertainty ranks errors; all but its own curve need true errors."""
+    """How well an uncertainty ranks true errors."""
 
-    curve: Flat | None
-    oracle: Flat | None
-    ause: float | None
-    correlation: float | None
+    curve: Flat | None = None
+    oracle: Flat | None = None
+    ause: float | None = None
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,8 @@ class _Structure:
         """
         used = self.inside()
         uncertainty, squared = self.pooled(uncertainties, used), self.pooled(self.squared, used)
-        curve = _relative_curve(uncertainty, squared)
-        if not self.is_known:
-            return _Ranking(curve, None, None, None)
-        oracle, ause = _relative_curve(squared, squared), None
+        curve, oracle = (_relative_curve(by, squared) for by in (uncertainty, squared))
+        ause = None
         if curve is not None and oracle is not None:
             ause = float(np.trapezoid(curve - oracle, REMOVED))
         return _Ranking(curve, oracle, ause, rank_correlation(uncertainty, squared))
@@ -235,8 +234,10 @@ def _rankings(
     spread_errors: Sequence[SquaredErrors],
 ) -> dict[str, Any]:
     """Return how well error map and spread rank the errors, with their sparsification curves."""
-    by_map = structure.ranking(structure.variances)
-    by_spread = _Ranking(None, None, None, None)
+    if not structure.is_known:
+        keys = ("ause", "spearman", "ause_spread", "spearman_spread", "sparsification")
+        return dict.fromkeys(keys)
+    by_map, by_spread = structure.ranking(structure.variances), _Ranking()
     if spreads is not None:
         other = _Structure(structure.k, spread_errors, (), ())
         by_spread = other.ranking(spreads)
@@ -267,7 +268,7 @@ def sparsification_curve(uncertainty: Flat, squared: Flat) -> Flat:
         By which pixels are ranked; pixels of the same uncertainty are removed together, in
         proportion.
     squared : array (n,)
-        Squared errors; estimated ones may be negative, and a negative mean counts as zero.
+        Squared errors.
 
     Returns
     -------
@@ -279,7 +280,7 @@ def sparsification_curve(uncertainty: Flat, squared: Flat) -> Flat:
     last = np.flatnonzero(np.diff(uncertainty[order], append=np.inf))
     left = (1 - REMOVED) * uncertainty.size
     sums = np.interp(left, np.append(0, last + 1), np.append(0, total[last]))
-    curve: Flat = np.sqrt(np.maximum(sums / left, 0))
+    curve: Flat = np.sqrt(sums / left)
     return curve
 
 

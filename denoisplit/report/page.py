@@ -44,9 +44,8 @@ from denoisplit.report.sentences import (
     std_paragraphs,
     summary,
 )
-from denoisplit.report.tables import html_table, metrics_columns
+from denoisplit.report.tables import html_table, legend, metrics_columns
 from denoisplit.report.verdicts import (
-    ERROR_BARS_NOTE,
     SPARSIFICATION,
     coverage_sentences,
     error_bar_sentences,
@@ -161,13 +160,9 @@ def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    return html_table(metrics_columns(metrics)) + small(
-        f"{metrics['frames']} test frames, {metrics['samples']} posterior samples; "
-        "± is the standard error over frames. Higher PSNR and MS-SSIM are better, MS-SSIM is at "
-        "most 1; a calibration error of 0.1 means that the spread is off by 10 %."
-        + ERROR_BARS_NOTE
-        * bool(metrics.get("error_bars"))
-    )
+    columns = metrics_columns(metrics)
+    counts = f"{metrics['frames']} test frames, {metrics['samples']} posterior samples."
+    return html_table(columns) + small(f"{counts} {legend(columns)}")
 
 
 def _error_bars(metrics: Mapping[str, Any]) -> str:
@@ -175,12 +170,10 @@ def _error_bars(metrics: Mapping[str, Any]) -> str:
     scores = metrics.get("error_bars")
     if not scores:
         return ""
-    return section(
-        "Error bars",
-        paragraphs(*coverage_sentences(metrics))
-        + figure(groups_figure(scores), "Error bars by intensity", groups_caption(scores))
-        + figure(sparsification_figure(scores), "Sparsification curves", SPARSIFICATION),
-    )
+    drawn = figure(groups_figure(scores), "Error bars by intensity", groups_caption(scores))
+    if any(score["sparsification"] for score in scores.values()):
+        drawn += figure(sparsification_figure(scores), "Sparsification curves", SPARSIFICATION)
+    return section("Error bars", paragraphs(*coverage_sentences(metrics)) + drawn)
 
 
 def _calibration(structures: Sequence[StructureCalibration], *, has_truth: bool) -> str:

@@ -159,13 +159,13 @@ def _factors(calibration: Mapping[str, Any]) -> str:
 
 
 def metrics_note(metrics: Mapping[str, Any]) -> list[str]:
-    """Return why rows have no value, and where estimates come from; empty if there is a truth."""
+    """Return why rows are left out, and where estimates come from; empty if there is a truth."""
     if not lacks_truth(metrics):
         return []
     texts = [
         "There is no noise-free truth for these images. A comparison with the recorded, noisy "
-        "images would reward a prediction that keeps their noise, which is part of its input: rows "
-        "that need a truth show a dash."
+        "images would reward a prediction that keeps their noise, which is part of its input: "
+        "numbers that need a truth are left out."
     ]
     if any("psnr_estimated" in scores for scores in metrics["structures"].values()):
         texts.append(

@@ -27,13 +27,24 @@ ROWS = {
     "calibration_error_unscaled": "  before calibration",
     "error_over_claimed": "error over error bar",
     "coverage": "coverage of the 90 % interval",
-    "mean_width": "  its mean width",
+    "mean_width": "mean width of the 90 % interval",
     "interval_score": "  interval score",
     "ause": "AUSE of the error bar",
     "ause_spread": "  of the scaled spread",
     "spearman": "rank correlation with the error",
     "spearman_spread": "  of the scaled spread",
 }
+LEGEND = {  # key of the row that needs it -> how to read it
+    "psnr": "± is the standard error over frames. Higher PSNR and MS-SSIM are better; MS-SSIM is "
+    "at most 1.",
+    "calibration_error": "A calibration error of 0.1 means that the spread is off by 10 %.",
+    "error_over_claimed": "Error over error bar is 1 for error bars of the right size.",
+    "interval_score": "The interval score is the width of the 90 % interval plus a penalty for "
+    "pixels outside it, in raw intensity; lower is better.",
+    "ause": "AUSE is the area between the sparsification curves of the error bar and of the true "
+    "error: 0 where error bars rank the pixels as their errors do.",
+}
+DASH = "-"
 ESTIMATED = [key for key in ROWS if key.startswith("psnr_estimated")]
 OF_ERROR_BARS = list(ROWS)[list(ROWS).index("error_over_claimed") :]
 COMPARISONS = [key for key in ROWS if key not in (*ESTIMATED, *OF_ERROR_BARS)]  # with a truth
@@ -122,7 +133,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 def reference_text(metrics: Mapping[str, Any]) -> str:
     """Return what the metrics were compared with, or that there was nothing to compare with."""
     if lacks_truth(metrics):
-        return "no truth: rows that need one show a dash, others are estimated"
+        return "no truth: numbers that need one are left out, others are estimated"
     return f"compared with: {metrics.get('reference', 'unknown')}"
 
 
@@ -149,19 +160,28 @@ def html_table(columns: Mapping[str, Any]) -> str:
 
 
 def table_rows(columns: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return label and cells of each metric that any column has; older runs have fewer."""
+    """Return label and cells of each metric that has a value in any column."""
     verdicts = {key: key for col in columns.values() for key in col if key.startswith(VERDICT)}
-    return [
-        (label, [cell(column.get(key), key) for column in columns.values()])
-        for key, label in (verdicts | ROWS).items()
-        if any(key in column for column in columns.values())
-    ]
+    rows: list[tuple[str, list[str]]] = []
+    for key, label in reversed((verdicts | ROWS).items()):
+        texts = [cell(column.get(key), key) for column in columns.values()]
+        # an indented row needs the one above it
+        is_needed = bool(rows) and rows[-1][0].startswith(" ") and not label.startswith(" ")
+        if is_needed or any(text != DASH for text in texts):
+            rows.append((label, texts))
+    return rows[::-1]
+
+
+def legend(columns: Mapping[str, Any]) -> str:
+    """Return how to read the rows of `table_rows` that are not self-explanatory."""
+    labels = {label for label, _ in table_rows(columns)}
+    return " ".join(text for key, text in LEGEND.items() if ROWS[key] in labels)
 
 
 def cell(score: Mapping[str, float | None] | float | str | None, key: str) -> str:
     """Return one value with its standard error or range, or a dash if there is none."""
     if score is None or isinstance(score, str):
-        return score or "-"
+        return score or DASH
     if not isinstance(score, Mapping):
         if key == "coverage":
             return f"{100 * score:.1f} %"
@@ -171,7 +191,7 @@ def cell(score: Mapping[str, float | None] | float | str | None, key: str) -> st
     digits = 2 if key.startswith("psnr") else 3
     mean, sem = score["mean"], score["sem"]
     if mean is None:
-        return "-"
+        return DASH
     return f"{mean:.{digits}f}" if sem is None else f"{mean:.{digits}f} ± {sem:.{digits}f}"
 
 
@@ -187,4 +207,4 @@ def range_text(score: Mapping[str, float | None], unit: str = "") -> str:
     # the error is not distinguishable from zero: a PSNR has no upper end, a ratio no lower one
     if high is None and low is not None:
         return f"above {low:.{digits}f}{unit}"
-    return "-" if high is None else f"below {high:.{digits}f}{unit}"
+    return DASH if high is None else f"below {high:.{digits}f}{unit}"

@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ERROR_BARS_NOTE = (
-    " Error over error bar is 1 for error bars of the right size. AUSE is the area between the "
-    "sparsification curves of the error bar and of the true error: 0 where error bars rank the "
-    "pixels as their errors do. The interval score is the width of the 90 % interval plus a "
-    "penalty for pixels outside it, in raw intensity; lower is better."
-)
 SPARSIFICATION = (
     "Root mean squared error of the pixels that are left when those of the largest error bars are "
     "removed, relative to that of all pixels: the steeper the better."

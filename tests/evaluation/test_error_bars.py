@@ -101,15 +101,11 @@ def test_means_of_estimated_errors_tell_the_size() -> None:
         overall = found["error_over_claimed"]
         assert overall["low"] <= 1 <= overall["high"]
         assert overall["value"] == pytest.approx(1, abs=0.05)
-        for key in ("ause", "ause_spread", "spearman", "spearman_spread", "interval_score"):
+        for key in ("ause", "ause_spread", "spearman", "spearman_spread", "interval_score",
+                    "sparsification"):  # fmt: skip
             assert found[key] is None
         assert found["frames"] == {"coverage": [], "sd": None}
-        assert found["sparsification"]["oracle"] is None
         assert found["mean_width"] == pytest.approx(2 * NORMAL_90 * np.mean(made.std), rel=1e-4)
-    truth = made.scores()["ER"]["sparsification"]
-    estimated = made.scores(made.estimated)["ER"]["sparsification"]
-    # of the most certain pixels the error is far below the noise
-    np.testing.assert_allclose(estimated["error_map"][:15], truth["error_map"][:15], atol=0.1)
 
 
 def test_an_error_far_below_the_noise_is_only_bounded() -> None:
@@ -229,11 +225,6 @@ def test_pixels_of_one_uncertainty_are_removed_in_proportion() -> None:
     squared = np.concatenate([np.zeros(500), np.repeat([0.0, 8.0], 250)])
     curve = sparsification_curve(uncertainty, squared)
     np.testing.assert_allclose(curve[[0, 25, 50, 99]], [math.sqrt(2), math.sqrt(4 / 3), 0, 0])
-
-
-def test_a_negative_mean_counts_as_zero() -> None:
-    curve = sparsification_curve(np.arange(4.0), np.array([-1.0, -1.0, 0.0, 9.0]))
-    assert curve[0] == pytest.approx(math.sqrt(7 / 4)) and curve[-1] == 0
 
 
 def test_rank_correlation_ignores_scale() -> None:

@@ -53,15 +53,11 @@ def test_error_over_error_bar_without_truth(made) -> None:
 def test_sparsification_curves(made) -> None:
     labels = {"error_map": "error bar", "scaled_spread": "scaled spread",
               "oracle": "true error (best possible)"}  # fmt: skip
-    for truth in (True, False):
-        scores = made(error_map=True, truth=truth).metrics["error_bars"]
-        for axes, score in zip(sparsification_figure(scores).axes, scores.values(), strict=True):
-            curves = score["sparsification"]
-            drawn = {line.get_label(): line for line in axes.lines}
-            assert set(drawn) == {labels[key] for key in labels if truth or key != "oracle"}
-            for key, label in labels.items():
-                if label in drawn:
-                    np.testing.assert_array_equal(drawn[label].get_ydata(), curves[key])
-                    np.testing.assert_allclose(
-                        drawn[label].get_xdata(), 100 * np.array(curves["removed"])
-                    )
+    scores = made(error_map=True).metrics["error_bars"]
+    for axes, score in zip(sparsification_figure(scores).axes, scores.values(), strict=True):
+        curves = score["sparsification"]
+        drawn = {line.get_label(): line for line in axes.lines}
+        assert set(drawn) == set(labels.values())
+        for key, label in labels.items():
+            np.testing.assert_array_equal(drawn[label].get_ydata(), curves[key])
+            np.testing.assert_allclose(drawn[label].get_xdata(), 100 * np.array(curves["removed"]))

@@ -77,7 +77,8 @@ def test_page_stands_alone_in_every_form(made, form) -> None:
     structures = len(parts.names)
     calibrated = parts.frames.has_truth or parts.errors is not None
     count = 1 + calibrated + structures * (2 if parts.noise_models else 1)
-    assert len(tags.images) == count + 2 * ("error_bars" in parts.metrics)
+    of_bars = ("error_bars" in parts.metrics) * (2 if parts.frames.has_truth else 1)
+    assert len(tags.images) == count + of_bars
     for name in parts.names:
         assert name in tags.text
 
@@ -88,7 +89,7 @@ def test_table_is_that_of_the_terminal(made, form) -> None:
     tags = Tags(report(*parts.parts))
     assert tags.rows[0] == ["", *parts.names, "mean"]
     text = metrics_table(parts.metrics)
-    lines = text[text.index("PSNR (dB)") :].splitlines()
+    lines = text[text.index("PSNR") :].splitlines()
     expected = [re.split(r"\s{2,}", line.strip()) for line in lines]
     assert [row for row in tags.rows[1:]] == expected
 
@@ -158,8 +159,8 @@ def test_without_truth_only_corrected_numbers_are_shown(made) -> None:
     page = report(*parts.parts, **parts.options)
     assert "77.7" not in Tags(page).text and "77.7" not in metrics_table(parts.metrics)
     rows = {row[0]: row[1:] for row in Tags(page).rows}
-    assert rows["PSNR (dB)"] == rows["of the noisy input"] == ["-", "-", "-"]
-    assert rows["coverage of the 90 % interval"] == ["-", "-", "-"]
+    assert not {"PSNR (dB)", "of the noisy input", "coverage of the 90 % interval"} & set(rows)
+    assert all(set(row[1:]) != {"-"} for row in Tags(page).rows)
     assert rows["PSNR, estimated without truth"] == [
         "20.0 dB (19.5 to 20.5)", "21.0 dB (20.5 to 21.5)", "20.5 dB (20.0 to 21.0)"
     ]  # fmt: skip

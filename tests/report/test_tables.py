@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from denoisplit.report.tables import (
+    LEGEND,
     ROWS,
     cell,
     lacks_truth,
+    legend,
     mean_column,
     metrics_columns,
     metrics_table,
@@ -74,9 +76,26 @@ def test_columns_have_the_scores_of_error_bars(estimated: bool, ratio: str) -> N
     rows = dict(table_rows(columns))
     assert rows["AUSE of the error bar"] == ["0.200", "0.400", "0.300"]
     assert rows["error over error bar"] == [ratio] * 3
-    assert rows["coverage of the 90 % interval"] == ["-"] * 3
+    assert "coverage of the 90 % interval" not in rows
     # comparisons with a truth stay what they are
     assert rows["PSNR (dB)"] == ["20.00 ± 0.50", "22.00 ± 0.50", "21.00 ± 0.50"]
+
+
+def test_no_row_is_all_dashes_nor_indented_below_another_row() -> None:
+    blurred = {"psnr_estimated": NOTHING, "psnr_estimated_blur": span(20.0, 19.0, 21.0)}
+    rows = table_rows({"ER": dict.fromkeys(ROWS) | blurred | {"mean_width": 3.0}})
+    assert rows == [
+        ("PSNR, estimated without truth", ["-"]),
+        ("  of the best blurred input", ["20.0 dB (19.0 to 21.0)"]),
+        ("mean width of the 90 % interval", ["3.00"]),
+    ]
+    assert table_rows({"ER": dict.fromkeys(ROWS)}) == []
+
+
+def test_only_shown_rows_are_explained() -> None:
+    assert legend({"ER": {"psnr": score(20.0), "ause": None}}) == LEGEND["psnr"]
+    assert legend(metrics_columns(metrics(reference="the recorded, noisy images"))) == ""
+    assert set(LEGEND) <= set(ROWS)
 
 
 def test_a_row_that_some_columns_have_is_shown() -> None:
@@ -98,7 +117,7 @@ def test_comparisons_with_noisy_images_have_no_value() -> None:
     noisy = metrics(reference="the recorded, noisy images")
     assert lacks_truth(noisy) and not lacks_truth(metrics(reference="noise-free"))
     rows = dict(table_rows(metrics_columns(noisy)))
-    assert rows["PSNR (dB)"] == ["-", "-", "-"]
+    assert "PSNR (dB)" not in rows
     assert rows["PSNR, estimated without truth"][0] == "26.4 dB (25.9 to 26.9)"
     assert mean_column(noisy)["psnr"]["mean"] is None
     assert "noisy" not in reference_text(noisy)
