@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from denoisplit.errors import InputError
 from denoisplit.images import Frames, ImageFile
+from denoisplit.images.frames import equal_images
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.progress import logger
 
-ROWS = 16  # of a frame, that are compared before the others
-Image = npt.NDArray[np.generic]
+INDEX = re.compile(r"\[\d+\]$")  # of a frame of a stack, behind its file
 
 
 def check_together(
@@ -36,12 +32,12 @@ def check_together(
     paired : bool
         Whether frame j of all structures shows one field of view.
     distinct : bool
-        Refuse a frame that comes twice in one structure, too.
+        Refuse a frame that comes twice in one file, too.
 
     Raises
     ------
     InputError
-        If two structures have the same image, whatever its file is called.
+        If two structures or two files have the same image, whatever they are called.
     """
     refuse_same(frames, names, distinct=distinct)
     warn_of_pixel_sizes([(f.files[0], f.pixel_size_um) for f in frames])
@@ -51,25 +47,22 @@ def check_together(
 
 
 def refuse_same(frames: Sequence[Frames], names: Sequence[str], *, distinct: bool) -> None:
-    """Refuse images with equal pixels in two structures or, if ``distinct``, in one.
+    """Refuse images with equal pixels in two structures, two files or, if ``distinct``, in one.
 
     Raises
     ------
     InputError
     """
-    seen: dict[bytes, list[tuple[str, str, Image]]] = {}
-    for name, group in zip(names, frames, strict=True):
-        for origin, image in zip(group.origins, group.images, strict=True):
-            others = seen.setdefault(_key(image), [])
-            for first, where, pixels in others:
-                if (distinct or first != name) and np.array_equal(pixels, image):
-                    structures = f"structures {first} and {name}" if first != name else f"{name}"
-                    raise InputError(
-                        f"this is the same image as {where}, pixel by pixel, in {structures}",
-                        where=origin,
-                        remedy="leave one of them out",
-                    )
-            others.append((name, origin, image))
+    images = (
+        ((name, origin), image)
+        for name, group in zip(names, frames, strict=True)
+        for origin, image in zip(group.origins, group.images, strict=True)
+    )
+    for (first, where), (name, origin) in equal_images(images):
+        if distinct or first != name or INDEX.sub("", where) != INDEX.sub("", origin):
+            structures = f"structures {first} and {name}" if first != name else f"{name}"
+            problem = f"this is the same image as {where}, pixel by pixel, in {structures}"
+            raise InputError(problem, where=origin, remedy="leave one of them out")
 
 
 def warn_of_numbers(frames: Frames, others: Frames) -> None:
@@ -93,16 +86,10 @@ def warn_of_numbers(frames: Frames, others: Frames) -> None:
 
 def _numbers(frames: Frames) -> list[tuple[int, ...]]:
     """Return the numbers in the path of each frame that vary among them."""
-    files = [ImageFile.of(re.sub(r"\[\d+\]$", "", origin)) for origin in frames.origins]
+    files = [ImageFile.of(INDEX.sub("", origin)) for origin in frames.origins]
     paths = [str(replace(file, channel=None)) for file in files]
     numbers = [tuple(map(int, re.findall(r"\d+", path))) for path in paths]
     if len({len(some) for some in numbers}) > 1:
         return [some[-1:] for some in numbers]
     varying = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
     return [tuple(some[n] for n in varying) for some in numbers]
-
-
-def _key(image: Image) -> bytes:
-    """Return the same for images of equal pixels, whatever their type."""
-    rows = image[:: max(1, len(image) // ROWS)].astype(np.float64)
-    return hashlib.sha256(str(image.shape).encode() + rows.tobytes()).digest()

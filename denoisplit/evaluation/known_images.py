@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from denoisplit.data.pairing import check_together, warn_of_numbers
+from denoisplit.data.pairing import check_together, refuse_same, warn_of_numbers
 from denoisplit.data.splits import Group, check_registered
 from denoisplit.data.synthetic_noise import SyntheticNoise
 from denoisplit.errors import InputError
@@ -119,6 +119,7 @@ def _recorded_frames(
         _warn_of_training_images(run, recorded)
     else:
         inputs = read_frames(mixed)
+        refuse_same([inputs], ["`mixed`"], distinct=False)
         warn_of_pixel_size(run, inputs.files[0], inputs.pixel_size_um)
         warn_of_numbers(inputs, clean[0])
         superposed = inputs.images

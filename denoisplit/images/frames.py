@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from denoisplit.images.files import Files, each_of, list_files, only_channel, op
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_scale
 from denoisplit.images.selection import ImageFile
+
+ROWS = 16  # of a frame, by which it is looked for among others
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,34 @@ def read_frames(files: Files, *, keep_order: bool = False) -> Frames:
     pixel_size_um = {axis: size for _, known in reversed(sizes) for axis, size in known.items()}
     step = steps[0] if len(steps) == 1 else None
     return Frames(tuple(images), tuple(origins), resolved, pixel_size_um, step)
+
+
+def equal_images(
+    images: Iterable[tuple[Name, Any]],
+    key: Callable[[Any], bytes] | None = None,
+    are_equal: Callable[[Any, Any], bool] = np.array_equal,
+) -> Iterator[tuple[Name, Name]]:
+    """Yield the names of each two images with equal pixels, the earlier one first.
+
+    Parameters
+    ----------
+    images : iterable of (name, array)
+    key : callable, optional
+        Returns what equal images have in common; by default some rows of an array.
+    are_equal : callable
+        Compares two images of one key.
+    """
+    seen: dict[bytes, list[tuple[Name, Any]]] = {}
+    for name, image in images:
+        others = seen.setdefault((key or pixel_key)(image), [])
+        yield from ((first, name) for first, other in others if are_equal(other, image))
+        others.append((name, image))
+
+
+def pixel_key(image: NDArray[Any], *more: int) -> bytes:
+    """Return the same for images of equal pixels, whatever their type."""
+    rows = image[:: max(1, len(image) // ROWS)].astype(np.float64)
+    return hashlib.sha256(f"{image.shape}{more}".encode() + rows.tobytes()).digest()
 
 
 def fingerprint(files: Files) -> list[dict[str, str | int]]:

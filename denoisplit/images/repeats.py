@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.files import Files, list_files
-from denoisplit.images.frames import read_frames
+from denoisplit.images.frames import equal_images, read_frames
 from denoisplit.images.selection import ImageFile
 
 
@@ -30,12 +30,15 @@ def read_repeats(files: Files) -> list[NDArray[Any]]:
     Raises
     ------
     InputError
-        As `read_frames`, for a single shot, or if shots of one stack differ in size.
+        As `read_frames`, for a single shot, if shots of one stack differ in size, or two files hold
+        the same shot.
     """
     stacks: list[NDArray[Any]] = []
     shots: list[tuple[ImageFile, NDArray[Any]]] = []
+    named: list[tuple[ImageFile, NDArray[Any]]] = []
     for file in list_files(files):
         images = read_frames([file]).images
+        named += [(file, image) for image in images]
         if len(images) > 1:
             stacks.append(np.stack(images))
         else:
@@ -52,4 +55,8 @@ def read_repeats(files: Files) -> list[NDArray[Any]]:
         problem = "there is only one shot, but two or more of a static scene are needed"
         remedy = "provide a stack of shots, or one file per shot"
         raise InputError(problem, where=shots[0][0], remedy=remedy)
+    for first, other in equal_images(named):
+        if first != other:
+            problem = f"this holds the same shot as {first}, pixel by pixel"
+            raise InputError(problem, where=other, remedy="leave one of them out")
     return [*stacks, np.stack([image for _, image in shots])] if shots else stacks

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from denoisplit.errors import InputError
 from denoisplit.images import ImageFile, only_channel, open_image
 from denoisplit.images.formats.zarr import is_zarr
+from denoisplit.images.frames import equal_images, pixel_key
 from denoisplit.images.lengths import warn_of_pixel_sizes
 from denoisplit.images.scale import check_largest, check_range
+from denoisplit.images.tiling import tile_frame
 from denoisplit.jobs.identity import add_pixels, compared_parts
 from denoisplit.jobs.job import PlannedImage
 from denoisplit.jobs.results import Results
@@ -23,6 +26,7 @@ from denoisplit.run import Run
 MEAN_TOLERANCE_STD = 4.0  # standard deviations between training frames
 MEAN_TOLERANCE = 0.35  # fraction of the training mean
 MIDDLE = 1024  # px, side of the part of a Zarr image that is looked at
+COMPARED = 2048  # px, side of the parts in which two images are compared
 
 
 def plan_image(run: Run, path: ImageFile, results: Results) -> PlannedImage:
@@ -60,6 +64,35 @@ def plan_image(run: Run, path: ImageFile, results: Results) -> PlannedImage:
         problem = f"this is a constant image: every pixel is {low:g}"
         raise InputError(problem, where=path, remedy="check the recording")
     return PlannedImage(path, digest.hexdigest(), results, pixels)
+
+
+def refuse_same(paths: Sequence[ImageFile]) -> None:
+    """Refuse an image that is given twice, under any name: its pixels are compared.
+
+    Raises
+    ------
+    InputError
+    """
+    if len(paths) > 1:
+        for first, other in equal_images(((path, path) for path in paths), _key, _are_equal):
+            problem = f"this is the same image as {first}, pixel by pixel"
+            raise InputError(problem, where=other, remedy="leave one of them out")
+
+
+def _key(path: ImageFile) -> bytes:
+    image = only_channel(open_image(path))
+    return pixel_key(image.middle(MIDDLE), *image.sizes.values())
+
+
+def _are_equal(path: ImageFile, other: ImageFile) -> bool:
+    pairs = zip(_planes(path), _planes(other), strict=True)
+    return all(np.array_equal(part, same) for part, same in pairs)
+
+
+def _planes(path: ImageFile) -> Iterator[Any]:
+    for plane in only_channel(open_image(path)).planes():
+        for y, x, height, width in tile_frame(*plane.shape, tile=COMPARED, stride=1):
+            yield plane[y : y + height, x : x + width]
 
 
 def check_sides(run: Run, sides: tuple[int, int], where: object) -> None:

@@ -109,6 +109,21 @@ def test_an_evaluation_of_channels_is_that_of_files(
     assert parts == whole
 
 
+def test_one_channel_under_two_names_is_refused(
+    refused: Callable[..., str], bench: Any, stacks: Path, run_folder: Path
+) -> None:
+    path, zarr_of_it = f"{stacks / 'a.ome.tif'}", f"{stacks / 'a.ome.zarr'}:2"
+    both, says = (f"{path}:mixed", f"{path}:2"), ("the same image as", "leave one of them out")
+    for some in (both, (bench.image("mixed"), zarr_of_it)):
+        refused("predict", run_folder, *some, "-o", "out", says=says)
+    structures = ("--structure", "ER", f"{path}:0", f"{path}:ER", "--structure", "MT", *both)
+    refused("superpose", *structures, "-o", "sum.tif", says=says)
+    refused("evaluate", run_folder, *structures, says=says)
+    truth = ("--truth", "ER", bench.image("ER"), "--truth", "MT", bench.image("MT"))
+    refused("evaluate", run_folder, "--mixed", *both, *truth, says=says)
+    refused("noise-model", "fit", "--repeats", *both, "-o", "a.npz", says=("the same shot as",))
+
+
 def test_channels_that_cannot_be_used_are_refused(
     refused: Callable[..., str], bench: Any, stacks: Path, run_folder: Path, tmp_path: Path
 ) -> None:

@@ -79,9 +79,12 @@ def test_the_same_image_is_recognised_by_its_pixels(dtype: Any) -> None:
     one, other = frames(["a", "b", "c"], images=images), frames(["d"], images=[copy])
     with pytest.raises(InputError, match=r"/data/d: .* same image as /data/b, .*s0 and s1"):
         check_together([one, other], ["s0", "s1"])
-    twice = frames(["a", "b", "c", "d"], images=[*images, copy])
-    check_together([twice], ["s0"])
+    files = frames(["a", "b", "c", "d"], images=[*images, copy])
     with pytest.raises(InputError, match=r"/data/d: .* same image as /data/b, .* in s0; leave"):
-        check_together([twice], ["s0"], distinct=True)
+        check_together([files], ["s0"])
+    stack = frames([f"a[{j}]" for j in range(4)], images=[*images, copy])
+    check_together([stack], ["s0"])
+    with pytest.raises(InputError, match=r"/data/a\[3\]: .* same image as /data/a\[1\], .* in s0"):
+        check_together([stack], ["s0"], distinct=True)
     copy[1, 1] += 1
-    check_together([twice], ["s0"], distinct=True)
+    check_together([files], ["s0"], distinct=True)
