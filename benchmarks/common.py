@@ -7,9 +7,11 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -123,10 +125,11 @@ def careamics() -> Any:
     ]
     from careamics.losses.lvae import lvae_losses
     from careamics.models.lvae import likelihoods, lvae, noise_models
+    from careamics.models.unet import UNet
 
     return types.SimpleNamespace(
         losses=lvae_losses, likelihoods=likelihoods, LadderVAE=lvae.LadderVAE,
-        noise_models=noise_models,
+        noise_models=noise_models, UNet=UNet,
     )  # fmt: skip
 
 
@@ -136,3 +139,39 @@ def peer(patch: int, *, structures: int = 2, filters: int = 64, latents: int = 1
         (patch, patch), structures, 1, [latents] * 4, filters, filters, [2, 2], [2, 2], 0.1, 0.1,
         "ELU", None, False,
     )  # fmt: skip
+
+
+def peer_likelihood(models: Sequence[Any], means: Any, stds: Any) -> Any:
+    """Return CAREamics' likelihood with noise models of ours, read from exchange files.
+
+    ``means`` and ``stds`` (C,) normalise the structures.
+    """
+    library, theirs = careamics(), []
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # they print
+        for number, model in enumerate(models):
+            path = Path(folder) / f"{number}.npz"
+            path.write_bytes(model.to_bytes())
+            config = types.SimpleNamespace(path=path)
+            theirs.append(library.noise_models.GaussianMixtureNoiseModel(config))
+        for model in theirs:
+            model.requires_grad_(False)
+        together = library.noise_models.MultiChannelNoiseModel(theirs)
+    likelihood = library.likelihoods.NoiseModelLikelihood(together)
+    likelihood.noiseModel.to_device(torch.device("cpu"))
+    likelihood.set_data_stats(*(values.reshape(1, -1, 1, 1) for values in (means, stds)))
+    return likelihood
+
+
+def peer_loss(likelihood: Any) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    """Return CAREamics' loss of denoiSplit, of an output and normalised targets (B, C, Y, X)."""
+    kl = types.SimpleNamespace(
+        annealing=False, start=0, annealtime=1, current_epoch=0, loss_type="kl"
+    )
+    weights = types.SimpleNamespace(reconstruction_weight=1.0, kl_weight=1.0, kl_params=kl)
+    loss = careamics().losses.denoisplit_loss
+
+    def of(output: Any, targets: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = loss(output, targets, weights, None, likelihood)["loss"]
+        return value
+
+    return of

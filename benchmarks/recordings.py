@@ -50,18 +50,24 @@ def main() -> None:
     cut_repeats(given.data / "fmd_nuclei_repeats", given.work / "fmd")
 
 
-def simulate(folder: Path, tiles: dict[str, Images]) -> None:
+def simulate(
+    folder: Path,
+    tiles: dict[str, Images],
+    *,
+    trained: int = TRAINED,
+    fit: NoiseModelSettings = NoiseModelSettings(),  # noqa: B008  # frozen
+) -> None:
     """Write clean and noisy tiles to train and to judge on, and noise models."""
-    unit = pooled_std(tuple(tuple(images[:TRAINED]) for images in tiles.values()))
+    unit = pooled_std(tuple(tuple(images[:trained]) for images in tiles.values()))
     noise = SyntheticNoise(POISSON, LEVEL * unit)
     for k, (name, images) in enumerate(tiles.items()):
         for part, split, clean in (
-            ("train", "training", images[:TRAINED]),
-            ("judge", "evaluation", images[TRAINED:]),
+            ("train", "training", images[:trained]),
+            ("judge", "evaluation", images[trained:]),
         ):
             write(folder / f"{name}_clean_{part}.tif", clean)
             write(folder / f"{name}_{part}.tif", observed(clean, noise, split, k))
-        write_noise_model(folder / f"{name}.npz", name, images[:TRAINED], noise)
+        write_noise_model(folder / f"{name}.npz", name, images[:trained], noise, fit)
 
 
 def same_structure(folder: Path, er: Images) -> None:
@@ -107,16 +113,20 @@ def observed(clean: Images, noise: SyntheticNoise, split: str, k: int) -> Images
 
 
 def write_noise_model(
-    path: Path, name: str, clean: Sequence[Images] | Images, noise: SyntheticNoise
+    path: Path,
+    name: str,
+    clean: Sequence[Images] | Images,
+    noise: SyntheticNoise,
+    fit: NoiseModelSettings = NoiseModelSettings(),  # noqa: B008  # frozen
 ) -> None:
     """Fit a noise model to simulated shots of all intensities."""
     pairs = from_known_signals(list(clean), noise, seed=0)
-    path.write_bytes(fit_structure(name, pairs, NoiseModelSettings(), 0).model.to_bytes())
+    path.write_bytes(fit_structure(name, pairs, fit, 0).model.to_bytes())
 
 
 def write(path: Path, images: Images) -> None:
     """Write a stack as TIFF."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(path, images)
 
 

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import tempfile
-import types
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import careamics, machine, peer, side_by_side, table
+from common import machine, peer, peer_likelihood, peer_loss, side_by_side, table
 
 from denoisplit.config.settings import settings_from
 from denoisplit.data.superposition import Superposition
@@ -40,26 +37,6 @@ def noise_model(seed: int) -> GaussianMixture:
     return GaussianMixture(weight.numpy(), 0.0, 1000.0, 50.0)
 
 
-def their_likelihood(models: list[GaussianMixture]) -> Any:
-    """Return CAREamics' likelihood with the same noise models, read from exchange files."""
-    library = careamics()
-    theirs = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, model in enumerate(models):
-            path = Path(folder) / f"{number}.npz"
-            path.write_bytes(model.to_bytes())
-            config = types.SimpleNamespace(path=path)
-            theirs.append(library.noise_models.GaussianMixtureNoiseModel(config))
-    for model in theirs:
-        model.requires_grad_(False)
-    likelihood = library.likelihoods.NoiseModelLikelihood(
-        library.noise_models.MultiChannelNoiseModel(theirs)
-    )
-    likelihood.noiseModel.to_device(torch.device("cpu"))
-    likelihood.set_data_stats(torch.full((1, 2, 1, 1), 400.0), torch.full((1, 2, 1, 1), 150.0))
-    return likelihood
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,7 +53,8 @@ def main() -> None:
     models = [noise_model(k) for k in range(2)]
     targets = 400 + 150 * torch.randn(given.batch, 2, patch, patch)
 
-    theirs = their_likelihood(models)
+    stats = torch.tensor([400.0, 400.0]), torch.tensor([150.0, 150.0])
+    theirs = peer_likelihood(models, *stats)
     means = torch.randn(given.batch, 2, patch, patch, requires_grad=True)
     normalised = (targets - 400) / 150
 
@@ -92,18 +70,13 @@ def main() -> None:
     network = peer(patch, filters=sizes.get("filters", 64), latents=sizes.get("latents", 128))
     network.train()
     optimiser = torch.optim.Adamax(network.parameters(), lr=1e-4)
-    losses = careamics().losses
-    kl = types.SimpleNamespace(
-        annealing=False, start=0, annealtime=1, current_epoch=0, loss_type="kl"
-    )
-    weights = types.SimpleNamespace(reconstruction_weight=1.0, kl_weight=1.0, kl_params=kl)
-    likelihood_of_theirs = their_likelihood(models)
+    their_loss = peer_loss(peer_likelihood(models, *stats))
 
     def their_step() -> None:
         x = (targets.sum(1, keepdim=True) - 800) / 212
-        loss = losses.denoisplit_loss(network(x), normalised, weights, None, likelihood_of_theirs)
+        loss = their_loss(network(x), normalised)
         optimiser.zero_grad()
-        loss["loss"].backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         optimiser.step()
 

@@ -1,0 +1,1 @@
+from ..figures import _not_drawn as _not_drawn
