@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 from collections.abc import Iterable, Sequence
@@ -179,7 +180,7 @@ def _fit(
 
 
 def set_moments(task: SplittingTask, batches: Loaders) -> None:
-    """Set the running moments of BatchNorm after a training, and log how well they serve.
+    """Set the running moments of BatchNorm after a training; log how much worse they are, if seen.
 
     Averaged weights need moments of their own: those of the training belong to its last weights.
     They are measured on crops as in training, whose moments the weights are made for.
@@ -194,16 +195,17 @@ def set_moments(task: SplittingTask, batches: Loaders) -> None:
 
     task.to(default_device()).eval()
     with torch.no_grad(), torch.random.fork_rng():
-        before = ""
         if task.settings.training.weight_averaging:
-            before = f" ({data_term(batches.held_out):.4f} with those of the training)"
             with batch_moments(task.model, measure=True):
                 data_term(batches.further)
-        running = data_term(batches.held_out)
-        with batch_moments(task.model, measure=False):
-            own = data_term(batches.held_out)
-    text = (
-        "BatchNorm: data term of validation crops %.4f with running moments%s, %.4f with their own"
-    )
-    logger.debug(text, running, before, own)
+        if logger.isEnabledFor(logging.INFO):
+            stored = data_term(batches.held_out)
+            with batch_moments(task.model, measure=False):
+                own = data_term(batches.held_out)
+            logger.info(
+                "validation crops, nat per pixel: %.4f as in prediction, with the stored moments "
+                "of BatchNorm, and %.4f as in training, with those of each batch",
+                stored,
+                own,
+            )
     task.cpu()
