@@ -16,6 +16,7 @@ import xarray as xr
 from denoisplit.errors import InputError
 from denoisplit.images.scale import check_largest
 from denoisplit.images.selection import ImageFile
+from denoisplit.images.tiling import middle
 
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 
@@ -99,18 +100,19 @@ class LazyImage:
         for places in product(*map(range, outer.values())):
             yield self.plane(dict(zip(outer, places, strict=True)))
 
-    def middle(self, side: int, channel: int | None = None) -> npt.NDArray[Any]:
-        """Read at most ``side`` x ``side`` px of the middle plane: (C, Y, X), or (Y, X) of one."""
-        spans: dict[str, Any] = {"c": slice(None) if channel is None else channel}
-        for dim in "yx":
-            size = self.sizes[dim]
-            spans[dim] = slice(max(0, (size - side) // 2), (size + side) // 2)
+    def middle(self, side: int, **index: int) -> npt.NDArray[Any]:
+        """Read at most ``side`` x ``side`` px of a plane (Y, X), or (C, Y, X) for all channels.
+
+        Dims that ``index`` does not name are taken in their middle.
+        """
+        y, x = middle(self.array.shape[-2:], side)
+        spans: dict[str, Any] = {"c": slice(None), "y": y, "x": x, **index}
         return self.pixels(tuple(spans.get(dim, size // 2) for dim, size in self.sizes.items()))
 
     def middle_of_channels(self) -> Iterator[npt.NDArray[Any]]:
         """Yield the middle of each channel, by which viewers choose a display range."""
         for channel in range(self.sizes.get("c", 1)):
-            yield self.middle(CONTRAST_SIDE, channel)
+            yield self.middle(CONTRAST_SIDE, c=channel)
 
     def pixels(self, key: Any) -> npt.NDArray[Any]:
         """Read a part of the image: an index or a slice per dimension, or ``...``.

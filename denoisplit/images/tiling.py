@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,6 +53,11 @@ def tile_frame(height: int, width: int, *, tile: int, stride: int) -> list[Tile]
             yield start, min(step, side - start)
 
     return [Tile(y, x, h, w) for y, h in cuts(height) for x, w in cuts(width)]
+
+
+def middle(sides: Sequence[int], side: int) -> tuple[slice, ...]:
+    """Return the slices of at most ``side`` px in the middle of each of the sides of an image."""
+    return tuple(slice(max(0, (n - side) // 2), min(n, (n + side) // 2)) for n in sides)
 
 
 def cut(frame: Frame, y: int, x: int, bottom: int, right: int) -> Array:

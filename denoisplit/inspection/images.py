@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from denoisplit.files.json_file import read_json
 from denoisplit.files.outputs import bytes_of
 from denoisplit.images import ImageFile, LazyImage
 from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.images.scale import LARGEST
+from denoisplit.images.tiling import middle
 from denoisplit.noise_models.photon_transfer import photon_transfer
 from denoisplit.noise_models.saturation import ceiling_of, limits_of
 
 MOST_PIXELS = 2**24  # of a channel that are read; of a larger one, parts of planes spread evenly
 NOISE_SIDE, NOISE_PLANES = 1024, 4  # px and number of the parts in which noise is measured
 LEAST_SIDE = 3  # px, of an image whose noise is measured
-
-Pixels = npt.NDArray[Any]
 
 
 def image_record(image: LazyImage, name: str) -> dict[str, Any]:
@@ -94,8 +92,12 @@ def _channel_record(image: LazyImage, channel: int) -> dict[str, Any]:
     count, area = math.prod(outer.values()), image.sizes["y"] * image.sizes["x"]
     read = max(1, min(count, MOST_PIXELS // area))
     places = np.unique(np.linspace(0, count - 1, read).round().astype(int))
+    index = (np.unravel_index(place, tuple(outer.values())) if outer else () for place in places)
     parts = [
-        _part(image, channel, outer, int(place), int(math.sqrt(MOST_PIXELS))) for place in places
+        image.middle(
+            math.isqrt(MOST_PIXELS), c=channel, **dict(zip(outer, map(int, at), strict=True))
+        )
+        for at in index
     ]
     finite = [np.isfinite(part) for part in parts]
     good = [part[is_finite] for part, is_finite in zip(parts, finite, strict=True)]
@@ -109,7 +111,7 @@ def _channel_record(image: LazyImage, channel: int) -> dict[str, Any]:
     total = sum(float(v.sum(dtype=np.float64)) for v in values)
     record |= {"low": low, "high": high, "mean": total / sum(v.size for v in values)}
     chosen = np.unique(np.linspace(0, len(parts) - 1, NOISE_PLANES).round().astype(int))
-    frames = [middle_of(parts[n], NOISE_SIDE) for n in chosen]
+    frames = [parts[n][middle(parts[n].shape, NOISE_SIDE)] for n in chosen]
     usable = not bad and low < high and max(-low, high) <= LARGEST
     if not usable or min(min(f.shape) for f in frames) < LEAST_SIDE:
         return record | {"noise": None, "saturation": None}
@@ -125,25 +127,6 @@ def _channel_record(image: LazyImage, channel: int) -> dict[str, Any]:
         if limit is not None
     }
     return record | {"noise": noise, "saturation": saturation}
-
-
-def _part(
-    image: LazyImage, channel: int, outer: Mapping[str, int], place: int, side: int
-) -> Pixels:
-    """Read at most ``side`` px of the middle of one plane (Y, X)."""
-    at = np.unravel_index(place, tuple(outer.values())) if outer else ()
-    index: dict[str, int | slice] = {d: int(n) for d, n in zip(outer, at, strict=True)}
-    index["c"] = channel
-    for dim in "yx":
-        size = image.sizes[dim]
-        index[dim] = slice(max(0, (size - side) // 2), min(size, (size + side) // 2))
-    return np.asarray(image.pixels(tuple(index[dim] for dim in image.dims)))
-
-
-def middle_of(plane: Pixels, side: int) -> Pixels:
-    """Return at most ``side`` x ``side`` px of the middle of a plane (Y, X)."""
-    y, x = (max(0, (n - side) // 2) for n in plane.shape)
-    return plane[y : y + side, x : x + side]
 
 
 def image_lines(record: Mapping[str, Any]) -> list[str]:

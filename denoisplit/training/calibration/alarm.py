@@ -16,6 +16,7 @@ import torch
 from denoisplit.data.statistics import noise_std
 from denoisplit.data.summed_crops import Sums
 from denoisplit.data.superposition import Superposition
+from denoisplit.images.tiling import middle
 from denoisplit.jobs.alarm import BEFORE, BLURRED, STRUCTURE, UNLIKE, Alarm, averaged
 from denoisplit.jobs.tile_statistics import SIDE, Array, Flat, Units, tile_statistics, tiles_of
 from denoisplit.network.inference import inference_form
@@ -86,7 +87,8 @@ def fit_alarm(
         None if no frame is as large as a tile.
     """
     random = np.random.default_rng((seed, 6))
-    frames = [_middle(y, CROP) for y in observed if min(y.shape[-2:]) >= SIDE][:MOST_FRAMES]
+    large = [y for y in observed if min(y.shape[-2:]) >= SIDE][:MOST_FRAMES]
+    frames = [y[:, *middle(y.shape[-2:], CROP)] for y in large]
     if not frames:
         return None
     inputs = [superposition(y) for y in frames]
@@ -305,10 +307,3 @@ def _units(
         signals, variances = [np.array([0.0, 1.0])] * structures, [np.full(2, share)] * structures
     tables = np.array(signals), np.array(variances)
     return Units(superposition.scale, superposition.shift, *tables, means, stds)
-
-
-def _middle(frame: Array, side: int) -> Array:
-    """Return at most ``side`` x ``side`` px of the middle of a frame (C, Y, X)."""
-    y, x = (max(0, (n - side) // 2) for n in frame.shape[1:])
-    middle: Array = frame[:, y : y + side, x : x + side]
-    return middle
