@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.lazy import LazyImage
+from denoisplit.images.lengths import known_lengths
 
 DIMS = ("t", "c", "z", "y", "x")
 COLOURS = ("red", "green", "blue")  # names of the channels of a colour image
 CHANNELS = "CSE"  # letters of tifffile: channels, samples per pixel, wavelengths
 
 
+class Metadata(NamedTuple):
+    """What a file says of its channels, pixels and frames, as far as it can be read."""
+
+    channels: Sequence[str | None] = ()  # names
+    lengths: Mapping[str, float | None] = {}  # of pixels along x, y and z, micrometres
+    time_increment_s: float | None = None  # between the frames
+    colours: Sequence[str | None] = ()  # of the channels, "#rrggbb"
+
+
+def colour(digits: Any) -> str | None:
+    """Return the colour that six hexadecimal digits name, with "#" or without; else None."""
+    match = re.fullmatch("#?([0-9a-f]{6})", str(digits).lower())
+    return f"#{match[1]}" if match else None
+
+
 def open_array(
     array: Any,
     axes: str,
-    *,
-    channels: Sequence[str | None] = (),
-    pixel_size_um: Mapping[str, float],
+    metadata: Metadata,
     source: Path,
     check: Callable[[], None] | None = None,
-    time_increment_s: float | None = None,
-    colours: Sequence[str | None] = (),
 ) -> LazyImage:
     """Return the image of a file: the only place where its axes are decided.
 
@@ -38,19 +51,13 @@ def open_array(
     axes : str
         Letters as in tifffile. Y and X are required, Z is depth; C, S (samples) and E (wavelengths)
         together are the channels; all others together are time, in the order of the file.
-    channels : sequence of str or None
-        Channel names; used if their number is that of the channels. A missing name is numbered
-        from 1.
-    pixel_size_um : mapping
-        Micrometres for the known ones of x, y, z.
+    metadata : Metadata
+        Names are used if their number is that of the channels, and colours if all are known, too. A
+        missing name is numbered from 1.
     source : Path
         The file.
     check : callable, optional
         See `LazyImage.check`.
-    time_increment_s : float, optional
-        Seconds between the frames.
-    colours : sequence of str or None
-        Of the channels, "#rrggbb"; used if all are known.
 
     Raises
     ------
@@ -72,14 +79,15 @@ def open_array(
     roles = ["c" if a in CHANNELS else a.lower() if a in "ZYX" else "t" for a in axes]
     view = Arranged(array, roles)
     count = dict(zip(view.dims, view.shape, strict=True)).get("c", 1)
-    names = list(channels) if len(channels) == count else [None] * count
+    names, sizes = metadata.channels, known_lengths(metadata.lengths)
+    names = list(names) if len(names) == count else [None] * count
     unnamed = [f"channel {number}" if count > 1 else "" for number in range(1, count + 1)]
     known = tuple(str(name or other) for name, other in zip(names, unnamed, strict=True))
     known = known if any(known) else ()
-    shown = tuple(colour for colour in colours if colour)
-    shown = shown if len(shown) == len(colours) == count else ()
-    step = time_increment_s if "t" in view.dims else None
-    return LazyImage(view, view.dims, known, dict(pixel_size_um), source, check, step, shown)
+    shown = tuple(filter(None, metadata.colours))
+    shown = shown if len(shown) == len(metadata.colours) == count else ()
+    step = metadata.time_increment_s if "t" in view.dims else None
+    return LazyImage(view, view.dims, known, sizes, source, check, step, shown)
 
 
 class Arranged:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +21,11 @@ from denoisplit.images.selection import ImageFile
 from denoisplit.images.tiling import middle
 
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
+# errors of code that meets values of another kind than it expects, and words in their texts
+OF_PYTHON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, struct.error)
+WORDS_OF_PYTHON = re.compile(
+    r"\(\)|literal|unpack|broadcast|reshape|not convert|\bobject\b|NoneType|__|\b(int|float)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -261,5 +268,8 @@ def unreadable(path: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type, shortened."""
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
+    """Return the first line of an error's text, shortened, if it is written for people."""
+    lines = str(error).splitlines()
+    if not lines or isinstance(error, OF_PYTHON) or WORDS_OF_PYTHON.search(lines[0]):
+        return "a value in it is damaged, or of the wrong type"
+    return lines[0][:120]

@@ -11,6 +11,7 @@ from denoisplit.progress import logger
 TOLERANCE = 0.02  # relative difference up to which pixel sizes are equal
 
 PLAUSIBLE = (1e-5, 1e7)  # um, of pixels: a tenth of an atom to ten metres
+PRINT_PIXEL_UM = 19.99  # longer pixels, of 20 um or more, are those of paper or screen
 
 # Powers of ten of SI prefixes, long and short, as in NGFF and OME.
 _PREFIXES = {
@@ -24,16 +25,9 @@ _SYMBOLS = {
     **{"": 0, "d": -1, "c": -2, "m": -3, "\u00b5": -6, "\u03bc": -6, "u": -6, "n": -9, "p": -12},
     **{"f": -15, "a": -18, "z": -21, "y": -24},
 }
-_FEET = {
-    "in": 1 / 12,
-    "inch": 1 / 12,
-    '"': 1 / 12,
-    "li": 1 / 144,
-    "thou": 1 / 12000,
-    "mil": 1 / 12000,
-}
+_FEET = {"in": 1 / 12, "inch": 1 / 12, '"': 1 / 12, "li": 1 / 144, "pt": 1 / 864}
 _FEET |= {"ft": 1.0, "foot": 1.0, "yd": 3.0, "yard": 3.0, "mi": 5280.0, "mile": 5280.0}
-_FEET |= {"pt": 1 / 864}
+_FEET |= {"thou": 1 / 12000, "mil": 1 / 12000}
 _SECONDS = {"sec": 1, "second": 1, "min": 60, "minute": 60, "hour": 3600, "h": 3600, "d": 86400}
 _SECONDS |= {"hr": 3600, "day": 86400}
 _ANGSTROM = ("\u00e5", "a\u030a", "angstrom", "\u00e5ngstr\u00f6m")
@@ -86,10 +80,11 @@ def _factor(unit: str) -> float | None:
     return None
 
 
-def known_lengths(lengths: Mapping[str, float | None]) -> dict[str, float]:
+def known_lengths(
+    lengths: Mapping[str, float | None], longest: float = PLAUSIBLE[1]
+) -> dict[str, float]:
     """Return the lengths that are known, and that pixels can have."""
-    shortest, longest = PLAUSIBLE
-    return {axis: v for axis, v in lengths.items() if v is not None and shortest <= v <= longest}
+    return {a: v for a, v in lengths.items() if v is not None and PLAUSIBLE[0] <= v <= longest}
 
 
 def differ(length: float, other: float) -> bool:

@@ -16,7 +16,7 @@ import tifffile
 import zarr
 
 from denoisplit.errors import InputError
-from denoisplit.images import open_image, read_image
+from denoisplit.images import open_image, read_frames, read_image
 
 from . import vendor_files
 
@@ -232,6 +232,25 @@ def test_a_spacing_that_is_no_number_is_unknown(value: bytes, tmp_path: Path) ->
     assert image.attrs["pixel_size_um"] == pytest.approx({"x": 0.125, "y": 0.25})
 
 
+@pytest.mark.parametrize("key", ["images", "channels", "slices", "frames"])
+@pytest.mark.parametrize("value", ["x", "-1", "0", "1.5", "", "nan"])
+def test_a_length_of_imagej_that_is_no_number_leaves_planes_unknown(
+    key: str, value: str, tmp_path: Path
+) -> None:
+    path, planes = tmp_path / "a.tif", pixels("czyx")
+    imagej(path, planes, "czyx")
+    lines = [x for x in tifffile.tiffcomment(path).split("\n") if not x.startswith(f"{key}=")]
+    for array in (planes.swapaxes(0, 1), planes[0, 0]):
+        options = {"description": "\n".join([*lines, f"{key}={value}"]), "metadata": None}
+        tifffile.imwrite(path, array, **options, **GREY)
+        if array.ndim > 2:
+            assert f"it has {key}={value})" in refusal(path)
+    lines = [line for line in lines if "=" not in line or "ImageJ" in line]
+    options["description"] = "\n".join([*lines, f"{key}={value}"])
+    tifffile.imwrite(path, planes[0, 0], **options, **GREY)
+    np.testing.assert_array_equal(read_image(path).values, planes[0, 0])
+
+
 def ome_set(folder: Path, planes: Pixels, axis: str, companion: str = "") -> list[Path]:
     """One plane per file; each file, or one beside them, describes all."""
     folder.mkdir(parents=True)
@@ -279,6 +298,34 @@ def test_a_file_of_a_set_is_its_own_plane_or_refused(
         tifffile.imwrite(tmp_path / "b.tif", planes, description=tifffile.tiffcomment(paths[0]),
                          metadata=None, **GREY)  # fmt: skip
         assert "damaged or missing" in refusal(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("companion", ["", "set.companion.ome"])
+def test_a_file_of_a_set_that_is_missing_is_named_once(
+    companion: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    planes = pixels("zyx")
+    paths = ome_set(tmp_path / "set", planes, "T", companion)
+    with caplog.at_level(logging.WARNING, "denoisplit"):
+        read_frames(tmp_path / "set")
+        assert not caplog.records
+        for path in (paths[2], paths[0]):
+            path.unlink()
+        assert len(read_frames(tmp_path / "set").images) == 2
+        assert len(caplog.records) == 1
+        paths[3].unlink()
+        renamed = paths[1].rename(tmp_path / "set" / "renamed.ome.tif")  # known by its UUID
+        read_image(renamed)
+        (whole,) = ome_set(tmp_path / "whole", planes[:1], "T", companion)
+        read_image(whole.rename(tmp_path / "whole" / "renamed.ome.tif"))
+        assert len(caplog.records) == 2
+        if companion:
+            (tmp_path / "set" / companion).unlink()
+            read_image(renamed)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "001.ome.tif: 2 of 4 files of this image are missing (000.ome.tif, 002" in lines[0]
+    assert "renamed.ome.tif: 3 of 4 files" in lines[1]
+    assert not companion or f"its OME-XML is in {companion}, which is missing" in lines[2]
 
 
 # ---------------------------------------------------------------- pages and encoding

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from denoisplit.errors import InputError
-from denoisplit.images import list_files, open_image, read_image
+from denoisplit.images import list_files, open_image, read_image, write_ome_tiff
 from denoisplit.images.formats.czi import open_czi
 from denoisplit.images.formats.libraries import readable
 from denoisplit.images.formats.lif import open_lif
@@ -78,6 +78,31 @@ def test_names_of_channels_are_kept(tmp_path: Path) -> None:
     vendor_files.lif(tmp_path / "a.lif", {"one": (IMAGE, "tcyx")}, luts=names)
     for file in list_files(tmp_path):
         assert open_image(file).channels == names, file
+
+
+def test_colours_of_channels_are_kept(tmp_path: Path) -> None:
+    names, colours = ("ER", "MT", "DNA"), ("#ff00ff", "#00ff00", "#0a64ff")
+    luts = ("Magenta", "Green", "Gradient (10,100,255)")
+    vendor_files.nd2(tmp_path / "a.nd2", IMAGE, "tcyx", shown=colours)
+    vendor_files.lif(tmp_path / "a.lif", {"one": (IMAGE, "tcyx")}, luts=luts)
+    vendor_files.czi(tmp_path / "a.czi", IMAGE, "tcyx", names=names, shown=colours)
+    vendor_files.czi(
+        tmp_path / "b.czi", IMAGE, "tcyx", names=names, shown=colours[::-1], displayed=colours
+    )
+    for file in list_files(tmp_path):
+        image = read_image(file)
+        assert image.attrs["colours"] == colours, file
+        assert image.attrs["time_increment_s"] == pytest.approx(vendor_files.SECONDS)
+        write_ome_tiff(tmp_path / "kept.tif", image, overwrite=True)
+        assert open_image(tmp_path / "kept.tif").colours == colours
+
+
+def test_colours_that_are_not_named_are_unknown(tmp_path: Path) -> None:
+    vendor_files.nd2(tmp_path / "a.nd2", IMAGE, "tcyx")
+    vendor_files.lif(tmp_path / "a.lif", {"one": (IMAGE, "tcyx")}, luts=("Fire", "Green", "Red"))
+    vendor_files.czi(tmp_path / "a.czi", IMAGE, "tcyx", names=("a", "b", "c"))
+    for file in list_files(tmp_path):
+        assert open_image(file).colours == (), file
 
 
 def test_a_part_is_that_of_the_whole_image(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 import pickle
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from functools import reduce
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,7 @@ def test_metadata_of_an_array(array: Path, changes: dict[str, Any], says: str) -
     assert says in refusal(array)
 
 
+RAW = re.compile(r"object|NoneType|\(\)|subscript|int\b")  # of exceptions of Python
 TEXTS = (b"", b"[" * 100_000, b'{"a": "\xff"}', b'{"a": "\\ud800"}', b'{"a": 1, "a": 2}', b"[]")
 
 
@@ -97,7 +101,6 @@ def test_files_that_hold_no_metadata(group: Path, name: str, text: bytes) -> Non
         {"multiscales": [{"datasets": [{"path": "/etc"}]}]},
         {"multiscales": [{"datasets": [{"path": "0"}], "axes": 7}]},
         {"multiscales": [{"datasets": [{"path": "0"}], "axes": "cyx"}], "omero": 3},
-        {"multiscales": [{"datasets": [{"path": "0"}]}], "omero": {"channels": [3]}},
         {"ome": 3},
     ],
     ids=map(str, count()),
@@ -105,6 +108,45 @@ def test_files_that_hold_no_metadata(group: Path, name: str, text: bytes) -> Non
 def test_attributes_of_a_group(group: Path, attributes: dict[str, Any]) -> None:
     (group / ".zattrs").write_text(json.dumps(attributes))
     refusal(group)
+
+
+@pytest.mark.parametrize(
+    "omero",
+    [3, [], "x", {"channels": 3}, {"channels": [3, None]}, {"channels": [{"label": {}}, {}]},
+     {"channels": [{"label": "A", "color": 3}, {"label": [], "color": {}}], "rdefs": 1}],
+    ids=map(str, count()),
+)  # fmt: skip
+def test_damaged_channels_are_unknown(group: Path, omero: Any) -> None:
+    file = group / ".zattrs"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"omero": omero}))
+    image = open_zarr(group)
+    assert image.sizes == {"c": 2, "y": 8, "x": 8} and image.colours == ()
+    assert image.channels == ("A" if "'A'" in str(omero) else "channel 1", "channel 2")
+
+
+@pytest.mark.parametrize("value", [3, None, "x", [3], {"a": 1}, True], ids=map(str, count()))
+def test_values_of_the_wrong_type_are_unknown_or_one_plain_line(group: Path, value: Any) -> None:
+    """Each value of the attributes in turn; axes decide about planes, so they are refused."""
+    file = group / ".zattrs"
+    whole = json.loads(file.read_text())
+
+    def places(entry: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        for key in entry if isinstance(entry, dict) else range(len(entry)):
+            yield (*way, key)
+            if isinstance(entry[key], dict | list):
+                yield from places(entry[key], (*way, key))
+
+    for *way, last in places(whole):
+        changed = json.loads(json.dumps(whole))
+        reduce(operator.getitem, way, changed)[last] = value
+        file.write_text(json.dumps(changed))
+        path = "/".join(map(str, [*way, last]))
+        try:
+            assert open_zarr(group).sizes == {"c": 2, "y": 8, "x": 8}, path
+        except InputError as error:
+            line = str(error)
+            if not path.startswith("multiscales") or "coord" in path or RAW.search(line):
+                raise
 
 
 def test_attributes_may_hold_nan(group: Path) -> None:

@@ -109,6 +109,7 @@ def nd2(
     colours: int = 1,
     missing: Sequence[int] = (),
     recorded: int | None = None,
+    shown: Sequence[str] = (),
 ) -> None:
     """Write dims out of ``t p z c y x``, x and y being `UM` of x wide."""
     sizes = lengths(array, dims)
@@ -131,6 +132,7 @@ def nd2(
             "uiCompCount": colours,
             "sDescription": names[k],
             "pFluorescentProbe": {"sName": "x"},
+            "uiColor": int.from_bytes(bytes.fromhex(shown[k][1:]), "little") if shown else 0,
         }
         for k in range(channels // colours)
     }
@@ -194,6 +196,8 @@ def czi(
     missing: Sequence[int] = (),
     pixel_type: int | None = None,
     starts: Mapping[str, int] = {},
+    shown: Sequence[str] = (),
+    displayed: Sequence[str] = (),
 ) -> None:
     """Write dims of any letters, y and x last; each plane is a block."""
 
@@ -221,12 +225,21 @@ def czi(
         f'<Distance Id="{axis.upper()}"><Value>{size * 1e-6}</Value></Distance>'
         for axis, size in UM.items()
     )
-    channels = "".join(f'<Channel Name="{name}"/>' for name in names)
+    colours = [f"<Color>#FF{one[1:].upper()}</Color>" for one in shown]
+    channels = "".join(
+        f'<Channel Id="Channel:{k}" Name="{name}">{colours[k] if shown else ""}</Channel>'
+        for k, name in enumerate(names)
+    )
+    display = "".join(
+        f'<Channel Id="Channel:{k}"><Color>#FF{one[1:].upper()}</Color></Channel>'
+        for k, one in enumerate(displayed)
+    )
     xml = (
         "<ImageDocument><Metadata><Information><Image><Dimensions><Channels>"
         f"{channels}</Channels><T><Positions><Interval><Increment>{SECONDS}</Increment></Interval>"
         f"</Positions></T></Dimensions></Image></Information><Scaling><Items>{distances}"
-        "</Items></Scaling></Metadata></ImageDocument>"
+        f"</Items></Scaling><DisplaySetting><Channels>{display}</Channels></DisplaySetting>"
+        "</Metadata></ImageDocument>"
     ).encode()
     count = len(entries) // (32 + 20 * len(dims))
     directory = segment(b"ZISRAWDIRECTORY", struct.pack("<i124x", count) + entries)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import open_array
+from denoisplit.images.axes import Metadata, colour, open_array
 from denoisplit.images.formats.compression import is_lossy
 from denoisplit.images.formats.libraries import (
     REMEDY,
@@ -24,7 +24,7 @@ from denoisplit.images.formats.libraries import (
     refuse_lossy,
 )
 from denoisplit.images.lazy import LazyImage, Pages
-from denoisplit.images.lengths import known_lengths, to_micrometres, to_seconds
+from denoisplit.images.lengths import to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 OUTER = "TZC"  # axes along which each block is one plane
@@ -91,17 +91,10 @@ def open_czi(path: Path, series: int | None = None) -> LazyImage:
             JPEG_XR in kinds and is_lossy("JPEGXR", kinds[JPEG_XR].read(path)) is not False
         ):
             refuse_lossy(path, "JPEG" if JPEG in kinds else "JPEG XR")
-        names, pixel_size_um, step = _metadata(path, file)
+        metadata = _metadata(path, file)
     read = partial(_read, path, stored, (height, width), dtype)
     pixels = Pages(tuple(map(len, outer)), (height, width), dtype, read)
-    return open_array(
-        pixels,
-        f"{OUTER}YX",
-        channels=names,
-        pixel_size_um=pixel_size_um,
-        time_increment_s=step,
-        source=path,
-    )
+    return open_array(pixels, f"{OUTER}YX", metadata, path)
 
 
 def _blocks(path: Path, file: Any) -> list[_Block]:
@@ -204,20 +197,27 @@ def _decoded(data: bytes | bytearray, compression: int, plane: NDArray[Any]) -> 
     return plane
 
 
-def _metadata(path: Path, file: Any) -> tuple[list[str | None], dict[str, float], float | None]:
-    """Return names of channels, pixel size and seconds between frames, as far as known."""
+def _metadata(path: Path, file: Any) -> Metadata:
     if _mark(path, file.header.metadata_position) != METADATA:
-        return [], {}, None
+        return Metadata()
     try:
         xml = ElementTree.fromstring(file.metadata())
     except (ElementTree.ParseError, ValueError, OSError):
-        return [], {}, None
+        return Metadata()
     sizes = {
         str(one.get("Id")).lower(): to_micrometres(one.findtext("Value"), "m")
         for one in xml.findall(".//Scaling/Items/Distance")
     }
     channels = xml.findall(".//Information/Image/Dimensions/Channels/Channel")
-    names = [channel.get("Name") for channel in channels]
+    shown = {one.get("Id"): one for one in xml.findall(".//DisplaySetting/Channels/Channel")}
+    colours = [  # the one that is shown, or else that of the recording
+        shown.get(one.get("Id"), one).findtext("Color") or one.findtext("Color") or ""
+        for one in channels
+    ]
     step = xml.findtext(".//Information/Image/Dimensions/T/Positions/Interval/Increment")
-    lengths = known_lengths({axis: sizes.get(axis) for axis in "xyz"})
-    return names, lengths, to_seconds(step, "s")
+    return Metadata(
+        [channel.get("Name") for channel in channels],
+        {axis: sizes.get(axis) for axis in "xyz"},
+        to_seconds(step, "s"),
+        [colour(text[-6:]) for text in colours],  # behind the opacity
+    )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import open_array
+from denoisplit.images.axes import Metadata, open_array
 from denoisplit.images.formats.libraries import library, readable, refuse_axes
 from denoisplit.images.lazy import LazyImage, Mapped
-from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
+from denoisplit.images.lengths import number, to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 START = b"p\0\0\0"
 DIMENSIONS = {"1": "x", "2": "y", "3": "z", "4": "t"}
 DESCRIPTION = "./Data/Image/ImageDescription"
+LUTS = {"red": "#ff0000", "green": "#00ff00", "blue": "#0000ff", "cyan": "#00ffff"}
+LUTS |= {"magenta": "#ff00ff", "yellow": "#ffff00", "gray": "#ffffff", "grey": "#ffffff"}
+GRADIENT = re.compile(r"gradient ?\(([0-9]+), ?([0-9]+), ?([0-9]+)\)")
 
 
 def open_lif(path: Path, series: int | None = None) -> LazyImage:
@@ -48,22 +52,14 @@ def open_lif(path: Path, series: int | None = None) -> LazyImage:
         if needed != block.size or end > path.stat().st_size:
             problem = f"its pixels need {needed} bytes, and {block.size} are described, up to {end}"
             raise ValueError(f"{problem} of {path.stat().st_size}")
-        names, pixel_size_um, step = _metadata(image.xml_element)
+        metadata = _metadata(image.xml_element)
         pixels = Mapped(path, tuple(sizes.values()), dtype, block.offset)
         # an axis of length 1 is left out
         axes = "".join("T" if axis not in "TCZYX" else axis for axis in sizes)
-        return open_array(
-            pixels,
-            axes,
-            channels=names,
-            pixel_size_um=pixel_size_um,
-            time_increment_s=step,
-            source=path,
-        )
+        return open_array(pixels, axes, metadata, path)
 
 
-def _metadata(xml: Any) -> tuple[list[str], dict[str, float], float | None]:
-    """Return names of channels, pixel size and seconds between frames, as far as known."""
+def _metadata(xml: Any) -> Metadata:
     described = xml.findall(f"{DESCRIPTION}/Channels/ChannelDescription")
     described.sort(key=lambda channel: number(channel.get("BytesInc")))
     names = [str(channel.get("LUTName") or "") for channel in described]
@@ -77,4 +73,12 @@ def _metadata(xml: Any) -> tuple[list[str], dict[str, float], float | None]:
             step = to_seconds(length, unit)
         elif axis:
             sizes[axis] = to_micrometres(length, unit)
-    return names if len(set(names)) == len(names) else [], known_lengths(sizes), step
+    colours = list(map(_colour, names))
+    return Metadata(names if len(set(names)) == len(names) else [], sizes, step, colours)
+
+
+def _colour(lut: str) -> str | None:
+    """Return the colour of a table of colours by its name, such as Green or Gradient (255,0,9)."""
+    if match := GRADIENT.fullmatch(lut.strip().lower()):
+        return "#" + "".join(f"{min(255, int(part)):02x}" for part in match.groups())
+    return LUTS.get(lut.strip().lower())

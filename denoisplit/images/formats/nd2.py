@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import open_array
+from denoisplit.images.axes import Metadata, open_array
 from denoisplit.images.formats.libraries import (
     REMEDY,
     library,
@@ -21,10 +21,11 @@ from denoisplit.images.formats.libraries import (
     refuse_lossy,
 )
 from denoisplit.images.lazy import LazyImage, Pages
-from denoisplit.images.lengths import known_lengths, to_micrometres, to_seconds
+from denoisplit.images.lengths import to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 FRAME = "CYX"  # axes of a frame of the file
+UNSET = "000000"  # colour of a channel that has none
 LARGEST_RATIO = 1032  # of pixels to compressed bytes
 
 
@@ -64,18 +65,10 @@ def open_nd2(path: Path, series: int | None = None) -> LazyImage:
         if "P" in outer:
             numbers = numbers.take(chosen, axis=list(outer).index("P"))
         read = partial(_read, path, numbers.ravel(), page)
-        dtype, (channels, pixel_size_um) = file.dtype, _metadata(file)
-        step = _time_increment(file)
+        dtype, metadata = file.dtype, _metadata(file)
     kept = "".join(axis for axis in outer if axis != "P")
     pixels = Pages(numbers.shape, page, dtype, read)
-    return open_array(
-        pixels,
-        kept + FRAME,
-        channels=channels,
-        pixel_size_um=pixel_size_um,
-        time_increment_s=step,
-        source=path,
-    )
+    return open_array(pixels, kept + FRAME, metadata, path)
 
 
 def _read(
@@ -105,15 +98,19 @@ def _time_increment(file: Any) -> float | None:
     return steps.pop() if len(steps) == 1 else None
 
 
-def _metadata(file: Any) -> tuple[list[str], dict[str, float]]:
-    """Return names of channels and pixel size; what cannot be read is unknown."""
+def _metadata(file: Any) -> Metadata:
+    known = Metadata()
     try:
+        known = known._replace(time_increment_s=_time_increment(file))
         channels = file.metadata.channels or []
-        names = [str(channel.channel.name) for channel in channels]
         volume = channels[0].volume
         lengths = zip("xyz", volume.axesCalibrated, volume.axesCalibration, strict=True)
-        return names, known_lengths(
-            {axis: to_micrometres(size, "um") if known else None for axis, known, size in lengths}
+        colours = [bytes(one.channel.color[:3]).hex() for one in channels]
+        return Metadata(
+            [str(one.channel.name) for one in channels],
+            {axis: to_micrometres(size, "um") if known else None for axis, known, size in lengths},
+            known.time_increment_s,
+            [f"#{digits}" if digits != UNSET else None for digits in colours],
         )
     except Exception:
-        return [], {}
+        return known

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import DIMS
-from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
+from denoisplit.images.axes import DIMS, Metadata, colour
+from denoisplit.images.lengths import number, to_micrometres, to_seconds
 from denoisplit.progress import logger
 
 # axes of arrays that do not name them, by their number
@@ -23,6 +23,8 @@ UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 ABSENT = 2**64 - 1  # place and size of a chunk that a shard has not
 CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
 NAMES = {"time": "t", "frame": "t", "frames": "t", "channel": "c", "channels": "c", "ch": "c"}
+LARGE = 2**28  # bytes of pixels, from which not too many chunks may be missing
+SPARSE = 64  # one of so many must exist
 
 
 class Level(NamedTuple):
@@ -30,13 +32,10 @@ class Level(NamedTuple):
 
     path: str  # of its array in the group
     axes: tuple[str, ...]  # out of t, c, z, y, x if known; empty if not named
-    channels: tuple[str | None, ...]
-    pixel_size_um: dict[str, float]
-    time_increment_s: float | None
-    colours: tuple[str | None, ...]  # of the channels, "#rrggbb"
+    metadata: Metadata
 
 
-def images(attributes: Mapping[str, Any], inside: Callable[[str], Mapping[str, Any]]) -> list[str]:
+def images(attributes: Any, inside: Callable[[str], Mapping[str, Any]]) -> list[str]:
     """Return the folders of images in a group, relative to it.
 
     They are those of a file with several series as bioformats2raw writes it, or of a plate with
@@ -49,51 +48,67 @@ def images(attributes: Mapping[str, Any], inside: Callable[[str], Mapping[str, A
     inside : callable
         Returns the attributes of a group inside it; empty if there is none.
     """
-    attributes = attributes.get("ome", attributes)
-    if "bioformats2raw.layout" in attributes:
-        listed = inside("OME")
-        names = listed.get("ome", listed).get("series") or takewhile(inside, map(str, count()))
+    if "bioformats2raw.layout" in _ome(attributes):
+        names = _list(_ome(inside("OME")), "series") or takewhile(inside, map(str, count()))
         return [_inside(name) for name in names]
-    wells = [_inside(well["path"]) for well in (attributes.get("plate") or {}).get("wells") or ()]
-    fields = []
-    for well in wells:
-        listed = inside(well)
-        shown = (listed.get("ome", listed).get("well") or {}).get("images") or ()
-        fields += [f"{well}/{_inside(image['path'])}" for image in shown]
-    return fields
+    wells = [_inside(w.get("path")) for w in _mappings(_ome(attributes).get("plate"), "wells")]
+    return [
+        f"{well}/{_inside(image.get('path'))}"
+        for well in wells
+        for image in _mappings(_ome(inside(well)).get("well"), "images")
+    ]
 
 
 def _inside(name: Any) -> str:
     """Return the name of a folder, which must be inside the one that names it."""
     path = PurePosixPath(str(name))
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if not isinstance(name, str) or path.is_absolute() or ".." in path.parts or not path.parts:
         raise ValueError(f"it names the folder {str(name)!r:.80}, which is not inside it")
     return path.as_posix()
 
 
-def multiscales(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _ome(attributes: Any) -> Mapping[str, Any]:
+    """Return the attributes of OME, which since version 0.5 are under one key."""
+    inner = attributes.get("ome", attributes)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _list(value: Any, key: str) -> list[Any]:
+    """Return the list under a key; empty if there is none, or a value of another type."""
+    entries = value.get(key) if isinstance(value, dict) else None
+    return entries if isinstance(entries, list) else []
+
+
+def _mappings(value: Any, key: str) -> list[dict[str, Any]]:
+    """Return a list of mappings, as `_list`; empty ones in place of other entries."""
+    return [entry if isinstance(entry, dict) else {} for entry in _list(value, key)]
+
+
+def multiscales(attributes: Any) -> list[dict[str, Any]]:
     """Return what a group says of each of its images; mostly it has one, or none."""
-    return list(attributes.get("ome", attributes).get("multiscales") or ())
+    return _mappings(_ome(attributes), "multiscales")
 
 
-def levels(attributes: Mapping[str, Any], image: int) -> list[Level]:
+def levels(attributes: Any, image: int) -> list[Level]:
     """Return the resolutions of one of the images of a group, the highest first."""
-    scales, attributes = multiscales(attributes)[image], attributes.get("ome", attributes)
-    axes = [a if isinstance(a, dict) else {"name": a} for a in scales.get("axes") or ()]
-    channels = (attributes.get("omero") or {}).get("channels") or ()
-    labels = tuple(channel.get("label") or None for channel in channels)
-    colours = tuple(_colour(channel.get("color")) for channel in channels)
-    outer = list(scales.get("coordinateTransformations") or ())
-    result = []
-    for dataset in scales.get("datasets") or ():
-        steps = [*(dataset.get("coordinateTransformations") or ()), *outer]
-        names = tuple(axis_name(a.get("name"), a.get("type")) for a in axes)
-        units = dict(zip(names, (a.get("unit") for a in axes), strict=True))
+    scales = multiscales(attributes)[image]
+    if "axes" in scales and not _list(scales, "axes"):  # else they may be those of the array
+        raise ValueError(f"its axes are {scales['axes']!r:.80}, expected a list of axes")
+    axes = [a if isinstance(a, dict) else {"name": a} for a in _list(scales, "axes")]
+    names = tuple(axis_name(a.get("name"), a.get("type")) for a in axes)
+    units = dict(zip(names, (a.get("unit") for a in axes), strict=True))
+    channels = _mappings(_ome(attributes).get("omero"), "channels")
+    labels = [channel.get("label") for channel in channels]
+    labels = [label if isinstance(label, str | int) else None for label in labels]
+    colours = [colour(channel.get("color")) for channel in channels]
+    outer, result = _mappings(scales, "coordinateTransformations"), []
+    for dataset in _mappings(scales, "datasets"):
+        steps = [*_mappings(dataset, "coordinateTransformations"), *outer]
         lengths = _lengths(names, steps)
         size = {a: to_micrometres(lengths.get(a), units[a]) for a in names if a in "zyx"}
         time = to_seconds(lengths.get("t"), units.get("t"))
         path = PurePosixPath(str(dataset.get("path"))).as_posix()
-        result.append(Level(path, names, labels, known_lengths(size), time, colours))
+        result.append(Level(path, names, Metadata(labels, size, time, colours)))
     return result
 
 
@@ -122,19 +137,13 @@ def _lengths(axes: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> dict[st
     return {axis: math.prod(column) for axis, *column in zip(axes, *scales, strict=True)}
 
 
-def _colour(value: Any) -> str | None:
-    """Return the colour of six hexadecimal digits."""
-    digits = str(value).removeprefix("#").lower()
-    return f"#{digits}" if re.fullmatch("[0-9a-f]{6}", digits) else None
-
-
 def _scales(steps: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     """Return the factors of each scaling among transformations; one of none for unknown kinds."""
     scales: list[list[float]] = []
     for step in steps:
         kind = step.get("type")
         if kind == "sequence":
-            scales += _scales(step.get("transformations") or ())
+            scales += _scales(_mappings(step, "transformations"))
         elif kind == "scale":
             factors = step.get("scale")
             scales.append([number(n) for n in factors] if isinstance(factors, list) else [])
@@ -144,7 +153,7 @@ def _scales(steps: Sequence[Mapping[str, Any]]) -> list[list[float]]:
 
 
 def check_chunks(path: Path, folder: Path, array: Any) -> None:
-    """Refuse an array without any chunk in its folder, and warn of missing ones.
+    """Refuse an array of which hardly any chunk is in its folder, and warn of missing ones.
 
     Raises
     ------
@@ -168,6 +177,9 @@ def check_chunks(path: Path, folder: Path, array: Any) -> None:
                     seen.add(place)
     if not there:
         problem = f"all {expected} chunks of this image are missing"
+        raise InputError(problem, where=path, remedy="copy or write it again")
+    if array.nbytes > LARGE and there * SPARSE < expected:
+        problem = f"the shape {array.shape} needs {expected} chunks, of which only {there} exist"
         raise InputError(problem, where=path, remedy="copy or write it again")
     if missing := expected - there:
         read_as = f"{missing} of {expected} chunks are missing, and read as {array.fill_value}"

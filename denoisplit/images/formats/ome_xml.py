@@ -3,139 +3,160 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
 
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
+from denoisplit.images.axes import Metadata, colour
 from denoisplit.images.lazy import first_line
-from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
+from denoisplit.images.lengths import number, to_micrometres, to_seconds
 
 TIFF = (".tif", ".tiff")
 ROOT = re.compile(r"<(\w+:)?OME\b", re.IGNORECASE)
 NAMED = (".ome.tif", ".ome.tiff")  # files that need OME-XML, if they have several planes
 START = 2000  # letters within which the root element of OME-XML begins
+SHOWN = 3  # files that a warning names
+LENGTHS = ("images", "channels", "slices", "frames")  # in a description by ImageJ
 REMEDY = "save it as one OME-TIFF file (Fiji: File > Import > Bio-Formats, then File > Save As)"
 
 
-class Metadata(NamedTuple):
-    """What a file says of its channels, pixels and frames."""
+class OmeXml:
+    """OME-XML of a file, or of the file that it names.
 
-    channels: Sequence[str | None] = ()
-    pixel_size_um: Mapping[str, float] = {}
-    time_increment_s: float | None = None
-    colours: Sequence[str | None] = ()  # of the channels, "#rrggbb"
+    Attributes
+    ----------
+    is_there : bool
+        Whether the file has any, even damaged.
+    root : Element or None
+        None if it cannot be read.
+    """
+
+    def __init__(self, path: Path, tif: tifffile.TiffFile) -> None:
+        text = tif.pages.first.description.lstrip("\ufeff \r\n\t")
+        self.is_there, self.path = ROOT.search(text[:START]) is not None, path
+        self.root: ElementTree.Element | None = None
+        self._id: str | None = None
+        self._main: Path | None = None  # that has the OME-XML of this one
+        try:
+            root = ElementTree.fromstring(text)
+            self._id, binary = root.get("UUID"), root.find("{*}BinaryOnly")
+            if binary is not None:
+                self._main = path.with_name(Path(binary.get("MetadataFile", "")).name)
+                data = read_bytes(self._main, MOST_TEXT, "OME-XML", REMEDY)
+                self.root = None if self._main.suffix in TIFF else ElementTree.fromstring(data)
+            else:
+                self.root = root
+        except (ElementTree.ParseError, ValueError, OSError):
+            pass
+
+    def metadata(self, series: int, count: int) -> Metadata:
+        """Return the metadata of one of the images that a file has, as far as it can be read."""
+        images = [] if self.root is None else self.root.findall(".//{*}Pixels")
+        if count > 1:  # tifffile leaves out those without data
+            images = [some for some in images if some.find("{*}TiffData") is not None]
+        if not images or len(images) != count > 1:
+            return Metadata()
+        pixels = images[series]
+        keys = {axis: f"PhysicalSize{axis.upper()}" for axis in "xyz"}
+        units = {axis: pixels.get(f"{key}Unit") or "um" for axis, key in keys.items()}
+        channels = pixels.findall("{*}Channel")
+        return Metadata(
+            [(channel.get("Name") or "").strip() for channel in channels],
+            {axis: to_micrometres(pixels.get(key), units[axis]) for axis, key in keys.items()},
+            to_seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit") or "s"),
+            [_colour(channel.get("Color")) for channel in channels],
+        )
+
+    def missing(self) -> str:
+        """Return a warning of files that hold other planes of the image, and are not there.
+
+        It is empty if there are none, and for all files of the image but the first that is there.
+        """
+        if self._main is not None and not self._main.exists():
+            return f"its OME-XML is in {self._main.name}, which is missing: its scale is unknown"
+        parts = [] if self.root is None else self.root.findall(".//{*}TiffData/{*}UUID")
+        names = {Path(part.get("FileName", "")).name: part.text for part in parts}
+        files = {
+            name: name == self.path.name or None is not self._id == text
+            for name, text in names.items()
+            if name
+        }
+        there = [name for name, own in files.items() if own or self.path.with_name(name).exists()]
+        others = [name for name in files if name not in there]
+        if not others or not there or not files[there[0]]:
+            return ""
+        shown = ", ".join(others[:SHOWN] + ["..."] * (len(others) > SHOWN))
+        return (
+            f"{len(others)} of {len(files)} files of this image are missing ({shown}), and their "
+            "planes are not read"
+        )
+
+    def check(self, tif: tifffile.TiffFile) -> None:
+        """Refuse a file in which only a description that cannot be used tells channels from time.
+
+        A file of one plane needs no such description, unless its set has several channels.
+
+        Raises
+        ------
+        InputError
+        """
+        one, planes, problem = tif.series[0], len(tif.pages), ""
+        pixels = None if self.root is None else self.root.find(".//{*}Pixels")
+        channels = 1 if pixels is None else number(pixels.get("SizeC"))
+        if not self.is_there:
+            named = self.path.name.lower().endswith(NAMED)
+            if planes > 1 and one.kind in ("uniform", "generic") and named:
+                problem = f"it has no OME-XML, so the axes of {planes} planes are unknown"
+        elif one.kind == "ome":
+            known = {page.offset for some in tif.series for page in some.pages if page is not None}
+            if len(known) < planes:
+                problem = f"its OME-XML describes {len(known)} of {planes} planes"
+        elif planes == 1 and (not channels > 1 or one.kind == "mmstack"):
+            return
+        elif pixels is None:
+            problem = (
+                f"its OME-XML is damaged or missing, and the axes of {planes} planes are unknown"
+            )
+        else:
+            problem = "its OME-XML describes planes that are in other files, or missing"
+        if problem:
+            raise InputError(problem, where=self.path, remedy=REMEDY)
 
 
-def ome_xml(path: Path, tif: tifffile.TiffFile) -> ElementTree.Element | None:
-    """Return the OME-XML of a file, or of the file that it names; None if it cannot be read."""
-    try:
-        xml = ElementTree.fromstring(_text(tif))
-        main = xml.find("{*}BinaryOnly")
-        if main is None:
-            return xml
-        companion = path.with_name(Path(main.get("MetadataFile", "")).name)
-        data = read_bytes(companion, MOST_TEXT, "OME-XML", REMEDY)
-        return None if companion.suffix in TIFF else ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, OSError):
-        return None
-
-
-def described_images(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
-    """Return the images of a file; OME-XML that cannot be used is ignored in a file of one plane.
+def described_images(path: Path, tif: Any) -> list[tifffile.TiffPageSeries]:
+    """Return the images of a file; a description that cannot be used is ignored for one plane.
 
     Raises
     ------
     InputError
         If the file has several planes.
     """
+    planes = len(tif.pages)
     try:
+        if tif.is_imagej:
+            lengths = {key: tif.imagej_metadata.get(key, 1) for key in LENGTHS}
+            known = [n for n in lengths.values() if isinstance(n, int)]
+            planes = max(planes, *known)  # also of one page before the pixels of all planes
+            if wrong := [f"{k}={n}" for k, n in lengths.items() if n not in known or n < 1]:
+                raise ValueError(f"it has {', '.join(wrong)}")
         return list(tif.series)
     except Exception as error:
-        if not _is_ome(tif):
+        is_ome = OmeXml(path, tif).is_there
+        if not (is_ome or tif.is_imagej):
             raise
-        if (planes := len(tif.pages)) > 1:
-            problem = (
-                f"its OME-XML is damaged ({first_line(error)}), and the axes of {planes} planes"
-            )
-            raise InputError(f"{problem} are unknown", where=path, remedy=REMEDY) from None
-        tif.is_ome = False
+        if planes > 1:
+            kind = "OME-XML" if is_ome else "description by ImageJ"
+            problem = f"its {kind} is damaged ({first_line(error)}), and the axes of {planes}"
+            raise InputError(f"{problem} planes are unknown", where=path, remedy=REMEDY) from None
+        tif.is_ome = tif.is_imagej = False
         return list(tif.series)
-
-
-def ome_metadata(xml: ElementTree.Element, series: int, count: int) -> Metadata:
-    """Return the metadata of one of the images that a file has.
-
-    What cannot be read is unknown.
-    """
-    all_pixels = xml.findall(".//{*}Pixels")
-    if count > 1:  # tifffile leaves out those without data
-        all_pixels = [some for some in all_pixels if some.find("{*}TiffData") is not None]
-    if not all_pixels or len(all_pixels) != count > 1:
-        return Metadata()
-    pixels = all_pixels[series]
-    sizes = {}
-    for axis in "xyz":
-        key = f"PhysicalSize{axis.upper()}"
-        sizes[axis] = to_micrometres(pixels.get(key), pixels.get(f"{key}Unit") or "um")
-    channels = pixels.findall("{*}Channel")
-    unit = pixels.get("TimeIncrementUnit") or "s"
-    return Metadata(
-        [(channel.get("Name") or "").strip() for channel in channels],
-        known_lengths(sizes),
-        to_seconds(pixels.get("TimeIncrement"), unit),
-        [_colour(channel.get("Color")) for channel in channels],
-    )
 
 
 def _colour(value: str | None) -> str | None:
     """Return the colour of a signed integer, red in the highest byte and opacity in the lowest."""
-    try:
-        return f"#{int(value or '') >> 8 & 0xFFFFFF:06x}"
-    except ValueError:
-        return None
-
-
-def check_ome(path: Path, tif: tifffile.TiffFile) -> None:
-    """Refuse a file in which only a description that cannot be used tells channels from time.
-
-    A file of one plane needs no such description, unless its set has several channels.
-
-    Raises
-    ------
-    InputError
-    """
-    one, planes, xml = tif.series[0], len(tif.pages), ome_xml(path, tif)
-    if not _is_ome(tif):
-        if planes > 1 and one.kind in ("uniform", "generic") and path.name.lower().endswith(NAMED):
-            problem = f"it has no OME-XML, so the axes of {planes} planes are unknown"
-            raise InputError(problem, where=path, remedy=REMEDY)
-        return
-    if one.kind == "ome":
-        known = {page.offset for some in tif.series for page in some.pages if page is not None}
-        described = len(known)
-        if described < planes:
-            problem = f"its OME-XML describes {described} of {planes} planes"
-            raise InputError(problem, where=path, remedy=REMEDY)
-        return
-    pixels = None if xml is None else xml.find(".//{*}Pixels")
-    channels = 1 if pixels is None else number(pixels.get("SizeC"))
-    if planes == 1 and (not channels > 1 or one.kind == "mmstack"):
-        return
-    if pixels is None:
-        problem = f"its OME-XML is damaged or missing, and the axes of {planes} planes are unknown"
-    else:
-        problem = "its OME-XML describes planes that are in other files, or missing"
-    raise InputError(problem, where=path, remedy=REMEDY)
-
-
-def _is_ome(tif: tifffile.TiffFile) -> bool:
-    return ROOT.search(_text(tif)[:START]) is not None
-
-
-def _text(tif: tifffile.TiffFile) -> str:
-    return tif.pages.first.description.lstrip("\ufeff \r\n\t")
+    code = number(value)
+    return colour(f"{int(code) >> 8 & 0xFFFFFF:06x}") if code == code // 1 else None

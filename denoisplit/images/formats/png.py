@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import COLOURS, open_array
-from denoisplit.images.lazy import LazyImage, Pages, first_line
-from denoisplit.images.lengths import known_lengths, to_micrometres
+from denoisplit.images.axes import COLOURS, Metadata, open_array
+from denoisplit.images.lazy import LazyImage, Pages, unreadable
+from denoisplit.images.lengths import PRINT_PIXEL_UM, known_lengths, to_micrometres
 from denoisplit.images.selection import choose_series
 
 START = b"\x89PNG\r\n\x1a\n"
@@ -24,7 +24,8 @@ KINDS = {0: "grey", 2: "colour (RGB)", 3: "indexed colour", 4: "grey and alpha",
 GREY, RGB = 0, 2
 MOST_PIXELS = 2**28  # decoded at once
 MOST_BYTES = 2 * MOST_PIXELS + 2**20  # of a file of so many pixels
-PRINT_PIXEL_UM = 20.0  # resolutions coarser than this are meant for paper or screen
+REMEDY = "copy or save the file again"
+GREY_REMEDY = "save it as grey image, one file per channel (Fiji: Image > Type, or Split Channels)"
 
 
 def open_png(path: Path, series: int | None = None) -> LazyImage:
@@ -37,22 +38,16 @@ def open_png(path: Path, series: int | None = None) -> LazyImage:
         several images or other bits.
     """
     choose_series(path, ["an image"], series)
-    try:
+    with unreadable(path, "PNG", REMEDY):
         chunks = dict(_chunks(path))
         width, height, bits, kind = struct.unpack_from(">IIBB", chunks[b"IHDR"])
         sizes = _pixel_size(chunks.get(b"pHYs", b""))
-    except (KeyError, ValueError, struct.error, OSError) as error:
-        problem = f"this PNG is unreadable ({first_line(error)})"
-        raise InputError(problem, where=path, remedy="copy or save the file again") from None
     what = f"{KINDS.get(kind, 'unknown')} of {bits} bit"
     what += ", animated" if b"acTL" in chunks else ""
     what += ", transparent" if b"tRNS" in chunks else ""
     if what not in [f"{KINDS[n]} of {b} bit" for n in (GREY, RGB) for b in (8, 16)]:
-        remedy = (
-            "save it as grey image, one file per channel (Fiji: Image > Type, or Split Channels)"
-        )
         problem = f"this PNG is {what}, expected grey or RGB of 8 or 16 bit"
-        raise InputError(problem, where=path, remedy=remedy)
+        raise InputError(problem, where=path, remedy=GREY_REMEDY)
     colours = COLOURS if kind == RGB else ()
     page = (height, width, *([len(colours)] if colours else []))
     if not 0 < math.prod(page) <= MOST_PIXELS or path.stat().st_size > MOST_BYTES:
@@ -61,8 +56,7 @@ def open_png(path: Path, series: int | None = None) -> LazyImage:
         raise InputError(problem, where=path, remedy=remedy)
     dtype = np.dtype(f"u{bits // 8}")
     pixels = Pages((), page, dtype, partial(_read, path, page, dtype))
-    axes = "YXS" if colours else "YX"
-    image = open_array(pixels, axes, channels=colours, pixel_size_um=sizes, source=path)
+    image = open_array(pixels, "YXS" if colours else "YX", Metadata(colours, sizes), path)
     return replace(image, is_colour=bool(colours))
 
 
@@ -84,8 +78,8 @@ def _pixel_size(data: bytes) -> dict[str, float]:
     if len(data) < 9 or data[8] != 1:
         return {}
     counts = dict(zip("xy", struct.unpack_from(">II", data), strict=True))
-    sizes = known_lengths({a: to_micrometres(1 / n, "m") if n else None for a, n in counts.items()})
-    return {axis: size for axis, size in sizes.items() if size < PRINT_PIXEL_UM}
+    sizes = {axis: to_micrometres(1 / n, "m") if n else None for axis, n in counts.items()}
+    return known_lengths(sizes, PRINT_PIXEL_UM)
 
 
 def _read(
@@ -94,12 +88,8 @@ def _read(
     import imagecodecs
 
     for _ in numbers:
-        try:
+        with unreadable(path, "PNG", REMEDY):
             pixels = imagecodecs.png_decode(path.read_bytes())
-        except Exception as error:  # any bytes may come in
-            problem = f"this PNG is damaged ({first_line(error)})"
-            raise InputError(problem, where=path, remedy="copy or save the file again") from None
-        if pixels.shape != shape or pixels.dtype != dtype:
-            problem = f"this PNG has the shape {pixels.shape}, its header says {shape}"
-            raise InputError(problem, where=path, remedy="copy or save the file again")
+            if pixels.shape != shape or pixels.dtype != dtype:
+                raise ValueError(f"its shape is {pixels.shape}, its header says {shape}")
         yield pixels

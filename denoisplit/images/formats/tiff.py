@@ -19,24 +19,22 @@ import tifffile
 from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import COLOURS, open_array
-from denoisplit.images.formats.ome_xml import (
-    REMEDY,
-    Metadata,
-    check_ome,
-    described_images,
-    ome_metadata,
-    ome_xml,
-)
+from denoisplit.images.axes import COLOURS, Metadata, open_array
+from denoisplit.images.formats.ome_xml import REMEDY, OmeXml, described_images
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
-from denoisplit.images.lazy import LazyImage, Mapped, Pages
-from denoisplit.images.lengths import known_lengths, number, to_micrometres, to_seconds
+from denoisplit.images.lazy import LazyImage, Mapped, Pages, unreadable
+from denoisplit.images.lengths import (
+    PRINT_PIXEL_UM,
+    known_lengths,
+    number,
+    to_micrometres,
+    to_seconds,
+)
 from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 UNITS = {1: "", 2: "in", 3: "cm", 4: "mm", 5: "um"}  # of the resolution, by its number
-_PRINT_PIXEL_UM = 20.0  # resolution tags of plain files coarser than this are meant for paper
 
 
 def open_tiff(path: Path, series: int | None = None) -> LazyImage:
@@ -48,44 +46,39 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
         If the file is not TIFF, is damaged, has several images and none of them is chosen, or has
         colours or unusable pixels.
     """
-    with listening() as complaints:
-        try:
-            layouts = check_pages(path)
-            # other files of a set are left closed: a member is no image of its own
-            with tifffile.TiffFile(path, _multifile=False) as tif:
-                # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
-                images = described_images(path, tif)
-                refuse_damaged(path, complaints)
-                stack = _is_stack(images)
-                if not images:
-                    raise ValueError("it has no image")
-                names = [f"{one.name} {one.axes} {one.shape}".strip() for one in images]
-                chosen = choose_series(path, names[:1] if stack else names, series)
-                one = images[chosen]
-                _refuse_unsplittable(path, tif, one, several=len(images) > 1 or series is None)
-                check_ome(path, tif)
-                encoding = check_encoding(path, tif, one)
-                _check_layouts(images if stack else [one], layouts)
-                axes = f"{'T' if stack else ''}{one.axes}"
-                array = _pixels(path, tif, chosen, len(images) if stack else 0)
-                metadata = _metadata(path, tif, chosen)
-                is_colour = "S" in one.axes.upper() and one.keyframe.photometric not in GREY
-        except InputError:
-            raise
-        except Exception as error:  # any bytes may come in, so tifffile may raise anything
-            problem = f"this TIFF is unreadable ({str(error)[:200]})"
-            raise InputError(problem, where=path, remedy="copy or save the file again") from error
+    with listening() as complaints, unreadable(path, "TIFF", "copy or save the file again"):
+        layouts = check_pages(path)
+        # other files of a set are left closed: a member is no image of its own
+        with tifffile.TiffFile(path, _multifile=False) as tif:
+            # Before the pixels are read: a damaged index leads tifffile to wrong pixels.
+            images = described_images(path, tif)
+            refuse_damaged(path, complaints)
+            stack = _is_stack(images)
+            if not images:
+                raise ValueError("it has no image")
+            names = [f"{one.name} {one.axes} {one.shape}".strip() for one in images]
+            chosen = choose_series(path, names[:1] if stack else names, series)
+            one, xml = images[chosen], OmeXml(path, tif)
+            _refuse_unsplittable(path, tif, one, several=len(images) > 1 or series is None)
+            xml.check(tif)
+            warnings = [xml.missing(), check_encoding(path, tif, one)]
+            _check_layouts(images if stack else [one], layouts)
+            axes = f"{'T' if stack else ''}{one.axes}"
+            array = _pixels(path, tif, chosen, len(images) if stack else 0)
+            has_xml = xml.root is not None
+            metadata = xml.metadata(chosen, len(images)) if has_xml else _metadata(tif, chosen)
+            is_colour = "S" in one.axes.upper() and one.keyframe.photometric not in GREY
     refuse_damaged(path, complaints)
-    check = partial(_warn_of_encoding, path, encoding) if encoding else None
     if is_colour:
         more = [None] * (one.shape[one.axes.upper().index("S")] - len(COLOURS))
         metadata = metadata._replace(channels=(*COLOURS, *more), colours=())
-    image = open_array(array, axes, source=path, check=check, **metadata._asdict())
+    image = open_array(array, axes, metadata, path, partial(_warn, path, warnings))
     return replace(image, is_colour=is_colour)
 
 
-def _warn_of_encoding(path: Path, encoding: str) -> None:
-    logger.warning("%s: %s may be with loss, which alters the noise of an image", path, encoding)
+def _warn(path: Path, warnings: Sequence[str]) -> None:
+    for warning in filter(None, warnings):
+        logger.warning("%s: %s", path, warning)
 
 
 def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
@@ -170,26 +163,22 @@ def _check_layouts(series: Sequence[tifffile.TiffPageSeries], layouts: Layouts) 
             raise ValueError("its pages differ in size, type or compression")
 
 
-def _metadata(path: Path, tif: tifffile.TiffFile, series: int) -> Metadata:
-    xml, page = ome_xml(path, tif), tif.series[series].keyframe
-    imagej = tif.imagej_metadata if tif.is_imagej else None
-    if xml is not None:
-        return ome_metadata(xml, series, len(tif.series))
-    channels: Sequence[str | None] = ()
-    step = None
-    if imagej:
-        channels = _channels_of_imagej(imagej)
-        step = to_seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
-        if str(imagej.get("unit", "")).strip():
-            return Metadata(channels, _size_of_imagej(imagej, page), step)
-    resolution_unit = page.tags.valueof("ResolutionUnit")
-    unit = UNITS.get(resolution_unit, "")
-    sizes = known_lengths(_resolution(page, {"x": unit, "y": unit}))
-    sizes = {axis: size for axis, size in sizes.items() if size < _PRINT_PIXEL_UM}
+def _metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
+    """Return the metadata of ImageJ, or those of the resolution tags."""
+    page = tif.series[series].keyframe
+    imagej = (tif.imagej_metadata if tif.is_imagej else None) or {}
+    channels = _channels_of_imagej(imagej)
+    step = to_seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
+    if str(imagej.get("unit", "")).strip():
+        return Metadata(channels, _size_of_imagej(imagej, page), step)
+    unit = UNITS.get(page.tags.valueof("ResolutionUnit"), "")
+    sizes = known_lengths(_resolution(page, {"x": unit, "y": unit}), PRINT_PIXEL_UM)
     return Metadata(channels, sizes, step)
 
 
-def _size_of_imagej(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dict[str, float]:
+def _size_of_imagej(
+    metadata: Mapping[str, Any], page: tifffile.TiffPage
+) -> dict[str, float | None]:
     # ImageJ writes the micro sign, and other letters, as six characters: \u00B5
     units = {
         axis: re.sub(
@@ -202,7 +191,7 @@ def _size_of_imagej(metadata: Mapping[str, Any], page: tifffile.TiffPage) -> dic
     sizes = _resolution(page, {axis: units[axis] for axis in "xy"})
     if "slices" in metadata:
         sizes["z"] = to_micrometres(metadata.get("spacing"), units["z"])
-    return known_lengths(sizes)
+    return sizes
 
 
 def _channels_of_imagej(metadata: Mapping[str, Any]) -> Sequence[str | None]:
@@ -265,6 +254,7 @@ def listening() -> Iterator[_Complaints]:
 def refuse_damaged(path: Path, complaints: _Complaints) -> None:
     """Raise `InputError` if tifffile has reported damage."""
     if complaints.damage:
-        problem = f"this TIFF is damaged or incomplete ({complaints.damage[0][:200]})"
+        text = re.sub(r"^<[^>]*> ?", "", complaints.damage[0])  # without the name of the file
+        problem = f"this TIFF is damaged or incomplete ({text[:200]})"
         remedy = "copy or save the file again, all planes in one file"
         raise InputError(problem, where=path, remedy=remedy)

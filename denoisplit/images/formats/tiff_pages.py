@@ -143,7 +143,7 @@ def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPage
     Returns
     -------
     str
-        The compression, if it may be with loss; else empty.
+        A warning of a compression that may be with loss; else empty.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPage
         problem = f"this image has {what}, expected intensities or RGB"
         remedy = "save it in greys, if it is a recording (Fiji: Image > Lookup Tables > Grays)"
         raise InputError(problem, where=path, remedy=remedy)
-    return name if lossy is None else ""
+    return f"{name} may be with loss, which alters the noise of an image" if lossy is None else ""
 
 
 def _rises(page: tifffile.TiffPage) -> bool:

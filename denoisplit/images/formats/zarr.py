@@ -11,7 +11,7 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
-from denoisplit.images.axes import DIMS, open_array
+from denoisplit.images.axes import DIMS, Metadata, open_array
 from denoisplit.images.formats.ngff import (
     Level,
     axes_of_array,
@@ -86,16 +86,9 @@ def _opened(path: Path, series: int | None) -> LazyImage:
     named = axes_of_array(node.metadata.to_dict(), node.attrs.asdict())
     axes = (level.axes if level else ()) or named or unnamed_axes(node.ndim)
     _check_array(path, node, axes)
-    return open_array(
-        StoredArray(node),
-        "".join(axes),
-        channels=level.channels if level else (),
-        pixel_size_um=level.pixel_size_um if level else {},
-        time_increment_s=level.time_increment_s if level else None,
-        colours=level.colours if level else (),
-        source=path,
-        check=partial(check_chunks, path, folder, node),
-    )
+    metadata = level.metadata if level else Metadata()
+    check = partial(check_chunks, path, folder, node)
+    return open_array(StoredArray(node), "".join(axes), metadata, path, check)
 
 
 def _level_of(path: Path) -> Level | None:

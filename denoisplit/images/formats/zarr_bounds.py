@@ -1,4 +1,4 @@
-"""Limits of Zarr arrays: bytes of a chunk after decoding, and pixels without chunks."""
+"""Limits of Zarr arrays: bytes of a chunk after decoding."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import asyncio
 import bz2
 import lzma
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +17,6 @@ from zarr.codecs import ShardingCodec
 from zarr.codecs._v2 import V2Codec
 from zarr.core.sync import sync
 
-from denoisplit.errors import InputError
-
-LARGE = 2**28  # bytes of pixels, from which not too many chunks may be missing
-SPARSE = 64  # one of so many must exist
 WIDEST = 8  # bytes of a pixel, also between filters
 SLACK = 2**16  # bytes, for checksums
 BLOSC_HEADER = 16  # bytes
@@ -38,7 +31,6 @@ class StoredArray:
     """Pixels of a Zarr array; a read that fails ends with all the reads that belong to it."""
 
     def __init__(self, array: Any) -> None:
-        check_stored(array)
         bound(array)
         self.array = array
         self.shape, self.dtype, self.chunks = array.shape, array.dtype, array.chunks
@@ -57,27 +49,6 @@ async def _finish_reads() -> None:
     """Wait for the other tasks of Zarr's event loop, which other threads may use too."""
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=PENDING)
-
-
-def check_stored(array: Any) -> None:
-    """Refuse a large image of which hardly any chunk exists.
-
-    Raises
-    ------
-    InputError
-    """
-    parts = array.shards or array.chunks
-    number = math.prod(-(-size // part) for size, part in zip(array.shape, parts, strict=True))
-    if math.prod(array.shape) * array.dtype.itemsize <= LARGE or number < SPARSE:
-        return
-    folder = Path(array.store_path.store.root, array.path)
-    files = (name for _, _, names in os.walk(folder) for name in names if name[0] not in ".z")
-    if (few := sum(1 for _ in islice(files, number // SPARSE + 1))) <= number // SPARSE:
-        raise InputError(
-            f"the shape {array.shape} needs {number} chunks, of which only {few} exist",
-            where=folder,
-            remedy="copy or write it again",
-        )
 
 
 def bound(array: Any) -> None:

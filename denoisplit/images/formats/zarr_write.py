@@ -105,10 +105,11 @@ def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) ->
 
     image = open_zarr(made)
     with unreadable(made, "Zarr", REMOVE):
-        axes = [str(a["name"]) for a in open_node(made).attrs["multiscales"][0]["axes"]]
+        attributes: Any = open_node(made).attrs
+        axes = [str(axis["name"]) for axis in attributes["multiscales"][0]["axes"]]
+        names = [str(channel["label"]) for channel in attributes["omero"]["channels"]]
     shape = tuple(image.sizes.get(dim, 1) for dim in axes)
     count = image.sizes.get("c", 1)
-    names = image.channels or ("",)
     colours = image.colours or [light(k, count) for k in range(count)]
     version = version or ("0.4" if _files(shape) <= MOST_FILES else "0.5")
     levels, longest = [shape], max(shape[-2:])
@@ -238,13 +239,11 @@ def _halved(before: Any, part: Sequence[slice]) -> npt.NDArray[np.float32]:
     # slices may end beyond the border
     spans = (slice(2 * span.start, 2 * span.stop) for span in (y, x))
     pixels: npt.NDArray[np.float32] = before[(*outer, *spans)]
-    for axis in (-2, -1):
-        if pixels.shape[axis] % 2:
-            last = np.take(pixels, [-1], axis)
-            pixels = np.concatenate([pixels, last], axis)
-        even, odd = [np.arange(start, pixels.shape[axis], 2) for start in (0, 1)]
-        pixels = (np.take(pixels, even, axis) + np.take(pixels, odd, axis)) / np.float32(2)
-    return pixels
+    margins = [(0, 0)] * len(outer) + [(0, side % 2) for side in pixels.shape[-2:]]
+    padded = np.pad(pixels, margins, mode="edge")
+    rows: npt.NDArray[np.float32] = (padded[..., ::2, :] + padded[..., 1::2, :]) / np.float32(2)
+    halved: npt.NDArray[np.float32] = (rows[..., ::2] + rows[..., 1::2]) / np.float32(2)
+    return halved
 
 
 def about_zarr(path: Path) -> dict[str, Any]:
