@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .forked import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 # a relative path counts from the repository's root
@@ -27,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections, which took a tenth of a tiny training."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs the test images where they are absent; under CI=true let it fail.
@@ -44,3 +55,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def data_dir() -> Path:
     """The folder of real test images: DENOISPLIT_TEST_DATA, else ../shared/data."""
     return DATA.resolve()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of programs that start at once, see tests/forked.py."""
+    with commands(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder

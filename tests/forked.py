@@ -1,8 +1,9 @@
 """Programs that start at once: children of a process that has imported everything.
 
-``denoisplit`` and ``python -c CODE`` take seconds of processor time for their imports. Tests that
-call dozens of them put the folder of `commands` first on the PATH: a program there passes its
-arguments, folder, environment and streams to a server, which runs it in a forked child.
+``denoisplit`` and ``python -c CODE`` take seconds of processor time for their imports. A server
+runs them in forked children instead. Tests start them as a `Process`, or put the folder of the
+fixture ``programs`` first on the PATH: a program there passes its arguments, folder, environment
+and streams to the server.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 IMPORTED = (
     "denoisplit.cli.main",
@@ -41,9 +45,70 @@ call["environment"] = dict(os.environ)
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [json.dumps(call).encode() + b"\\n"], [0, 1, 2])
-    code = server.recv(16)
-sys.exit(int(code or 70))
+    _, _, code = server.makefile().read().partition("\\n")
+code = int(code or 70)
+sys.exit(code if code >= 0 else 128 - code)
 """
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+
+
+class Ended(NamedTuple):
+    """How a command has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Process:
+    """``denoisplit`` with some arguments, running in a child of the server of `commands`.
+
+    Parameters
+    ----------
+    folder : Path
+        That `commands` serves.
+    words : objects
+        The arguments.
+    largest : int, optional
+        Bytes that no file may grow beyond.
+    """
+
+    def __init__(self, folder: Path, *words: object, largest: int | None = None) -> None:
+        pipes = [os.pipe() for _ in range(2)]
+        self._streams = [os.fdopen(pipe[0]) for pipe in pipes]
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(str(folder / "server"))
+        call = {"name": "denoisplit", "arguments": [*map(str, words)], "folder": os.getcwd(),
+                "environment": {**os.environ, **ENVIRONMENT}, "largest": largest}  # fmt: skip
+        files = [os.open(os.devnull, os.O_RDONLY), *(pipe[1] for pipe in pipes)]
+        socket.send_fds(self._server, [json.dumps(call).encode() + b"\n"], files)
+        for file in files:
+            os.close(file)
+        self._answer = self._server.makefile()
+        self.pid = int(self._answer.readline())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something has happened, which must be before the end."""
+        end = time.monotonic() + 120
+        while not condition():
+            ended, _, _ = select.select([self._server], [], [], 0.01)
+            assert not ended, "the command has ended before"
+            assert time.monotonic() < end
+
+    def end(self) -> Ended:
+        """Wait for the end; the code of one that a signal has ended is negative."""
+        with self._server, self._answer:
+            self._server.settimeout(120)
+            code = int(self._answer.readline())
+        texts = []
+        for stream in self._streams:
+            with stream:
+                texts.append(stream.read())
+        return Ended(code, *texts)
 
 
 @contextmanager
@@ -55,7 +120,9 @@ def commands(folder: Path) -> Iterator[Path]:
         program.write_text(CLIENT.format(python=sys.executable, name=name, address=address))
         program.chmod(0o755)
     command = [sys.executable, __file__, address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **ENVIRONMENT}
+    ) as server:
         assert server.stdout is not None and server.stdout.readline() == "ready\n"
         try:
             yield folder
@@ -91,8 +158,9 @@ def _handle(client: socket.socket) -> None:
     if not process:
         client.close()
         _run(json.loads(text), streams)
+    client.sendall(f"{process}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    client.sendall(str(code if code >= 0 else 128 - code).encode())
+    client.sendall(f"{code}\n".encode())
     os._exit(0)
 
 
@@ -105,6 +173,9 @@ def _run(call: dict[str, Any], streams: list[int]) -> None:
         os.environ.update(call["environment"])
         os.chdir(call["folder"])
         sys.argv = [call["name"], *call["arguments"]]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+        if call.get("largest") is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (call["largest"], call["largest"]))
         code = _ended(call)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -20,7 +20,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,6 @@ import numpy as np
 import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
-
-from .forked import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
@@ -169,12 +166,6 @@ def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
 )
 def test_document_runs_as_it_stands(path: Path, tmp_path: Path, programs: Path) -> None:
     run(path, tmp_path, programs)
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with commands(tmp_path_factory.mktemp("programs")) as folder:
-        yield folder
 
 
 def run(path: Path, tmp_path: Path, programs: Path) -> None:

@@ -23,15 +23,15 @@ from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import Run, load
 
-from ..figures import _not_drawn as _not_drawn
+from ..tiny import _tiny as _tiny
 
 KINDS = {"ER": "mesh", "MT": "filaments", "CCP": "puncta"}
 PIXEL_UM = {"x": 0.0625, "y": 0.125}
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
     "prediction": {"calibration_samples": 4, "error_map_steps": 2},
-    "noise_model_fit": {"steps": 50},
+    "noise_model_fit": {"steps": 50, "components": 2},
 }
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
 

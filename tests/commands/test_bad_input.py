@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import xarray as xr
 
 from denoisplit.images import write_ome_tiff
 
+from ..forked import Process
 from .conftest import stack
 
 Call = Callable[..., Any]
@@ -169,21 +168,13 @@ def test_inputs_of_one_name(refused: Call, bench: Any, run_folder: Path, tmp_pat
 # ---------------------------------------------------------------- full disk
 
 
-def full_disk(limit: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A command for which no file may grow beyond ``limit`` bytes."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("denoisplit"), *map(str, arguments)],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
 def files() -> list[str]:
     return [str(path) for path in Path().rglob("*") if path.is_file()]
 
 
-def test_a_full_disk_leaves_no_file(bench: Any, run_folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_file(
+    bench: Any, run_folder: Path, programs: Path, tmp_path: Path
+) -> None:
     both = bench.structures("ER", "MT")
     lines: dict[str, list[Any]] = {
         "train": ["--config", bench.yaml(tmp_path, **NOISE), *both, "-o", "run"],
@@ -191,25 +182,26 @@ def test_a_full_disk_leaves_no_file(bench: Any, run_folder: Path, tmp_path: Path
         "superpose": [*both, "-o", "mixed.tif"],
     }
     for command, line in lines.items():
-        done = full_disk(500, command, "--quiet", *line)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
-        assert f"{line[line.index('-o') + 1]}" in done.stderr
-        assert "check disk space" in done.stderr
+        done = Process(programs, command, "--quiet", *line, largest=500).end()
+        assert done.code == 2, done.err
+        assert done.err.count("\n") == 1, done.err
+        assert f"{line[line.index('-o') + 1]}" in done.err
+        assert "check disk space" in done.err
         assert files() == []
 
 
 def test_what_is_done_is_kept_where_there_is_no_room(
-    bench: Any, run_folder: Path, tmp_path: Path, works: Callable[..., Any]
+    bench: Any, run_folder: Path, programs: Path, tmp_path: Path, works: Callable[..., Any]
 ) -> None:
     """The mean fits, the samples do not: no result has its name, and it goes on with room."""
     small = stack(tmp_path / "small.tif", (32, 32))
     wide = shutil.copy(bench.image("mixed"), tmp_path / "wide.tif")  # the second in their order
     images = [run_folder, small, wide]
     options = ["--samples", "8", "--keep-samples", "4"]  # fewer than 8 are warned of
-    done = full_disk(30_000, "predict", "--quiet", *images, "-o", "out", *options)
-    assert done.returncode == 2 and "small_samples.ome.tif" in done.stderr
-    assert "--resume" in done.stderr and done.stderr.count("\n") == 1
+    words = ["predict", "--quiet", *images, "-o", "out", *options]
+    done = Process(programs, *words, largest=30_000).end()
+    assert done.code == 2 and "small_samples.ome.tif" in done.err
+    assert "--resume" in done.err and done.err.count("\n") == 1
     assert {Path(name).parts[1] for name in files()} == {
         "small_split.unfinished", "wide_split.unfinished"
     }  # fmt: skip

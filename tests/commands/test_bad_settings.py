@@ -64,8 +64,8 @@ def test_folders_that_are_no_run(
         ),
         (
             "calibration.json",
-            b'{"scalars": {"ER": 1, "MT": 1}, "halo_errors": {"40": 0}}',
-            ("halo_errors", "multiples of 16 px", "copy"),
+            b'{"scalars": {"ER": 1, "MT": 1}, "halo_errors": {"42": 0}}',
+            ("halo_errors", "multiples of 4 px", "copy"),
         ),
         (
             "calibration.json",
@@ -256,8 +256,8 @@ def test_a_model_of_synthetic_noise_is_not_one_of_recorded_noise(
         (["--keep-samples", "-1"], ("--keep-samples", "-1")),
         (["--samples", "2", "--keep-samples", "3"], ("--keep-samples", "0 to 2")),
         (["--seed", "-1"], ("--seed", "a number from 0 to")),
-        (["--tile", "8"], ("--tile", "at least 16 px")),
-        (["--halo", "40"], ("--halo", "multiple of 16 px")),
+        (["--tile", "2"], ("--tile", "at least 4 px")),
+        (["--halo", "42"], ("--halo", "multiple of 4 px")),
         (["--halo", "-16"], ("--halo", "-16")),
         (["--noise-address", "place"], ("--noise-address", "'place'")),
     ],

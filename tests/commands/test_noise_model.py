@@ -20,6 +20,7 @@ from denoisplit.cli.main import main
 from denoisplit.noise2void import n2v
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models import from_noisy as noisy
+from denoisplit.report.noise_plots import noise_figures
 from denoisplit.report.style import png
 
 Call = Callable[..., Any]
@@ -256,6 +257,7 @@ def test_a_full_disk_leaves_neither_file(
 ) -> None:
     """The model would have room, its page with all figures has not."""
     monkeypatch.setattr("denoisplit.report.html.png", png)
+    monkeypatch.setattr("denoisplit.report.noise_page.noise_figures", noise_figures)
     options = put(tmp_path, noise_model_fit=QUICK)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))

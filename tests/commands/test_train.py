@@ -214,7 +214,8 @@ def test_a_validation_part_without_any_signal(works: Call, bench: Any, tmp_path:
         frame[200:260] = 0
         tifffile.imwrite(tmp_path / f"{name}.tif", frame)
         flags += ["--structure", name, tmp_path / f"{name}.tif"]
-    config = bench.yaml(tmp_path, synthetic_poisson=2.0)
+    four = {"filters": 8, "latents": 4, "levels": 4, "patch": 32}
+    config = bench.yaml(tmp_path, synthetic_poisson=2.0, network=four)
     works("train", "-q", "--config", config, "-o", "run", *flags)
     halo = load("run").halo
     assert halo >= 48 and halo % 16 == 0

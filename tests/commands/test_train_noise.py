@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +19,9 @@ from denoisplit.data.simulation import camera
 from denoisplit.noise2void import n2v
 from denoisplit.run import load
 
+from ..forked import Process
+
 Call = Callable[..., Any]
-COMMAND = Path(sys.executable).with_name("denoisplit")
 N2V = {"filters": 4, "batch": 2, "masked": 0.03, "learning_rate": 3e-3}
 LEARNT = {**N2V, "filters": 8, "batch": 8, "max_steps": 150}
 FIT = {"steps": 20, "components": 1}
@@ -134,33 +131,25 @@ def test_saturated_pixels_are_reported(works: Call, bench: Any, tmp_path: Path) 
 # ---------------------------------------------------------------- interruptions
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [COMMAND, *map(str, words)], env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def killed(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def killed(
+    bench: Any, programs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """A run that was not interrupted, and one that was killed in its second denoiser."""
     folder = tmp_path_factory.mktemp("killed")
     steps = 2 * n2v.CHECKPOINT_EVERY
     config = bench.yaml(folder, noise_model_fit=FIT, n2v={**N2V, "max_steps": steps})
     words = ["train", "-q", "--config", config, *noisy(bench, folder, "ER", "MT"), "-o"]
-    with start(*words, folder / "whole") as whole, start(*words, folder / "part") as part:
-        end = time.monotonic() + 120
-        while not (folder / "part/checkpoints/n2v MT.ckpt").exists():
-            assert part.poll() is None and time.monotonic() < end, part.stderr
-            time.sleep(0.01)
-        part.send_signal(signal.SIGKILL)
-        assert whole.wait(120) == 0
+    whole, part = (Process(programs, *words, folder / name) for name in ("whole", "part"))
+    part.wait_for((folder / "part/checkpoints/n2v MT.ckpt").exists)
+    part.send(signal.SIGKILL)
+    assert (whole.end().code, part.end().code) == (0, -signal.SIGKILL)
     return folder / "whole", folder / "part"
 
 
 @pytest.mark.slow
 def test_a_training_that_was_killed_in_its_denoiser_is_resumed_to_the_same_weights(
-    killed: tuple[Path, Path], tmp_path: Path
+    killed: tuple[Path, Path], programs: Path, tmp_path: Path
 ) -> None:
     whole, part = killed
     run = shutil.copytree(part, tmp_path / "run")
@@ -168,9 +157,8 @@ def test_a_training_that_was_killed_in_its_denoiser_is_resumed_to_the_same_weigh
         "ER.npz", "ER.json", "pairs"
     }  # fmt: skip
     before = (run / "noise_models/ER.npz").stat().st_mtime_ns
-    with start("train", "-q", "-o", run, "--resume") as process:
-        _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    done = Process(programs, "train", "-q", "-o", run, "--resume").end()
+    assert (done.code, done.err) == (0, "")
     for name in ("noise_models/ER.npz", "noise_models/MT.npz", "noise_models/MT.json",
                  "model.safetensors", "calibration.json", "metrics.json"):  # fmt: skip
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name

@@ -21,8 +21,8 @@ from ..commands.conftest import refused as refused
 from ..commands.conftest import run_folder as trained_folder  # noqa: F401
 from ..commands.conftest import trained as trained
 from ..commands.conftest import works as works
-from ..figures import _not_drawn as _not_drawn
 from ..network.test_error_map import random_error_map
+from ..tiny import _tiny as _tiny
 
 MAPPED = ("split", "std", "spread", "low", "high", "samples")  # of a run with an error map
 OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
@@ -58,8 +58,8 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return made(tmp_path / f"mixed.ome.{request.param}")
 
 
-def made(path: Path, seed: int = 0) -> Path:
-    pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32)
+def made(path: Path, seed: int = 0, *, dark: float = 0.0) -> Path:
+    pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32) - dark
     path.parent.mkdir(exist_ok=True)
     if path.suffix == ".tif":
         sizes = {"pixel_size_um": {"y": 0.125, "x": 0.0625}}

@@ -61,7 +61,7 @@ def test_a_wider_interval_contains_a_narrower_one(
     works: Call, mapped_folder: Path, tmp_path: Path
 ) -> None:
     """And its lower end may be negative."""
-    image = made(tmp_path / "mixed.ome.tif")
+    image = made(tmp_path / "mixed.ome.tif", dark=1000)
     ends = {}
     for coverage in ("0.5", "0.9"):
         works("predict", mapped_folder, image, "-o", coverage, "--samples", "0",

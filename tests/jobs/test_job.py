@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from denoisplit.jobs.job import Job, Piece
 from denoisplit.prediction import autotune as tuning
 from denoisplit.prediction.autotune import Form
 
+from ..forked import Process
 from .conftest import KINDS, OPTIONS, made, named, results, same
 
 Call = Callable[..., Any]
@@ -97,20 +95,16 @@ def test_a_job_keeps_its_tiles_on_another_machine(
 
 
 def test_the_job_of_a_killed_process_is_resumed(
-    works: Call, run_folder: Path, tmp_path: Path
+    works: Call, run_folder: Path, programs: Path, tmp_path: Path
 ) -> None:
     """After ``kill -9``: the undisturbed result, and nothing else is left."""
     image = made(tmp_path / "mixed.ome.zarr")
-    many = (*OPTIONS, "--samples", "60")
-    command = [sys.executable, "-m", "denoisplit", "predict", run_folder, image, "-o", "out",
-               *many]  # fmt: skip
-    part = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    many = (*OPTIONS, "--samples", "30")
+    part = Process(programs, "predict", run_folder, image, "-o", "out", *many)
     split = Path("out/mixed_split.unfinished/split.ome.zarr/0")
-    while len(chunks := list(split.glob("*/*/*/*"))) < 2:
-        assert part.poll() is None
-        time.sleep(0.02)
-    part.kill()
-    assert part.wait() == -signal.SIGKILL and 2 <= len(chunks) < 12
+    part.wait_for(lambda: len(list(split.glob("*/*/*/*"))) >= 2)
+    part.send(signal.SIGKILL)
+    assert part.end().code == -signal.SIGKILL and len(list(split.glob("*/*/*/*"))) < 12
     (split / "0" / "0.1234.partial").write_bytes(b"half a chunk")
     works("predict", run_folder, image, "-o", "out", *many, "--resume")
     works("predict", run_folder, image, "-o", "undisturbed", *many)

@@ -22,7 +22,7 @@ from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.run import load
 
-from ..figures import _not_drawn as _not_drawn
+from ..tiny import _tiny as _tiny
 
 TINY = {
     "network": {"filters": 8, "latents": 4},

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -26,19 +21,19 @@ from denoisplit.files.atomic import draft_of
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import load
 
+from ..forked import Process
+
 FRAMES = {
     "ER": simulate("mesh", frames=4, size=64, seed=1),
     "MT": simulate("filaments", frames=4, size=64, seed=1),
 }
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 8, "batch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
     "prediction": {"calibration_samples": 2, "error_map": False},
     "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
 }
-COMMAND = Path(sys.executable).with_name("denoisplit")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -71,39 +66,27 @@ def arguments(bench: Path, kind: str, run: Path) -> list[str]:
     return [str(word) for word in words]
 
 
-def start(*words: object, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [COMMAND, *map(str, words)], env=ENVIRONMENT, text=True, **options,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def until(process: subprocess.Popen[str], history: Path, epochs: int) -> None:
+def until(process: Process, history: Path, epochs: int) -> None:
     """Wait for some finished epochs of a running training."""
-    end = time.monotonic() + 120
-    while not history.exists() or len(rows(history)) < epochs:
-        assert process.poll() is None, "the training ended before it could be interrupted"
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    process.wait_for(lambda: history.exists() and len(rows(history)) >= epochs)
 
 
 Killed = Callable[[str], tuple[Path, Path]]
 
 
 @pytest.fixture(scope="module")
-def killed(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+def killed(bench: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     """By schedule an uninterrupted run, and one that was killed between two epochs or in one."""
     folder = tmp_path_factory.mktemp("runs")
 
     @cache
     def made(kind: str) -> tuple[Path, Path]:
         whole, part = folder / f"{kind}-whole", folder / f"{kind}-part"
-        with start(*arguments(bench, kind, whole)) as first:
-            with start(*arguments(bench, kind, part)) as second:
-                until(second, part / "history.csv", 3)
-                second.send_signal(signal.SIGKILL)
-            assert second.returncode == -signal.SIGKILL
-            assert first.wait(120) == 0
+        first, second = (Process(programs, *arguments(bench, kind, run)) for run in (whole, part))
+        until(second, part / "history.csv", 3)
+        second.send(signal.SIGKILL)
+        assert second.end().code == -signal.SIGKILL
+        assert first.end().code == 0
         assert not (part / "model.safetensors").exists()
         return whole, part
 
@@ -123,13 +106,12 @@ def same_result(a: Path, b: Path) -> Iterator[str]:
         yield "history.csv"
 
 
-def test_a_killed_training_is_resumed_to_the_same_weights(killed: Killed, tmp_path: Path) -> None:
+def test_a_killed_training_is_resumed_to_the_same_weights(killed: Killed, programs: Path) -> None:
     """With the plateau schedule of the estimated risk; the rate is lowered on the way."""
     whole, part = killed("plateau")
     run = shutil.copytree(part, part.with_name("resumed"))
     draft_of(run / "checkpoints/best.ckpt").write_bytes(b"half")  # as a kill on writing leaves it
-    with start("train", "-q", "-o", run, "--resume") as process:
-        assert process.wait(120) == 0
+    assert Process(programs, "train", "-q", "-o", run, "--resume").end().code == 0
     assert list(same_result(whole, run)) == []
     history = rows(run / "history.csv")
     assert [int(row["epoch"]) for row in history] == list(range(1, 17))
@@ -142,14 +124,13 @@ def test_a_killed_training_is_resumed_to_the_same_weights(killed: Killed, tmp_pa
 
 @pytest.mark.slow
 def test_a_killed_training_is_resumed_elsewhere(
-    killed: Killed, bench: Path, tmp_path: Path
+    killed: Killed, bench: Path, programs: Path, tmp_path: Path
 ) -> None:
     """With the cosine schedule and a mean of the weights; run and images were moved in between."""
     whole, part = killed("cosine")
     run, images = shutil.copytree(part, tmp_path / "run"), shutil.copytree(bench, tmp_path / "in")
-    with start(*arguments(images, "cosine", run), "--resume") as process:
-        _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    done = Process(programs, *arguments(images, "cosine", run), "--resume").end()
+    assert (done.code, done.err) == (0, "")
     assert list(same_result(whole, run)) == []
     assert [int(row["epoch"]) for row in rows(run / "history.csv")] == list(range(1, 13))
 
@@ -185,36 +166,28 @@ def test_a_training_without_an_epoch_cannot_be_finished(
     assert "add --resume" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(killed: Killed, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    killed: Killed, programs: Path, tmp_path: Path
+) -> None:
     _, part = killed("plateau")
     run = shutil.copytree(part, tmp_path / "run")
     # the kill may have hit the writing of one more, which is removed on resuming
     before = {p.name: p.read_bytes() for p in (run / "checkpoints").glob("*.ckpt")}
     limit = 100_000  # bytes per file: less than a checkpoint, more than the rest
-    with start(
-        "train", "-q", "-o", run, "--resume",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    ) as process:  # fmt: skip
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 2
+    code, _, errors = Process(programs, "train", "-q", "-o", run, "--resume", largest=limit).end()
+    assert code == 2
     assert errors.count("\n") == 1 and str(run) in errors, errors
     assert "cannot write this file (File too large); check disk space" in errors
     assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
 
 
-def test_control_c_ends_in_one_line(bench: Path, tmp_path: Path) -> None:
+def test_control_c_ends_in_one_line(bench: Path, programs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    # a test run in the background ignores SIGINT, and children inherit that
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = start(*arguments(bench, "cosine", run))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with process:
-        until(process, run / "history.csv", 2)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    process = Process(programs, *arguments(bench, "cosine", run))
+    until(process, run / "history.csv", 2)
+    process.send(signal.SIGINT)
+    code, _, errors = process.end()
+    assert code == 130
     assert errors == "denoisplit train: interrupted; continue with --resume\n"
     assert (run / "checkpoints/last.ckpt").exists()
 

@@ -27,6 +27,7 @@ from denoisplit.files.atomic import replace_together
 from denoisplit.files.json_file import json_text
 from denoisplit.jobs.alarm import Alarm
 from denoisplit.jobs.alarm_file import ALARM
+from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_remaining_noise_models, needs_noise_models
 from denoisplit.prediction.frame import ErrorMapping
@@ -76,7 +77,7 @@ def calibrate_and_evaluate(
     data : TrainingData
         Of the run.
     model : VSE
-        Ready to predict.
+        Ready to predict; it is not changed.
     must_judge : bool
         Refuse a run whose errors can be neither known nor estimated.
 
@@ -88,6 +89,7 @@ def calibrate_and_evaluate(
     prediction, parts = settings.prediction, parts_of_training(data)
     reason = _fit_judging_noise_models(run, settings, data, must_judge=must_judge)
     noise_models = noise_models_to_judge_by(run, settings)
+    model = inference_form(model)  # once for all that is predicted here
     correct_means(model, None)  # by an earlier calibration
     errors = halo_errors(model, parts.validation.inputs, seed=settings.seed)
     halo, margin = prediction.halo, error_map_margin(model) if prediction.error_map else 0
