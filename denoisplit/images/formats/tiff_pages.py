@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, PHOTOMETRIC
+from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFormat
 
 from denoisplit.errors import InputError
 from denoisplit.images.formats.compression import FIRST, is_lossy
@@ -29,23 +29,9 @@ SUB_PAGES = 330  # tag of the offsets of further chains
 OFFSETS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of these offsets
 
 
-class _Form(NamedTuple):
-    """Layout of a page's entries, in classic TIFF or BigTIFF."""
-
-    order: str  # of bytes
-    entries: str  # their number
-    entry: str  # tag, type, number of values
-    offset: str
-
-    def size(self, code: str) -> int:
-        return struct.calcsize(self.order + code)
-
-    def unpack(self, code: str, data: bytes) -> tuple[int, ...]:
-        return struct.unpack(self.order + code, data[: self.size(code)])
-
-
 Layouts = dict[int, tuple[int, ...]]
-CLASSIC, BIG = ("H", "HHI", "I"), ("Q", "HHQ", "Q")
+Entry = tuple[int, int, bytes]  # of a page: type, number of values, and the values or their place
+Page = tuple[int, tuple[int, ...], list[int]]
 
 
 def check_pages(path: Path) -> Layouts:
@@ -64,12 +50,12 @@ def check_pages(path: Path) -> Layouts:
     """
     with path.open("rb") as file:
         start = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(start[:2])
-        if order is None or len(start) < 16:
+        is_big = start[:4] in (b"II+\0", b"MM\0+")
+        formats = {b"II": (TIFF.CLASSIC_LE, TIFF.BIG_LE), b"MM": (TIFF.CLASSIC_BE, TIFF.BIG_BE)}
+        if start[:2] not in formats or len(start) < 16:
             return {}
-        version = struct.unpack(order + "H", start[2:4])[0]
-        form = _Form(order, *(BIG if version == 43 else CLASSIC))
-        (first,) = form.unpack(form.offset, start[8:] if version == 43 else start[4:])
+        form = formats[start[:2]][is_big]
+        (first,) = struct.unpack_from(form.offsetformat, start, 8 if is_big else 4)
         chains, known, sizes = [first], Layouts(), set[tuple[int, ...]]()
         while chains:
             chain = Layouts()
@@ -89,52 +75,47 @@ def check_pages(path: Path) -> Layouts:
         return known
 
 
-Page = tuple[int, tuple[int, ...], list[int]]
-
-
-def _pages(file: BinaryIO, offset: int, form: _Form) -> Iterator[Page]:
+def _pages(file: BinaryIO, offset: int, form: TiffFormat) -> Iterator[Page]:
     """Yield offset and layout of each page in a chain, and the starts of chains that it names."""
     while offset:
         try:
             file.seek(offset)
-            (count,) = form.unpack(form.entries, file.read(form.size(form.entries)))
+            (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
             if count > 2**16:
                 return
-            width = form.size(form.entry) + form.size(form.offset)
-            table = file.read(count * width)
-            end = file.read(form.size(form.offset))
-            entries = {
-                form.unpack("H", table[start:])[0]: table[start : start + width]
-                for start in range(0, len(table), width)
-            }
-            layout = tuple(_number(entries.get(tag), n, form) for tag, n in LAYOUT.items())
-            yield offset, layout, _sub_pages(file, entries.get(SUB_PAGES), form)
-            (offset,) = form.unpack(form.offset, end)
+            table = file.read(count * form.tagsize)
+            end = file.read(form.offsetsize)
+            entries: dict[int, Entry] = {}
+            for start in range(0, len(table), form.tagsize):
+                tag, kind = struct.unpack_from(form.tagformat1, table, start)
+                entries[tag] = (kind, *struct.unpack_from(form.tagformat2, table, start + 4))
+            layout = tuple(_number(entries.get(tag, n), form) for tag, n in LAYOUT.items())
+            yield offset, layout, _sub_pages(file, entries.get(SUB_PAGES, (0, 0, b"")), form)
+            (offset,) = struct.unpack(form.offsetformat, end)
         except (struct.error, OSError, OverflowError):  # of a file that is cut off
             return
 
 
-def _number(entry: bytes | None, default: int, form: _Form) -> int:
+def _number(entry: Entry | int, form: TiffFormat) -> int:
     """Return the whole number in the entry of a page; of several, how many there are, negative."""
-    if entry is None:
-        return default
-    _, kind, count = form.unpack(form.entry, entry)
+    if isinstance(entry, int):
+        return entry
+    kind, count, value = entry
     if count != 1 or kind not in WHOLE:
-        return -int(count)
-    return form.unpack(WHOLE[kind], entry[form.size(form.entry) :])[0]
+        return -count
+    return int(struct.unpack_from(form.byteorder + WHOLE[kind], value)[0])
 
 
-def _sub_pages(file: BinaryIO, entry: bytes | None, form: _Form) -> list[int]:
+def _sub_pages(file: BinaryIO, entry: Entry, form: TiffFormat) -> list[int]:
     """Return the offsets in the entry of a page for further chains."""
-    _, kind, count = form.unpack(form.entry, entry) if entry else (0, 0, 0)
+    kind, count, values = entry
     if kind not in OFFSETS or not 0 < count <= MOST_PAGES:
         return []
-    values = entry[form.size(form.entry) :] if entry else b""
-    size = count * form.size(OFFSETS[kind])
-    if size > len(values):
-        file.seek(form.unpack(form.offset, values)[0])
+    code = f"{form.byteorder}{count}{OFFSETS[kind]}"
+    if (size := struct.calcsize(code)) > len(values):
+        file.seek(struct.unpack(form.offsetformat, values)[0])
         values = file.read(size)
-    return list(form.unpack(f"{count}{OFFSETS[kind]}", values))
+    return list(struct.unpack_from(code, values))
 
 
 def check_encoding(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> str:

@@ -20,7 +20,6 @@ from zarr.core.sync import sync
 WIDEST = 8  # bytes of a pixel, also between filters
 SLACK = 2**16  # bytes, for checksums
 BLOSC_HEADER = 16  # bytes
-ZSTD_MAGIC, ZSTD_BLOCK = b"\x28\xb5\x2f\xfd", 2**17  # bytes of the largest block
 PENDING = 5  # s, for reads to end after one has failed
 ANY_HEADER = 47  # of zlib or gzip
 BOUNDED = ("zlib", "gzip", "bz2", "lzma", "blosc", "lz4", "zstd")
@@ -81,7 +80,7 @@ def _bounded(codecs: Iterable[Any], shape: tuple[int, ...]) -> list[Any]:
     ]
 
 
-def decoded(name: str, config: Mapping[str, Any], data: Any, most: int) -> bytes | None:
+def decoded(name: str, config: Mapping[str, Any], data: bytes, most: int) -> bytes | None:
     """Decode a chunk of at most ``most`` bytes.
 
     Returns
@@ -95,15 +94,27 @@ def decoded(name: str, config: Mapping[str, Any], data: Any, most: int) -> bytes
         If it has more bytes, or is damaged.
     """
     if name in ("zlib", "gzip"):
-        return _decompressed(lambda: zlib.decompressobj(ANY_HEADER), bytes(data), most)
+        return _decompressed(lambda: zlib.decompressobj(ANY_HEADER), data, most)
     if name == "bz2":
-        return _decompressed(bz2.BZ2Decompressor, bytes(data), most)
+        return _decompressed(bz2.BZ2Decompressor, data, most)
     if name == "lzma":
         form, filters = config.get("format", lzma.FORMAT_XZ), config.get("filters")
         options = {"filters": filters} if form == lzma.FORMAT_RAW else {"memlimit": LZMA_MEMORY}
-        return _decompressed(lambda: lzma.LZMADecompressor(form, **options), bytes(data), most)
-    if name in SIZES:
-        _check(SIZES[name](bytes(data)), most)
+        return _decompressed(lambda: lzma.LZMADecompressor(form, **options), data, most)
+    if name == "blosc":
+        # the library trusts this length, and reads beyond the end of a chunk that is cut off
+        if len(data) < BLOSC_HEADER or int.from_bytes(data[12:16], "little") != len(data):
+            raise ValueError("a chunk is cut off, or damaged")
+        _check(int.from_bytes(data[4:8], "little"), most)
+    if name == "lz4":
+        _check(int.from_bytes(data[:4], "little"), most)
+    if name == "zstd":
+        import imagecodecs
+
+        try:
+            return bytes(imagecodecs.zstd_decode(data, out=most))
+        except imagecodecs.ZstdError:
+            raise ValueError(f"a chunk has more than {most} bytes, or is damaged") from None
     return None
 
 
@@ -131,42 +142,6 @@ def _decompressed(make: Callable[[], Any], data: bytes, most: int) -> bytes:
         parts.append(part)
         data = stream.unused_data
     return b"".join(parts)
-
-
-def _blosc_size(data: bytes) -> int:
-    """Return the size in the header of a chunk, whose own length must be right.
-
-    The library trusts that length, and reads beyond the end of a chunk that is cut off.
-    """
-    if len(data) < BLOSC_HEADER or int.from_bytes(data[12:16], "little") != len(data):
-        raise ValueError("a chunk is cut off, or damaged")
-    return int.from_bytes(data[4:8], "little")
-
-
-def _zstd_size(data: bytes) -> int:
-    """Return the size of the first frame, or an upper limit if the frame does not say it."""
-    if data[:4] != ZSTD_MAGIC or len(data) < 6:
-        raise ValueError("a chunk is not of Zstandard")
-    flags = data[4]
-    single, kind = flags >> 5 & 1, flags >> 6
-    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    width = (1 if single else 0, 2, 4, 8)[kind]
-    if width:
-        return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
-    size, last = 0, False
-    while not last and start + 3 <= len(data):
-        header = int.from_bytes(data[start : start + 3], "little")
-        last, form, length = bool(header & 1), header >> 1 & 3, header >> 3
-        size += length if form < 2 else ZSTD_BLOCK
-        start += 3 + (1 if form == 1 else length)
-    return size
-
-
-SIZES: dict[str, Callable[[bytes], int]] = {  # which these chunks begin with
-    "blosc": _blosc_size,
-    "lz4": lambda data: int.from_bytes(data[:4], "little"),
-    "zstd": _zstd_size,
-}
 
 
 class _Bounded:
