@@ -36,11 +36,7 @@ def colour(digits: Any) -> str | None:
 
 
 def open_array(
-    array: Any,
-    axes: str,
-    metadata: Metadata,
-    source: Path,
-    check: Callable[[], None] | None = None,
+    array: Any, axes: str, metadata: Metadata, source: Path, check: Callable[[], None] | None = None
 ) -> LazyImage:
     """Return the image of a file: the only place where its axes are decided.
 

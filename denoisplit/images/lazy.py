@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from denoisplit.errors import InputError
-from denoisplit.images.scale import check_largest
+from denoisplit.images.scale import check_finite, check_largest
 from denoisplit.images.selection import ImageFile
 from denoisplit.images.tiling import middle
 
@@ -85,10 +85,7 @@ class LazyImage:
         """Read the whole image; see `denoisplit.images.read_image`."""
         self.check()
         pixels = np.ascontiguousarray(self.pixels(...))
-        bad = pixels.size - int(np.isfinite(pixels).sum()) if pixels.dtype.kind == "f" else 0
-        if bad:
-            problem = f"{bad} of {pixels.size} pixels are NaN or infinite"
-            raise InputError(problem, where=self.source, remedy="crop or fill those pixels")
+        check_finite(pixels, self.source)
         attrs = {"pixel_size_um": dict(self.pixel_size_um), "source": str(self.source)}
         known: dict[str, Any] = {"time_increment_s": self.time_increment_s, "colours": self.colours}
         attrs |= {name: value for name, value in known.items() if value}
@@ -162,8 +159,7 @@ class Plane:
             bad = np.argwhere(~np.isfinite(part))
             first = {**self.index, "y": bad[0, 0] + (y.start or 0), "x": bad[0, 1] + (x.start or 0)}
             place = ", ".join(f"{dim} {n}" for dim, n in first.items() if dim != "c")
-            problem = f"{len(bad)} of {part.size} pixels are NaN or infinite, the first at {place}"
-            raise InputError(problem, where=self.image.source, remedy="crop or fill those pixels")
+            check_finite(part, self.image.source, f", the first at {place}")
         if part.dtype.itemsize > 2:
             check_largest(part, self.image.source)
         return part

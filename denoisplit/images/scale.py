@@ -18,6 +18,13 @@ LEAST_RANGE = 1e-12
 LEAST_CONTRAST = 16 * float(np.finfo(np.float32).eps)
 
 
+def check_finite(pixels: npt.NDArray[Any], where: object, place: str = "") -> None:
+    """Refuse pixels that are NaN or infinite; the place of the first is told where known."""
+    if bad := pixels.size - int(np.isfinite(pixels).sum()) if pixels.dtype.kind == "f" else 0:
+        problem = f"{bad} of {pixels.size} pixels are NaN or infinite{place}"
+        raise InputError(problem, where=where, remedy="crop or fill those pixels")
+
+
 def check_largest(pixels: npt.NDArray[Any], where: object) -> tuple[float, float]:
     """Return the least and the largest pixel, which must be finite and not too large.
 
@@ -28,9 +35,7 @@ def check_largest(pixels: npt.NDArray[Any], where: object) -> tuple[float, float
     low, high = float(pixels.min()), float(pixels.max())
     largest = max(-low, high)
     if not math.isfinite(largest):
-        bad = pixels.size - int(np.isfinite(pixels).sum())
-        problem = f"{bad} of {pixels.size} pixels are NaN or infinite"
-        raise InputError(problem, where=where, remedy="crop or fill those pixels")
+        check_finite(pixels, where)
     if largest > LARGEST:
         problem = f"the pixels reach {largest:.3g}, but at most {LARGEST:g} can be computed with"
         raise InputError(problem, where=where, remedy="divide all images by one constant")

@@ -18,7 +18,8 @@ from mrcfile.utils import data_dtype_from_header
 
 from denoisplit.errors import InputError
 from denoisplit.images import list_files, read_image
-from denoisplit.images.formats.tiff import listening, refuse_damaged
+from denoisplit.images.formats.libraries import hidden
+from denoisplit.images.formats.tiff import refuse_damaged
 
 MRC_HEADER = 1024  # bytes
 
@@ -141,7 +142,7 @@ def _header_of_mrc(path: Path) -> Header:
 
 
 def _header_of_tiff(path: Path, *, several: bool) -> Header:
-    with listening() as complaints, tifffile.TiffFile(path) as tif:
+    with hidden("tifffile") as complaints, tifffile.TiffFile(path) as tif:
         stacks = list(tif.series)
         refuse_damaged(path, complaints)
         if len(stacks) != 1:

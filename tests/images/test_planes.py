@@ -251,6 +251,34 @@ def test_a_length_of_imagej_that_is_no_number_leaves_planes_unknown(
     np.testing.assert_array_equal(read_image(path).values, planes[0, 0])
 
 
+@pytest.mark.parametrize(
+    "damage", ['"shape": "x"', '"shape": null', '"shape": [20, 30], "axes": 3']
+)
+def test_a_damaged_description_by_tifffile_harms_one_plane_in_nothing(
+    damage: str, tmp_path: Path
+) -> None:
+    path, planes = tmp_path / "a.tif", pixels("cyx")
+    options: dict[str, Any] = {"description": f"{{{damage}}}", "metadata": None}
+    tifffile.imwrite(path, planes[0], **options, **GREY)
+    np.testing.assert_array_equal(read_image(path).values, planes[0])
+    if "20" not in damage:
+        tifffile.imwrite(path, planes, **options, **GREY)
+        assert "description by tifffile is damaged" in refusal(path)
+    options["description"] = f'{{{damage}, "truncated": true}}'  # further planes follow the first
+    tifffile.imwrite(path, planes[0], **options, **GREY)
+    refusal(path)
+
+
+def test_a_plane_that_ome_xml_names_and_is_not_there_is_told_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    ome(path, pixels("cyx"), "cyx")
+    text = tifffile.tiffcomment(path)
+    image = text[text.index("<Image") : text.index("</Image>")] + "</Image>"
+    other = image.replace('IFD="0"', 'IFD="7"').replace(":0", ":1")
+    tifffile.tiffcomment(path, text.replace(image, image + other).encode())
+    assert "index out of range" in refusal(path) and "Error" not in refusal(path)
+
+
 def ome_set(folder: Path, planes: Pixels, axis: str, companion: str = "") -> list[Path]:
     """One plane per file; each file, or one beside them, describes all."""
     folder.mkdir(parents=True)

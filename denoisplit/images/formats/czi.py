@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 from denoisplit.errors import InputError
 from denoisplit.images.axes import Metadata, colour, open_array
 from denoisplit.images.formats.compression import is_lossy
-from denoisplit.images.formats.libraries import (
-    REMEDY,
-    library,
-    readable,
-    refuse_axes,
-    refuse_lossy,
-)
+from denoisplit.images.formats.libraries import REMEDY, library, readable, refuse_axes, refuse_lossy
 from denoisplit.images.lazy import LazyImage, Pages
 from denoisplit.images.lengths import to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
@@ -54,7 +48,6 @@ class _Block(NamedTuple):
     entry: Any  # of czifile
     starts: dict[str, int]  # of each axis
     sizes: dict[str, int]
-    stored: dict[str, int]
 
 
 def open_czi(path: Path, series: int | None = None) -> LazyImage:
@@ -106,18 +99,18 @@ def _blocks(path: Path, file: Any) -> list[_Block]:
         if hasattr(entry, "dimension_entries"):  # in versions before 2026
             dimensions = entry.dimension_entries
         else:
-            dimensions = entry.read_dimension_entries(file).values()
+            dimensions = list(entry.read_dimension_entries(file).values())
         starts = {str(one.dimension): int(one.start) for one in dimensions}
         sizes = {str(one.dimension): int(one.size) for one in dimensions}
-        stored = {str(one.dimension): int(one.stored_size or one.size) for one in dimensions}
-        if not entry.pyramid_type:
-            blocks.append(_Block(entry, starts, sizes, stored))
-    full = [block for block in blocks if block.sizes == block.stored]
-    if not full or not {"Y", "X"} <= set.intersection(*(set(block.sizes) for block in full)):
+        if not entry.pyramid_type and all(
+            (one.stored_size or one.size) == one.size for one in dimensions
+        ):
+            blocks.append(_Block(entry, starts, sizes))
+    if not blocks or not {"Y", "X"} <= set.intersection(*(set(block.sizes) for block in blocks)):
         raise ValueError("it has no plane of full resolution")
-    if any(n != 1 for b in full for axis, n in b.sizes.items() if axis not in "YX"):
+    if any(n != 1 for b in blocks for axis, n in b.sizes.items() if axis not in "YX"):
         raise ValueError("its blocks are not single planes")
-    return full
+    return blocks
 
 
 def _side(path: Path, blocks: Sequence[_Block], axis: str) -> int:

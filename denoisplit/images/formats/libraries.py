@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,21 +38,29 @@ def library(name: str, kind: str, path: Path) -> Any:
 @contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
     """Name a damaged file, of which its library may raise, warn and log anything."""
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), hidden(*LIBRARIES), unreadable(path, f"{kind} file", REMEDY):
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def hidden(*names: str) -> Iterator[list[tuple[int, str]]]:
+    """Hide what libraries log; level and text of each message of this thread are collected."""
+    messages: list[tuple[int, str]] = []
+    loggers, thread = [logging.getLogger(name) for name in names], threading.get_ident()
+
+    def hide(record: logging.LogRecord) -> bool:
+        if record.thread == thread:
+            messages.append((record.levelno, record.getMessage()))
+        return False
+
+    for one in loggers:
+        one.addFilter(hide)
+    try:
+        yield messages
+    finally:
         for one in loggers:
-            one.addFilter(_hide)
-        try:
-            with unreadable(path, f"{kind} file", REMEDY):
-                yield
-        finally:
-            for one in loggers:
-                one.removeFilter(_hide)
-
-
-def _hide(record: logging.LogRecord) -> bool:
-    return False
+            one.removeFilter(hide)
 
 
 def refuse_axes(path: Path, axes: dict[str, int]) -> None:

@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import Metadata, open_array
-from denoisplit.images.formats.libraries import (
-    REMEDY,
-    library,
-    readable,
-    refuse_axes,
-    refuse_lossy,
-)
+from denoisplit.images.formats.libraries import REMEDY, library, readable, refuse_axes, refuse_lossy
 from denoisplit.images.lazy import LazyImage, Pages
 from denoisplit.images.lengths import to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series

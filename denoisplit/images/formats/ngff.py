@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.images.axes import DIMS, Metadata, colour
+from denoisplit.images.axes import Metadata, colour
 from denoisplit.images.lengths import number, to_micrometres, to_seconds
 from denoisplit.progress import logger
 
-# axes of arrays that do not name them, by their number
+# usual axes of arrays that do not name them, by their number
 UNNAMED = {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 ABSENT = 2**64 - 1  # place and size of a chunk that a shard has not
 CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # name of the file of a chunk
@@ -30,9 +30,9 @@ SPARSE = 64  # one of so many must exist
 class Level(NamedTuple):
     """One resolution of an OME-Zarr image, as its attributes describe it."""
 
-    path: str  # of its array in the group
-    axes: tuple[str, ...]  # out of t, c, z, y, x if known; empty if not named
-    metadata: Metadata
+    path: str = ""  # of its array in the group
+    axes: tuple[str, ...] = ()  # out of t, c, z, y, x if known; empty if not named
+    metadata: Metadata = Metadata()
 
 
 def images(attributes: Any, inside: Callable[[str], Mapping[str, Any]]) -> list[str]:
@@ -122,11 +122,6 @@ def axes_of_array(metadata: Mapping[str, Any], attributes: Mapping[str, Any]) ->
     """Return the axes that an array names itself: by Zarr 3, or as xarray names those of Zarr 2."""
     names = metadata.get("dimension_names") or attributes.get("_ARRAY_DIMENSIONS") or ()
     return tuple(map(axis_name, names)) if any(name is not None for name in names) else ()
-
-
-def unnamed_axes(count: int) -> tuple[str, ...]:
-    """Return the usual axes of an array that does not name them."""
-    return UNNAMED.get(count, DIMS)
 
 
 def _lengths(axes: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:

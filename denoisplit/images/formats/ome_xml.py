@@ -145,14 +145,15 @@ def described_images(path: Path, tif: Any) -> list[tifffile.TiffPageSeries]:
                 raise ValueError(f"it has {', '.join(wrong)}")
         return list(tif.series)
     except Exception as error:
-        is_ome = OmeXml(path, tif).is_there
-        if not (is_ome or tif.is_imagej):
+        kinds = {"OME-XML": OmeXml(path, tif).is_there, "description by ImageJ": tif.is_imagej}
+        kinds["description by tifffile"] = tif.is_shaped
+        kind = next((kind for kind, is_there in kinds.items() if is_there), None)
+        if kind is None:
             raise
-        if planes > 1:
-            kind = "OME-XML" if is_ome else "description by ImageJ"
+        if planes > 1 or "truncated" in tif.pages.first.description:
             problem = f"its {kind} is damaged ({first_line(error)}), and the axes of {planes}"
             raise InputError(f"{problem} planes are unknown", where=path, remedy=REMEDY) from None
-        tif.is_ome = tif.is_imagej = False
+        tif.is_ome = tif.is_imagej = tif.is_shaped = False
         return list(tif.series)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from denoisplit.errors import InputError
 from denoisplit.images.axes import COLOURS, Metadata, open_array
+from denoisplit.images.formats.libraries import hidden
 from denoisplit.images.formats.ome_xml import REMEDY, OmeXml, described_images
 from denoisplit.images.formats.tiff_pages import Layouts, check_encoding, check_pages
 from denoisplit.images.lazy import LazyImage, Mapped, Pages, unreadable
@@ -34,6 +33,10 @@ from denoisplit.images.selection import choose_series
 from denoisplit.progress import logger
 
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+# messages of tifffile: defects that it corrects without loss, and metadata that are checked here
+HARMLESS = ("invalid data type", "ByteCounts", "StripOffsets", "OME series raised")
+# warnings that mean zeros in place of pixels
+LOSSY = ("issing", "failed to re", "out of range", "incomplete", "OME series expected")
 UNITS = {1: "", 2: "in", 3: "cm", 4: "mm", 5: "um"}  # of the resolution, by its number
 
 
@@ -46,7 +49,7 @@ def open_tiff(path: Path, series: int | None = None) -> LazyImage:
         If the file is not TIFF, is damaged, has several images and none of them is chosen, or has
         colours or unusable pixels.
     """
-    with listening() as complaints, unreadable(path, "TIFF", "copy or save the file again"):
+    with hidden("tifffile") as complaints, unreadable(path, "TIFF", "copy or save the file again"):
         layouts = check_pages(path)
         # other files of a set are left closed: a member is no image of its own
         with tifffile.TiffFile(path, _multifile=False) as tif:
@@ -104,7 +107,7 @@ def _read_pages(
     path: Path, page_shape: tuple[int, ...], series: int | None, numbers: Sequence[int]
 ) -> Iterator[NDArray[Any]]:
     """Yield pages of one series, or of the whole file."""
-    with listening() as complaints, tifffile.TiffFile(path, _multifile=False) as tif:
+    with hidden("tifffile") as complaints, tifffile.TiffFile(path, _multifile=False) as tif:
         pages: Any = tif.pages if series is None else described_images(path, tif)[series].pages
         for number in numbers:
             if (page := pages[number]) is None:
@@ -218,43 +221,13 @@ def _resolution(page: tifffile.TiffPage, units: Mapping[str, str]) -> dict[str, 
     return sizes
 
 
-class _Complaints(logging.Filter):
-    """Filter that hides tifffile's messages and collects those of this thread."""
-
-    # defects that tifffile corrects without loss, and metadata that `check_ome` looks at
-    _harmless = ("invalid data type", "ByteCounts", "StripOffsets", "OME series raised")
-    # warnings that mean zeros in place of pixels
-    _lossy = ("issing", "failed to re", "out of range", "incomplete", "OME series expected")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.thread = threading.get_ident()
-        self.damage: list[str] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        harmless = any(word in text for word in self._harmless)
-        lossy = record.levelno >= logging.ERROR or any(word in text for word in self._lossy)
-        if lossy and not harmless and record.thread == self.thread:
-            self.damage.append(text)
-        return False
-
-
-@contextmanager
-def listening() -> Iterator[_Complaints]:
-    """Collect tifffile's messages on the files that this thread reads; none is printed."""
-    complaints, tifffile_logger = _Complaints(), logging.getLogger("tifffile")
-    tifffile_logger.addFilter(complaints)
-    try:
-        yield complaints
-    finally:
-        tifffile_logger.removeFilter(complaints)
-
-
-def refuse_damaged(path: Path, complaints: _Complaints) -> None:
-    """Raise `InputError` if tifffile has reported damage."""
-    if complaints.damage:
-        text = re.sub(r"^<[^>]*> ?", "", complaints.damage[0])  # without the name of the file
-        problem = f"this TIFF is damaged or incomplete ({text[:200]})"
-        remedy = "copy or save the file again, all planes in one file"
-        raise InputError(problem, where=path, remedy=remedy)
+def refuse_damaged(path: Path, messages: Sequence[tuple[int, str]]) -> None:
+    """Raise `InputError` if tifffile has logged damage; messages are of level and text."""
+    for level, text in messages:
+        is_lossy = level >= logging.ERROR or any(word in text for word in LOSSY)
+        if is_lossy and not any(word in text for word in HARMLESS):
+            # without the name of the file, and the exception of Python
+            text = re.sub(r"^<[^>]*> ?|, raised .*", "", text)
+            problem = f"this TIFF is damaged or incomplete ({text[:200]})"
+            remedy = "copy or save the file again, all planes in one file"
+            raise InputError(problem, where=path, remedy=remedy)

@@ -11,15 +11,15 @@ from typing import Any
 from denoisplit.errors import InputError
 from denoisplit.files.bounded import MOST_TEXT, read_bytes
 from denoisplit.files.json_file import parse_json
-from denoisplit.images.axes import DIMS, Metadata, open_array
+from denoisplit.images.axes import DIMS, open_array
 from denoisplit.images.formats.ngff import (
+    UNNAMED,
     Level,
     axes_of_array,
     check_chunks,
     images,
     levels,
     multiscales,
-    unnamed_axes,
 )
 from denoisplit.images.lazy import LazyImage, unreadable
 from denoisplit.images.selection import choose_series
@@ -65,8 +65,7 @@ def _opened(path: Path, series: int | None) -> LazyImage:
 
     from denoisplit.images.formats.zarr_bounds import StoredArray
 
-    node, folder = open_node(path), path
-    level: Level | None = None
+    node, folder, level = open_node(path), path, Level()
     if isinstance(node, zarr.Array):
         choose_series(path, ["an array"], series)
         level = _level_of(path)
@@ -75,8 +74,8 @@ def _opened(path: Path, series: int | None) -> LazyImage:
         if inner := images(attributes, partial(_attributes, path)):
             return _opened(path / inner[choose_series(path, inner, series)], None)
         if names := [str(scales.get("name") or "unnamed") for scales in multiscales(attributes)]:
-            level = next(iter(levels(attributes, choose_series(path, names, series))), None)
-        if level is None or level.path not in node:
+            level = next(iter(levels(attributes, choose_series(path, names, series))), level)
+        if not level.path or level.path not in node:
             problem = "this Zarr group is not an OME-Zarr image"
             remedy = "name the image inside it: the folder with multiscales in its attributes"
             raise InputError(problem, where=path, remedy=remedy)
@@ -84,15 +83,14 @@ def _opened(path: Path, series: int | None) -> LazyImage:
         check_metadata(folder)
         node = node[level.path]
     named = axes_of_array(node.metadata.to_dict(), node.attrs.asdict())
-    axes = (level.axes if level else ()) or named or unnamed_axes(node.ndim)
+    axes = level.axes or named or UNNAMED.get(node.ndim, DIMS)
     _check_array(path, node, axes)
-    metadata = level.metadata if level else Metadata()
     check = partial(check_chunks, path, folder, node)
-    return open_array(StoredArray(node), "".join(axes), metadata, path, check)
+    return open_array(StoredArray(node), "".join(axes), level.metadata, path, check)
 
 
-def _level_of(path: Path) -> Level | None:
-    """Return what an OME-Zarr image says of an array inside it; None if it is not in one."""
+def _level_of(path: Path) -> Level:
+    """Return what an OME-Zarr image says of an array inside it, if it is in one."""
     import zarr
 
     path = path.absolute()
@@ -104,7 +102,7 @@ def _level_of(path: Path) -> Level | None:
                 for level in levels(attributes, image):
                     if level.path == inside:
                         return level
-    return None
+    return Level()
 
 
 def _attributes(path: Path, inner: str) -> dict[str, Any]:
@@ -151,15 +149,9 @@ def codecs(array: Any) -> list[str]:
 
 
 def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
-    """Refuse an array that is no image, too large, or encoded in an unknown way.
-
-    Raises
-    ------
-    InputError
-    """
-    unknown = [dim for dim in dims if dim not in DIMS]
-    twice = len(set(dims)) < len(dims)
-    if len(dims) != array.ndim or unknown or twice or not {"y", "x"} <= set(dims):
+    """Refuse an array that is no image, too large, or encoded in an unknown way."""
+    known = {"y", "x"} <= set(dims) <= set(DIMS) and len(set(dims)) == len(dims)
+    if len(dims) != array.ndim or not known:
         raise InputError(
             f"this {array.ndim}-dimensional array has the axes {', '.join(dims)}, expected y and "
             "x, and none but t, c, z beside them",
@@ -167,12 +159,9 @@ def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
             remedy="write it with these axes",
         )
     if array.dtype.kind not in "biuf" or array.size == 0:
-        raise InputError(
-            f"this image has {array.dtype} pixels and the shape {array.shape}, expected one or "
-            "more real numbers",
-            where=path,
-            remedy="write the intensities as integers or float32",
-        )
+        problem = f"this image has {array.dtype} pixels and the shape {array.shape}, expected one"
+        remedy = "write the intensities as integers or float32"
+        raise InputError(f"{problem} or more real numbers", where=path, remedy=remedy)
     chunk = math.prod(array.chunks) * array.dtype.itemsize
     in_shard = math.prod(array.shards or ()) // math.prod(array.chunks)
     if math.prod(array.shape) > MOST_PIXELS or chunk > MOST_CHUNK or in_shard > MOST_IN_SHARD:
@@ -184,8 +173,6 @@ def _check_array(path: Path, array: Any, dims: Sequence[str]) -> None:
             remedy="write it in smaller chunks",
         )
     if others := sorted(set(codecs(array)) - set(CODECS)):
-        raise InputError(
-            f"this image is encoded with {', '.join(others)}, which is not read",
-            where=path,
-            remedy=f"write it with {', '.join(CODECS[:7])}, or without compression",
-        )
+        problem = f"this image is encoded with {', '.join(others)}, which is not read"
+        remedy = f"write it with {', '.join(CODECS[:7])}, or without compression"
+        raise InputError(problem, where=path, remedy=remedy)

@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.images.display import display_limits, light
-from denoisplit.images.formats.zarr import (
-    CODECS,
-    check_metadata,
-    codecs,
-    open_node,
-    open_zarr,
-)
+from denoisplit.images.formats.zarr import CODECS, check_metadata, codecs, open_node, open_zarr
 from denoisplit.images.lazy import LazyImage, unreadable
 
 OmeVersion = Literal["0.4", "0.5"]
@@ -67,9 +61,9 @@ def create_ome_zarr(
     """
     import zarr
 
-    lengths = pixel_size_um | ({"t": time_increment_s} if time_increment_s else {})
     colours = colours or [light(k, len(channels)) for k in range(len(channels))]
     limits = [(0.0, 1.0)] * len(channels)
+    lengths = {**pixel_size_um, "t": time_increment_s}
     metadata = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
     attributes = metadata | {ABOUT: dict(about or {})}
     group = zarr.create_group(str(path), zarr_format=2, attributes=attributes)
@@ -117,8 +111,7 @@ def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) ->
         *outer, y, x = levels[-1]
         levels.append((*outer, -(-y // 2), -(-x // 2)))
         longest = max(levels[-1][-2:])
-    step = image.time_increment_s
-    lengths = image.pixel_size_um | ({"t": step} if step else {})
+    lengths = {**image.pixel_size_um, "t": image.time_increment_s}
     limits = [display_limits(part) for part in image.middle_of_channels()]
     metadata = _metadata(version, path, axes, len(levels), lengths, names, colours, limits)
     group = zarr.create_group(
@@ -138,7 +131,7 @@ def _metadata(
     path: Path,
     axes: Sequence[str],
     levels: int,
-    lengths: Mapping[str, float],
+    lengths: Mapping[str, float | None],
     channels: Sequence[str],
     colours: Sequence[str],
     limits: Sequence[tuple[float, float]],
@@ -147,12 +140,12 @@ def _metadata(
     kinds = {"t": "time", "c": "channel"}
     described: list[dict[str, str]] = [{"name": d, "type": kinds.get(d, "space")} for d in axes]
     for axis in described:
-        if axis["name"] in lengths:
+        if lengths.get(axis["name"]):
             axis["unit"] = UNITS[axis["name"]]
     datasets = []
     for level in range(levels):
         factors = {"y": 2**level, "x": 2**level}
-        sizes = [float(lengths.get(dim, 1.0)) for dim in axes]
+        sizes = [float(lengths.get(dim) or 1.0) for dim in axes]
         scale = [size * factors.get(dim, 1) for dim, size in zip(axes, sizes, strict=True)]
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
         if level:  # the centre of the first pixel, which is the mean of several
