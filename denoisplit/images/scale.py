@@ -19,7 +19,7 @@ LEAST_CONTRAST = 16 * float(np.finfo(np.float32).eps)
 
 
 def check_finite(pixels: npt.NDArray[Any], where: object, place: str = "") -> None:
-    """Refuse pixels that are NaN or infinite; the place of the first is told where known."""
+    """Refuse pixels that are NaN or infinite; ``place`` names the first of them."""
     if bad := pixels.size - int(np.isfinite(pixels).sum()) if pixels.dtype.kind == "f" else 0:
         problem = f"{bad} of {pixels.size} pixels are NaN or infinite{place}"
         raise InputError(problem, where=where, remedy="crop or fill those pixels")
