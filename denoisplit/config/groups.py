@@ -209,7 +209,11 @@ class TrainingSettings(Frozen):
         "Crops that pass the network together, over which BatchNorm takes its moments; the "
         "whole batch if unset.",
     )
-    learning_rate: AboveZero = setting(1e-3, "Learning rate of Adamax, at the start.")
+    optimiser: Literal["adamax", "muon"] = setting(
+        "adamax",
+        "Adamax, or Muon, whose steps have orthogonal directions; see `denoisplit.training.muon`.",
+    )
+    learning_rate: AboveZero = setting(1e-3, "Learning rate at the start.")
     schedule: Literal["plateau", "cosine"] = setting(
         "plateau", "Learning rate: halved on a plateau, or falling to zero along a cosine."
     )

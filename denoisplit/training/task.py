@@ -19,6 +19,7 @@ from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.training.checkpoints import relocate_state
 from denoisplit.training.monitors import TargetPsnr, estimated_risk
+from denoisplit.training.muon import Muon
 from denoisplit.training.objective import (
     Loss,
     combine,
@@ -69,7 +70,10 @@ class SplittingTask(L.LightningModule):
         self._buffers_before: list[Tensor] = []  # running moments of BatchNorm before the step
         self.psnr = TargetPsnr()
         training = settings.training
-        self.optimiser = torch.optim.Adamax(model.parameters(), lr=training.learning_rate)
+        optimisers = {"adamax": torch.optim.Adamax, "muon": Muon}
+        self.optimiser: torch.optim.Optimizer = optimisers[training.optimiser](
+            model.parameters(), lr=training.learning_rate
+        )
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser,
             mode=self.mode,

@@ -49,7 +49,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedules: dict[str, dict[str, Any]] = {
         "plateau": {"plateau_patience": 1, "learning_rate": 0.1, "max_epochs": 16,
                     "max_steps": None},
-        "cosine": {"schedule": "cosine", "max_steps": 48, "weight_averaging": 0.9},
+        "cosine": {"schedule": "cosine", "max_steps": 48, "weight_averaging": 0.9,
+                   "optimiser": "muon"},
     }  # fmt: skip
     monitored = {"plateau": "risk", "cosine": "loss"}
     for name, values in schedules.items():
