@@ -279,6 +279,18 @@ def test_a_plane_that_ome_xml_names_and_is_not_there_is_told_plainly(tmp_path: P
     assert "index out of range" in refusal(path) and "Error" not in refusal(path)
 
 
+@pytest.mark.parametrize("key", ["IFD", "FirstC", "FirstZ"])
+def test_planes_of_negative_numbers_are_refused(key: str, tmp_path: Path) -> None:
+    """They would be counted from the last plane."""
+    path = tmp_path / "a.ome.tif"
+    ome(path, pixels("czyx"), "czyx")
+    text = tifffile.tiffcomment(path)
+    place = 'IFD="0"' if key == "IFD" else "<TiffData"
+    new = 'IFD="-1"' if key == "IFD" else f'<TiffData {key}="-1"'
+    tifffile.tiffcomment(path, text.replace(place, new).encode())
+    refusal(path)
+
+
 def ome_set(folder: Path, planes: Pixels, axis: str, companion: str = "") -> list[Path]:
     """One plane per file; each file, or one beside them, describes all."""
     folder.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,18 @@ def test_a_part_is_that_of_the_whole_image(tmp_path: Path) -> None:
 def test_unknown_axes_of_czi_are_refused(axis: str, tmp_path: Path) -> None:
     vendor_files.czi(tmp_path / "a.czi", IMAGE, f"t{axis}yx")
     assert f"{axis.upper()} (3)" in refusal(tmp_path / "a.czi")
+
+
+@pytest.mark.parametrize("key", ["Min", "Max", "Origin", "Length", "ChannelTag"])
+def test_damaged_values_of_lif_leave_the_pixels(key: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.lif")
+    start, data = re.escape(f'{key}="'.encode("utf-16-le")), path.read_bytes()
+    changed = re.sub(b"(?s)(" + start + b").", rb"\1x", data)
+    assert changed != data
+    path.write_bytes(changed)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.values, IMAGE)
+    assert bool(image.attrs["pixel_size_um"]) == (key != "Length")
 
 
 def test_unknown_axes_of_lif_and_colours_are_refused(tmp_path: Path) -> None:

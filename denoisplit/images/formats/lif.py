@@ -17,6 +17,7 @@ from denoisplit.images.selection import choose_series
 START = b"p\0\0\0"
 DIMENSIONS = {"1": "x", "2": "y", "3": "z", "4": "t"}
 DESCRIPTION = "./Data/Image/ImageDescription"
+UNUSED = dict.fromkeys(("ChannelTag", "Min", "Max", "Origin"), "0")  # numbers for liffile
 LUTS = {"red": "#ff0000", "green": "#00ff00", "blue": "#0000ff", "cyan": "#00ffff"}
 LUTS |= {"magenta": "#ff00ff", "yellow": "#ffff00", "gray": "#ffffff", "grey": "#ffffff"}
 GRADIENT = re.compile(r"gradient ?\(([0-9]+), ?([0-9]+), ?([0-9]+)\)")
@@ -43,6 +44,9 @@ def open_lif(path: Path, series: int | None = None) -> LazyImage:
             if not images:
                 raise ValueError("it has no image")
             image = images[choose_series(path, [one.path for one in images], series)]
+            for part in image.xml_element.iter():  # no damage in these makes pixels unknown
+                if part.tag in ("ChannelDescription", "DimensionDescription"):
+                    part.attrib.update(UNUSED, Length=str(number(part.get("Length"))))
             if image.is_flim:
                 problem = "this image has lifetimes of photons, expected intensities"
                 raise InputError(problem, where=path, remedy="save its intensities as OME-TIFF")

@@ -18,6 +18,7 @@ from denoisplit.images.lengths import number, to_micrometres, to_seconds
 TIFF = (".tif", ".tiff")
 ROOT = re.compile(r"<(\w+:)?OME\b", re.IGNORECASE)
 NAMED = (".ome.tif", ".ome.tiff")  # files that need OME-XML, if they have several planes
+PLACES = ("IFD", "FirstC", "FirstT", "FirstZ")  # of planes
 START = 2000  # letters within which the root element of OME-XML begins
 SHOWN = 3  # files that a warning names
 LENGTHS = ("images", "channels", "slices", "frames")  # in a description by ImageJ
@@ -115,6 +116,9 @@ class OmeXml:
             known = {page.offset for some in tif.series for page in some.pages if page is not None}
             if len(known) < planes:
                 problem = f"its OME-XML describes {len(known)} of {planes} planes"
+            data = [] if self.root is None else self.root.findall(".//{*}TiffData")
+            if any(number(part.get(key)) < 0 for part in data for key in PLACES):
+                problem = "its OME-XML has planes of negative numbers"
         elif planes == 1 and (not channels > 1 or one.kind == "mmstack"):
             return
         elif pixels is None:
