@@ -99,10 +99,8 @@ class Arranged:
 
     def __init__(self, stored: Any, roles: Sequence[str]) -> None:
         self.stored = stored
-        places = {
-            dim: [n for n, role in enumerate(roles) if role == dim and self._is_kept(n, dim)]
-            for dim in DIMS
-        }
+        kept = [(n, r) for n, r in enumerate(roles) if r in "yx" or stored.shape[n] > 1]
+        places = {dim: [n for n, role in kept if role == dim] for dim in DIMS}
         self._places = {dim: some for dim, some in places.items() if some}
         self.dims = tuple(self._places)
         self.shape = self._lengths(stored.shape)
@@ -118,36 +116,22 @@ class Arranged:
         """Read a part: an index or a slice per dimension, or ``...``."""
         keys = (slice(None),) * len(self.dims) if key is ... else key
         inner: list[Any] = [0] * len(self.stored.shape)
-        outer, order, merged = [], list[int](), list[int]()
+        outer, order, shape = [], list[int](), list[int]()
         for places, part in zip(self._places.values(), keys, strict=True):
-            lengths = [self.stored.shape[n] for n in places]
+            lengths, is_one = [self.stored.shape[n] for n in places], len(places) == 1
             if not isinstance(part, slice):
                 parts = np.unravel_index(part, lengths)
                 for place, index in zip(places, parts, strict=True):
                     inner[place] = int(index)
                 continue
-            for place in places:
-                inner[place] = part if len(places) == 1 else slice(None)
+            for place in places:  # of several that become one, all is read
+                inner[place] = part if is_one else slice(None)
             order += places
-            merged.append(-1 if len(places) == 1 else math.prod(lengths))
-            outer.append(slice(None) if len(places) == 1 else part)
+            shape.append(len(range(*part.indices(lengths[0]))) if is_one else math.prod(lengths))
+            outer.append(slice(None) if is_one else part)
         pixels = np.asarray(self.stored[tuple(inner)])
-        pixels = pixels.transpose([sorted(order).index(place) for place in order])
-        if max(merged, default=-1) > 0:
-            single = iter(self._sides(pixels.shape, keys))
-            pixels = pixels.reshape([next(single) if n < 0 else n for n in merged])[tuple(outer)]
-        return pixels.astype(self.dtype, copy=False)
-
-    def _sides(self, shape: Sequence[int], keys: Sequence[Any]) -> list[int]:
-        """Return the lengths of those dimensions of a part that are not merged."""
-        sliced = [
-            p for p, k in zip(self._places.values(), keys, strict=True) if isinstance(k, slice)
-        ]
-        starts = np.cumsum([0, *map(len, sliced)])
-        return [shape[start] for start, p in zip(starts, sliced, strict=False) if len(p) == 1]
-
-    def _is_kept(self, place: int, dim: str) -> bool:
-        return dim in "yx" or self.stored.shape[place] > 1
+        pixels = pixels.transpose([sorted(order).index(place) for place in order]).reshape(shape)
+        return pixels[tuple(outer)].astype(self.dtype, copy=False)
 
     def _lengths(self, shape: Sequence[int]) -> tuple[int, ...]:
         return tuple(math.prod(shape[n] for n in some) for some in self._places.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,24 +172,18 @@ def _expand(entry: ImageFile) -> list[ImageFile]:
     path = entry.path
     if path.exists() and (is_zarr(path) or not path.is_dir()):
         return [entry]
-    files = _images(path.glob("*") if path.is_dir() else matching(path))
+    files = [
+        file
+        for file in (path.glob("*") if path.is_dir() else matching(path))
+        if file.suffix.lower() in _OPENERS and not file.name.startswith(".")
+        if file.is_file() or is_zarr(file)
+    ]
     if not files and path.is_dir():
         problem = f"this folder has no image files ({_KINDS})"
         raise InputError(problem, where=path, remedy="check the folder")
     if not files:
         raise InputError("no such file or folder", where=entry, remedy="check the name")
     return [replace(entry, path=file) for file in files]
-
-
-def _images(files: Iterable[Path]) -> list[Path]:
-    """Return those that are image files."""
-    return [
-        file
-        for file in files
-        if file.suffix.lower() in _OPENERS
-        and not file.name.startswith(".")
-        and (file.is_file() or is_zarr(file))
-    ]
 
 
 def _natural(file: ImageFile) -> tuple[list[list[tuple[int, str]]], str]:

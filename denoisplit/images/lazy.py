@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -226,24 +227,15 @@ class Pages:
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         """Read a part: an index or a slice per dimension."""
         outer, inner = key[: len(self._outer)], key[len(self._outer) :]
-        spans = [
-            range(*part.indices(size)) if isinstance(part, slice) else [part]
-            for part, size in zip(outer, self._outer, strict=True)
-        ]
-        numbers = [
-            int(np.ravel_multi_index(place, self._outer)) if place else 0
-            for place in product(*spans)
-        ]
+        places = np.arange(math.prod(self._outer)).reshape(self._outer)[outer]
+        numbers = [int(number) for number in np.ravel(places)]
         number, page = self._last
-        if numbers == [number]:
-            pages = [page[inner]]
-        else:
-            pages = []
+        pages = [page[inner]] if numbers == [number] else []
+        if not pages:
             for number, page in zip(numbers, self._read(numbers), strict=True):
                 pages.append(page[inner])
                 self._last = number, page
-        lengths = [len(n) for n, part in zip(spans, outer, strict=True) if isinstance(part, slice)]
-        return np.reshape(pages, (*lengths, *pages[0].shape))
+        return np.reshape(pages, (*np.shape(places), *pages[0].shape))
 
 
 @contextmanager

@@ -155,8 +155,8 @@ def check_chunks(path: Path, folder: Path, array: Any) -> None:
     InputError
     """
     stored = array.shards or array.chunks
-    grid = _quotients(array.shape, stored)
-    expected, there = math.prod(_quotients(array.shape, array.chunks)), 0
+    grid = quotients(array.shape, stored)
+    expected, there = math.prod(quotients(array.shape, array.chunks)), 0
     seen = set[tuple[int, ...]]()
     for parent, _, names in os.walk(folder):
         inner = Path(parent).relative_to(folder).parts
@@ -181,7 +181,8 @@ def check_chunks(path: Path, folder: Path, array: Any) -> None:
         logger.warning("%s: %s", path, read_as)
 
 
-def _quotients(lengths: Sequence[int], parts: Sequence[int]) -> list[int]:
+def quotients(lengths: Sequence[int], parts: Sequence[int]) -> list[int]:
+    """Return how many parts each of some lengths has, with a shorter last one."""
     return [-(-length // part) for length, part in zip(lengths, parts, strict=True)]
 
 
@@ -189,9 +190,9 @@ def _chunks_in(file: Path, array: Any, place: Sequence[int]) -> int:
     """Return the number of chunks of the image in a file: one, or those that a shard lists."""
     if array.shards is None:
         return 1
-    per_shard = _quotients(array.shards, array.chunks)
+    per_shard = quotients(array.shards, array.chunks)
     rest = [size - n * side for size, n, side in zip(array.shape, place, array.shards, strict=True)]
-    inside = tuple(map(min, per_shard, _quotients(rest, array.chunks)))
+    inside = tuple(map(min, per_shard, quotients(rest, array.chunks)))
     codec = array.metadata.codecs[0]
     kinds = [step.to_dict()["name"] for step in getattr(codec, "index_codecs", ())]
     if kinds not in (["bytes"], ["bytes", "crc32c"]):  # an unusual list is not looked at

@@ -71,7 +71,7 @@ def _opened(path: Path, series: int | None) -> LazyImage:
         level = _level_of(path)
     else:
         attributes = node.attrs.asdict()
-        if inner := images(attributes, partial(_attributes, path)):
+        if inner := images(attributes, lambda name: _attributes(path / name)):
             return _opened(path / inner[choose_series(path, inner, series)], None)
         if names := [str(scales.get("name") or "unnamed") for scales in multiscales(attributes)]:
             level = next(iter(levels(attributes, choose_series(path, names, series))), level)
@@ -105,9 +105,9 @@ def _level_of(path: Path) -> Level:
     return Level()
 
 
-def _attributes(path: Path, inner: str) -> dict[str, Any]:
-    """Return the attributes of a group inside another one; empty if there is none."""
-    return open_node(path / inner).attrs.asdict() if is_zarr(path / inner) else {}
+def _attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of a group; empty if there is none."""
+    return open_node(path).attrs.asdict() if is_zarr(path) else {}
 
 
 def open_node(path: Path) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoisplit.images.display import display_limits, light
+from denoisplit.images.formats.ngff import quotients
 from denoisplit.images.formats.zarr import CODECS, check_metadata, codecs, open_node, open_zarr
 from denoisplit.images.lazy import LazyImage, unreadable
 
@@ -105,12 +106,12 @@ def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) ->
     shape = tuple(image.sizes.get(dim, 1) for dim in axes)
     count = image.sizes.get("c", 1)
     colours = image.colours or [light(k, count) for k in range(count)]
-    version = version or ("0.4" if _files(shape) <= MOST_FILES else "0.5")
-    levels, longest = [shape], max(shape[-2:])
-    while longest > SMALLEST:
+    files = math.prod(quotients(shape, _chunk(shape, "0.4")))
+    version = version or ("0.4" if files <= MOST_FILES else "0.5")
+    levels = [shape]
+    while max(levels[-1][-2:]) > SMALLEST:
         *outer, y, x = levels[-1]
         levels.append((*outer, -(-y // 2), -(-x // 2)))
-        longest = max(levels[-1][-2:])
     lengths = {**image.pixel_size_um, "t": image.time_increment_s}
     limits = [display_limits(part) for part in image.middle_of_channels()]
     metadata = _metadata(version, path, axes, len(levels), lengths, names, colours, limits)
@@ -173,11 +174,6 @@ def _chunk(shape: Sequence[int], version: OmeVersion) -> tuple[int, ...]:
     """Return the shape of a chunk: a part of one plane."""
     sides = [min(side, CHUNK[version]) for side in shape[-2:]]
     return (*[1] * (len(shape) - 2), *sides)
-
-
-def _files(shape: Sequence[int]) -> int:
-    chunk = _chunk(shape, "0.4")
-    return math.prod(-(-length // side) for length, side in zip(shape, chunk, strict=True))
 
 
 def _part(shape: Sequence[int]) -> tuple[int, ...]:
