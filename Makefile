@@ -11,13 +11,17 @@ RESOLUTION_newest := highest
 # libraries of docs/demo, outside of the folders whose files are ours
 NPM := .venvs/npm/node_modules
 ESBUILD := NODE_PATH=$(NPM) $(NPM)/.bin/esbuild --bundle --format=esm --log-level=warning
-# GitHub account that uploads the example package
+# for `make example`: names of the structures, each with a file of images without noise in DATA; kinds of packages;
+# metadata; and the GitHub account that uploads them
+STRUCTURES ?= er actin
+KINDS ?= mmse fast interval
+ABOUT ?= rdf_templates/example.yaml
 GITHUB_USER ?= $(shell git config github.user)
 # if set by the caller, these would make imports bypass the environment
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo example settings docs test lowest newest test-slow napari consumers browser-demo browser kills fuzz lint format wheel-test clean
+.PHONY: FORCE help env demo example settings docs test lowest newest test-slow napari consumers browser-demo browser kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +39,26 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## run the whole workflow on simulated images, into demo/ (minutes); continues if interrupted
 	$(BIN)/denoisplit demo -o demo
 
-example: $(READY)  ## make and check a package of simulated images: GITHUB_USER=you GIT_REPO=https://...
+example: $(KINDS:%=example/%.zip)  ## train on images in DATA, export, check, and write a page like that of the zoo: GITHUB_USER=you GIT_REPO=https://...
+	$(BIN)/python docs/zoo_page.py $^ -o example/index.html
+	for package in $^; do echo $$package; $(BIN)/denoisplit check $$package || exit 1; done
+
+example/%.zip: example/run/report.html example/about.yaml
+	rm -f $@
+	$(BIN)/denoisplit export example/run -o $@ --kind $* --about example/about.yaml
+
+# older than the packages if nothing has changed
+example/about.yaml: FORCE
 	@test -n "$(GITHUB_USER)" -a -n "$(GIT_REPO)" || { echo "a package needs a maintainer and a repository: make example GITHUB_USER=you GIT_REPO=https://..." >&2; exit 2; }
 	@mkdir -p example
-	@{ cat rdf_templates/example.yaml; echo "maintainers: [{github_user: $(GITHUB_USER)}]"; echo "git_repo: $(GIT_REPO)"; } > example/about.new
-	@cmp -s example/about.new example/about.yaml || { mv example/about.new example/about.yaml; rm -f example/package.zip; }
-	$(BIN)/denoisplit demo -o example --about example/about.yaml
-	$(BIN)/denoisplit check example/package.zip
+	@{ cat $(ABOUT); echo "maintainers: [{github_user: $(GITHUB_USER)}]"; echo "git_repo: $(GIT_REPO)"; } > example/about.new
+	@cmp -s example/about.new $@ || mv example/about.new $@
+
+example/run/report.html: | $(READY)
+	@test -n "$(DATA)" -o -d example/run || { echo "name the folder of the images: make example DATA=folder ..." >&2; exit 2; }
+	$(BIN)/denoisplit train $(if $(wildcard example/run),--resume,$(foreach name,$(STRUCTURES),--structure $(name) "$(DATA)/$(name).tif") --preset small --synthetic-poisson 4 --synthetic-gaussian 1.5) -o example/run
+
+FORCE:
 
 settings: $(READY)  ## write docs/settings.md from the declarations of settings and options
 	$(BIN)/python docs/make_settings.py

@@ -103,6 +103,12 @@ CHECK = Command(
             "Also run code that this installation does not export; for packages you trust only.",
             False,
         ),
+        Option(
+            "--environments DIR",
+            File,
+            "Folder of the environment of bioengine, which the first check makes (600 MB).",
+            otherwise="denoisplit in the user's cache folder",
+        ),
         *PRINTED,
     ),
     "denoisplit check er-mt.zip",

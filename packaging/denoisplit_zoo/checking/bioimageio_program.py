@@ -20,7 +20,7 @@ TOO_LONG = 124  # exit code, as that of `timeout`
 def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
     """Run ``bioimageio`` in a folder, which also holds its cache; return exit code and output.
 
-    ``programs`` is the folder of the programs of another environment.
+    ``programs`` is the folder of the programs of another environment, which is used alone.
 
     Raises
     ------
@@ -31,16 +31,18 @@ def run_bioimageio(folder: Path, *arguments: str, programs: Path | None = None) 
     if program is None:
         problem = "the program bioimageio is not installed beside this Python"
         raise InputError(problem, remedy="install it with `pip install bioimageio.core`")
-    return run_program(folder, program, *arguments)
+    return run_program(folder, program, *arguments, alone=programs is not None)
 
 
-def run_program(folder: Path, *command: str) -> tuple[int, str]:
+def run_program(folder: Path, *command: str, alone: bool = False) -> tuple[int, str]:
     """Run a program in a folder, and return exit code and output.
 
-    It is ended after `LONGEST` seconds, with all processes that it has started.
+    It is ended after `LONGEST` seconds, with all processes that it has started. If it is to run
+    ``alone``, it sees no modules of this environment.
     """
+    hidden = ("PYTHONPATH", "PYTHONHOME") if alone else ()
     environment = {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if key not in hidden},
         "PYTHONIOENCODING": "utf-8",
         "BIOIMAGEIO_CACHE_PATH": str((folder / "cache").resolve()),
         "BIOIMAGEIO_ALLOW_PICKLE": "false",

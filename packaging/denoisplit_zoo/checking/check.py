@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 import tifffile
 
 from denoisplit.config.commands import CHECK
@@ -20,18 +21,29 @@ from denoisplit.files.json_file import read_json
 from denoisplit.progress import logger
 from denoisplit_zoo.archive import Contents, pack, read_package
 from denoisplit_zoo.checking import rules
+from denoisplit_zoo.checking.bioengine import (
+    TORCH,
+    WITHOUT_TORCH,
+    UnavailableError,
+    programs_of_service,
+)
 from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 from denoisplit_zoo.checking.github import look_up_accounts
 from denoisplit_zoo.checking.images import read_test_tensor
 from denoisplit_zoo.checking.openvino_program import check_in_openvino
 from denoisplit_zoo.checking.prepared import for_bioimageio, unusable_files
 from denoisplit_zoo.checking.programs import familiar_formats
-from denoisplit_zoo.checking.rules import CORE, DEEPIMAGEJ, ILASTIK, ZOO, Finding
+from denoisplit_zoo.checking.rules import BIOENGINE, CORE, DEEPIMAGEJ, ILASTIK, ZOO, Finding
 
 Array = npt.NDArray[np.float32]
 
 MARGIN = 64  # px at the border, where whole images and blocks are padded differently
 BLOCK_DIFFERENCE = 1e-2  # largest difference of blocks from the whole image, of the data range
+USERS = {
+    "pytorch_state_dict": (CORE, ZOO),
+    "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
+    "onnx": (CORE, DEEPIMAGEJ, ZOO),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class CheckResult:
 
     problems: dict[str, list[str]]  # by consumer; empty if it accepts the package
     notes: list[str]  # steps that were left out, and why
+    remarks: Mapping[str, str]  # by consumer: the result in place of "pass"
 
     @property
     def passed(self) -> bool:
@@ -48,22 +61,28 @@ class CheckResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"passed": self.passed, "problems": self.problems, "notes": self.notes}
+        return {"passed": self.passed, **asdict(self)}
 
     @property
     def text(self) -> str:
         """One line per consumer, then the notes."""
         width = max(map(len, self.problems))
         lines = [
-            f"{name:{width}}  {'fails: ' + '; '.join(texts) if texts else 'pass'}"
+            f"{name:{width}}  "
+            f"{'fails: ' + '; '.join(texts) if texts else self.remarks.get(name, 'pass')}"
             for name, texts in self.problems.items()
         ]
         return "\n".join([*lines, *self.notes]) + "\n"
 
 
 @documented(CHECK)
-def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
+def check(
+    package: str | Path, *, run_code: bool = False, environments: str | Path | None = None
+) -> CheckResult:
     """Check a package against the rules of its consumers, and run it with bioimageio.core.
+
+    It is also run in the versions of the service of bioimage.io, bioengine, which are installed
+    once from the package index that pip uses.
 
     Parameters
     ----------
@@ -77,6 +96,7 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
     contents = read_package(package)
     problems: dict[str, list[str]] = {name: [] for name in rules.CONSUMERS}
     notes: list[str] = []
+    remarks: dict[str, str] = {}
     logger.info("checking the files of %s", package)
     reports = list(rules.findings(contents))
     if reason := unusable_files(contents):
@@ -92,14 +112,18 @@ def check(package: str | Path, *, run_code: bool = False) -> CheckResult:
             formats = [name for name in formats if name in familiar]
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
             reports += _runs(contents, Path(folder), formats)
+            if formats:
+                place = Path(environments or platformdirs.user_cache_path("denoisplit"))
+                more, remarks = _in_bioengine(contents, Path(folder), formats, place)
+                reports += more
         if "onnx" in formats:
-            of_openvino, more = check_in_openvino(contents)
+            of_openvino, openvino_notes = check_in_openvino(contents)
             problems |= of_openvino
-            notes += more
+            notes += openvino_notes
     for finding in reports:
         for name in finding.consumers:
             problems[name].append(" ".join(finding.text.split()))
-    return CheckResult(problems, notes)
+    return CheckResult(problems, notes, remarks)
 
 
 def _not_run(formats: list[str]) -> list[str]:
@@ -117,11 +141,37 @@ def _not_run(formats: list[str]) -> list[str]:
 def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
     """Run bioimageio two at a time, since half of each run uses only one core."""
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(_test, contents, folder / name, name) for name in formats]
+        runs = [pool.submit(_test, contents, folder / name, name, USERS[name]) for name in formats]
         if formats:
             runs.insert(0, pool.submit(_compare_blocks, contents, folder / "predict", formats[-1]))
         for run in runs:
             yield from run.result()
+
+
+def _in_bioengine(
+    contents: Contents, folder: Path, formats: list[str], environments: Path
+) -> tuple[list[Finding], dict[str, str]]:
+    """Run ``bioimageio test`` in the versions of the service of bioimage.io.
+
+    Returns
+    -------
+    tuple of list and dict
+        Problems, and what could not be run there.
+    """
+    try:
+        programs, torch = programs_of_service(environments)
+    except UnavailableError as error:
+        text = f"not run: no environment could be made in {environments} ({error})"
+        return [], {BIOENGINE: f"{text}; its rules for files pass"}
+    remarks, missing = {}, [name for name in formats if not (torch or name in WITHOUT_TORCH)]
+    if missing:
+        text = f"pass without torch {TORCH}, of which the package index has no build for this CPU"
+        remarks[BIOENGINE] = f"{text}; not run: {', '.join(missing)}"
+    reports: list[Finding] = []
+    for name in [name for name in formats if name not in missing]:
+        of_format = folder / f"bioengine-{name}"
+        reports += _test(contents, of_format, name, (BIOENGINE,), programs)
+    return reports, remarks
 
 
 def _write_offline(contents: Contents, folder: Path) -> None:
@@ -130,13 +180,20 @@ def _write_offline(contents: Contents, folder: Path) -> None:
     write_bytes(folder / "package.zip", pack(for_bioimageio(contents)))
 
 
-def _test(contents: Contents, folder: Path, weight_format: str) -> list[Finding]:
-    """Run ``bioimageio test`` on one weight format."""
-    logger.info("bioimageio test, %s", weight_format)
+def _test(
+    contents: Contents,
+    folder: Path,
+    weight_format: str,
+    consumers: tuple[str, ...],
+    programs: Path | None = None,
+) -> list[Finding]:
+    """Run ``bioimageio test`` on one weight format, for some consumers."""
+    logger.info("bioimageio test, %s%s", weight_format, ", bioengine" * bool(programs))
     _write_offline(contents, folder)
     summary = folder / f"{weight_format}.json"
     options = (f"--weight-format={weight_format}", f"--summary={summary.name}")
-    code, output = run_bioimageio(folder, "test", "package.zip", *options)
+    of_others = {"programs": programs} if programs else {}
+    code, output = run_bioimageio(folder, "test", "package.zip", *options, **of_others)
     values: dict[str, Any] = read_json(summary) if summary.exists() else {}
     if code == 0 and values.get("status") == "passed":
         return []
@@ -145,11 +202,6 @@ def _test(contents: Contents, folder: Path, weight_format: str) -> list[Finding]
         for detail in values.get("details", [])
         for error in detail.get("errors", [])
     ]
-    consumers = {
-        "pytorch_state_dict": (CORE, ZOO),
-        "torchscript": (CORE, ILASTIK, DEEPIMAGEJ, ZOO),
-        "onnx": (CORE, DEEPIMAGEJ, ZOO),
-    }[weight_format]
     reason = errors[0] if errors else _last_line(output)
     return [Finding(consumers, f"bioimageio test of {weight_format} failed: {reason}")]
 

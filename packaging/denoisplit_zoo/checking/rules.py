@@ -5,8 +5,11 @@ Each rule was found by running the consumers' own software on packages that brea
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +18,7 @@ import torch
 from denoisplit.errors import InputError
 from denoisplit.files.tensors import read_tensors
 from denoisplit_zoo.archive import DESCRIPTION, Contents, at, mappings, validate
+from denoisplit_zoo.checking.bioengine import IMPORTABLE
 from denoisplit_zoo.checking.images import (
     cover_size,
     read_sample_tensor,
@@ -27,7 +31,8 @@ from denoisplit_zoo.exporting.about import ANONYMOUS, UNDESCRIBED
 from denoisplit_zoo.exporting.weights import OPSET
 
 CORE, ILASTIK, DEEPIMAGEJ, ZOO = "core", "ilastik", "deepImageJ", "zoo"
-CONSUMERS = (CORE, ILASTIK, DEEPIMAGEJ, ZOO)
+BIOENGINE = "bioengine"  # the service that runs the models of the zoo
+CONSUMERS = (CORE, ILASTIK, DEEPIMAGEJ, ZOO, BIOENGINE)
 
 FORMAT = "0.5.9"
 MOST_FILES = 11  # with three weight formats
@@ -43,6 +48,7 @@ REQUIRED_METADATA = (
 MOST_LEVELS = 8  # of a network
 LARGEST_VALUE = 1e-4  # that a test tensor must reach, so that a comparison means something
 TOLERANCE_LIMITS = {"relative_tolerance": 1e-2, "mismatched_elements_per_million": 5000}
+MOST_TOLERANCE = 0.01  # absolute, of the range of the channel with the smallest
 RANDOM_OPERATORS = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
 
 
@@ -69,7 +75,7 @@ def _files(package: Contents) -> Iterator[Finding]:
         yield Finding((ZOO,), f"{DESCRIPTION} does not refer to {name}, remove this file")
     if len(package.files) > MOST_FILES:
         text = f"there are {len(package.files)} files, more than {MOST_FILES} (export again)"
-        yield Finding((ZOO,), text)
+        yield Finding((ZOO, BIOENGINE), text)
 
 
 def _format(package: Contents) -> Iterator[Finding]:
@@ -179,7 +185,25 @@ def _tolerance(package: Contents) -> Iterator[Finding]:
         for key, limit in TOLERANCE_LIMITS.items():
             value = entry.get(key, 0)
             if not (isinstance(value, int | float) and value <= limit):
-                yield Finding((CORE, ZOO), f"{key} must be at most {limit:g}, not {value}")
+                text = f"{key} must be at most {limit:g}, not {value}"
+                yield Finding((CORE, ZOO, BIOENGINE), text)
+        yield from _absolute_tolerance(package, entry.get("absolute_tolerance", 0))
+
+
+def _absolute_tolerance(package: Contents, value: Any) -> Iterator[Finding]:
+    """Compare a tolerance with the test output: it must mean something in every channel."""
+    for tensor in mappings(package.description.get("outputs")):
+        with suppress(ValueError, KeyError):  # reported with the other images
+            output = read_test_tensor(package.files[at(tensor, "test_tensor", "source")])
+            if output.ndim != len(AXES):
+                continue
+            limit = MOST_TOLERANCE * float(np.ptp(output, (0, 2, 3)).min())
+            if not (isinstance(value, int | float) and value <= limit):
+                text = (
+                    f"absolute_tolerance must be at most {limit:.2g}, {MOST_TOLERANCE:.0%} of the "
+                    f"range of the output channel with the smallest, not {value} (export again)"
+                )
+                yield Finding((ZOO, BIOENGINE), text)
 
 
 def _weights(package: Contents) -> Iterator[Finding]:
@@ -197,9 +221,29 @@ def _weights(package: Contents) -> Iterator[Finding]:
             if not isinstance(value, int | float | str):  # a bool is an int
                 given = type(value).__name__
                 text = f"argument {key!a} must be a number, a word, true or false, not {given}"
-                yield Finding((ZOO,), text)
+                yield Finding((ZOO, BIOENGINE), text)
         if data is not None:
             yield from check(data)
+
+
+def _imports(package: Contents) -> Iterator[Finding]:
+    """Read what the source file imports, without running it."""
+    source = at(package.description, "weights", WEIGHT_FORMATS[0], "architecture", "source")
+    try:
+        tree = ast.parse(package.files.get(source, b""))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        yield Finding((CORE, ILASTIK, ZOO, BIOENGINE), f"{source} is not valid Python")
+        return
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    roots = {name.partition(".")[0] or name for name in names}
+    if missing := sorted(roots - sys.stdlib_module_names - set(IMPORTABLE)):
+        text = f"{source} imports {', '.join(missing)}, which bioengine does not have"
+        yield Finding((BIOENGINE,), text)
 
 
 def _state_dict(data: bytes) -> Iterator[Finding]:
@@ -209,7 +253,7 @@ def _state_dict(data: bytes) -> Iterator[Finding]:
     except ValueError:
         valid = False
     if not valid:
-        yield Finding((CORE, ILASTIK, ZOO), "the state dict must contain tensors only")
+        yield Finding((CORE, ILASTIK, ZOO, BIOENGINE), "the state dict must contain tensors only")
 
 
 def _torchscript(data: bytes) -> Iterator[Finding]:
@@ -217,7 +261,7 @@ def _torchscript(data: bytes) -> Iterator[Finding]:
         code = torchscript_program(data)
     except ValueError as error:
         text = f"the TorchScript file cannot be read ({error})"
-        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO), text)
+        yield Finding((ILASTIK, DEEPIMAGEJ, ZOO, BIOENGINE), text)
         return
     if b'torch.device("' in code:
         yield Finding((ILASTIK, DEEPIMAGEJ), "the TorchScript code is bound to one device")
@@ -231,7 +275,7 @@ def _onnx(data: bytes) -> Iterator[Finding]:
     try:
         model = onnx.load_from_string(data)
     except Exception:  # protobuf raises types that it does not export
-        yield Finding((DEEPIMAGEJ, CORE, ZOO), "the ONNX file cannot be read")
+        yield Finding((DEEPIMAGEJ, CORE, ZOO, BIOENGINE), "the ONNX file cannot be read")
         return
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
         yield Finding((DEEPIMAGEJ, CORE, ZOO), "the weights of the ONNX file are in other files")
@@ -283,4 +327,4 @@ def _cover(package: Contents) -> Iterator[Finding]:
             yield Finding((ZOO,), text)
 
 
-CHECKS = (_files, _format, _tensors, _images, _tolerance, _weights, _metadata, _cover)
+CHECKS = (_files, _format, _tensors, _images, _tolerance, _weights, _imports, _metadata, _cover)

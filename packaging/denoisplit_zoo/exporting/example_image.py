@@ -19,10 +19,11 @@ CONTRAST_BLOCK = 16  # px, side of the blocks that average noise before contrast
 
 
 class ExampleImage(NamedTuple):
-    """Raw input (N, N), float32, and a sentence on its origin."""
+    """Raw input (N, N), float32, a sentence on its origin, and its structures (C, N, N)."""
 
     image: Array
     origin: str
+    truth: Array | None = None
 
 
 def read_example_image(path: str | Path, side: int) -> ExampleImage:
@@ -44,7 +45,7 @@ def read_example_image(path: str | Path, side: int) -> ExampleImage:
     values = plane.transpose("y", "x").values.astype(np.float32)
     if values.min() == values.max():
         raise InputError("this image is constant", where=path, remedy="choose another image")
-    return _cut(values, side, "An image chosen by the authors.")
+    return _cut(values[None], side, "An image chosen by the authors.")
 
 
 def held_out_example_image(run: Run, side: int) -> ExampleImage:
@@ -60,17 +61,23 @@ def held_out_example_image(run: Run, side: int) -> ExampleImage:
     superposed = ", superposed from its structures" if len(run.names) > 1 else ""
     noise = " with the synthetic noise of the training" if frames.has_truth else ""
     origin = f"Test frame {number + 1} of the run{superposed}{noise}."
-    return _cut(frames.inputs[number], side, origin)
+    planes = [frames.inputs[number][None], *([frames.truth[number]] if frames.has_truth else [])]
+    return _cut(np.concatenate(planes), side, origin)
 
 
-def _cut(image: Array, side: int, origin: str) -> ExampleImage:
-    """Cut out the part with the most contrast, from a reflected image where it is too small."""
-    missing = [max(0, side - length) for length in image.shape]
+def _cut(planes: Array, side: int, origin: str) -> ExampleImage:
+    """Cut out the part with the most contrast, from reflected planes where they are too small.
+
+    The first plane is the input, the others are its structures if they are known.
+    """
+    height, width = planes.shape[1:]
+    missing = [max(0, side - length) for length in (height, width)]
     if any(missing):
-        origin += f" It has {image.shape[0]} x {image.shape[1]} px and is reflected to {side} px."
-        image = np.pad(image, [(m // 2, m - m // 2) for m in missing], mode="reflect")
-    _, y, x = _most_contrast(image, side)
-    return ExampleImage(np.ascontiguousarray(image[y : y + side, x : x + side]), origin)
+        origin += f" It has {height} x {width} px and is reflected to {side} px."
+        planes = np.pad(planes, [(0, 0), *((m // 2, m - m // 2) for m in missing)], mode="reflect")
+    _, y, x = _most_contrast(planes[0], side)
+    image, *truth = np.ascontiguousarray(planes[:, y : y + side, x : x + side])
+    return ExampleImage(image, origin, np.stack(truth) if truth else None)
 
 
 def _most_contrast(image: Array, side: int) -> tuple[float, int, int]:

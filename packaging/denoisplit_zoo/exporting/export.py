@@ -156,10 +156,15 @@ def export(
             pixel_size,
         )
         logger.info("exporting state dict, TorchScript and ONNX")
-        structures = split[0, : len(run.names)]
         contents = {
             "README.md": card(package).encode(),
-            "cover.png": cover(example.image, structures, run.names, pixel_size.get("x")),
+            "cover.png": cover(
+                example.image,
+                split[0, : len(run.names)],
+                run.names,
+                pixel_size.get("x"),
+                package.errors,
+            ),
             "test_input.npy": _npy(image.numpy()),
             "test_output.npy": _npy(split),
             "sample_input.tif": _tiff(example.image, pixel_size),

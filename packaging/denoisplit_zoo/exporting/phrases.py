@@ -37,7 +37,7 @@ SPLITTING = {
     "bias": "The model has learnt how $names look in the training images. It splits every image "
     "into these, also one that shows something else, and may add or remove detail so that the "
     "result looks like them: rare shapes, other cell types and diseased cells are at risk.",
-    "picture": "Mixed test image, and its split",
+    "picture": "a mixed test image and its split",
     "validate": "To validate the model on your own data, record or superpose images of known "
     "structures, split them and compare.",
     "trained_for": "one kind of superposition ($superposition), one noise level and one intensity "
@@ -64,7 +64,7 @@ DENOISING = {
     "bias": "The model has learnt how $names look in the training images, and may add or remove "
     "detail so that the result looks like them: rare shapes, other cell types and diseased cells "
     "are at risk.",
-    "picture": "Noisy test image, and its denoised version",
+    "picture": "a noisy test image and its denoised version",
     "validate": "To validate the model on your own data, record fields of view with a short and a "
     "long exposure, denoise the short one and compare.",
     "trained_for": "one noise level and one intensity scale",

@@ -20,6 +20,7 @@ from denoisplit_zoo.archive import pack, read_package
 from denoisplit_zoo.checking import check as checking
 from denoisplit_zoo.checking import github as lookups
 from denoisplit_zoo.checking import rules as checks
+from denoisplit_zoo.checking.bioengine import UnavailableError
 from denoisplit_zoo.checking.check import check
 from denoisplit_zoo.checking.programs import own_architecture
 from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
@@ -39,6 +40,20 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     known: dict[str, int | None] = {"ada": 200}
     monkeypatch.setattr(lookups, "_status", known.__getitem__)
     return known
+
+
+@pytest.fixture(autouse=True)
+def bioengine(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | str]:
+    """Whether the environment of bioengine has torch, or why there is none; none is made."""
+    state: dict[str, bool | str] = {"torch": "no network"}
+
+    def programs(environments: Path) -> tuple[Path, bool]:
+        if isinstance(state["torch"], str):
+            raise UnavailableError(state["torch"])
+        return environments / "bin", state["torch"]
+
+    monkeypatch.setattr(checking, "programs_of_service", programs)
+    return state
 
 
 @pytest.fixture
@@ -77,12 +92,40 @@ def rehash(value: Any, files: Files) -> None:
 
 @pytest.mark.usefixtures("not_run")
 def test_a_good_package_passes_everywhere(package: Path) -> None:
-    result = check(package)
-    assert result.problems == {"core": [], "ilastik": [], "deepImageJ": [], "zoo": []}
+    result = check(package, environments="here")
+    assert result.problems == {name: [] for name in checks.CONSUMERS}
     assert result.passed and result.notes == []
     assert result.text.splitlines() == [
         "core        pass", "ilastik     pass", "deepImageJ  pass", "zoo         pass",
+        "bioengine   not run: no environment could be made in here (no network); its rules for "
+        "files pass",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("torch_too", [False, True])
+@pytest.mark.usefixtures("familiar")
+def test_bioengine_runs_what_its_environment_can(
+    package: Path, monkeypatch: pytest.MonkeyPatch, bioengine: dict[str, Any], torch_too: bool
+) -> None:
+    bioengine["torch"] = torch_too
+    ran = []
+
+    def stand_in(folder: Path, *arguments: str, programs: Path | None = None) -> tuple[int, str]:
+        if programs:
+            assert programs == Path("here/bin") and (folder / "package.zip").exists()
+            ran.append(arguments[2].partition("=")[2])
+        return 1, "mismatched elements"
+
+    monkeypatch.setattr(checking, "run_bioimageio", stand_in)
+    result = check(package, environments="here")
+    formats = checks.WEIGHT_FORMATS if torch_too else ("onnx",)
+    assert ran == [*formats]
+    assert result.problems["bioengine"] == [
+        f"bioimageio test of {name} failed: mismatched elements" for name in formats
+    ]
+    monkeypatch.setattr(checking, "_test", lambda *_: [])
+    line = check(package, environments="here").text.splitlines()[4]
+    assert line.endswith("pass" if torch_too else "not run: pytorch_state_dict, torchscript")
 
 
 @pytest.mark.usefixtures("not_run")
@@ -187,6 +230,20 @@ def lax(_: Files, described: dict[str, Any]) -> None:
     entry["relative_tolerance"] = 0.5
 
 
+def lax_absolute(_: Files, described: dict[str, Any]) -> None:
+    """As in packages of earlier releases, relative to the channel of the largest values."""
+    (entry,) = described["config"]["bioimageio"]["reproducibility_tolerance"]
+    entry["absolute_tolerance"] = 1.1
+
+
+def another_import(files: Files, _: dict[str, Any]) -> None:
+    files["architecture.py"] += b"\ndef late():\n    import cv2.dnn, os\n    from . import more\n"
+
+
+def no_python(files: Files, _: dict[str, Any]) -> None:
+    files["architecture.py"] = b"(" * 9999
+
+
 def no_licence(_: Files, described: dict[str, Any]) -> None:
     del described["license"], described["authors"]
 
@@ -199,7 +256,7 @@ def no_file(files: Files, _: dict[str, Any]) -> None:
     del files["sample_input.tif"]
 
 
-EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
+EVERYBODY = {*checks.CONSUMERS}
 
 
 @pytest.mark.parametrize(
@@ -217,21 +274,28 @@ EVERYBODY = {"core", "ilastik", "deepImageJ", "zoo"}
         (no_nickname, {"deepImageJ"}, "config.bioimageio.nickname is missing"),
         (newer_onnx, {"deepImageJ"}, "the IR version of the ONNX file must be at most 8, not 10"),
         (random_onnx, {"core", "deepImageJ", "zoo"}, "the ONNX graph draws random numbers"),
-        (pickled, {"core", "ilastik", "zoo"}, "the state dict must contain tensors only"),
+        (
+            pickled,
+            {"core", "ilastik", "zoo", "bioengine"},
+            "the state dict must contain tensors only",
+        ),
         (on_a_device, {"ilastik", "deepImageJ"}, "the TorchScript code is bound to one device"),
         (headings, {"zoo"}, "missing sections of the README: Validation"),
         (huge_cover, {"zoo"}, "cover.png must be smaller than 500 KB, not "),
         (huge_cover, {"zoo"}, "the aspect ratio of cover.png must be 2:1 or 1:1, not 3:1"),
         (nobody, {"zoo"}, "missing metadata: git_repo, authors (export again with `about`)"),
         (other_sample, {"deepImageJ", "zoo"}, "the test and the sample tensor of the input differ"),
-        (lax, {"core", "zoo"}, "relative_tolerance must be at most 0.01, not 0.5"),
+        (lax, {"core", "zoo", "bioengine"}, "relative_tolerance must be at most 0.01, not 0.5"),
+        (lax_absolute, {"zoo", "bioengine"}, "the range of the output channel with the smallest"),
+        (another_import, {"bioengine"}, "architecture.py imports ., cv2, which bioengine does"),
+        (no_python, EVERYBODY - {"deepImageJ"}, "architecture.py is not valid Python"),
         (no_licence, {"zoo"}, "missing metadata: authors, license (export again with `about`)"),
         (orphan, {"zoo"}, "rdf.yaml does not refer to notes.txt, remove this file"),
         (no_format, {"ilastik", "deepImageJ"}, "the torchscript weights are missing"),
-        (orphan, {"zoo"}, "there are 12 files, more than 11 (export again)"),
+        (orphan, {"zoo", "bioengine"}, "there are 12 files, more than 11 (export again)"),
         (
             a_list,
-            {"zoo"},
+            {"zoo", "bioengine"},
             "argument 'calibration' must be a number, a word, true or false, not list",
         ),
         (no_file, EVERYBODY, "rdf.yaml refers to sample_input.tif, which is missing"),

@@ -22,6 +22,7 @@ import yaml
 from denoisplit_zoo import export
 from denoisplit_zoo.archive import read_package
 from denoisplit_zoo.attachment import run_files
+from denoisplit_zoo.exporting.cover import cover
 from denoisplit_zoo.exporting.training_facts import gain_and_read
 from denoisplit_zoo.exporting.weights import build_graph, graph_arguments
 from PIL import Image
@@ -120,10 +121,22 @@ def test_the_alarm_comes_along(run_folder: Path, tmp_path: Path) -> None:
     assert run_files(read_package(file))["alarm.json"] == (run / "alarm.json").read_bytes()
 
 
-def test_cover_is_two_to_one_and_small(files: dict[str, bytes]) -> None:
+def test_cover_has_the_errors_below_and_is_small(files: dict[str, bytes]) -> None:
     assert len(files["cover.png"]) < 500_000
     with Image.open(io.BytesIO(files["cover.png"])) as picture:
         assert picture.format == "PNG"
+        assert picture.width == picture.height
+        panels = np.asarray(picture).reshape(2, 480, 2, 480, 3).swapaxes(1, 2).reshape(4, -1, 3)
+    assert (panels.reshape(4, -1).std(1) > 5).all()  # none is empty
+    assert "below, error bars" in files["README.md"].decode()
+
+
+def test_cover_without_errors_is_two_to_one() -> None:
+    """Noise, which hardly shrinks, loses bits of its colours instead."""
+    image, *split = np.random.default_rng(0).random((3, 256, 256), np.float32)
+    data = cover(image, np.stack(split), ("A", "B"), None)
+    assert len(data) < 500_000
+    with Image.open(io.BytesIO(data)) as picture:
         assert picture.width == 2 * picture.height
 
 
@@ -185,6 +198,16 @@ def test_what_reviewers_ask_for(described: dict[str, Any]) -> None:
     (tolerance,) = config["bioimageio"]["reproducibility_tolerance"]
     assert tolerance["relative_tolerance"] <= 1e-2
     assert tolerance["mismatched_elements_per_million"] <= 5000
+
+
+def test_tolerance_means_something_in_every_channel(
+    files: dict[str, bytes], described: dict[str, Any]
+) -> None:
+    (tolerance,) = described["config"]["bioimageio"]["reproducibility_tolerance"]
+    ranges = np.ptp(np.load(io.BytesIO(files["test_output.npy"])), (0, 2, 3))
+    assert ranges.max() > 2 * ranges.min()
+    assert 0 < tolerance["absolute_tolerance"] < 0.0025 * ranges.min()
+    assert "differences of 0.2 % of the value plus 0.2 %" in files["README.md"].decode()
 
 
 def test_own_facts(described: dict[str, Any]) -> None:
