@@ -20,7 +20,6 @@ from denoisplit_zoo.archive import pack, read_package
 from denoisplit_zoo.checking import check as checking
 from denoisplit_zoo.checking import github as lookups
 from denoisplit_zoo.checking import rules as checks
-from denoisplit_zoo.checking.bioengine import UnavailableError
 from denoisplit_zoo.checking.check import check
 from denoisplit_zoo.checking.programs import own_architecture
 from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS
@@ -40,20 +39,6 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     known: dict[str, int | None] = {"ada": 200}
     monkeypatch.setattr(lookups, "_status", known.__getitem__)
     return known
-
-
-@pytest.fixture(autouse=True)
-def bioengine(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | str]:
-    """Whether the environment of bioengine has torch, or why there is none; none is made."""
-    state: dict[str, bool | str] = {"torch": "no network"}
-
-    def programs(environments: Path) -> tuple[Path, bool]:
-        if isinstance(state["torch"], str):
-            raise UnavailableError(state["torch"])
-        return environments / "bin", state["torch"]
-
-    monkeypatch.setattr(checking, "programs_of_service", programs)
-    return state
 
 
 @pytest.fixture
