@@ -23,7 +23,8 @@ from denoisplit.images.tiling import middle
 
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 # errors of code that meets values of another kind than it expects, and words in their texts
-OF_PYTHON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, struct.error)
+OF_PYTHON: tuple[type[Exception], ...] = (ArithmeticError, AssertionError, AttributeError)
+OF_PYTHON += (LookupError, TypeError, UnicodeError, struct.error)
 WORDS_OF_PYTHON = re.compile(
     r"\(\)|literal|unpack|broadcast|reshape|not convert|\bobject\b|NoneType|__|\b(int|float)\b"
 )

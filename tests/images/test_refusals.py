@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_cut_tiff_is_refused_or_complete(
             np.testing.assert_array_equal(image.values, STACK)
     assert refused > 35
     assert capfd.readouterr() == ("", "")
+
+
+def test_messages_of_libraries_are_shown_without_objects_of_python(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0], photometric="minisblack")
+    with tifffile.TiffFile(path) as tif:
+        place = tif.pages.first.tags["XResolution"].offset + 8
+    data = bytearray(path.read_bytes())
+    data[place : place + 4] = b"\xff" * 4  # of its value, beyond the end of the file
+    path.write_bytes(data)
+    line = str(_refusal(path))
+    assert "invalid value offset" in line and not re.search(r"<|Error|raised|\(:", line)
 
 
 def test_cut_mrc_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

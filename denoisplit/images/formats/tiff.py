@@ -226,8 +226,9 @@ def refuse_damaged(path: Path, messages: Sequence[tuple[int, str]]) -> None:
     for level, text in messages:
         is_lossy = level >= logging.ERROR or any(word in text for word in LOSSY)
         if is_lossy and not any(word in text for word in HARMLESS):
-            # without the name of the file, and the exception of Python
-            text = re.sub(r"^<[^>]*> ?|, raised .*", "", text)
+            # without the names of objects and exceptions of Python
+            text = re.sub(r"<[^>]*> ?", "", text)
+            text = re.sub(r"(,? raised|^raised) \w+\(['\"](.*)['\"]\)", r": \2", text).lstrip(": ")
             problem = f"this TIFF is damaged or incomplete ({text[:200]})"
             remedy = "copy or save the file again, all planes in one file"
             raise InputError(problem, where=path, remedy=remedy)

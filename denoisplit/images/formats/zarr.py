@@ -128,11 +128,8 @@ def check_metadata(folder: Path) -> None:
     for file in (folder / name for name in METADATA):
         if file.is_file():
             data = read_bytes(file, MOST_TEXT, "metadata of a Zarr", REMEDY)
-            try:
+            with unreadable(file, "Zarr", REMEDY):
                 parse_json(data, finite=False)
-            except ValueError as error:
-                problem = f"this Zarr is unreadable ({error})"
-                raise InputError(problem, where=file, remedy=REMEDY) from None
 
 
 def codecs(array: Any) -> list[str]:
