@@ -21,7 +21,7 @@ GITHUB_USER ?= $(shell git config github.user)
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help env demo example settings docs test lowest newest test-slow napari consumers browser-demo browser kills fuzz lint format wheel-test clean
+.PHONY: FORCE help env demo example settings docs test lowest newest test-slow napari consumers lines browser-demo browser kills fuzz lint format wheel-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ demo: $(READY)  ## run the whole workflow on simulated images, into demo/ (minut
 
 example: $(KINDS:%=example/%.zip)  ## train on images in DATA, export, check, and write a page like that of the zoo: GITHUB_USER=you GIT_REPO=https://...
 	$(BIN)/python docs/zoo_page.py $^ -o example/index.html
-	for package in $^; do echo $$package; $(BIN)/denoisplit check $$package || exit 1; done
+	for package in $^; do echo $$package; $(BIN)/denoisplit check $$package --environments .venvs || exit 1; done
 
 example/%.zip: example/run/report.html example/about.yaml
 	rm -f $@
@@ -91,6 +91,9 @@ napari: .venvs/napari/.ready  ## test the plugin in the real napari, on a virtua
 
 consumers: $(READY)  ## run all kinds of packages in bioimageio.core, BiaPy, onnxruntime, Node.js and OpenVINO (half an hour)
 	$(BIN)/python tests/consumers/matrix.py .venvs
+
+lines: $(READY)  ## check a small package in every program of `denoisplit check` (under three minutes, but the first time)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=1 tests/consumers/every_line.py
 
 browser-demo: $(NPM)/.ready  ## build the page that splits images in a browser, in build/demo (needs Node.js and npm)
 	$(ESBUILD) docs/demo/page.js docs/demo/worker.js --minify --outdir=build/demo

@@ -29,7 +29,8 @@ section { background: white; border-radius: 12px; padding: 1rem 2rem; margin: 1r
 .tag { display: inline-block; background: #e0e7ff; border-radius: 8px; padding: 0 .5em;
   margin: .15em }
 table { border-collapse: collapse; margin: 1rem 0 }
-td, th { border: 1px solid #d5d9e0; padding: .15em .6em; text-align: left }
+td, th { border: 1px solid #d5d9e0; padding: .15em .6em; text-align: left;
+  overflow-wrap: anywhere }
 pre { background: #f4f5f7; padding: .6em; overflow-x: auto }
 """
 
