@@ -209,6 +209,7 @@ def _progress() -> Progress:
     console = Console(file=cast(IO[str], StandardError()))
     is_seen = console.is_terminal or console.is_jupyter
     quiet = logger.level > logging.INFO or not (is_seen or logger.isEnabledFor(logging.INFO))
+    console.quiet = quiet or _hidden.get()  # before rich 15, hidden bars end with a line
     kind = InNotebook if console.is_jupyter else Progress
     return kind(
         TextColumn("{task.description}"),
@@ -218,5 +219,5 @@ def _progress() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=quiet or _hidden.get(),
+        disable=console.quiet,
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_a_run_stores_what_it_was_trained_on(run_folder: Path, bench: Any) -> No
     assert settings["data"]["superposition"] == "sum"
     assert settings["network"]["filters"] == 8
     assert facts["pixel_size_um"] == {"x": 0.0625, "y": 0.125}
-    assert facts["libraries"]["torch"] == torch.__version__
+    assert facts["libraries"]["torch"] == version("torch")
     for name in ("ER", "MT"):
         content = bench.image(name).read_bytes()
         assert facts["fingerprints"][name] == [{

@@ -6,6 +6,7 @@ CPU that wrote them, with its two threads, they are the same to the bit.
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from collections.abc import Iterator
@@ -64,8 +65,8 @@ def check_results(folder: str) -> None:
 
 def _without_uuid(text: str | None) -> str:
     # names and colours that results record since
-    text = re.sub(r' Color="-?\d+"', "", text or "")
-    text = re.sub(r"&quot;(denoisplit|run|input)&quot;: &quot;[^&]*&quot;, ", "", text)
+    text = re.sub(r' Color="-?\d+"', "", html.unescape(text or ""))
+    text = re.sub(r'"(denoisplit|run|input)": "[^"]*", ', "", text)
     before, _, rest = text.partition('UUID="')
     return before + rest.partition('"')[2].partition("Creator")[2].partition(">")[2]
 
