@@ -96,7 +96,6 @@ def check(
     contents = read_package(package)
     problems: dict[str, list[str]] = {name: [] for name in rules.CONSUMERS}
     notes: list[str] = []
-    remarks: dict[str, str] = {}
     logger.info("checking the files of %s", package)
     reports = list(rules.findings(contents))
     if reason := unusable_files(contents):
@@ -111,18 +110,20 @@ def check(
             notes += _not_run([name for name in formats if name not in familiar])
             formats = [name for name in formats if name in familiar]
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
-            reports += _runs(contents, Path(folder), formats)
-            if formats:
-                place = Path(environments or platformdirs.user_cache_path("denoisplit"))
-                more, remarks = _in_bioengine(contents, Path(folder), formats, place)
-                reports += more
+            named = [] if environments is None else [Path(environments)]
+            reports += _runs(contents, Path(folder), formats, *named)
         if "onnx" in formats:
-            of_openvino, openvino_notes = check_in_openvino(contents)
+            of_openvino, more = check_in_openvino(contents)
             problems |= of_openvino
-            notes += openvino_notes
+            notes += more
+    remarks = {}
     for finding in reports:
+        text = " ".join(finding.text.split())
         for name in finding.consumers:
-            problems[name].append(" ".join(finding.text.split()))
+            if finding.remark:
+                remarks[name] = text
+            else:
+                problems[name].append(text)
     return CheckResult(problems, notes, remarks)
 
 
@@ -138,7 +139,9 @@ def _not_run(formats: list[str]) -> list[str]:
     ]
 
 
-def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Finding]:
+def _runs(
+    contents: Contents, folder: Path, formats: list[str], environments: Path | None = None
+) -> Iterator[Finding]:
     """Run bioimageio two at a time, since half of each run uses only one core."""
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(_test, contents, folder / name, name, USERS[name]) for name in formats]
@@ -146,32 +149,27 @@ def _runs(contents: Contents, folder: Path, formats: list[str]) -> Iterator[Find
             runs.insert(0, pool.submit(_compare_blocks, contents, folder / "predict", formats[-1]))
         for run in runs:
             yield from run.result()
+    if formats:
+        place = environments or platformdirs.user_cache_path("denoisplit")
+        yield from _in_bioengine(contents, folder, formats, place)
 
 
 def _in_bioengine(
     contents: Contents, folder: Path, formats: list[str], environments: Path
-) -> tuple[list[Finding], dict[str, str]]:
-    """Run ``bioimageio test`` in the versions of the service of bioimage.io.
-
-    Returns
-    -------
-    tuple of list and dict
-        Problems, and what could not be run there.
-    """
+) -> Iterator[Finding]:
+    """Run ``bioimageio test`` in the versions of bioengine; yield what could not be run, too."""
     try:
         programs, torch = programs_of_service(environments)
     except UnavailableError as error:
         text = f"not run: no environment could be made in {environments} ({error})"
-        return [], {BIOENGINE: f"{text}; its rules for files pass"}
-    remarks, missing = {}, [name for name in formats if not (torch or name in WITHOUT_TORCH)]
+        yield Finding((BIOENGINE,), f"{text}; its rules for files pass", remark=True)
+        return
+    missing = [name for name in formats if not (torch or name in WITHOUT_TORCH)]
     if missing:
         text = f"pass without torch {TORCH}, of which the package index has no build for this CPU"
-        remarks[BIOENGINE] = f"{text}; not run: {', '.join(missing)}"
-    reports: list[Finding] = []
+        yield Finding((BIOENGINE,), f"{text}; not run: {', '.join(missing)}", remark=True)
     for name in [name for name in formats if name not in missing]:
-        of_format = folder / f"bioengine-{name}"
-        reports += _test(contents, of_format, name, (BIOENGINE,), programs)
-    return reports, remarks
+        yield from _test(contents, folder / f"bioengine-{name}", name, (BIOENGINE,), programs)
 
 
 def _write_offline(contents: Contents, folder: Path) -> None:

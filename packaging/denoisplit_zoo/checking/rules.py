@@ -53,10 +53,11 @@ RANDOM_OPERATORS = re.compile(rb"Random(Normal|Uniform)|Multinomial|Bernoulli")
 
 
 class Finding(NamedTuple):
-    """One problem, and the consumers that it affects."""
+    """One problem, and the consumers that it affects; or a remark on what was not run for them."""
 
     consumers: tuple[str, ...]
     text: str
+    remark: bool = False
 
 
 def findings(package: Contents) -> Iterator[Finding]:
