@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree, which
 
 from denoisplit.errors import InputError
 from denoisplit.files.folder_lock import output_lock
@@ -41,21 +41,29 @@ def programs_of_service(environments: Path) -> tuple[Path, bool]:
     """
     version = "{}.{}".format(*sys.version_info)
     place = environments.absolute() / f"bioengine-{RUNTIME[0].partition('==')[2]}-python{version}"
-    if not (place / COMPLETE).exists():
+    if not _usable(place):
         try:
             with output_lock(place):
-                _make(place)
+                if not _usable(place):  # another process may have made it
+                    _make(place)
         except (InputError, OSError) as error:
             raise UnavailableError(" ".join(str(error).split())) from None
-    return place / ("Scripts" if os.name == "nt" else "bin"), not (place / NO_TORCH).exists()
+    return _programs(place), not (place / NO_TORCH).exists()
+
+
+def _programs(place: Path) -> Path:
+    return place / ("Scripts" if os.name == "nt" else "bin")
+
+
+def _usable(place: Path) -> bool:
+    """Return whether the environment is complete, and its Python has not been removed."""
+    return (place / COMPLETE).exists() and which("python", path=str(_programs(place))) is not None
 
 
 def _make(place: Path) -> None:
     """Make the environment, without torch where the package index has no build for the CPU."""
-    if (place / COMPLETE).exists():  # another process has made it
-        return
     logger.info("making the environment of bioengine in %s, once (600 MB, minutes)", place)
-    shutil.rmtree(place, ignore_errors=True)
+    rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     _run(place, sys.executable, "-m", "venv", str(place))
     _install(place, RUNTIME)
@@ -70,7 +78,7 @@ def _make(place: Path) -> None:
 
 
 def _install(place: Path, requirements: Sequence[str]) -> None:
-    python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python = _programs(place) / "python"
     options = ("--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--retries=1")
     _run(place, str(python), "-m", "pip", "install", *options, *requirements)
 
@@ -80,4 +88,5 @@ def _run(place: Path, *command: str) -> None:
     if code:
         errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
         last = (errors or output.strip().splitlines() or ["no output"])[-1]
-        raise UnavailableError(last.removeprefix("ERROR: ")[:200])
+        offline = "no connection to the package index: " * ("connection broken" in output)
+        raise UnavailableError(offline + last.removeprefix("ERROR: ")[:200])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Commands that make an environment; those that contain a word in ``ran[0]`` fail."""
     commands: list[str] = ["nothing"]
 
-    def run(_: Path, *command: str, alone: bool) -> tuple[int, str]:
+    def run(place: Path, *command: str, alone: bool) -> tuple[int, str]:
         assert alone
+        if command[2] == "venv":
+            python = place / "bin" / "python"
+            python.parent.mkdir()
+            python.symlink_to(sys.executable)
         commands.append(" ".join(command))
         fails = commands[0] in commands[-1]
-        return int(fails), "WARNING: asked in vain\nERROR: no such package\nmore" if fails else ""
+        return int(fails), "WARNING: connection broken\nERROR: none\nmore" if fails else ""
 
     monkeypatch.setattr(bioengine, "run_program", run)
     return commands
@@ -29,6 +34,8 @@ def test_it_is_made_once(ran: list[str], tmp_path: Path) -> None:
     assert [command.split()[2] for command in ran[1:]] == ["venv", "pip", "pip"]
     assert "numpy==1.26.4" in ran[2] and "torch==2.5.1" in ran[3]
     assert bioengine.programs_of_service(tmp_path / "cache") == made and len(ran) == 4
+    (made[0] / "python").unlink()  # as if it had been removed from this machine
+    assert bioengine.programs_of_service(tmp_path / "cache") == made and len(ran) == 7
 
 
 def test_torch_may_be_left_out(ran: list[str], tmp_path: Path) -> None:
@@ -42,7 +49,7 @@ def test_what_cannot_be_made_is_said_and_tried_again(
     ran: list[str], tmp_path: Path, step: str
 ) -> None:
     ran[0] = step
-    with pytest.raises(bioengine.UnavailableError, match="^no such package$"):
+    with pytest.raises(bioengine.UnavailableError, match="^no connection to the .*: none$"):
         bioengine.programs_of_service(tmp_path)
     ran[0] = "nothing"
     assert bioengine.programs_of_service(tmp_path)[1]
