@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from denoisplit.errors import InputError
+from denoisplit.images import ImageFile
 from denoisplit.images.formats.zarr_write import create_ome_zarr
-from denoisplit.jobs.inputs import check_sides, warn_of_pixel_size
+from denoisplit.jobs.inputs import check_sides, refuse_same, warn_of_pixel_size
 from denoisplit.machine import dask_cluster as cluster
 
 from .conftest import made
@@ -69,6 +71,23 @@ def test_other_pixel_sizes_than_in_training_are_warned_of(
     assert [line.startswith("mixed.tif: its pixels are 0.1 um") for line in lines] == [
         True
     ] * warned
+
+
+def test_images_are_compared_by_all_their_pixels_whatever_their_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("denoisplit.jobs.inputs.MIDDLE", 8)
+    monkeypatch.setattr("denoisplit.jobs.inputs.COMPARED", 7)
+    pixels = np.random.default_rng(0).integers(0, 250, (3, 40, 50)).astype(np.uint8)
+    files = [ImageFile(tmp_path / name) for name in ("a.tif", "b.zarr", "c.tif", "d.tif")]
+    tifffile.imwrite(files[0].path, pixels, photometric="minisblack")
+    zarr.save_array(str(files[1].path), pixels.astype(np.float32))
+    tifffile.imwrite(files[3].path, pixels[:2], photometric="minisblack")
+    pixels[2, -1, -1] += 1
+    tifffile.imwrite(files[2].path, pixels, photometric="minisblack")
+    refuse_same([files[0], *files[2:]])
+    with pytest.raises(InputError, match=r"b\.zarr: this is the same image as .*a\.tif"):
+        refuse_same(files)
 
 
 def test_planes_narrower_than_the_stride_are_refused() -> None:

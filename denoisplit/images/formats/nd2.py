@@ -19,7 +19,6 @@ from denoisplit.images.lengths import to_micrometres, to_seconds
 from denoisplit.images.selection import choose_series
 
 FRAME = "CYX"  # axes of a frame of the file
-UNSET = "000000"  # colour of a channel that has none
 LARGEST_RATIO = 1032  # of pixels to compressed bytes
 
 
@@ -99,12 +98,16 @@ def _metadata(file: Any) -> Metadata:
         channels = file.metadata.channels or []
         volume = channels[0].volume
         lengths = zip("xyz", volume.axesCalibrated, volume.axesCalibration, strict=True)
-        colours = [bytes(one.channel.color[:3]).hex() for one in channels]
+        # not in the oldest versions
+        shown = [getattr(one.channel, "color", (0, 0, 0))[:3] for one in channels]
         return Metadata(
             [str(one.channel.name) for one in channels],
-            {axis: to_micrometres(size, "um") if known else None for axis, known, size in lengths},
+            {
+                axis: to_micrometres(size, "um") if is_set else None
+                for axis, is_set, size in lengths
+            },
             known.time_increment_s,
-            [f"#{digits}" if digits != UNSET else None for digits in colours],
+            [f"#{bytes(rgb).hex()}" if any(rgb) else None for rgb in shown],
         )
     except Exception:
         return known
