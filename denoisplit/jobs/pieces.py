@@ -31,7 +31,7 @@ from denoisplit.jobs.results import JOB, result_values
 from denoisplit.machine.dask_cluster import run_on_cluster
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.prediction.autotune import Form
-from denoisplit.prediction.frame import OnProgress, predict_frame, predict_tile
+from denoisplit.prediction.frame import OnProgress, predict_core, predict_frame
 from denoisplit.prediction.tiles import Tiling
 from denoisplit.run import Run, load
 
@@ -136,8 +136,8 @@ def split_piece(
     plane = image.plane(dict(piece.index))
     try:
         if run.model.supports_tiling:
-            patch = Tiling(run.model, plane, tile=job.tile, halo=job.halo).patch(piece.core)
-            prediction = predict_tile(run.model, patch, job.sampling, mapping)
+            tiling = Tiling(run.model, plane, tile=job.tile, halo=job.halo)
+            prediction = predict_core(tiling, piece.core, job.sampling, mapping)
         else:  # context, and a denoiser, take the whole plane
             prediction = predict_frame(
                 run.model, plane[:, :], job.sampling, mapping=mapping, on_progress=on_progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 
 from denoisplit.errors import InputError
-from denoisplit.images.tiling import Frame
+from denoisplit.images.tiling import Frame, Tile
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.network.vse import VSE
 from denoisplit.prediction.moments import RunningMoments
 from denoisplit.prediction.sampling import Convergence, EncodedPatch, Sampling
 from denoisplit.prediction.tiles import Patch, Tiling
+from denoisplit.progress import logger
 
 Array = npt.NDArray[np.float32]
+LARGEST_SHARE = 4**4  # a tile is cut in quarters at most four times
 OnProgress = Callable[[float], None]  # called with the fraction done
 
 
@@ -120,30 +122,82 @@ def _predict_tiles(
     on_progress: OnProgress | None = None,
 ) -> Prediction:
     """Split a frame tile by tile."""
-    model = tiling.model
+    whole = Tile(0, 0, *tiling.frame.shape)
+    return _predict_area(tiling, whole, tiling.cores, sampling, mapping, on_progress)
+
+
+def _predict_area(
+    tiling: Tiling,
+    area: Tile,
+    cores: Sequence[Tile],
+    sampling: Sampling,
+    mapping: ErrorMapping | None,
+    on_progress: OnProgress | None,
+    share: int = 1,
+) -> Prediction:
+    """Split a part of a frame, which is that of its cores."""
 
     def empty(count: int | None = None) -> Array:
         planes = () if count is None else (count,)
-        return np.empty((*planes, model.structures, *tiling.frame.shape), dtype=np.float32)
+        sides = (area.height, area.width)
+        return np.empty((*planes, tiling.model.structures, *sides), dtype=np.float32)
 
     bars = None
     if mapping is not None:
         bars = ErrorBars(empty(), empty(), None if mapping.interval is None else empty())
     spread = empty() if sampling.samples > 1 else None
     whole = Prediction(empty(), spread, empty(sampling.keep), bars)
-    count = len(tiling.cores)
-    for done, core in enumerate(tiling.cores):
+    for done, core in enumerate(cores):
 
         def on_sample(fraction: float, done: int = done) -> None:
             if on_progress is not None:
-                on_progress((done + fraction) / count)
+                on_progress((done + fraction) / len(cores))
 
-        part = predict_tile(model, tiling.patch(core), sampling, mapping, on_sample)
-        pixels = np.s_[..., core.y : core.y + core.height, core.x : core.x + core.width]
+        part = predict_core(tiling, core, sampling, mapping, on_sample, share=share)
+        y, x = core.y - area.y, core.x - area.x
+        pixels = np.s_[..., y : y + core.height, x : x + core.width]
         for array, values in zip(_arrays(whole), _arrays(part), strict=True):
             array[pixels] = values
         on_sample(1.0)
     return whole
+
+
+def predict_core(
+    tiling: Tiling,
+    core: Tile,
+    sampling: Sampling,
+    mapping: ErrorMapping | None = None,
+    on_progress: OnProgress | None = None,
+    *,
+    share: int = 1,
+) -> Prediction:
+    """Split one core of a tiling; quarter by quarter if a GPU has too little memory for all of it.
+
+    Parameters
+    ----------
+    on_progress : callable, optional
+        Called with the fraction done.
+    share : int
+        Divides the number of samples that are decoded at once.
+
+    Raises
+    ------
+    InputError
+        If the result is not finite.
+    torch.OutOfMemoryError
+        If the GPU has too little memory for a hundredth of the tile.
+    """
+    try:
+        patch = tiling.patch(core)
+        return predict_tile(tiling.model, patch, sampling, mapping, on_progress, share=share)
+    except torch.OutOfMemoryError:
+        if share >= LARGEST_SHARE:
+            raise
+    # no longer in `except`: the error holds what was allocated before it
+    torch.cuda.empty_cache()
+    logger.info("too little memory on the GPU: split in smaller tiles")
+    parts = tiling.quarters(core)
+    return _predict_area(tiling, core, parts, sampling, mapping, on_progress, share * 4)
 
 
 def _arrays(prediction: Prediction) -> list[Array]:
@@ -191,10 +245,13 @@ def predict_tile(
     sampling: Sampling,
     mapping: ErrorMapping | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    share: int = 1,
 ) -> Prediction:
     """Split one tile with its halo; the result is that of its core.
 
-    ``on_progress`` is called with the fraction done between two samples.
+    ``on_progress`` is called with the fraction done between two samples; ``share`` divides the
+    number of samples that are decoded at once.
 
     Raises
     ------
@@ -207,7 +264,7 @@ def predict_tile(
     kept = np.empty((sampling.keep, model.structures, core.height, core.width), dtype=np.float32)
     moments, convergence = RunningMoments(), Convergence(sampling)
     encoded = EncodedPatch(model, patch.pixels, y=patch.y, x=patch.x)
-    for k, sample in enumerate(encoded.samples(sampling)):
+    for k, sample in enumerate(encoded.samples(sampling, share)):
         value = sample[inside]
         moments.add(value)
         if k < sampling.keep:

@@ -134,8 +134,10 @@ class EncodedPatch:
         return means
 
     @torch.inference_mode()
-    def samples(self, sampling: Sampling) -> Iterator[Tensor]:
+    def samples(self, sampling: Sampling, share: int = 1) -> Iterator[Tensor]:
         """Yield posterior samples, or the decoded means as the only one of a preview.
+
+        ``share`` divides the number of samples that are decoded at once.
 
         Yields
         ------
@@ -155,7 +157,7 @@ class EncodedPatch:
         pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
         if device.type == "cuda":
             pixels = min(pixels, pixels_that_fit(model))
-        batch = max(1, pixels // (group * height * width)) * group
+        batch = max(1, pixels // (share * group * height * width)) * group
         for start in range(0, sampling.samples, batch):
             chosen = range(start, min(start + batch, sampling.samples))
             eps = addressed_noise(

@@ -77,6 +77,14 @@ class Tiling:
             for x in range(0, width, side)
         ]
 
+    def quarters(self, core: Tile) -> list[Tile]:
+        """Return about four cores in place of one; of a network of fixed patch that core itself."""
+        if self.pyramid is not None:
+            return [core]
+        side = max(core.height, core.width) // 2
+        parts = tile_frame(core.height, core.width, tile=side, stride=self.stride)
+        return [part._replace(y=core.y + part.y, x=core.x + part.x) for part in parts]
+
     def patch(self, core: Tile) -> Patch:
         """Return a core with its halo, clipped at the reflected border; it starts on the stride."""
         stride, halo = self.stride, self.halo
