@@ -60,5 +60,5 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of programs that start at once, see tests/forked.py."""
-    with commands(tmp_path_factory.mktemp("programs")) as folder:
+    with commands(tmp_path_factory.mktemp("programs"), "denoisplit", "python") as folder:
         yield folder

@@ -4,6 +4,9 @@
 runs them in forked children instead. Tests start them as a `Process`, or put the folder of the
 fixture ``programs`` first on the PATH: a program there passes its arguments, folder, environment
 and streams to the server.
+
+``bioimageio`` has a server of its own, which has imported the libraries that it needs, but nothing
+of bioimageio and denoisplit.
 """
 
 from __future__ import annotations
@@ -19,12 +22,20 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-IMPORTED = (
+BIOIMAGEIO = (
+    "IPython",
+    "dask.array",
+    "onnxruntime",
+    "pydantic_settings",
+    "torch._inductor",
+    "xarray",
+)
+DENOISPLIT = (
     "denoisplit.cli.main",
     "denoisplit.commands.compare",
     "denoisplit.commands.evaluate",
@@ -112,14 +123,14 @@ class Process:
 
 
 @contextmanager
-def commands(folder: Path) -> Iterator[Path]:
-    """Serve ``denoisplit`` and ``python`` during the block, as programs in a folder."""
+def commands(folder: Path, *names: str, imported: Sequence[str] = DENOISPLIT) -> Iterator[Path]:
+    """Serve ``denoisplit``, ``python`` or ``bioimageio`` during the block, from a folder."""
     address = str(folder / "server")
-    for name in ("denoisplit", "python"):
+    for name in names:
         program = folder / name
         program.write_text(CLIENT.format(python=sys.executable, name=name, address=address))
         program.chmod(0o755)
-    command = [sys.executable, __file__, address]
+    command = [sys.executable, "-P", __file__, address, *imported]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **ENVIRONMENT}
     ) as server:
@@ -130,9 +141,9 @@ def commands(folder: Path) -> Iterator[Path]:
             server.kill()
 
 
-def serve(address: str) -> None:
+def serve(address: str, *imported: str) -> None:
     """Run what clients ask for, until this process is killed."""
-    for name in IMPORTED:
+    for name in imported:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
     with socket.socket(socket.AF_UNIX) as server:
@@ -190,6 +201,8 @@ def _ended(call: dict[str, Any]) -> int:
     try:
         if call["name"] == "denoisplit":
             return importlib.import_module("denoisplit.cli.main").main()
+        if call["name"] == "bioimageio":
+            return importlib.import_module("bioimageio.core.__main__").main() or 0
         option, code = call["arguments"]
         assert option == "-c", option
         exec(code, {"__name__": "__main__"})
@@ -199,4 +212,4 @@ def _ended(call: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Test of exported packages with bioimageio.core: its own test, and prediction whole and in blocks.
 
-Each run starts a process that loads torch, so the quick set tests every weight format once.
+Processes begin with the libraries of bioimageio loaded, see tests/forked.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ import tifffile
 import yaml
 from denoisplit_zoo import check, export
 from denoisplit_zoo.archive import pack
+from denoisplit_zoo.checking.bioimageio_program import run_bioimageio
 
 from denoisplit.commands.predict import predict
 from denoisplit.images import read_image
 from denoisplit.run import load, save_error_map
 
+from ..forked import BIOIMAGEIO, commands
 from .compare import compared
 from .small_runs import small_runs
 
@@ -59,10 +61,22 @@ def package(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(run, output, samples=SAMPLES, tile=TILE, halo=HALO, seed=3)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of bioimageio, which `check` and `compared` use too."""
+    with (
+        commands(tmp_path_factory.mktemp("programs"), "bioimageio", imported=BIOIMAGEIO) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        run = partial(run_bioimageio, programs=folder)
+        for module in ("denoisplit_zoo.checking.check", f"{__package__}.compare"):
+            patch.setattr(f"{module}.run_bioimageio", run)
+        yield folder
+
+
 @pytest.fixture(scope="module")
-def bioimageio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+def bioimageio(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """The program, in a folder of its own; it must succeed."""
-    program = Path(sys.executable).with_name("bioimageio")
     env = os.environ | {
         "BIOIMAGEIO_CACHE_PATH": str(tmp_path_factory.mktemp("cache")),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -76,8 +90,8 @@ def bioimageio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
     def call(*arguments: str | Path, cwd: Path) -> str:
         done = subprocess.run(
-            [str(program), *map(str, arguments)], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=600, check=False,
+            [programs / "bioimageio", *map(str, arguments)], cwd=cwd, env=env,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         text = done.stdout + done.stderr
         assert done.returncode == 0, text
@@ -86,13 +100,13 @@ def bioimageio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return call
 
 
-@pytest.mark.parametrize("weights", FORMATS)
 def test_bioimageio_test_passes(
-    bioimageio: Callable[..., str], package: Path, tmp_path: Path, weights: str
+    bioimageio: Callable[..., str], package: Path, tmp_path: Path
 ) -> None:
-    log = bioimageio("test", package, "--weight-format", weights, cwd=tmp_path)
+    log = bioimageio("test", package, cwd=tmp_path)
     assert "passed" in log
-    assert "Reproduce test outputs from test inputs" in log
+    for weights in FORMATS:
+        assert f"Reproduce test outputs from test inputs ({weights})" in log
     assert "❌" not in log
 
 
