@@ -1,1 +1,1 @@
-from ..figures import _not_drawn as _not_drawn
+from ..tiny import _tiny as _tiny
