@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from denoisplit.errors import InputError
 from denoisplit.images.formats.czi import open_czi
@@ -19,6 +18,9 @@ from denoisplit.images.formats.tiff import open_tiff
 from denoisplit.images.formats.zarr import is_zarr, open_zarr
 from denoisplit.images.lazy import LazyImage
 from denoisplit.images.selection import ImageFile, choose_channel, matching
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PathLike = str | Path | ImageFile
 Files = Sequence[PathLike] | PathLike

@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.images.scale import check_finite, check_largest
 from denoisplit.images.selection import ImageFile
 from denoisplit.images.tiling import middle
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CONTRAST_SIDE = 1024  # px, of the middle that sets the display range
 # errors of code that meets values of another kind than it expects, and words in their texts
@@ -91,6 +93,8 @@ class LazyImage:
         attrs = {"pixel_size_um": dict(self.pixel_size_um), "source": str(self.source)}
         known: dict[str, Any] = {"time_increment_s": self.time_increment_s, "colours": self.colours}
         attrs |= {name: value for name, value in known.items() if value}
+        import xarray as xr  # it takes as long as a small prediction
+
         image = xr.DataArray(pixels, dims=self.dims, attrs=attrs)
         if "c" in self.dims:
             return image.assign_coords(c=list(self.channels))

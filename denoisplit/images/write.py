@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tifffile
-import xarray as xr
 
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import replacing
 from denoisplit.images.axes import DIMS
 from denoisplit.images.display import display_limits
 from denoisplit.images.lazy import LazyImage
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Compression = Literal["none", "zlib"]
 _BIG = 3_900_000_000  # bytes; classic TIFF is limited to 4 GiB
@@ -63,7 +65,7 @@ def write_ome_tiff(
     if dtype.name not in _TYPES:
         problem = f"{dtype} pixels cannot be written, only {', '.join(_TYPES)}"
         raise InputError(problem, where=path, remedy="convert the image to float32 first")
-    if isinstance(image, xr.DataArray):
+    if not isinstance(image, LazyImage):
         image = image.transpose(*[dim for dim in DIMS if dim in image.dims])
     with replacing(path, size=image.nbytes) as stream:
         _write(stream, image, about, compression)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize, nnls
 from torch import Tensor
 
 from denoisplit.noise_models.binning import Flat, Variances, flat_pairs, gather, variances
@@ -234,6 +233,8 @@ class _Search(NamedTuple):
         the empirical variance best, or about 1 if it is unknown; means are spread from the first to
         the second of ``means``, in standard deviations.
         """
+        from scipy.optimize import nnls
+
         variance: Flat = np.full(self.coefficients, 1e-3)
         std: Flat = np.zeros(self.coefficients)
         variance[0] = std[0] = 1.0
@@ -254,6 +255,8 @@ class _Search(NamedTuple):
 
 def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress) -> Tensor:
     """Minimise the loss by L-BFGS, starting from (3J, M) weights."""
+    from scipy.optimize import minimize
+
     done = 0
 
     def loss_and_slope(flat: Flat) -> tuple[float, Flat]:

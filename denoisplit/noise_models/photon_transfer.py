@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from denoisplit.data.statistics import noise_std, second_differences
 from denoisplit.noise_models.binning import Flat
@@ -99,6 +98,8 @@ def photon_transfer(frames: Sequence[Image], limits: Limits) -> PhotonTransfer:
 
 def _curve(frames: Sequence[Image], limits: Limits) -> tuple[Flat, Flat]:
     """Return intensity and variance of the noise of groups of pixels, in order of intensity."""
+    from scipy.ndimage import uniform_filter
+
     random = np.random.default_rng(0)
     intensities, sizes = [], []
     for frame in frames:

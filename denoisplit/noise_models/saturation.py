@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from denoisplit.noise_models.binning import Flat, place
 
@@ -66,6 +65,8 @@ def limits_of(frames: Sequence[Image]) -> Limits:
     would bias dark signals. The two are distinguished at a given signal, for which blurred frames
     stand in here.
     """
+    from scipy.ndimage import gaussian_filter
+
     every = 1 + sum(frame.size for frame in frames) // MAX_LIMIT_PIXELS
     values, blurred = (
         np.concatenate([np.ravel(image)[::every] for image in images]).astype(np.float64)
