@@ -47,7 +47,7 @@ assert denoisplit_zoo.exporting.export  # imported here once, as all the others
 
 KINDS = {"ER": "mesh", "MT": "filaments"}
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 8, "batch": 2, "steps_per_epoch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
     "prediction": {"calibration_samples": 2, "error_map_steps": 2},

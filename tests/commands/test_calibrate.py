@@ -29,7 +29,7 @@ Images = Mapping[str, list[Path]]
 KINDS = {"ER": "mesh", "MT": "filaments"}
 SIGMA = 10.0
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
     "prediction": {"calibration_samples": 4, "error_map_steps": 2},
     "noise_model_fit": {"steps": 50, "components": 1},

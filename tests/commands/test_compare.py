@@ -24,7 +24,7 @@ from denoisplit.run import load_config
 from denoisplit.training.equal_budget import Effort
 
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 2, "error_map_steps": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
@@ -56,7 +56,7 @@ def test_two_systems_one_table_one_page(
     images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systems = ("altered_musplit", "musplit")
-    found = compare(images, tmp_path / "out", systems=systems, jobs=2, **TINY)
+    found = compare(images, tmp_path / "out", systems=systems, **TINY)
     lines = found.text.splitlines()
     assert lines[0].split() == ["mean", "over", "structures", "Altered", "muSplit", "muSplit"]
     (psnr,) = [line for line in lines if line.startswith("PSNR")]
@@ -131,7 +131,7 @@ def test_a_chain_is_compared_by_each_of_its_networks(
         compare(
             images, tmp_path / "out", systems=("denoisplit", "hdn_musplit"),
             **{**TINY, "denoiser": denoiser, "network": {**TINY["network"], "planes": 1}} |
-            {"network": {"filters": 8, "latents": 4, "patch": 32}},
+            {"network": {"filters": 8, "latents": 4, "levels": 4, "patch": 32}},
         )  # fmt: skip
     assert "denoiser" not in given["denoisplit"]
     chain = given["hdn_musplit"]

@@ -23,7 +23,7 @@ from ..forked import Process
 
 Call = Callable[..., Any]
 N2V = {"filters": 4, "batch": 2, "masked": 0.03, "learning_rate": 3e-3}
-LEARNT = {**N2V, "filters": 8, "batch": 8, "max_steps": 150}
+LEARNT = {**N2V, "filters": 8, "batch": 8, "max_steps": 50}
 FIT = {"steps": 20, "components": 1}
 
 

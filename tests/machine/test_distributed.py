@@ -40,7 +40,7 @@ from denoisplit.training.schedule import schedule
 from denoisplit.training.task import SplittingTask
 
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32, "dropout": 0.0},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32, "dropout": 0.0},
     "training": {"max_steps": 4, "batch": 4, "min_steps_per_epoch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
     "prediction": {"calibration_samples": 2, "error_map": False},
@@ -264,10 +264,10 @@ def test_other_ranks_end_with_rank_0(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 CHAIN = {
     "system": "hdn_musplit",
-    "network": TINY["network"] | {"levels": 2, "planes": 3},
+    "network": TINY["network"] | {"planes": 3},
     "denoiser": {
         "samples": 2,
-        "network": TINY["network"] | {"levels": 2, "blocks_per_level": 1, "final_blocks": 1},
+        "network": TINY["network"] | {"blocks_per_level": 1, "final_blocks": 1},
         "training": {"batch": 4},
     },
 }

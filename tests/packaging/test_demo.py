@@ -24,7 +24,7 @@ from denoisplit.run import load
 from ..tiny import _tiny as _tiny
 
 TINY = {
-    "network": {"filters": 8, "latents": 4},
+    "network": {"filters": 8, "latents": 4, "levels": 2},
     "training": {"max_steps": 2, "batch": 2},
     "noise_model_fit": {"steps": 20},
 }

@@ -21,7 +21,7 @@ from denoisplit.reproduction.level_figure import LevelFigure, LevelScore
 from denoisplit.run import load
 
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 2, "error_map": False},
     "noise_model_fit": {"steps": 20, "components": 1},

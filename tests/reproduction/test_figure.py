@@ -39,7 +39,7 @@ from .conftest import PUBLISHED
 
 TINY: dict[str, Any] = {
     "preset": "small",
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
     "prediction": {"calibration_samples": 4, "error_map": False},
     "noise_model_fit": {"steps": 20, "components": 1},

@@ -42,7 +42,7 @@ FRAMES = {
     "MT": simulate("filaments", frames=4, size=64, seed=1),
 }
 TINY: dict[str, Any] = {
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 8, "batch": 2},
     "noise_model_fit": {"steps": 20, "components": 1},
     "prediction": {"calibration_samples": 2, "error_map": False},
@@ -271,7 +271,7 @@ def test_crops_of_different_virtual_batches_do_not_meet() -> None:
     """What a crop adds to the loss is its own; in one pass BatchNorm joins it with the others."""
     mixed = {}
     for virtual in (None, 1):
-        task, (a, b) = task_of(training={"virtual_batch": virtual})
+        task, (a, b) = task_of(network={"levels": 4}, training={"virtual_batch": virtual})
         c, d = 4 * a, 4 * b
 
         def loss(*crops: torch.Tensor, task: SplittingTask = task) -> float:
@@ -295,7 +295,8 @@ def test_without_a_clip_the_gradient_stays() -> None:
 
 def test_the_two_forms_of_the_kl_weigh_the_levels_differently() -> None:
     eq3, eq4 = (
-        loss_of(*task_of(objective={"kl_form": form, "free_bits": 0.0})) for form in ("eq3", "eq4")
+        loss_of(*task_of(network={"levels": 4}, objective={"kl_form": form, "free_bits": 0.0}))
+        for form in ("eq3", "eq4")
     )
     assert eq3.data == eq4.data
     sizes = [4 * (32 // 2 ** (level + 1)) ** 2 for level in range(4)]
