@@ -27,6 +27,7 @@ in a YAML file (`network: {filters: 32}`) or in Python (`train(..., network={"fi
 LIMITS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "preset small": {"preset": "small"},
+    "preset medium": {"preset": "medium"},
     "preset paper": {"preset": "paper"},
     "system musplit": {"system": "musplit"},
     "system hdn_musplit": {"system": "hdn_musplit"},

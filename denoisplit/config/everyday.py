@@ -288,7 +288,8 @@ NOISE_MODEL_FIT = Command(
         GAUSSIAN,
         changed(
             COMMON_PRESET,
-            "Settings of the denoiser: small takes minutes on two cores, the others need a GPU.",
+            "Settings of the denoiser: small and medium take minutes on two cores, the others need "
+            "a GPU.",
             otherwise="default",
         ),
         Option("--components J", int, "Number of Gaussians.", otherwise="as few as suffice"),

@@ -16,7 +16,7 @@ from denoisplit.files.bounded import LARGEST
 from denoisplit.network.stride import total_stride
 
 System = Literal["denoisplit", "altered_musplit", "musplit", "hdn", "hdn_musplit"]
-Preset = Literal["default", "small", "paper", "original"]
+Preset = Literal["default", "small", "medium", "paper", "original"]
 Pairing = Literal["co-registered", "in-order", "unrelated"]
 SuperpositionKind = Literal["sum", "mean"]
 CalibrationForm = Literal["auto", "closed", "ratio"]

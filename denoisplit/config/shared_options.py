@@ -99,9 +99,9 @@ MAX_STEPS = Option(
 TRAINED_SEED = Option("--seed N", setting="seed")
 COMMON_PRESET = replace(
     PRESET,
-    description="Named set of defaults: small takes minutes on two cores; paper is the published "
-    "configuration.",
-    choices=("default", "small", "paper"),
+    description="Named set of defaults: small takes minutes on two cores, medium up to half an "
+    "hour; paper is the published configuration.",
+    choices=("default", "small", "medium", "paper"),
 )
 
 

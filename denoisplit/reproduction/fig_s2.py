@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoisplit.commands.train_several import Training, train_each
-from denoisplit.config.presets import merged
+from denoisplit.config.presets import QUICK, merged
 from denoisplit.reproduction.table_rows import TaskRun
 from denoisplit.reproduction.tables import REAL_NOISE_DENOISER, synthetic_noise, table_runs
 from denoisplit.reproduction.tasks import TASKS, images_of
@@ -95,7 +95,7 @@ def train_denoisers(
         task, name = TASKS[denoiser.task], denoiser.structure
         path = images_of(task, Path(data), Path(output) / "images")[name]
         values = {**merged(task.settings(), options), "system": "hdn"}
-        if task.real_noise and values["preset"] != "small":
+        if task.real_noise and values["preset"] not in QUICK:
             values = merged(REAL_NOISE_DENOISER, values)
         values |= synthetic_noise(denoiser.poisson, denoiser.level)
         folder = Path(output) / denoiser.name

@@ -9,7 +9,7 @@ from typing import Any
 
 from denoisplit.commands.evaluate import evaluate
 from denoisplit.commands.train import train
-from denoisplit.config.presets import SHORT, merged
+from denoisplit.config.presets import QUICK, SHORT, merged
 from denoisplit.config.systems import SPLITTING, SYSTEMS, options_for
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import write_text
@@ -198,7 +198,7 @@ def _settings_of(run: TaskRun, sigma: float | None, options: Mapping[str, Any]) 
         if more_planes:
             base["objective"] = {"monitor": "psnr"}
     values = {**merged(base, options_for(run.system, options)), "system": run.system}
-    if system.denoised and task.real_noise and values["preset"] != "small":
+    if system.denoised and task.real_noise and values["preset"] not in QUICK:
         values = merged({"denoiser": REAL_NOISE_DENOISER}, values)
     if run.level:
         values["data"] = {**values["data"], "gaussian_sigma": sigma}
