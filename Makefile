@@ -102,7 +102,7 @@ browser-demo: $(NPM)/.ready  ## build the page that splits images in a browser, 
 $(NPM)/.ready: docs/demo/package.json docs/demo/package-lock.json
 	mkdir -p $(dir $(NPM))
 	cp $^ $(dir $(NPM))
-	npm ci --prefix $(dir $(NPM)) --silent --no-audit --no-fund
+	npm ci --prefix $(dir $(NPM)) --loglevel=error --no-audit --no-fund
 	@touch $@
 
 browser: $(READY) browser-demo  ## test that page in headless Chromium (needs chromium too; minutes)
