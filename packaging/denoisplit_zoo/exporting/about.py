@@ -22,24 +22,24 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Person(_Frozen):
-    """An author. Whoever validates the package looks up the GitHub name."""
-
-    name: str
+class _Contact(_Frozen):
     affiliation: str | None = None
     email: str | None = None
     orcid: str | None = None
+
+
+class Person(_Contact):
+    """An author. Whoever validates the package looks up the GitHub name."""
+
+    name: str
     github_user: str | None = None
 
 
-class Maintainer(_Frozen):
+class Maintainer(_Contact):
     """Somebody who answers questions on GitHub."""
 
     github_user: str
     name: str | None = None
-    affiliation: str | None = None
-    email: str | None = None
-    orcid: str | None = None
 
 
 class Source(_Frozen):

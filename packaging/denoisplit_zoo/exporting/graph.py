@@ -76,6 +76,16 @@ class Splitter(nn.Module):
         self.levels = len(self.network.latent_shapes(1, 1))
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the output channels of raw images (B, 1, Y, X), of the same size, raw units."""
+        height, width = raw.shape[-2:]
+        padded = self.pad(raw)
+        return self.outputs(padded, self.encode(padded))[..., :height, :width]
+
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
+        """Return the output channels of a padded image (B, 1, Y, X) with its features."""
+        raise NotImplementedError
+
     def pad(self, raw: Tensor) -> Tensor:
         """Reflect (B, 1, Y, X) at the right and the bottom up to multiples of the total stride."""
         height, width = raw.shape[-2:]
@@ -165,13 +175,11 @@ class MeanAndStd(Sampler):
         super().__init__(**sampling)
         self.register_buffer("calibration", torch.ones(self.network.structures, 1, 1))
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        moments = self.moments(padded, self.encode(padded))
+        moments = self.moments(padded, features)
         std = moments.std(antithetic=self.antithetic) * self.calibration
-        return torch.cat((moments.mean, std), dim=1)[..., :height, :width]
+        return torch.cat((moments.mean, std), dim=1)
 
 
 class MeanAndErrorMap(Sampler):
@@ -180,46 +188,37 @@ class MeanAndErrorMap(Sampler):
     The error map sees the decoded means, so it is the same whatever the number of samples.
     """
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        features = self.encode(padded)
         std = self.error_map(padded, self.decoded_means(padded, features))
         mean = self.moments(padded, features).mean
-        return torch.cat((mean, std), dim=1)[..., :height, :width]
+        return torch.cat((mean, std), dim=1)
 
 
 class Split(Sampler):
     """Posterior mean of each structure, (B, 1, Y, X) -> (B, C, Y, X), raw units."""
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return the means of the structures, in channel order."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        return self.moments(padded, self.encode(padded)).mean[..., :height, :width]
+        return self.moments(padded, features).mean
 
 
 class Samples(Sampler):
     """Posterior samples, (B, 1, Y, X) -> (B, K C, Y, X), raw units."""
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return all structures of the first sample, then of the second, and so on."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        samples = list(self.draw(padded, self.encode(padded)))
-        return torch.cat(samples, dim=1)[..., :height, :width]
+        samples = list(self.draw(padded, features))
+        return torch.cat(samples, dim=1)
 
 
 class Fast(Splitter):
     """Decoded means, and std by the error map, (B, 1, Y, X) -> (B, 2C, Y, X), in one pass."""
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return the means of the structures, then their standard deviations, in channel order."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        means = self.decoded_means(padded, self.encode(padded))
-        return torch.cat((means, self.error_map(padded, means)), dim=1)[..., :height, :width]
+        means = self.decoded_means(padded, features)
+        return torch.cat((means, self.error_map(padded, means)), dim=1)
 
 
 class Interval(Fast):
@@ -237,10 +236,8 @@ class Interval(Fast):
         super().__init__(**network)
         self.number = number
 
-    def forward(self, raw: Tensor) -> Tensor:
+    def outputs(self, padded: Tensor, features: list[Tensor]) -> Tensor:
         """Return the means of the structures, their lower and their upper ends; raw units."""
-        height, width = raw.shape[-2:]
-        padded = self.pad(raw)
-        means = self.decoded_means(padded, self.encode(padded))
+        means = self.decoded_means(padded, features)
         half = self.error_map.half_width(self.number, means, self.error_map(padded, means))
-        return torch.cat((means, means - half, means + half), dim=1)[..., :height, :width]
+        return torch.cat((means, means - half, means + half), dim=1)
