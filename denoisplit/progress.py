@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -50,11 +50,17 @@ class Bar:
     """Progress bar of one stage."""
 
     def __init__(
-        self, progress: Progress, description: str, total: int, overall: Stages | None = None
+        self,
+        progress: Progress,
+        description: str,
+        total: int,
+        overall: Stages | None = None,
+        after: tuple[str, float] = ("", 0.0),
     ) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total)
         self._description, self._total, self._overall = description, total, overall
+        self._after = after
         self._first: tuple[float, float] | None = None  # time and place of the first move
         self._estimated = False
 
@@ -74,9 +80,12 @@ class Bar:
         if self._estimated or done <= before or now - begin < MEASURED:
             return
         self._estimated = True
-        left = (self._total - done) * (now - begin) / (done - before)
-        if left > LONG:
-            logger.info("%s: about %s left", self._description, duration(left))
+        each = (now - begin) / (done - before)
+        left, then = (self._total - done) * each, self._after[1] * each
+        if left + then > LONG:
+            text = f"{self._description}: about {duration(left)} left"
+            more = f", then about {duration(then)} of {self._after[0]}"
+            logger.info("%s%s", text, more * (then > LONG / 2))
 
     def close(self) -> None:
         """Remove the bar from the screen."""
@@ -86,15 +95,29 @@ class Bar:
 class Stages:
     """Progress bar over several stages, which the bars of the stages advance."""
 
-    def __init__(self, progress: Progress, description: str, total: float) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        description: str,
+        total: float,
+        plan: Mapping[str, float],
+        overall: Stages | None,
+    ) -> None:
         self.progress = progress
-        self._task = progress.add_task(description, total=total)
+        self.task = progress.add_task(description, total=total)
+        self._description, self._total, self._overall = description, total, overall
+        self._plan = dict(plan)
         self._before, self._weight, self._counts = 0.0, 0.0, ""
 
     @property
     def done(self) -> float:
         """Weight of all finished stages, and of the finished share of the current one."""
-        return float(self.progress.tasks[0].completed)
+        return next(float(t.completed) for t in self.progress.tasks if t.id == self.task)
+
+    def open(self, name: str) -> None:
+        """Begin the stage of a bar, if it is one of those planned."""
+        if name in self._plan:
+            self.stage(self._description, self._plan.pop(name), counts=name)
 
     def stage(self, description: str, weight: float, *, counts: str = "") -> None:
         """Begin a stage, which ends the previous one.
@@ -109,12 +132,14 @@ class Stages:
         """
         self._before += self._weight
         self._weight, self._counts = weight, counts
-        self.progress.update(self._task, completed=self._before, description=description)
+        self.progress.update(self.task, completed=self._before, description=description)
 
     def advance(self, name: str, share: float) -> None:
         """Take in the finished share of a bar within the current stage."""
         if name == self._counts:
-            self.progress.update(self._task, completed=self._before + self._weight * share)
+            self.progress.update(self.task, completed=self._before + self._weight * share)
+            if self._overall is not None:
+                self._overall.advance(self._description, self.done / self._total)
 
 
 _stages: list[Stages] = []  # the open bars over several stages, innermost last
@@ -127,21 +152,27 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def stages(description: str, total: float) -> Iterator[Stages]:
+def stages(
+    description: str, total: float | None = None, plan: Mapping[str, float] | None = None
+) -> Iterator[Stages]:
     """Show a bar over several stages; bars that are opened within the block appear below it.
 
     Parameters
     ----------
     description : str
-    total : float
+    total : float, optional
         Sum of the weights of all stages.
+    plan : mapping of str to float, optional
+        Weights of bars that are stages of their own, by their description.
     """
-    with _progress() as progress:
-        _stages.append(Stages(progress, description, total))
+    plan, overall = plan or {}, _stages[-1] if _stages else None
+    total = sum(plan.values()) if total is None else total
+    with nullcontext(overall.progress) if overall is not None else _progress() as progress:
+        _stages.append(Stages(progress, description, total, plan, overall))
         try:
             yield _stages[-1]
         finally:
-            _stages.pop()
+            progress.remove_task(_stages.pop().task)
 
 
 @contextmanager
@@ -155,21 +186,25 @@ def progress_shown(shown: bool) -> Iterator[None]:
 
 
 @contextmanager
-def bar(description: str, total: int) -> Iterator[Bar]:
+def bar(description: str, total: int, *, after: tuple[str, float] = ("", 0.0)) -> Iterator[Bar]:
     """Show a bar with steps, time passed and time left.
+
+    What comes ``after``, and how much of the total it takes as long as, is part of the line on the
+    time of long work.
 
     In a terminal or a notebook it is shown unless the logger was made quieter than INFO; elsewhere
     only if the logger takes INFO. See also `progress_shown`.
     """
     if _stages:
-        inner = Bar(_stages[-1].progress, description, total, _stages[-1])
+        _stages[-1].open(description)
+        inner = Bar(_stages[-1].progress, description, total, _stages[-1], after)
         try:
             yield inner
         finally:
             inner.close()
         return
     with _progress() as progress:
-        yield Bar(progress, description, total)
+        yield Bar(progress, description, total, after=after)
 
 
 def _progress() -> Progress:

@@ -34,6 +34,24 @@ def test_bars_within_stages_move_the_whole(monkeypatch: pytest.MonkeyPatch) -> N
     assert not progress._stages
 
 
+def test_planned_bars_are_stages_within_an_outer_stage() -> None:
+    seen = []
+    with stages("chain", 10.0) as whole:
+        whole.stage("evaluation", 8.0, counts="calibration")
+        with stages("calibration", plan={"decoding": 1.0, "probing": 3.0}) as inner:
+            # the second bar of a name is no stage, nor is one that is not planned
+            for name in ("decoding", "probing", "decoding", "other"):
+                with bar(name, 2) as one:
+                    one.to(1)
+                    seen.append((inner.done, whole.done))
+                    one.to(2)
+            assert inner.progress is whole.progress
+            seen.append((inner.done, whole.done))
+        assert [task.description for task in whole.progress.tasks] == ["evaluation"]
+    assert seen == [(0.5, 1.0), (2.5, 5.0), (4.0, 8.0), (4.0, 8.0), (4.0, 8.0)]
+    assert not progress._stages
+
+
 def test_an_interruption_leaves_no_stages_behind() -> None:
     with pytest.raises(KeyboardInterrupt), stages("chain", 1.0):
         raise KeyboardInterrupt
@@ -101,5 +119,13 @@ def test_the_time_of_long_work_is_logged_once(
             long._estimate(done)
         for done in range(10):
             short._estimate(done)
-    assert caplog.messages == ["training: about 17 min left"]
+    later = [("calibration", 0.1), ("calibration", 90.0)]  # only what takes long is named
+    for after in later:
+        with bar("training", 1000, after=after) as followed:
+            for done in range(3):
+                followed._estimate(done)
+    line = "training: about 17 min left"
+    assert caplog.messages[0] == line
+    expected = ["33 min left", "33 min left, then about 3 min of calibration"]
+    assert [m.removeprefix("training: about ") for m in caplog.messages[1:]] == expected
     assert progress.duration(7100) == "1.97 h"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,15 +88,6 @@ def score_error_bars(
             **_rankings(structure, None if spreads is None else [s[k] for s in spreads], ranked),
         }
     return scores
-
-
-class _Ranking(NamedTuple):
-    """How well an uncertainty ranks true errors."""
-
-    curve: Flat | None = None
-    oracle: Flat | None = None
-    ause: float | None = None
-    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,8 +167,8 @@ class _Structure:
             score = width + 2 / (1 - COVERAGE) * float(missed.mean())
         return {"mean_width": width, "interval_score": score}
 
-    def ranking(self, uncertainties: Sequence[Array]) -> _Ranking:
-        """Return how well uncertainties rank the errors.
+    def ranking(self, uncertainties: Sequence[Array]) -> dict[str, Any]:
+        """Return how well uncertainties rank true errors, with both sparsification curves.
 
         AUSE is the area between the sparsification curve and that of the error itself, the oracle,
         for fractions of 0 to 0.99, both relative to the error of all pixels (Ilg et al. 2018): 0
@@ -185,11 +176,14 @@ class _Structure:
         """
         used = self.inside()
         uncertainty, squared = self.pooled(uncertainties, used), self.pooled(self.squared, used)
-        curve, oracle = (_relative_curve(by, squared) for by in (uncertainty, squared))
-        ause = None
-        if curve is not None and oracle is not None:
-            ause = float(np.trapezoid(curve - oracle, REMOVED))
-        return _Ranking(curve, oracle, ause, rank_correlation(uncertainty, squared))
+        ranking: dict[str, Any] = {"spearman": rank_correlation(uncertainty, squared)}
+        if squared.size and squared.mean() > 0:
+            curves = [sparsification_curve(by, squared) for by in (uncertainty, squared)]
+            curve, oracle = (c / c[0] for c in curves)
+            ranking["ause"] = float(np.trapezoid(curve - oracle, REMOVED))
+            for name, values in (("curve", curve), ("oracle", oracle)):
+                ranking[name] = [round(float(value), 4) for value in values[STORED]]
+        return ranking
 
 
 def _over_claimed(error: Estimate, variance: float, *, known: bool) -> Range:
@@ -233,29 +227,25 @@ def _rankings(
     spreads: Sequence[Array] | None,
     spread_errors: Sequence[SquaredErrors],
 ) -> dict[str, Any]:
-    """Return how well error map and spread rank the errors, with their sparsification curves."""
-    if not structure.is_known:
-        keys = ("ause", "spearman", "ause_spread", "spearman_spread", "sparsification")
-        return dict.fromkeys(keys)
-    by_map, by_spread = structure.ranking(structure.variances), _Ranking()
-    if spreads is not None:
-        other = _Structure(structure.k, spread_errors, (), ())
-        by_spread = other.ranking(spreads)
+    """Return how well error map and spread rank the errors; None of it without true errors."""
+    by_map: dict[str, Any] = {}
+    by_spread: dict[str, Any] = {}
+    if structure.is_known:
+        by_map = structure.ranking(structure.variances)
+        if spreads is not None:
+            by_spread = _Structure(structure.k, spread_errors, (), ()).ranking(spreads)
     curves = {
-        "error_map": by_map.curve,
-        "scaled_spread": by_spread.curve,
-        "oracle": by_map.oracle,
-    }
-    stored = {
-        name: None if curve is None else [round(float(value), 4) for value in curve[STORED]]
-        for name, curve in curves.items()
+        "removed": REMOVED[STORED].tolist(),
+        "error_map": by_map.get("curve"),
+        "scaled_spread": by_spread.get("curve"),
+        "oracle": by_map.get("oracle"),
     }
     return {
-        "ause": by_map.ause,
-        "spearman": by_map.correlation,
-        "ause_spread": by_spread.ause,
-        "spearman_spread": by_spread.correlation,
-        "sparsification": {"removed": REMOVED[STORED].tolist(), **stored},
+        "ause": by_map.get("ause"),
+        "spearman": by_map.get("spearman"),
+        "ause_spread": by_spread.get("ause"),
+        "spearman_spread": by_spread.get("spearman"),
+        "sparsification": curves if structure.is_known else None,
     }
 
 
@@ -282,15 +272,6 @@ def sparsification_curve(uncertainty: Flat, squared: Flat) -> Flat:
     sums = np.interp(left, np.append(0, last + 1), np.append(0, total[last]))
     curve: Flat = np.sqrt(sums / left)
     return curve
-
-
-def _relative_curve(uncertainty: Flat, squared: Flat) -> Flat | None:
-    """Return `sparsification_curve` over its first value; None if there is no error."""
-    if not squared.size or squared.mean() <= 0:
-        return None
-    curve = sparsification_curve(uncertainty, squared)
-    relative: Flat = curve / curve[0]
-    return relative
 
 
 def rank_correlation(uncertainty: Flat, squared: Flat) -> float | None:

@@ -36,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 Fingerprints = Mapping[str, list[dict[str, Any]]]
 
 OTHERWISE = "name images in `structures`"
-MOST_PIXELS = 4_000_000  # of training frames that the error map is fitted to
+MOST_PIXELS = 2_000_000  # of training frames that the error map is fitted to
 
 
 @dataclass(frozen=True)

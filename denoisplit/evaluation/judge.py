@@ -101,8 +101,13 @@ class Judge:
         tiling = {"tile": self.tile, "halo": self.halo}
         return predict_frames(self.model, frames, sampling, label=label, mapping=mapping, **tiling)
 
-    def probe(self, frames: EvaluationFrames, sampling: Sampling, label: str) -> list[Probe]:
-        """Measure the response of the predictions of recorded frames to additional noise."""
+    def probe(
+        self, frames: EvaluationFrames, sampling: Sampling, means: Sequence[Array] | None = None
+    ) -> list[Probe]:
+        """Measure the response of the predictions of recorded frames to additional noise.
+
+        Predictions ``means`` by this sampling that are at hand are not made again.
+        """
         return probe_frames(
             self.model,
             frames,
@@ -111,8 +116,8 @@ class Judge:
             tile=self.tile,
             halo=self.halo,
             seed=self.seed,
+            means=means,
             correlations=self.correlations,
-            label=label,
         )
 
     def noise_levels(
@@ -223,11 +228,19 @@ class Judged:
     groups: list[IntensityGroups]
 
 
-def posterior_probes(judge_: Judge, frames: EvaluationFrames) -> list[Probe] | None:
-    """Return the response of posterior means to additional noise; None with a truth."""
+def posterior_probes(
+    judge_: Judge, frames: EvaluationFrames, predictions: Sequence[Prediction]
+) -> list[Probe] | None:
+    """Return the response of posterior means to additional noise; None with a truth.
+
+    That of `PROBE_SAMPLES` samples, which predictions of the frames may have kept, stands for all.
+    """
     if frames.has_truth:
         return None
-    return judge_.probe(frames, judge_.sampling(PROBE_SAMPLES), "probing")
+    kept = [p.samples[:PROBE_SAMPLES] for p in predictions]
+    means = [samples.mean(axis=0) for samples in kept if len(samples) == PROBE_SAMPLES]
+    all_kept = len(means) == len(frames)
+    return judge_.probe(frames, judge_.sampling(PROBE_SAMPLES), means if all_kept else None)
 
 
 def judge_frames(
@@ -257,14 +270,14 @@ def judge_frames(
     means = [p.mean for p in predictions]
     if isinstance(frames, RecordedFrames) and not frames.observed:
         share_offset(frames, means)
-    probes = posterior_probes(judge_, frames)
+    probes = posterior_probes(judge_, frames, predictions)
     if levels is None and probes is not None:
         levels = judge_.noise_levels(frames, means, probes)
     errors = squared_errors(frames, means, probes, levels)
     decoded_errors = None
     if mapping is not None:
         decoded = [p.bars.decoded for p in predictions if p.bars is not None]
-        again = None if frames.has_truth else judge_.probe(frames, judge_.sampling(0), "probing")
+        again = None if frames.has_truth else judge_.probe(frames, judge_.sampling(0), decoded)
         decoded_errors = squared_errors(frames, decoded, again, levels)
     judgements = judge(frames, means, errors, judge_.names, probes, levels)
     return Judged(predictions, errors, decoded_errors, judgements, groups)

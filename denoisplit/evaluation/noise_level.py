@@ -118,9 +118,9 @@ def _differences(
     """Return size of second differences, what copies change, and claimed variance, per pixel."""
     used = inside[1:-1, 1:-1] & (probe.variance[k, 1:-1, 1:-1] > 0)
     claimed = probe.variance[k, 1:-1, 1:-1][used].astype(np.float64)
-    copied = 2 * second_differences(probe.noise[k]) * second_differences(probe.response[k, k])
-    for response in probe.response[:, k]:  # noise that is copied into the prediction is in it, too
-        copied -= second_differences(response) ** 2
+    response = second_differences(probe.response[k])
+    # noise that is copied into the prediction is in it, too
+    copied = 2 * second_differences(probe.noise[k]) * response - response**2
     size = np.abs(second_differences(residual)[used]) / np.sqrt(claimed)
     return size, copied[used] / claimed, claimed
 

@@ -5,10 +5,11 @@ copies noise seems better than it is. Stein's unbiased risk estimate corrects fo
 covariance of a prediction with the noise of its reference is measured by a probe, a second
 prediction from the frame with a little more noise (Stein 1981; Ramani, Blu and Unser 2008)::
 
-    t_k = (m_k - y_k)^2 - sigma_k^2(m_k) + 2 p_k (m_k(x + eps g p_k) - m_k(x)) / eps
+    t_k = (m_k - y_k)^2 - sigma_k^2(m_k) + 2 p_k (m_k(x + eps g sum_j p_j) - m_k(x)) / eps
 
 with the prediction m_k of structure k, its recorded image y_k, the variance sigma_k^2 of its noise
-model, the probe ``p_k ~ Normal(0, sigma_k^2(m_k))`` and the scale g of the superposition. It is
+model, the probes ``p_k ~ Normal(0, sigma_k^2(m_k))`` and the scale g of the superposition. Probes
+of several structures are independent, so that one prediction serves them all. The estimate is
 unbiased for the squared error, very noisy in a single pixel, and may be negative; its means over
 frames and groups of pixels are good estimates.
 """
@@ -36,8 +37,10 @@ Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-STEP = 0.5  # eps; smaller steps suffer from rounding, larger ones leave the linear range
-PROBE_SAMPLES = 8  # antithetic; the noise of the samples is the same in both predictions
+# eps of one structure, over sqrt(C) of several; smaller steps suffer from rounding, larger ones
+# leave the linear range
+STEP = 0.5
+PROBE_SAMPLES = 4  # antithetic; the noise of the samples is the same in both predictions
 BLOCK = 128  # px, side of the blocks that stand for frames where there are few frames
 FEW_FRAMES = 4
 RANGE = (0.001, 0.999)  # quantiles of a prediction that are its range
@@ -53,8 +56,8 @@ class Probe:
         sigma_k^2(m_k), of the noise of each recorded structure.
     noise : array (C, Y, X)
         p_k.
-    response : array (C, C, Y, X)
-        ``[k, l]``: change of prediction l with probe k in the input, over eps.
+    response : array (C, Y, X)
+        Change of the predictions with the sum of all probes in the input, over eps.
     """
 
     variance: Array
@@ -64,9 +67,7 @@ class Probe:
     @property
     def covariance(self) -> Array:
         """Covariance of each prediction with the noise of its reference, pixel by pixel."""
-        own = np.arange(len(self.noise))
-        covariance: Array = self.noise * self.response[own, own]
-        return covariance
+        return self.noise * self.response
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def probe_frames(
     tile: int,
     halo: int,
     seed: int,
+    means: Sequence[Array] | None = None,
     correlations: Sequence[Correlation] | None = None,
-    label: str = "probing",
 ) -> list[Probe]:
     """Measure how the predictions of every frame respond to additional noise.
 
@@ -144,15 +145,14 @@ def probe_frames(
         As in `denoisplit.prediction.frame.predict_frame`.
     seed : int
         Random seed of the probes.
+    means : sequence of array (C, Y, X), optional
+        Predictions of the frames by this sampling, where they are at hand.
     correlations : sequence of (float, float), optional
         Measured correlation of the noise of neighbouring pixels, for each structure.
-    label : str
-        Of the progress bar.
     """
     model, probes = inference_form(model), []
-    structures = len(noise_models)
-    scale = frames.superposition.scale
-    with bar(label, len(frames) * (structures + 1)) as progress:
+    step = np.float32(STEP / math.sqrt(len(noise_models)))
+    with bar("probing", len(frames) * (2 if means is None else 1)) as progress:
         done = 0
 
         def predicted(x: Array) -> Array:
@@ -163,20 +163,16 @@ def probe_frames(
             return mean
 
         for j, x in enumerate(frames.inputs):
-            mean = predicted(x)
-            variance = np.stack(
-                [noise_variance(noise_models[k], mean[k]) for k in range(structures)]
-            ).astype(np.float32)
-            noise = np.empty_like(mean)
-            response = np.empty((structures, *mean.shape), dtype=np.float32)
-            for k in range(structures):
+            mean = predicted(x) if means is None else means[j]
+            variance, noise = np.empty_like(mean), np.empty_like(mean)
+            for k, noise_model in enumerate(noise_models):
                 unit = np.random.default_rng((seed, j, k)).standard_normal(x.shape, np.float32)
                 if correlations is not None:
                     unit = correlated(unit, correlations[k])
+                variance[k] = noise_variance(noise_model, mean[k])
                 noise[k] = np.sqrt(variance[k]) * unit
-                step = np.float32(STEP * scale) * noise[k]
-                response[k] = (predicted(x + step) - mean) / np.float32(STEP)
-            probes.append(Probe(variance, noise, response))
+            added = np.float32(frames.superposition.scale) * step * noise.sum(axis=0)
+            probes.append(Probe(variance, noise, (predicted(x + added) - mean) / step))
     return probes
 
 
@@ -233,21 +229,26 @@ def squared_errors(
         ]
     if probes is None:
         raise ValueError("recorded frames without truth need probes")
-    errors = []
-    for j, (mean, probe) in enumerate(zip(means, probes, strict=True)):
-        ratio, other = np.ones_like(mean), np.ones_like(mean)
-        if levels is not None:
-            pairs = list(zip(levels, probe.variance, strict=True))
-            ratio = np.stack([level(claimed) for level, claimed in pairs])
-            other = np.stack([level.other(claimed) for level, claimed in pairs])
-        shared = probe.variance - 2 * probe.covariance
-        values = (mean - frames.observed[j]) ** 2 - ratio * shared
-        errors.append(
-            SquaredErrors(
-                values, frames.within_limits[j], ratio * probe.variance, (ratio - other) * shared
-            )
-        )
-    return errors
+    each = zip(means, frames.observed, frames.within_limits, probes, strict=True)
+    return [estimated_errors(*frame, levels) for frame in each]
+
+
+def estimated_errors(
+    mean: Array,
+    observed: Array,
+    inside: Mask,
+    probe: Probe,
+    levels: Sequence[NoiseLevel] | None = None,
+) -> SquaredErrors:
+    """Estimate the squared errors of a prediction (C, Y, X) by its recorded, noisy reference."""
+    ratio, other = np.ones_like(mean), np.ones_like(mean)
+    if levels is not None:
+        pairs = list(zip(levels, probe.variance, strict=True))
+        ratio = np.stack([level(claimed) for level, claimed in pairs])
+        other = np.stack([level.other(claimed) for level, claimed in pairs])
+    shared = probe.variance - 2 * probe.covariance
+    values = (mean - observed) ** 2 - ratio * shared
+    return SquaredErrors(values, inside, ratio * probe.variance, (ratio - other) * shared)
 
 
 def estimate(

@@ -35,10 +35,12 @@ Array = npt.NDArray[np.float32]
 Flat = npt.NDArray[np.float64]
 PerFrame = list[float | None]
 
-NO_CALIBRATION: dict[str, float | None] = {
-    "calibration_error": None,
-    "calibration_error_unscaled": None,
-}
+METRICS = (
+    *("psnr", "psnr_naive", "psnr_blur", "psnr_clean_mixture", "psnr_single_sample"),
+    *("ms_ssim", "ms_ssim_aligned", "noise_correlation"),
+    *("calibration_error", "calibration_error_unscaled"),
+)
+NO_CALIBRATION: dict[str, float | None] = dict.fromkeys(METRICS[-2:])
 
 
 def predict_frames(
@@ -178,34 +180,23 @@ def score_predictions(
         )
         for p in predictions
     ]
-    table = {
-        name: _score_structure(frames, predictions, k, scalars[name])
-        for k, name in enumerate(names)
-    }
-    metrics = list(next(iter(table.values())))
-    if not frames.has_truth:  # a comparison with the recorded image would reward its noise
-        table = {
-            name: {metric: [None] * len(frames) for metric in values}
-            for name, values in table.items()
-        }
+    nothing: dict[str, PerFrame] = dict.fromkeys(METRICS, [None] * len(frames))
+    table, pooled = dict.fromkeys(names, nothing), dict.fromkeys(names, NO_CALIBRATION)
+    if frames.has_truth:  # a comparison with the recorded image would reward its noise
+        for k, name in enumerate(names):
+            table[name] = _score_structure(frames, predictions, k, scalars[name])
+            pooled[name] = _calibration(
+                [t[k] for t in frames.truth],
+                [p.mean[k] for p in predictions],
+                [p.spread[k] for p in predictions if p.spread is not None],
+                scalars[name],
+            )
     averaged = {
         metric: [_average([table[name][metric][j] for name in names]) for j in range(len(frames))]
-        for metric in metrics
-    }
-    pooled = {
-        name: NO_CALIBRATION
-        if not frames.has_truth
-        else _calibration(
-            [t[k] for t in frames.truth],
-            [p.mean[k] for p in predictions],
-            [p.spread[k] for p in predictions if p.spread is not None],
-            scalars[name],
-        )
-        for k, name in enumerate(names)
+        for metric in METRICS
     }
     average_pooled = {
-        metric: _average([pooled[name][metric] for name in names])
-        for metric in next(iter(pooled.values()))
+        metric: _average([pooled[name][metric] for name in names]) for metric in NO_CALIBRATION
     }
     return {
         "frames": len(frames),

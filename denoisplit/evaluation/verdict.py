@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from denoisplit.evaluation.risk import (
     SquaredErrors,
     areas,
     estimate,
+    estimated_errors,
     weighted_mean,
 )
 
@@ -85,7 +86,7 @@ class _Candidate(NamedTuple):
     """A simpler prediction of one structure, before its affine fit; raw intensity."""
 
     images: list[Array]  # (Y, X) of each frame
-    responses: list[Array] | None  # to the probe of the structure, over eps; None with a truth
+    responses: list[Array] | None  # to the probes, over eps; None with a truth
 
 
 def judge(
@@ -118,7 +119,7 @@ def judge(
             for sigma in BLUR_SIGMAS
         ]
         unsplit = [
-            _affine_errors(frames, errors, _summed(means, chosen, known, k), k, known, levels)
+            _affine_errors(frames, errors, _summed(means, chosen, known), k, known, levels)
             for chosen in _sums(k, len(names))
         ]
         best_blurred = min(blurred, key=lambda other: estimate(other, 0).value)
@@ -158,14 +159,14 @@ def _blurred(
 
 
 def _summed(
-    means: Sequence[Array], chosen: tuple[int, ...], probes: Sequence[Probe] | None, k: int
+    means: Sequence[Array], chosen: tuple[int, ...], probes: Sequence[Probe] | None
 ) -> _Candidate:
     """Return the sum of some predictions."""
     at = list(chosen)
     images = [m[at].sum(axis=0) for m in means]
     if probes is None:
         return _Candidate(images, None)
-    return _Candidate(images, [p.response[k, at].sum(axis=0) for p in probes])
+    return _Candidate(images, [p.response[at].sum(axis=0) for p in probes])
 
 
 def _affine_errors(
@@ -179,40 +180,33 @@ def _affine_errors(
     """Fit a candidate to structure k by slope and offset; return its squared errors, (1, Y, X)."""
     references = frames.truth if probes is None else frames.observed
     inside = [e.inside[k] for e in errors]
-    ratios: list[Any] = [1.0] * len(inside)
-    others = ratios
-    if probes is not None and levels is not None:
-        ratios = [levels[k](p.variance[k]) for p in probes]
-        others = [levels[k].other(p.variance[k]) for p in probes]
+    own = [  # of the structure alone
+        Probe(p.variance[k][None], p.noise[k][None], response[None])
+        for p, response in zip(probes or (), candidate.responses or (), strict=True)
+    ]
+    level = None if levels is None else [levels[k]]
 
     def flat(images: Sequence[Array]) -> npt.NDArray[np.float64]:
         pixels = [i[w] for i, w in zip(images, inside, strict=True)]
         return np.concatenate(pixels).astype(np.float64)
 
     image, reference = flat(candidate.images), flat([r[k] for r in references])
-    shared: list[Array] = []
     covariance = float(np.mean(image * reference) - image.mean() * reference.mean())
-    if probes is not None and candidate.responses is not None:
-        shared = [
-            ratio * p.noise[k] * response
-            for p, response, ratio in zip(probes, candidate.responses, ratios, strict=True)
-        ]
+    if own:
+        ratios = [1.0 if level is None else level[0](p.variance[0]) for p in own]
+        shared = [r * p.covariance[0] for p, r in zip(own, ratios, strict=True)]
         covariance -= float(flat(shared).mean())
     variance = float(image.var())
     slope = covariance / variance if variance > 0 else 0.0
     offset = float(reference.mean()) - slope * float(image.mean())
     affine = []
     for j, pixels in enumerate(candidate.images):
-        squared = (slope * pixels + offset - references[j][k]) ** 2
-        if not shared:
-            affine.append(SquaredErrors(squared[None], inside[j][None]))
-            continue
-        noise, doubt = errors[j].noise, errors[j].doubt
-        assert noise is not None and probes is not None
-        squared = squared - noise[k] + 2 * slope * shared[j]
-        claimed = probes[j].variance[k]
-        doubt = (ratios[j] - others[j]) * (claimed - 2 * slope * shared[j] / ratios[j])
-        affine.append(SquaredErrors(squared[None], inside[j][None], noise[k][None], doubt[None]))
+        mean, known = (slope * pixels + offset)[None], references[j][k][None]
+        if own:
+            probe = replace(own[j], response=slope * own[j].response)
+            affine.append(estimated_errors(mean, known, inside[j][None], probe, level))
+        else:
+            affine.append(SquaredErrors((mean - known) ** 2, inside[j][None]))
     return affine
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -73,29 +74,17 @@ def _checked(stored: Mapping[str, Any], structures: int) -> Alarm:
         return value
 
     count, nodes, scores = len(stored["centre"]), len(stored["signals"][0]), len(names)
-    units = Units(
-        number("scale"),
-        number("shift"),
-        array("signals", structures, nodes),
-        array("variances", structures, nodes),
-        array("means", structures),
-        array("stds", structures),
-    )
-    alarm = Alarm(
-        str(stored["kind"]),
-        names,
-        units,
-        number("background"),
-        number("brightness"),
-        array("centre", count),
-        array("spread", count),
-        array("directions", scores - len(BEFORE) - 1, count),
-        array("precision", count, count),
-        array("score_centre", scores),
-        array("score_spread", scores),
-        array("limits", scores),
-        array("image_limits", scores),
-    )
+    of_signals, of_names = (structures, nodes), (scores,)
+    shapes: dict[str, tuple[int, ...]] = {
+        **{"signals": of_signals, "variances": of_signals},
+        **{"means": (structures,), "stds": (structures,), "centre": (count,), "spread": (count,)},
+        **{"directions": (scores - len(BEFORE) - 1, count), "precision": (count, count)},
+        **dict.fromkeys(("score_centre", "score_spread", "limits", "image_limits"), of_names),
+    }
+    values: dict[str, Any] = {name: array(name, *shape) for name, shape in shapes.items()}
+    values |= {name: number(name) for name in ("scale", "shift", "background", "brightness")}
+    units = Units(**{field.name: values.pop(field.name) for field in fields(Units)})
+    alarm = Alarm(kind=str(stored["kind"]), names=names, units=units, **values)
     positive = (units.variances, units.stds, alarm.spread, alarm.score_spread, alarm.limits)
     if not all((values > 0).all() for values in (*positive, alarm.image_limits)):
         raise ValueError("a variance, spread or limit is not positive")

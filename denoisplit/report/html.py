@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
 from denoisplit.report.style import WIDTH, png
+from denoisplit.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +53,13 @@ def document(title: str, *parts: str) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def head(title: str, *facts: str) -> str:
+    """Return the title of a page, with facts, the release and the date below it."""
+    today = datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0")
+    line = " · ".join([*facts, f"denoisplit {__version__}", today])
+    return f'<h1>{escape(title)}</h1>\n<p class="facts">{escape(line)}</p>\n'
 
 
 def section(title: str, content: str) -> str:

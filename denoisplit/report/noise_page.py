@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from html import escape
 
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.goodness_of_fit import Quality
 from denoisplit.noise_models.pairs import Pairs
-from denoisplit.report.html import document, figure, paragraphs, section, small
+from denoisplit.report.html import document, figure, head, paragraphs, section, small
 from denoisplit.report.noise_plots import digits, line_expression, line_text, noise_figures
-from denoisplit.version import __version__
 
 
 def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:
@@ -23,20 +21,11 @@ def noise_page(name: str, model: GaussianMixture, quality: Quality, pairs: Pairs
     model, quality, pairs
         As for `noise_section`.
     """
-    facts = [
-        f"from {quality.source}",
-        f"denoisplit {__version__}",
-        datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0"),
-    ]
     summary, *rest = quality.verdict()
-    head = (
-        f"<h1>{escape(f'Noise model {name}')}</h1>\n"
-        f'<p class="facts">{escape(" · ".join(facts))}</p>\n'
-        f'<p class="summary">{escape(summary)}</p>'
-    )
     return document(
         f"{name}: a noise model",
-        head,
+        head(f"Noise model {name}", f"from {quality.source}")
+        + f'<p class="summary">{escape(summary)}</p>',
         paragraphs(*rest),
         section("Does it fit?", _figures(model, quality, pairs, None)),
         section("Numbers", _numbers(model, quality, pairs)),
@@ -65,10 +54,7 @@ def noise_section(
 
 
 def _figures(model: GaussianMixture, quality: Quality, pairs: Pairs, colour: str | None) -> str:
-    return "".join(
-        figure(drawn, alternative, caption)
-        for drawn, alternative, caption in noise_figures(model, quality, pairs, colour=colour)
-    )
+    return "".join(figure(*one) for one in noise_figures(model, quality, pairs, colour=colour))
 
 
 def _numbers(model: GaussianMixture, quality: Quality, pairs: Pairs) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from denoisplit.prediction.frame import Prediction
 from denoisplit.report.alarm_map import alarm_section
 from denoisplit.report.bar_plots import groups_figure, sparsification_figure
 from denoisplit.report.example import choose_example_frame
-from denoisplit.report.html import document, figure, paragraphs, section, small
+from denoisplit.report.html import document, figure, head, paragraphs, section, small
 from denoisplit.report.noise_page import noise_section
 from denoisplit.report.pictures import overview_figure, structure_figure
 from denoisplit.report.plots import (
@@ -52,7 +51,6 @@ from denoisplit.report.verdicts import (
     groups_caption,
     verdict_sentences,
 )
-from denoisplit.version import __version__
 
 REPORT = "report.html"
 
@@ -144,15 +142,8 @@ def report(
 def _head(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     settings, names = config.settings, config.settings.names
     task = "Split into " + enumeration(names) if len(names) > 1 else f"Denoised: {names[0]}"
-    facts = [
-        SYSTEMS[settings.system].title,
-        f"{settings.preset} preset",
-        f"denoisplit {__version__}",
-        datetime.now(UTC).astimezone().strftime("%d %B %Y").lstrip("0"),
-    ]
     return (
-        f"<h1>{escape(task)}</h1>\n"
-        f'<p class="facts">{escape(" · ".join(facts))}</p>\n'
+        head(task, SYSTEMS[settings.system].title, f"{settings.preset} preset")
         + "".join(f'<p class="verdict">{escape(text)}</p>\n' for text in verdict_sentences(metrics))
         + paragraphs(*error_bar_sentences(metrics))
         + f'<p class="summary">{escape(summary(metrics, names))}</p>'

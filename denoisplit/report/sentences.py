@@ -142,11 +142,6 @@ def _factors(calibration: Mapping[str, Any]) -> str:
             "the spread of the samples may be far too small."
         )
     factors = enumeration([f"{a:.2f} for {name}" for name, a in calibration["scalars"].items()])
-    if reference.startswith("noisy"):  # runs of earlier versions
-        return (
-            f"The factor ({factors}) was fitted on recorded, noisy images without regard to the "
-            "noise that they share with the input: it may be far too small."
-        )
     source = "against the noise-free truth"
     if "estimated" in reference:
         source = "to errors that were estimated without truth"

@@ -48,6 +48,7 @@ from denoisplit.run import (
     prepare_for_prediction,
 )
 from denoisplit.training.calibration.calibrate import calibrate_and_evaluate
+from denoisplit.training.calibration.work import BAR
 from denoisplit.training.facts import input_facts
 from denoisplit.training.one_network import (
     create_run,
@@ -108,7 +109,7 @@ def train_chain(run: Path, settings: Settings, data: TrainingData, *, finish: bo
         progress.stage("splitter", SPLITTER, counts="training")
         of_splitter = splitter_data(data, frames)
         model = fit_or_load_network(run, settings, of_splitter, [], finish=finish)
-        progress.stage("evaluation", EVALUATION, counts="evaluating")
+        progress.stage("evaluation", EVALUATION, counts=BAR)
         load_denoiser(model, run, settings)
         prepare_for_prediction(model)
         calibrate_and_evaluate(run, settings, data, model)

@@ -25,6 +25,7 @@ from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.progress import bar, logger
 from denoisplit.report.plots import read_history
+from denoisplit.training.calibration.work import BAR, calibration_work
 from denoisplit.training.checkpoints import BEST, LAST, AtomicCheckpoints, CheckpointCallbacks
 from denoisplit.training.history import History, quiet_lightning
 from denoisplit.training.loaders import Loaders, loaders
@@ -98,7 +99,9 @@ def fit_weights(
     if finish:
         outcome = _outcome_so_far(checkpoints / BEST, history, task.monitor)
     else:
-        outcome = _fit(task, batches, checkpoints=checkpoints, history=history)
+        work = sum(calibration_work(model, settings, data).values())
+        after = work / (settings.training.batch * settings.network.patch**2)
+        outcome = _fit(task, batches, checkpoints=checkpoints, history=history, after=after)
     if ranks.leads:  # only rank 0 uses the trained network; it also removes this file
         state = read_checkpoint(checkpoints / BEST)["state_dict"]
         prefix = "model."
@@ -123,9 +126,9 @@ def _outcome_so_far(best: Path, history: Path, monitor: str) -> TrainingOutcome:
 
 
 def _fit(
-    task: SplittingTask, batches: Loaders, *, checkpoints: Path, history: Path
+    task: SplittingTask, batches: Loaders, *, checkpoints: Path, history: Path, after: float
 ) -> TrainingOutcome:
-    """Train to the end, from ``last.ckpt`` if it exists."""
+    """Train to the end, from ``last.ckpt`` if it exists; ``after`` is work to come, in steps."""
     settings, ranks = task.settings, task.ranks
     saved = CheckpointCallbacks.in_folder(
         checkpoints, task.monitor, task.mode, averaging=settings.training.weight_averaging
@@ -141,7 +144,8 @@ def _fit(
     last = checkpoints / LAST
     if last.exists():
         read_checkpoint(last)  # a damaged file fails here, with a clear message
-    progress_bar = bar("training", batches.schedule.steps)
+    steps = batches.schedule.steps
+    progress_bar = bar("training", steps, after=(BAR, after))
     with progress_bar as progress, quiet_lightning(), torch.random.fork_rng():
         records = [History(history, progress)] if ranks.leads else []
         with no_launcher():

@@ -107,7 +107,7 @@ def test_noisy_images_give_estimates_and_no_comparison(recorded: Make, structure
 def test_a_truth_gives_comparisons_and_no_estimate(recorded: Make, structures: int) -> None:
     frames = frames_with_truth(recorded(structures, frames=2, side=64).truth, structures)
     judge_ = judge_of([], structures)  # needs no noise model
-    assert posterior_probes(judge_, frames) is None
+    assert posterior_probes(judge_, frames, []) is None
     mapping, groups = error_bars(judge_, frames)
     sampling = judge_.sampling(4, keep=1)
     judged = judge_frames(judge_, frames, sampling, mapping, groups)
@@ -232,7 +232,7 @@ def test_decoded_frames_are_those_of_the_error_map(recorded: Make) -> None:
     judge_ = judge_of(made.noise_models)
     mapping, _ = error_bars(judge_, made.frames)
     inputs, means = decoded_means(judge_, made.frames.inputs, "")
-    probes = judge_.probe(made.frames, judge_.sampling(0), "")
+    probes = judge_.probe(made.frames, judge_.sampling(0))
     decoded = DecodedFrames(inputs, means, squared_errors(made.frames, means, probes))
     for mean, x, p in zip(
         decoded.means,
@@ -254,6 +254,6 @@ def test_another_seed_is_another_probe(recorded: Make) -> None:
     made = recorded(1, frames=1, side=64)
     judge_ = judge_of(made.noise_models, 1)
     (one,), (two,) = (
-        replace(judge_, seed=seed).probe(made.frames, judge_.sampling(0), "") for seed in (0, 1)
+        replace(judge_, seed=seed).probe(made.frames, judge_.sampling(0)) for seed in (0, 1)
     )
     assert np.abs(one.noise - two.noise).max() > 1

@@ -30,7 +30,7 @@ def claims(recorded: Any, *, times: float = 1.0, trend: float = 0.0) -> list[Pro
         )
         claimed = np.float32(true * times * (1 + trend * (true / true.mean() - 1)))
         nothing = np.zeros_like(claimed)
-        probes.append(Probe(claimed, nothing, np.zeros((len(t), *claimed.shape), np.float32)))
+        probes.append(Probe(claimed, nothing, nothing))
     return probes
 
 

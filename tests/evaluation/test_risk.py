@@ -406,7 +406,7 @@ def test_probes_leave_model_and_random_state_alone(recorded: Make) -> None:
     (probe,) = probe_frames(
         model, made.frames, made.noise_models, Sampling(2), tile=32, halo=16, seed=0
     )
-    assert probe.noise.shape == (2, 32, 32) and probe.response.shape == (2, 2, 32, 32)
+    assert probe.noise.shape == (2, 32, 32) and probe.response.shape == (2, 32, 32)
     assert np.abs(probe.response).max() > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002

@@ -285,12 +285,10 @@ def estimated(
     made: EvaluationFrames, predictions: list[Prediction], sigmas: tuple[float, ...]
 ) -> list[SquaredErrors]:
     """Estimates for predictions that share nothing with the noise, by models of these sigmas."""
-    count = len(sigmas)
     variance = np.float32(np.reshape(sigmas, (-1, 1, 1))) ** 2
     shapes = [p.mean.shape for p in predictions]
     probes = [
-        Probe(np.broadcast_to(variance, s), np.zeros(s, "f4"), np.zeros((count, *s), "f4"))
-        for s in shapes
+        Probe(np.broadcast_to(variance, s), np.zeros(s, "f4"), np.zeros(s, "f4")) for s in shapes
     ]
     return squared_errors(made, [p.mean for p in predictions], probes)
 

@@ -62,8 +62,8 @@ class Case:
             self.probes = []
             for x, t, mean in zip(made.inputs, clean, self.means, strict=True):
                 noise = np.float32(rng.normal(0, sigma, mean.shape))
-                moved = [predict(x + 0.5 * mix.scale * n, t) for n in noise]
-                response = np.float32((np.stack(moved) - mean) / 0.5)
+                moved = predict(x + 0.5 * mix.scale * noise.sum(axis=0), t)
+                response = np.float32((moved - mean) / 0.5)
                 self.probes.append(Probe(np.full_like(mean, sigma**2), noise, response))
 
     def judged(self) -> list[Judgement]:

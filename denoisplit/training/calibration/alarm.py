@@ -27,6 +27,7 @@ from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
 
 MOST_FRAMES = 20
+CHANGED = 8  # frames that are changed, in each way
 CROP = 320  # px, of larger frames
 NODES = 33  # signals at which the variance of a noise model is stored
 DEFOCUS = 3.0  # px, standard deviation of the blur that stands for images out of focus
@@ -62,6 +63,7 @@ def fit_alarm(
     halo: int,
     seed: int,
     sums: Sums | None = None,
+    decoded: Sequence[Array] | None = None,
 ) -> Alarm | None:
     """Fit the alarm to frames of training and validation.
 
@@ -80,6 +82,8 @@ def fit_alarm(
         Random seed of the noise of changed frames.
     sums : Sums, optional
         Sums of pixels and crops that the training used; images like these raise no alarm.
+    decoded : sequence of array (C, Y, X), optional
+        Decoded means of the frames, where they are at hand.
 
     Returns
     -------
@@ -87,16 +91,17 @@ def fit_alarm(
         None if no frame is as large as a tile.
     """
     random = np.random.default_rng((seed, 6))
-    large = [y for y in observed if min(y.shape[-2:]) >= SIDE][:MOST_FRAMES]
-    frames = [y[:, *middle(y.shape[-2:], CROP)] for y in large]
-    if not frames:
+    used = [j for j, y in enumerate(observed) if min(y.shape[-2:]) >= SIDE][:MOST_FRAMES]
+    if not used:
         return None
+    apart = -(-len(used) // CHANGED)
+    used = [j for first in range(apart) for j in used[first::apart]]  # the first ones are changed
+    frames = [observed[j][:, *middle(observed[j].shape[-2:], CROP)] for j in used]
     inputs = [superposition(y) for y in frames]
-    usual = len(inputs)  # frames that changed ones are made of
-    if sums is not None:
-        inputs += [superposition(y) for y in _summed(frames, sums)]
-    model, passes = inference_form(network), len(inputs) + usual * (2 + 2 * network.structures)
-    sampling = Sampling(0, seed, True)
+    summed = [] if sums is None else [superposition(y) for y in _summed(frames, sums)]
+    ways = 2 + 2 * network.structures * (network.structures > 1)
+    passes = len(frames) * (decoded is None) + len(summed) + len(frames[:CHANGED]) * ways
+    model, sampling = inference_form(network), Sampling(0, seed, True)
     with bar("fitting the alarm", passes) as progress:
         done = 0
 
@@ -109,12 +114,17 @@ def fit_alarm(
                 progress.to(done)
             return pairs
 
-        plain = split(inputs)
-        units = _units(network, superposition, noise_models, inputs)
-        means = [pair[1] for pair in plain[:usual]]
+        if decoded is None:
+            plain = split(inputs)
+        else:
+            means = (decoded[j][:, *middle(decoded[j].shape[-2:], CROP)] for j in used)
+            plain = list(zip(inputs, means, strict=True))
+        changed_means = [pair[1] for pair in plain[:CHANGED]]
+        plain += split(summed)
+        units = _units(network, superposition, noise_models, inputs + summed)
         changes = {
             name: split([_noisy(m, units, random) for m in changed])
-            for name, changed in _changed(means, random).items()
+            for name, changed in _changed(changed_means, random).items()
         }
     return alarm_of(superposition.kind, units, plain, changes)
 

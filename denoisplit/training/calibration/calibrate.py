@@ -21,7 +21,7 @@ from denoisplit.evaluation.judge import (
     score_judged,
 )
 from denoisplit.evaluation.noise_level import NoiseLevel
-from denoisplit.evaluation.risk import squared_errors
+from denoisplit.evaluation.risk import PROBE_SAMPLES, squared_errors
 from denoisplit.evaluation.scoring import fit_calibration
 from denoisplit.files.atomic import replace_together
 from denoisplit.files.json_file import json_text
@@ -34,7 +34,7 @@ from denoisplit.prediction.frame import ErrorMapping
 from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
 from denoisplit.prediction.intervals import interval_number
 from denoisplit.prediction.tiles import tile_side
-from denoisplit.progress import logger
+from denoisplit.progress import logger, stages
 from denoisplit.report.page import REPORT, report
 from denoisplit.run import (
     CALIBRATED,
@@ -50,8 +50,9 @@ from denoisplit.run import (
     load_config,
 )
 from denoisplit.training.calibration.alarm import fit_alarm
-from denoisplit.training.calibration.error_bars import fit_error_bars
+from denoisplit.training.calibration.error_bars import Fitted, fit_error_bars
 from denoisplit.training.calibration.mean_correction import fit_mean_correction
+from denoisplit.training.calibration.work import BAR, calibration_work, correction_steps
 from denoisplit.training.loaders import allowed_sums
 from denoisplit.version import __version__
 
@@ -86,6 +87,15 @@ def calibrate_and_evaluate(
     InputError
         If the run is refused, or a stored noise model is damaged.
     """
+    with stages(BAR, plan=calibration_work(model, settings, data)):
+        contents = _results(run, settings, data, model, must_judge=must_judge)
+    replace_together(run / CALIBRATED, contents)
+
+
+def _results(
+    run: Path, settings: Settings, data: TrainingData, model: VSE, *, must_judge: bool
+) -> dict[str, bytes]:
+    """Return the contents of all files of a calibration, by name."""
     prediction, parts = settings.prediction, parts_of_training(data)
     reason = _fit_judging_noise_models(run, settings, data, must_judge=must_judge)
     noise_models = noise_models_to_judge_by(run, settings)
@@ -109,7 +119,7 @@ def calibrate_and_evaluate(
     fitted = None
     contents: dict[str, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
-        steps = -(-2 * prediction.error_map_steps // 3)  # a simpler function
+        steps = correction_steps(settings)
         correct_means(model, fit_mean_correction(judge_, parts, steps=steps))
         if prediction.halo is None:
             wider = halo - margin + error_map_margin(model)
@@ -132,13 +142,11 @@ def calibrate_and_evaluate(
             "frames": fitted.frames,
             "groups": dict(zip(settings.names, map(IntensityGroups.as_dict, groups), strict=True)),
         }
-    alarm = _fitted_alarm(judge_, settings, parts) if prediction.error_map else None
+    alarm = _fitted_alarm(judge_, settings, parts, fitted) if prediction.error_map else None
     if alarm is not None:
         contents[ALARM] = json_text(alarm.as_dict()).encode()
-    sampling = judge_.sampling(
-        prediction.calibration_samples,
-        keep=min(3, prediction.calibration_samples),  # the first of two antithetic pairs
-    )
+    samples = prediction.calibration_samples
+    sampling = judge_.sampling(samples, keep=min(PROBE_SAMPLES, samples))
     judged = judge_frames(judge_, parts.test, sampling, mapping, groups, levels)
     metrics = score_judged(
         judge_,
@@ -169,7 +177,7 @@ def calibrate_and_evaluate(
     contents[METRICS] = json_text(metrics).encode()
     contents[CALIBRATION] = json_text(calibration).encode()
     contents[REPORT] = page.encode()
-    replace_together(run / CALIBRATED, contents)
+    return contents
 
 
 def _fit_judging_noise_models(
@@ -190,7 +198,9 @@ def _fit_judging_noise_models(
     return ""
 
 
-def _fitted_alarm(judge_: Judge, settings: Settings, parts: Parts) -> Alarm | None:
+def _fitted_alarm(
+    judge_: Judge, settings: Settings, parts: Parts, fitted: Fitted | None
+) -> Alarm | None:
     """Fit the alarm to validation and training frames."""
     data, frames = settings.data, parts.validation
     if parts.training is not None:
@@ -206,6 +216,7 @@ def _fitted_alarm(judge_: Judge, settings: Settings, parts: Parts) -> Alarm | No
         halo=judge_.halo,
         seed=judge_.seed,
         sums=sums,
+        decoded=None if fitted is None else fitted.decoded,
     )
 
 
@@ -217,13 +228,13 @@ def _calibrated(
 ) -> tuple[dict[str, Any], list[NoiseLevel] | None]:
     """Fit the calibration scalars; return the start of calibration.json, and the noise levels."""
     prediction = settings.prediction
-    predictions = judge_.predict(
-        validation, judge_.sampling(prediction.calibration_samples), "calibrating"
-    )
+    samples = prediction.calibration_samples
+    sampling = judge_.sampling(samples, keep=min(PROBE_SAMPLES, samples))
+    predictions = judge_.predict(validation, sampling, "calibrating")
     means = [p.mean for p in predictions]
     errors = None
     if judge_.can_judge(validation):
-        probes = posterior_probes(judge_, validation)
+        probes = posterior_probes(judge_, validation, predictions)
         if levels is None and probes is not None:
             levels = judge_.noise_levels(validation, means, probes)
         errors = squared_errors(validation, means, probes, levels)
@@ -232,7 +243,7 @@ def _calibrated(
         predictions,
         errors,
         settings.names,
-        prediction.calibration_samples,
+        samples,
         prediction.calibration_form,
         antithetic=prediction.antithetic,
     )

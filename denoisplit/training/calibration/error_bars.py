@@ -8,11 +8,11 @@ import numpy as np
 
 from denoisplit.evaluation.frames import EvaluationFrames
 from denoisplit.evaluation.groups import IntensityGroups, intensity_groups, local_intensities
-from denoisplit.evaluation.judge import DecodedFrames, Judge, decoded_means
+from denoisplit.evaluation.judge import Array, DecodedFrames, Judge, decoded_means
 from denoisplit.evaluation.noise_level import NoiseLevel
 from denoisplit.evaluation.risk import SquaredErrors, estimate, squared_errors
 from denoisplit.network.error_map import ErrorMap
-from denoisplit.progress import bar, logger
+from denoisplit.progress import logger
 from denoisplit.training.calibration.error_map import fit_error_map
 from denoisplit.training.calibration.intervals import (
     correct_error_map,
@@ -38,12 +38,15 @@ class Fitted:
         Which frames it holds for.
     levels : list of NoiseLevel or None
         Noise of recorded frames against the noise models, measured on all of them.
+    decoded : list of array (C, Y, X)
+        Decoded means of the validation and then the training frames.
     """
 
     error_map: ErrorMap
     groups: list[IntensityGroups]
     frames: str
     levels: list[NoiseLevel] | None
+    decoded: list[Array]
 
 
 def fit_error_bars(
@@ -66,7 +69,7 @@ def fit_error_bars(
     """
     known = validation if training is None else validation.joined(training)
     inputs, means = decoded_means(judge, known.inputs, "decoding")
-    probes = None if known.has_truth else judge.probe(known, judge.sampling(0), "probing")
+    probes = None if known.has_truth else judge.probe(known, judge.sampling(0), means)
     levels = None if probes is None else judge.noise_levels(known, means, probes)
     both = DecodedFrames(inputs, means, squared_errors(known, means, probes, levels))
     frames, origin = both.first(len(validation)), "validation frames"
@@ -96,21 +99,14 @@ def fit_error_bars(
         differences = [np.abs(new - old) for new, old in zip(means, frames.means, strict=True)]
         tabulate_intervals(error_map, inputs, means, differences, groups, scaled=True)
     logger.info("error map: fitted to %s", origin)
-    return Fitted(error_map.to(judge.model.input_mean.device), groups, origin, levels)
+    error_map = error_map.to(judge.model.input_mean.device)
+    return Fitted(error_map, groups, origin, levels, both.means)
 
 
 def _fitted(judge: Judge, frames: DecodedFrames, steps: int) -> ErrorMap:
-    """Fit an error map, with a progress bar."""
-    with bar("error map", 100) as progress:
-        return fit_error_map(
-            judge.model,
-            frames.inputs,
-            frames.means,
-            frames.errors,
-            seed=judge.seed,
-            steps=steps,
-            on_step=lambda done, total: progress.to(100 * done // total),
-        )
+    """Fit an error map."""
+    inputs, means, errors = frames.inputs, frames.means, frames.errors
+    return fit_error_map(judge.model, inputs, means, errors, seed=judge.seed, steps=steps)
 
 
 def _explains(error_map: ErrorMap, held_out: DecodedFrames) -> bool:

@@ -22,7 +22,8 @@ Array = npt.NDArray[np.float32]
 
 SIDE = 256  # px, of the parts of frames that samples are drawn of
 TRAINED, COMPARED = 16, 4  # parts of training frames, and of validation frames to check on
-SAMPLES = 16  # whose mean is learned
+SAMPLING, FITTING = "sampling decoded means", "correcting decoded means"  # names of bars
+SAMPLES = 4  # whose mean is learned: more parts teach more than more samples of each
 
 
 def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrection | None:
@@ -57,7 +58,7 @@ def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrec
     def loss(x: Tensor, means: Tensor, difference: Tensor) -> Tensor:
         return nn.functional.mse_loss(correction(x, means), difference)
 
-    fit_on_crops(correction, planes, loss, seed=judge.seed, steps=steps)
+    fit_on_crops(correction, planes, loss, FITTING, seed=judge.seed, steps=steps)
     correction.eval().requires_grad_(False)
     before, after = np.zeros(model.structures), np.zeros(model.structures)
     for x, means, difference in held_out:
@@ -90,7 +91,7 @@ def _planes(judge: Judge, parts: Sequence[Array]) -> list[tuple[Array, Array, Ar
     fast, sampling = inference_form(model), judge.sampling(SAMPLES)
     scale = model.target_std.cpu().numpy()[:, None, None]
     offset = model.target_mean.cpu().numpy()[:, None, None]
-    with bar("sampling, to correct decoded means", len(parts)) as progress:
+    with bar(SAMPLING, len(parts)) as progress:
         for number, (part, x, means) in enumerate(zip(parts, inputs, decoded, strict=True), 1):
             mean = predict_frame(fast, part, sampling, tile=judge.tile, halo=judge.halo).mean
             seen = (x[None] - model.input_mean.item()) / model.input_std.item()

@@ -1,0 +1,64 @@
+"""Work of a calibration, by which its bars and the time left of a training are estimated."""
+
+from __future__ import annotations
+
+import math
+
+from denoisplit.config.settings import Settings
+from denoisplit.data.prepare import TrainingData
+from denoisplit.data.splits import Group
+from denoisplit.evaluation.held_out import MOST_PIXELS
+from denoisplit.network.vse import VSE
+from denoisplit.prediction.tiles import BORDER
+from denoisplit.training.calibration import alarm, error_map, mean_correction
+
+BAR = "calibration and evaluation"
+# times for a pixel, in that of a pixel in a step of the training; measured on a CPU
+DECODED, SAMPLED = 0.37, 0.23
+FITTED = 0.08  # of error map and correction, beside a network of `FILTERS`
+FILTERS = 32
+
+
+def calibration_work(model: VSE, settings: Settings, data: TrainingData) -> dict[str, float]:
+    """Estimate the work of each bar of a calibration, in pixels of a training step.
+
+    Parameters
+    ----------
+    model : VSE
+    settings : Settings
+        Of the run.
+    data : TrainingData
+        Of the run.
+    """
+    options, structures = settings.prediction, len(settings.names)
+    training, validation, test = (
+        _pixels(group, model) for group in (data.training, data.validation, data.test)
+    )
+    samples = SAMPLED * options.calibration_samples
+    work = {"calibrating": samples * validation, "evaluating": samples * test}
+    if not options.error_map:
+        return work
+    step = FITTED * (FILTERS / settings.network.filters) ** 2 * error_map.CROPS * error_map.SIDE**2
+    known = min(training, MOST_PIXELS) * data.can_superpose_training + validation
+    part = mean_correction.SIDE**2 * (DECODED + SAMPLED * mean_correction.SAMPLES)
+    changed = min(alarm.CHANGED * alarm.CROP**2, known) * (2 + 2 * structures)
+    return {
+        mean_correction.SAMPLING: mean_correction.TRAINED * part,
+        mean_correction.FITTING: correction_steps(settings) * step,
+        "decoding": DECODED * known,
+        "error map": options.error_map_steps * step,
+        **({} if data.has_truth else {"probing": DECODED * known, "intervals": DECODED * known}),
+        "fitting the alarm": DECODED * changed,
+    } | work
+
+
+def correction_steps(settings: Settings) -> int:
+    """Return the steps of the correction of decoded means, which is simpler than the error map."""
+    return -(-2 * settings.prediction.error_map_steps // 3)
+
+
+def _pixels(group: Group, model: VSE) -> float:
+    """Return the pixels of the frames of a split, with their share of tiles that overlap."""
+    if not model.supports_tiling:  # the middle half of each patch is kept
+        return 4.0 * sum(frame.size for frame in group[0])
+    return float(sum(math.prod(n + 2 * BORDER for n in frame.shape) for frame in group[0]))
