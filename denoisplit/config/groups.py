@@ -309,7 +309,9 @@ class PredictionSettings(Frozen):
         True,
         "Train an error map, whose error bars replace the scaled spread of posterior samples.",
     )
-    error_map_steps: Positive = setting(300, "Steps of the error map's training.", "steps")
+    error_map_steps: Positive = setting(
+        300, "Steps that fit the error map, and the correction of decoded means.", "steps"
+    )
     tile: Side | None = setting(
         None, "Side of a tile's core; if unset, as large as memory allows.", "px"
     )

@@ -79,7 +79,7 @@ class Judgement(NamedTuple):
 
     verdict: Verdict
     blurred: Estimate
-    unsplit: Estimate | None
+    unsplit: Estimate | None = None
 
 
 class _Candidate(NamedTuple):
@@ -111,31 +111,18 @@ def judge(
         As in `denoisplit.evaluation.risk.squared_errors`; needed without a truth.
     """
     judgements = []
+    known = None if frames.has_truth else probes
     for k, name in enumerate(names):
-        known = None if frames.has_truth else probes
         own = estimate(errors, k)
-        blurred = [
-            _affine_errors(frames, errors, _blurred(frames, sigma, known, k), k, known, levels)
-            for sigma in BLUR_SIGMAS
-        ]
-        unsplit = [
-            _affine_errors(frames, errors, _summed(means, chosen, known), k, known, levels)
-            for chosen in _sums(k, len(names))
-        ]
-        best_blurred = min(blurred, key=lambda other: estimate(other, 0).value)
-        over_blur = _gain(errors, k, best_blurred, own)
-        over_unsplit, best_unsplit = None, None
-        if unsplit:
-            best_unsplit = min(unsplit, key=lambda other: estimate(other, 0).value)
-            over_unsplit = _gain(errors, k, best_unsplit, own)
-        verdict = _verdict(name, over_blur, over_unsplit)
-        judgements.append(
-            Judgement(
-                verdict,
-                estimate(best_blurred, 0),
-                None if best_unsplit is None else estimate(best_unsplit, 0),
-            )
-        )
+        blurred = [_blurred(frames, sigma, known, k) for sigma in BLUR_SIGMAS]
+        unsplit = [_summed(means, chosen, known) for chosen in _sums(k, len(names))]
+        gains, simpler = [], []
+        for candidates in filter(None, (blurred, unsplit)):
+            tried = [_affine_errors(frames, errors, c, k, known, levels) for c in candidates]
+            best = min(tried, key=lambda other: estimate(other, 0).value)
+            gains.append(_gain(errors, k, best, own))
+            simpler.append(estimate(best, 0))
+        judgements.append(Judgement(_verdict(name, *gains), *simpler))
     return judgements
 
 
@@ -233,7 +220,7 @@ def _gain(
     return Gain(decibels, is_better, own.is_bound)
 
 
-def _verdict(name: str, over_blur: Gain, over_unsplit: Gain | None) -> Verdict:
+def _verdict(name: str, over_blur: Gain, over_unsplit: Gain | None = None) -> Verdict:
     """Return result and sentence."""
     blurred = _compared(over_blur, "the best blurred input")
     numbers = over_blur.decibels, over_unsplit.decibels if over_unsplit else None

@@ -52,7 +52,7 @@ from denoisplit.run import (
 from denoisplit.training.calibration.alarm import fit_alarm
 from denoisplit.training.calibration.error_bars import Fitted, fit_error_bars
 from denoisplit.training.calibration.mean_correction import fit_mean_correction
-from denoisplit.training.calibration.work import BAR, calibration_work, correction_steps
+from denoisplit.training.calibration.work import BAR, calibration_work
 from denoisplit.training.loaders import allowed_sums
 from denoisplit.version import __version__
 
@@ -119,14 +119,12 @@ def _results(
     fitted = None
     contents: dict[str, bytes] = {}
     if prediction.error_map and judge_.can_judge(parts.validation):
-        steps = correction_steps(settings)
+        steps = prediction.error_map_steps
         correct_means(model, fit_mean_correction(judge_, parts, steps=steps))
         if prediction.halo is None:
             wider = halo - margin + error_map_margin(model)
             judge_ = replace(judge_, halo=wider, tile=prediction.tile or tile_side(model, wider))
-        fitted = fit_error_bars(
-            judge_, parts.training, parts.validation, steps=prediction.error_map_steps
-        )
+        fitted = fit_error_bars(judge_, parts.training, parts.validation, steps=steps)
         contents[ERROR_MAP] = error_map_file(fitted.error_map, model.mean_correction)
     calibration, levels = _calibrated(
         judge_, settings, parts.validation, fitted.levels if fitted else None

@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float32]
 SIDE = 256  # px, of the parts of frames that samples are drawn of
 TRAINED, COMPARED = 16, 4  # parts of training frames, and of validation frames to check on
 SAMPLING, FITTING = "sampling decoded means", "correcting decoded means"  # names of bars
-SAMPLES = 4  # whose mean is learned: more parts teach more than more samples of each
+SAMPLES = 4  # whose mean is learned
 
 
 def fit_mean_correction(judge: Judge, parts: Parts, *, steps: int) -> MeanCorrection | None:

@@ -14,7 +14,7 @@ from denoisplit.training.calibration import alarm, error_map, mean_correction
 
 BAR = "calibration and evaluation"
 # times for a pixel, in that of a pixel in a step of the training; measured on a CPU
-DECODED, SAMPLED = 0.37, 0.23
+DECODED, SAMPLED = 0.44, 0.28
 FITTED = 0.08  # of error map and correction, beside a network of `FILTERS`
 FILTERS = 32
 
@@ -38,23 +38,19 @@ def calibration_work(model: VSE, settings: Settings, data: TrainingData) -> dict
     work = {"calibrating": samples * validation, "evaluating": samples * test}
     if not options.error_map:
         return work
-    step = FITTED * (FILTERS / settings.network.filters) ** 2 * error_map.CROPS * error_map.SIDE**2
+    fit = FITTED * (FILTERS / settings.network.filters) ** 2 * error_map.CROPS * error_map.SIDE**2
+    fit *= options.error_map_steps
     known = min(training, MOST_PIXELS) * data.can_superpose_training + validation
     part = mean_correction.SIDE**2 * (DECODED + SAMPLED * mean_correction.SAMPLES)
     changed = min(alarm.CHANGED * alarm.CROP**2, known) * (2 + 2 * structures)
     return {
         mean_correction.SAMPLING: mean_correction.TRAINED * part,
-        mean_correction.FITTING: correction_steps(settings) * step,
+        mean_correction.FITTING: fit,
         "decoding": DECODED * known,
-        "error map": options.error_map_steps * step,
+        "error map": fit,
         **({} if data.has_truth else {"probing": DECODED * known, "intervals": DECODED * known}),
         "fitting the alarm": DECODED * changed,
     } | work
-
-
-def correction_steps(settings: Settings) -> int:
-    """Return the steps of the correction of decoded means, which is simpler than the error map."""
-    return -(-2 * settings.prediction.error_map_steps // 3)
 
 
 def _pixels(group: Group, model: VSE) -> float:
