@@ -37,6 +37,27 @@ def noise_model(seed: int) -> GaussianMixture:
     return GaussianMixture(weight.numpy(), 0.0, 1000.0, 50.0)
 
 
+def new_task(model: VSE, models: list[GaussianMixture], *, compiled: bool = False) -> Any:
+    """Return a training of a copy of a network of two structures, on its device."""
+    settings = settings_from({"structures": [{"name": n, "files": ["-"]} for n in "AB"]})
+    network = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+    if compiled:
+        compile_blocks(network)
+    superposition = Superposition("sum", (0.0, 0.0))
+    return SplittingTask(network, models, superposition, settings, Schedule(1, 1))
+
+
+def step(task: Any, targets: torch.Tensor, precision: str) -> None:
+    """Train for one step on raw targets (B, C, P, P)."""
+    bf16 = precision == "bf16"
+    with torch.autocast(targets.device.type, torch.bfloat16, enabled=bf16):
+        loss = task.loss(targets)
+    task.optimiser.zero_grad()
+    loss.total.backward()
+    torch.nn.utils.clip_grad_norm_(task.model.parameters(), 0.5)
+    task.optimiser.step()
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,36 +101,20 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         optimiser.step()
 
-    settings = settings_from({"structures": [{"name": n, "files": ["-"]} for n in "AB"]})
     model = VSE(2, **sizes)
     for name, value in (("input_mean", 800.0), ("input_std", 212.0), ("target_mean", 400.0),
                         ("target_std", 150.0)):  # fmt: skip
         getattr(model, name).fill_(value)
 
-    def task(compiled: bool) -> Any:
-        network = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
-        if compiled:
-            compile_blocks(network)
-        return SplittingTask(
-            network, models, Superposition("sum", (0.0, 0.0)), settings, Schedule(1, 1)
-        )
-
-    def step(task: Any, precision: str) -> Any:
-        def work() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                loss = task.loss(targets)
-            task.optimiser.zero_grad()
-            loss.total.backward()
-            torch.nn.utils.clip_grad_norm_(task.model.parameters(), 0.5)
-            task.optimiser.step()
-
-        return work
+    def ours(precision: str, compiled: bool) -> Any:
+        task = new_task(model, models, compiled=compiled)
+        return lambda: step(task, targets, precision)
 
     times = side_by_side({"CAREamics": their_step}, given.rounds)
     keep_freed_memory()
     times |= side_by_side(
         {
-            f"ours, {precision}{', compiled' if compiled else ''}": step(task(compiled), precision)
+            f"ours, {precision}{', compiled' if compiled else ''}": ours(precision, compiled)
             for compiled in (False, True)
             for precision in ("32", "bf16")
         }
