@@ -11,6 +11,7 @@ of bioimageio and denoisplit.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -145,6 +146,8 @@ def serve(address: str, *imported: str) -> None:
     """Run what clients ask for, until this process is killed."""
     for name in imported:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that collections of children copy no pages
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)

@@ -9,6 +9,7 @@ read, or refused in one line; any other ends this program with exit code 1, and 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def fuzz(given: argparse.Namespace, folder: Path) -> int:
     from .server import GOOD, OUTCOMES, run_cases
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # so that collections of children copy no pages
     _say(f"valid files made, {time.monotonic() - start:.0f} s")
     damaged = range(given.first, given.first + given.cases)
     numbers: Iterator[int] = iter(given.case or chain(range(-len(READERS), 0), damaged))

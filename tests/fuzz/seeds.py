@@ -34,10 +34,11 @@ from ..packaging.conftest import ABOUT, make_run, structure_files
 
 SHAPE = (2, 40, 48)
 NAMES = ("ER", "MT")
+NETWORK = {"filters": 8, "latents": 4, "levels": 2, "patch": 32}
 SETTINGS: dict[str, Any] = {
     "preset": "small",
     "structures": [{"name": name, "files": [f"{name}.tif"]} for name in NAMES],
-    "network": {"filters": 8, "latents": 4, "patch": 32},
+    "network": NETWORK,
     "training": {"max_steps": 4, "batch": 2, "learning_rate": 1e-3},
     "data": {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0},
 }
@@ -138,7 +139,7 @@ def _texts(folder: Path) -> None:
 def _run(folder: Path) -> None:
     """Write a run with all that a run can have, and a job that was interrupted."""
     files = structure_files(folder / "images", NAMES, (150, 160))
-    run = make_run(folder / "run", files, pixel_size_um=0.1, error_map=True)
+    run = make_run(folder / "run", files, network=NETWORK, pixel_size_um=0.1, error_map=True)
     save_alarm(_alarm(), run)
     columns = [
         "epoch",
