@@ -35,7 +35,9 @@ def validation(run: Run) -> str:
     ]
     for name, scores in (metrics.get("error_bars") or {}).items():
         lines += ["", *_by_intensity(name, scores["groups"])]
-        lines += ["", *_sparsification(name, scores["sparsification"])]
+        curves = scores["sparsification"]
+        if curves and curves["oracle"]:  # without a truth, the curve would seem perfect
+            lines += ["", *_sparsification(name, curves)]
     return "\n".join(lines).lstrip()
 
 
@@ -56,14 +58,13 @@ def _by_intensity(name: str, groups: Sequence[Mapping[str, Any]]) -> Iterator[st
 
 def _sparsification(name: str, curves: Mapping[str, Any]) -> Iterator[str]:
     """Yield a chart of the error that is left without the pixels of the largest error bars."""
-    best = curves["oracle"] or [None] * len(curves["removed"])
-    points = zip(curves["removed"], curves["error_map"] or (), best, strict=False)
+    points = zip(curves["removed"], curves["error_map"], curves["oracle"], strict=True)
     rows = [
-        [f"{removed:.0%}", _bar(left), *([] if least is None else [f"{least:.2f}"])]
+        [f"{removed:.0%}", _bar(left), f"{least:.2f}"]
         for removed, left, least in list(points)[::EVERY]
     ]
     header = [f"{name}: pixels of the largest error bars left out", "RMSE of the others (relative)"]
-    yield from _table([*header, *(["at best"] if curves["oracle"] else [])], rows)
+    yield from _table([*header, "at best"], rows)
 
 
 def _bar(value: float | None) -> str:
