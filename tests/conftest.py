@@ -18,10 +18,10 @@ DATA = ROOT / os.environ.get("DENOISPLIT_TEST_DATA", "../shared/data")
 
 # files that take longest; processes that share the work begin with them, and so end together
 LONG = (
-    "test_fit_resumed", "test_docs_site", "test_bioimageio", "test_train", "test_fit", "test_fuzz",
-    "test_train_noise", "test_docs_guide", "test_demo", "test_docs", "test_figure",
-    "test_train_chain", "test_compare", "test_pieces", "test_error_bars", "test_calibrate",
-    "test_weights", "test_distributed", "test_job", "test_kills", "test_from_noisy",
+    "test_docs_site", "test_fuzz", "test_pieces", "test_weights", "test_train", "test_bioimageio",
+    "test_fit", "test_distributed", "test_figure", "test_fit_resumed", "test_repeats_of_nuclei",
+    "test_train_chain", "test_check", "test_train_noise", "test_error_bars", "test_page",
+    "test_calibrate", "test_demo", "test_job", "test_exposures_of_cells", "test_kills",
 )  # fmt: skip
 
 
