@@ -18,7 +18,7 @@ from denoisplit.images.write import Compression
 from denoisplit.jobs.alarm import Alarm, judge_image, warn_of_alarm
 from denoisplit.jobs.alarm_file import read_alarm
 from denoisplit.jobs.identity import origin
-from denoisplit.jobs.inputs import plan_image, refuse_same
+from denoisplit.jobs.inputs import plan_image, warn_of_same
 from denoisplit.jobs.job import Plan, StartedJob, disk_space, start_jobs
 from denoisplit.jobs.options import sampling_of, warn_of_few_samples
 from denoisplit.jobs.pieces import split_pieces
@@ -122,7 +122,7 @@ def predict(
     alarm = _alarm(run, json, resume=resume)
     written.records = [{"file": str(path), **origin(run, path)} for path in paths]
     # all images are checked before the first is split
-    refuse_same(paths)
+    warn_of_same(paths)
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
     # an interrupted call that was free to choose a precision keeps the one that it chose
     stored = {stored_precision(group) for group in results if resume} - {None}

@@ -66,17 +66,14 @@ def plan_image(run: Run, path: ImageFile, results: Results) -> PlannedImage:
     return PlannedImage(path, digest.hexdigest(), results, pixels)
 
 
-def refuse_same(paths: Sequence[ImageFile]) -> None:
-    """Refuse an image that is given twice, under any name: its pixels are compared.
+def warn_of_same(paths: Sequence[ImageFile]) -> None:
+    """Warn of an image that is given twice, under any name: its pixels are compared.
 
-    Raises
-    ------
-    InputError
+    Its second result is no loss, and images without any signal are often equal.
     """
     if len(paths) > 1:
         for first, other in equal_images(((path, path) for path in paths), _key, _are_equal):
-            problem = f"this is the same image as {first}, pixel by pixel"
-            raise InputError(problem, where=other, remedy="leave one of them out")
+            logger.warning("%s: this is the same image as %s, pixel by pixel", other, first)
 
 
 def _key(path: ImageFile) -> bytes:

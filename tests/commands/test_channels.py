@@ -112,10 +112,8 @@ def test_an_evaluation_of_channels_is_that_of_files(
 def test_one_channel_under_two_names_is_refused(
     refused: Callable[..., str], bench: Any, stacks: Path, run_folder: Path
 ) -> None:
-    path, zarr_of_it = f"{stacks / 'a.ome.tif'}", f"{stacks / 'a.ome.zarr'}:2"
+    path = f"{stacks / 'a.ome.tif'}"
     both, says = (f"{path}:mixed", f"{path}:2"), ("the same image as", "leave one of them out")
-    for some in (both, (bench.image("mixed"), zarr_of_it)):
-        refused("predict", run_folder, *some, "-o", "out", says=says)
     structures = ("--structure", "ER", f"{path}:0", f"{path}:ER", "--structure", "MT", *both)
     refused("superpose", *structures, "-o", "sum.tif", says=says)
     refused("evaluate", run_folder, *structures, says=says)

@@ -134,8 +134,9 @@ def test_shots_in_one_file_or_in_many(fit: Call, images: Path) -> None:
     fit("--repeats", images / "shots.tif", output="stack.npz")
     fit("--repeats", *(images / f"shot{n}.tif" for n in range(12)), output="files.npz")
     assert Path("stack.npz").read_bytes() == Path("files.npz").read_bytes()
-    both = fit("--repeats", images / "shots.tif", images / "shot0.tif", images / "shot1.tif",
-               output="both.npz")  # fmt: skip
+    for n in range(2):  # of another scene
+        tifffile.imwrite(f"other{n}.tif", tifffile.imread(images / f"shot{n}.tif")[::-1])
+    both = fit("--repeats", images / "shots.tif", "other0.tif", "other1.tif", output="both.npz")
     alone = fit("--repeats", images / "shots.tif", output="alone.npz")
     count = [fitted["pairs"] + fitted["held_out"] for fitted in (both, alone)]
     assert count[0] - count[1] == 2 * 96 * 96

@@ -16,7 +16,7 @@ import zarr
 from denoisplit.errors import InputError
 from denoisplit.images import ImageFile
 from denoisplit.images.formats.zarr_write import create_ome_zarr
-from denoisplit.jobs.inputs import check_sides, refuse_same, warn_of_pixel_size
+from denoisplit.jobs.inputs import check_sides, warn_of_pixel_size, warn_of_same
 from denoisplit.machine import dask_cluster as cluster
 
 from .conftest import made
@@ -74,7 +74,7 @@ def test_other_pixel_sizes_than_in_training_are_warned_of(
 
 
 def test_images_are_compared_by_all_their_pixels_whatever_their_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("denoisplit.jobs.inputs.MIDDLE", 8)
     monkeypatch.setattr("denoisplit.jobs.inputs.COMPARED", 7)
@@ -85,9 +85,11 @@ def test_images_are_compared_by_all_their_pixels_whatever_their_format(
     tifffile.imwrite(files[3].path, pixels[:2], photometric="minisblack")
     pixels[2, -1, -1] += 1
     tifffile.imwrite(files[2].path, pixels, photometric="minisblack")
-    refuse_same([files[0], *files[2:]])
-    with pytest.raises(InputError, match=r"b\.zarr: this is the same image as .*a\.tif"):
-        refuse_same(files)
+    warn_of_same([files[0], *files[2:]])
+    assert caplog.messages == []
+    warn_of_same(files)
+    says = f"{files[1]}: this is the same image as {files[0]}, pixel by pixel"
+    assert caplog.messages == [says]
 
 
 def test_planes_narrower_than_the_stride_are_refused() -> None:
