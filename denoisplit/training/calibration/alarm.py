@@ -27,7 +27,6 @@ from denoisplit.prediction.sampling import Sampling
 from denoisplit.progress import bar
 
 MOST_FRAMES = 20
-CHANGED = 8  # frames that are changed, in each way
 CROP = 320  # px, of larger frames
 NODES = 33  # signals at which the variance of a noise model is stored
 DEFOCUS = 3.0  # px, standard deviation of the blur that stands for images out of focus
@@ -94,13 +93,11 @@ def fit_alarm(
     used = [j for j, y in enumerate(observed) if min(y.shape[-2:]) >= SIDE][:MOST_FRAMES]
     if not used:
         return None
-    apart = -(-len(used) // CHANGED)
-    used = [j for first in range(apart) for j in used[first::apart]]  # the first ones are changed
     frames = [observed[j][:, *middle(observed[j].shape[-2:], CROP)] for j in used]
     inputs = [superposition(y) for y in frames]
     summed = [] if sums is None else [superposition(y) for y in _summed(frames, sums)]
     ways = 2 + 2 * network.structures * (network.structures > 1)
-    passes = len(frames) * (decoded is None) + len(summed) + len(frames[:CHANGED]) * ways
+    passes = len(frames) * (decoded is None) + len(summed) + len(frames) * ways
     model, sampling = inference_form(network), Sampling(0, seed, True)
     with bar("fitting the alarm", passes) as progress:
         done = 0
@@ -119,7 +116,7 @@ def fit_alarm(
         else:
             means = (decoded[j][:, *middle(decoded[j].shape[-2:], CROP)] for j in used)
             plain = list(zip(inputs, means, strict=True))
-        changed_means = [pair[1] for pair in plain[:CHANGED]]
+        changed_means = [pair[1] for pair in plain]
         plain += split(summed)
         units = _units(network, superposition, noise_models, inputs + summed)
         changes = {

@@ -42,7 +42,7 @@ def calibration_work(model: VSE, settings: Settings, data: TrainingData) -> dict
     fit *= options.error_map_steps
     known = min(training, MOST_PIXELS) * data.can_superpose_training + validation
     part = mean_correction.SIDE**2 * (DECODED + SAMPLED * mean_correction.SAMPLES)
-    changed = min(alarm.CHANGED * alarm.CROP**2, known) * (2 + 2 * structures)
+    changed = min(alarm.MOST_FRAMES * alarm.CROP**2, known) * (2 + 2 * structures)
     return {
         mean_correction.SAMPLING: mean_correction.TRAINED * part,
         mean_correction.FITTING: fit,
