@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .forked import commands
+from .tiny import calibrate_little
 
 ROOT = Path(__file__).resolve().parents[1]
 # a relative path counts from the repository's root
@@ -44,6 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     The skip stands here and not in the fixture, so that the summary counts all of them in one line.
     """
+    calibrate_little(item)
     if "data_dir" in getattr(item, "fixturenames", ()) and not DATA.is_dir():
         reason = "the folder of test images is absent; name it in DENOISPLIT_TEST_DATA"
         if os.environ.get("CI", "").lower() in {"1", "true"}:

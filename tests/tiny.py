@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import pytest
 from matplotlib.figure import Figure
@@ -19,17 +18,28 @@ FIGURES = (
 FEWER = {"TRAINED": 2, "COMPARED": 1, "SAMPLES": 2}
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _tiny() -> Iterator[None]:
-    """Half of a tiny training are figures of the report, and samples of the mean correction.
+ROOMS = ("benchmarks", "commands", "jobs", "reproduction")  # folders of tests
+MODULES = ("test_demo",)
 
-    tests/report draws the figures, tests/training/calibration fits corrections.
+_patches: list[pytest.MonkeyPatch] = []
+
+
+def calibrate_little(item: pytest.Item) -> None:
+    """Patch calibrations in those rooms, before the fixtures of a test, and nowhere else.
+
+    Half of a tiny training are figures of the report, and samples of the mean correction.
+    tests/report draws the figures, tests/training/calibration fits corrections. A fixture would
+    last until the end: folders of tests are no packages.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    wanted = item.path.parent.name in ROOMS or item.path.stem in MODULES
+    if not wanted:
+        while _patches:
+            _patches.pop().undo()
+    elif not _patches:
+        _patches.append(patch := pytest.MonkeyPatch())
         patch.setattr("denoisplit.report.html.png", lambda _: PIXEL)
         patch.setattr("denoisplit.report.noise_page.noise_figures", lambda *_, **__: [])
         for name in FIGURES:
             patch.setattr(f"denoisplit.report.{name}", lambda *_, **__: Figure())
         for name, number in FEWER.items():
             patch.setattr(f"denoisplit.training.calibration.mean_correction.{name}", number)
-        yield

@@ -122,7 +122,6 @@ def predict(
     alarm = _alarm(run, json, resume=resume)
     written.records = [{"file": str(path), **origin(run, path)} for path in paths]
     # all images are checked before the first is split
-    warn_of_same(paths)
     images = [plan_image(run, path, group) for path, group in zip(paths, results, strict=True)]
     # an interrupted call that was free to choose a precision keeps the one that it chose
     stored = {stored_precision(group) for group in results if resume} - {None}
@@ -142,6 +141,7 @@ def predict(
         compression=compression,
     )
     check_space(output, disk_space(plan, images))
+    warn_of_same(paths)
     with workers(dask) as cluster:
         try:
             output.mkdir(parents=True, exist_ok=True)

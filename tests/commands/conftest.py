@@ -23,8 +23,6 @@ from denoisplit.data.simulation import simulate
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import Run, load
 
-from ..tiny import _tiny as _tiny
-
 KINDS = {"ER": "mesh", "MT": "filaments", "CCP": "puncta"}
 PIXEL_UM = {"x": 0.0625, "y": 0.125}
 TINY: dict[str, Any] = {

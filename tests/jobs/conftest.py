@@ -22,7 +22,6 @@ from ..commands.conftest import run_folder as trained_folder  # noqa: F401
 from ..commands.conftest import trained as trained
 from ..commands.conftest import works as works
 from ..network.test_error_map import random_error_map
-from ..tiny import _tiny as _tiny
 
 MAPPED = ("split", "std", "spread", "low", "high", "samples")  # of a run with an error map
 OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")

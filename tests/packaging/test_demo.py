@@ -21,8 +21,6 @@ from denoisplit.commands.train import train
 from denoisplit.errors import InputError
 from denoisplit.run import load
 
-from ..tiny import _tiny as _tiny
-
 TINY = {
     "network": {"filters": 8, "latents": 4, "levels": 2},
     "training": {"max_steps": 2, "batch": 2},

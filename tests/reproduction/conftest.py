@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..report.conftest import made as made
-from ..tiny import _tiny as _tiny
 
 # systems of the published tables; others may be added to the package
 PUBLISHED = ("denoisplit", "altered_musplit", "musplit", "hdn_musplit")

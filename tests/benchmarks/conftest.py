@@ -1,1 +1,0 @@
-from ..tiny import _tiny as _tiny
