@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -143,12 +142,11 @@ def _acquired(path: Path, holder: Path, where: Path, what: str) -> BaseFileLock:
     """Return the lock, acquired, by a marker file if the file system has no locks."""
     kind: type[BaseFileLock] = FileLock
     while True:
-        lock = kind(path, blocking=False, mode=0o666)  # any user may be next
+        # any user may be next; filelock's own change to a marker would not be seen here
+        lock = kind(path, blocking=False, mode=0o666, fallback_to_soft=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with warnings.catch_warnings():  # filelock's own, where it changes to a marker
-                warnings.simplefilter("ignore")
-                lock.acquire()
+            lock.acquire()
         except Timeout:
             time.sleep(HOLDER_PAUSE)
             marked = isinstance(lock, SoftFileLock)

@@ -73,7 +73,7 @@ def test_what_pyyaml_writes_is_read_unchanged() -> None:
         (chain(100), f"more than {MOST_DEPTH} levels"),
         ("a: &a [*a]", "stands for no value"),
         ("[*a]", "stands for no value"),
-        ("a: " + "[" * 100_000, f"more than {MOST_DEPTH} levels"),
+        ("a: " + "[" * 100_000, "nest"),  # PyYAML 6.0.4 stops before we do
         ("a: " + "[\n" * 100_000, f"more than {MOST_DEPTH} levels"),
         ("- " * 100_000, f"more than {MOST_DEPTH} levels"),
         ("? " * 100_000, "a key is not plain text"),
