@@ -19,8 +19,6 @@ REMOVED = {
     "n2v.neighbourhood": 11,
     "n2v.plateau_patience": 10,
 }
-# settings of older releases that had this constant; those of a preset may be others now
-ADDED = {"training.optimiser": "adamax", "denoiser.training.optimiser": "adamax"}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -38,7 +36,9 @@ def read_config(path: Path) -> dict[str, Any]:
 def migrated(values: dict[str, Any], where: str | Path) -> dict[str, Any]:
     """Bring the values of a config.yaml to the present format; see `read_config`."""
     version = values.get("format_version")
-    if version not in (1, FORMAT_VERSION):
+    if version == FORMAT_VERSION:
+        return values
+    if version != 1:
         raise InputError(
             f"format version {version} is unknown; this release reads versions 1 to "
             f"{FORMAT_VERSION}",
@@ -46,13 +46,12 @@ def migrated(values: dict[str, Any], where: str | Path) -> dict[str, Any]:
             remedy="use the release of denoisplit that wrote the file",
         )
     values = deepcopy(values)
-    for name, optimiser in ADDED.items():
-        group, key = _place(values, name)
-        if group:
-            group.setdefault(key, optimiser)
-    for name, constant in REMOVED.items() if version == 1 else ():
-        group, key = _place(values, name)
-        if not group or key not in group:
+    for name, constant in REMOVED.items():
+        *groups, key = name.split(".")
+        group = values.get("settings")
+        for part in groups:
+            group = group.get(part) if isinstance(group, dict) else None
+        if not isinstance(group, dict) or key not in group:
             continue
         value = group.pop(key)
         if value != constant:
@@ -63,12 +62,3 @@ def migrated(values: dict[str, Any], where: str | Path) -> dict[str, Any]:
                 "the release of denoisplit that started it",
             )
     return values | {"format_version": FORMAT_VERSION}
-
-
-def _place(values: dict[str, Any], name: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the group of a setting, or None if there is no such group, and the setting's key."""
-    *groups, key = name.split(".")
-    group = values.get("settings")
-    for part in groups:
-        group = group.get(part) if isinstance(group, dict) else None
-    return (group if isinstance(group, dict) else None), key

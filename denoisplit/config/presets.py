@@ -52,11 +52,9 @@ def quick_preset(preset: str) -> dict[str, Any]:
         "data": {"crop_candidates": 8, "binned_crops": 0.55, "stacked_crops": 0.5},
         "training": {
             "batch": 8,
-            "max_steps": 800 if preset == "small" else 12_800,
+            "max_steps": 1600 if preset == "small" else 6400,
             "schedule": "cosine",
-            # half the steps of Adamax, and fewer, for the same error
-            "optimiser": "muon",
-            "learning_rate": 2e-2,
+            "learning_rate": 2e-3,
             "min_steps_per_epoch": 100,
             # the average of the last steps has a smaller error than any of them
             "weight_averaging": 0.99,

@@ -157,8 +157,7 @@ def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
     assert s.network.dropout == 0
-    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 800, "cosine")
-    assert (s.training.optimiser, settings().training.optimiser) == ("muon", "adamax")
+    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1600, "cosine")
     assert s.objective == settings(objective={"closed_form": True, "warm_up": 0.3}).objective
     assert (
         s.data
@@ -174,7 +173,7 @@ def test_preset_medium_is_a_longer_small_one(system: str) -> None:
         settings(preset=preset, system=system, structures=structures)
         for preset in ("small", "medium")
     )
-    assert medium.training.max_steps == 16 * small.training.max_steps  # type: ignore[operator]
+    assert medium.training.max_steps == 4 * small.training.max_steps  # type: ignore[operator]
     steps = {"training": {"max_steps": small.training.max_steps}}
     assert settings(
         **steps, preset="medium", system=system, structures=structures
@@ -196,7 +195,7 @@ def test_the_risk_is_monitored_where_there_are_noise_models() -> None:
 def test_own_values_lie_over_the_preset_key_by_key() -> None:
     s = settings(preset="small", network={"latents": 16}, training={"batch": 4})
     assert (s.network.filters, s.network.latents) == (32, 16)
-    assert (s.training.batch, s.training.max_steps) == (4, 800)
+    assert (s.training.batch, s.training.max_steps) == (4, 1600)
     s = settings(preset="paper", objective={"beta": 0.5})
     assert (s.objective.beta, s.objective.monitor) == (0.5, "data")
 
@@ -307,7 +306,7 @@ def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:
     assert s.structures[0].files == ("er.tif", "µ 2.tif")
     assert s.structures[1].offset == 100
     assert s.training.learning_rate == 1e-3
-    assert s.training.max_steps == 800
+    assert s.training.max_steps == 1600
 
 
 @pytest.mark.parametrize(
