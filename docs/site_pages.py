@@ -49,7 +49,7 @@ def stub(name: str, thing: Any, indent: str = "") -> str:
 
 def public_members(kind: type) -> Iterator[tuple[str, Any]]:
     """Yield methods and properties of a class of the package, with those that it inherits."""
-    if "    Parameters\n" in (kind.__doc__ or ""):
+    if "\nParameters\n" in inspect.cleandoc(kind.__doc__ or ""):
         yield "__init__", kind.__init__
     for name in dict.fromkeys(name for one in kind.__mro__[:-1] for name in vars(one)):
         thing = inspect.getattr_static(kind, name)

@@ -71,10 +71,10 @@ def test_declared_defaults_are_those_of_the_function(name: str) -> None:
 
 @EACH
 def test_parameters_are_documented_from_the_declarations(name: str) -> None:
-    text = FUNCTIONS[name].__doc__ or ""
+    text = inspect.cleandoc(FUNCTIONS[name].__doc__ or "")  # indented, or from Python 3.13 on not
     assert "{options}" not in text
     for option in map(resolved, COMMANDS[name].options):
-        assert (f"\n    {option.name} : " in text) == (option.place != "command line")
+        assert (f"\n{option.name} : " in text) == (option.place != "command line")
     assert all(len(line) <= 100 for line in text.splitlines() if " : " not in line)
 
 
