@@ -30,6 +30,11 @@ def difference(name: str, before: object, now: object) -> str:
     return both if len(both) < LONGEST_DIFFERENCE else name
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class InputError(ValueError):
     """Bad input, described in one line: where it is, what is wrong, what to do.
 

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ def test_a_long_value_does_not_make_a_long_line() -> None:
     error = InputError(f"the value {[0] * 10_000} is not valid", where="a.yaml", remedy="remove it")
     assert len(str(error)) < 700
     assert str(error).startswith("a.yaml: the value [0, 0") and str(error).endswith("; remove it")
+
+
+def test_the_reason_of_an_error_is_one_line() -> None:
+    assert reason_of(ValueError("no plane\nin a.tif")) == "no plane"
+    assert reason_of(EOFError()) == "EOFError"  # which has no text

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.files.bounded import LONGEST_NUMBER, MOST_TEXT, read_bytes
 
 
@@ -42,7 +42,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
             if not all(row.get(name, "").isdecimal() for row in rows):
                 raise ValueError(f"the column {name} does not hold whole numbers")
     except (csv.Error, ValueError) as error:  # of decoding, too
-        problem = f"this is not a table of numbers ({str(error).splitlines()[0]})"
+        problem = f"this is not a table of numbers ({reason_of(error)})"
         raise InputError(problem, where=path, remedy=remedy) from None
     return rows
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.files.atomic import write_text
 from denoisplit.files.bounded import (
     MOST_DEPTH,
@@ -69,7 +69,7 @@ def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
     except RecursionError:
         raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep") from None
     except ValueError as error:  # of decoding and encoding, too
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError(reason_of(error)) from None
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.files.bounded import read_bytes
 from denoisplit.files.zip_file import read_zip
 
@@ -82,5 +82,5 @@ def parse_npy(data: bytes) -> npt.NDArray[Any]:
         if dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("an array holds NaN or infinite values")
     except Exception as error:  # headers are read by ast and tokenize, which raise many types
-        raise ValueError((str(error) or type(error).__name__).splitlines()[0][:120]) from None
+        raise ValueError(reason_of(error)[:120]) from None
     return array

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.files.bounded import MOST_NODES, MOST_TEXT, read_bytes
 from denoisplit.files.zip_file import read_zip
 
@@ -41,8 +41,7 @@ def read_tensors(data: bytes) -> Any:
         values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         _check_values(values, len(data))
     except Exception as error:  # of pickle, zipfile or torch
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(reason[:120]) from None
+        raise ValueError(reason_of(error)[:120]) from None
     return values
 
 
@@ -90,7 +89,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_safetensors(data)
     except Exception as error:  # of safetensors, or torch for types that it does not know
-        raise ValueError((str(error) or type(error).__name__).splitlines()[0][:120]) from None
+        raise ValueError(reason_of(error)[:120]) from None
     for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.int64):
             raise ValueError(f"{name[:60]} is of type {tensor.dtype}")

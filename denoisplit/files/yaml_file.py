@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.files.bounded import (
     MOST_DEPTH,
     MOST_NODES,
@@ -76,7 +76,7 @@ def parse_yaml(text: bytes, where: str | Path) -> Any:
         return _Document(yaml.parse(text.decode("utf-8"), Loader=Loader)).content()
     except (yaml.YAMLError, ValueError) as error:  # of decoding, too
         mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = getattr(error, "problem", None) or reason_of(error)
         reason += f", line {mark.line + 1}" if mark else ""
         problem = f"this is not valid YAML ({reason})"
         raise InputError(problem, where=where, remedy="correct it") from None

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable
 from typing import IO
 
+from denoisplit.errors import reason_of
+
 END = struct.Struct("<4s4H2LH")  # the last record of an archive
 LOCATOR = struct.Struct("<4sLQL")  # before it, in the 64-bit form of the format
 END_64 = struct.Struct("<4sQ2H2L4Q")  # before the locator
@@ -55,8 +57,10 @@ def read_zip(
             if size > most_bytes:
                 raise ValueError(f"its files have {size} bytes, more than {most_bytes}")
             return {e.filename: _content(archive, e) for e in entries if wanted(e.filename)}
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError) as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+    except EOFError:
+        raise ValueError("a file in it is cut off") from None
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError) as error:
+        raise ValueError(reason_of(error)) from None
 
 
 def _check_directory(stream: IO[bytes], most_files: int) -> None:

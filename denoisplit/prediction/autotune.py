@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from denoisplit.errors import InputError
+from denoisplit.errors import InputError, reason_of
 from denoisplit.network.inference import compile_blocks, inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.progress import LONG, duration, logger
@@ -84,7 +84,7 @@ def fastest(
             for form in [Form(p, compiled=True) for p in precisions]:
                 seconds[form] = seconds_per_pixel(model, form)
         except RuntimeError as error:  # no compiler for this device, or none that works
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = reason_of(error)
             if compilation == "on":
                 raise InputError(
                     f"`compile` failed ({reason})",

@@ -118,3 +118,18 @@ def test_missing_files_and_arrays(tmp_path: Path) -> None:
     assert "no such file, expected a noise model" in refused(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", b=np.arange(3))
     assert "missing array a, expected a noise model" in refused(tmp_path / "a.npz")
+
+
+def test_an_archive_whose_file_is_cut_off_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zipfile raises an error without text where the file ends before its content does."""
+
+    def ends(*_: object) -> None:
+        raise EOFError
+
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.arange(9))
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", ends)
+    with pytest.raises(InputError, match=r"a\.npz: .*\(a file in it is cut off\)"):
+        read_arrays(path, {"a"}, "an array", "provide another")

@@ -104,3 +104,15 @@ def test_files_that_are_cut_off_are_left_to_the_reader(tmp_path: Path, length: i
     check_pages(path)
     with pytest.raises(InputError, match=r"a\.tif: "):
         read_image(path)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_part_that_is_longer_than_the_file_takes_no_memory(tmp_path: Path, planes: int) -> None:
+    path, count = tmp_path / "a.tif", 3_708_522_244_258_351_155
+    pixels = np.arange(planes * 64, dtype=np.uint16).reshape(planes, 8, 8)
+    tifffile.imwrite(path, pixels, compression="zlib", bigtiff=True, photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tag = tif.pages[-1].tags["StripByteCounts"]
+        tag.overwrite([count], dtype="Q")
+    with pytest.raises(InputError, match=r"a\.tif: .*longer than the file"):
+        read_image(path)

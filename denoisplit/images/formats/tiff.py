@@ -100,7 +100,15 @@ def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
         if pages == len(one.pages) and page == math.prod(one.keyframe.shape):
             read = partial(_read_pages, path, one.shape[outer:], series)
             return Pages(one.shape[:outer], one.shape[outer:], one.dtype, read)
+    for page in one.pages:
+        _check_segments(page)
     return one.asarray()
+
+
+def _check_segments(page: Any) -> None:
+    """Refuse a page with a part that is longer than its file, for which memory would be taken."""
+    if page is not None and max(page.databytecounts, default=0) > page.parent.filehandle.size:
+        raise ValueError("a part of a plane is longer than the file")
 
 
 def _read_pages(
@@ -112,6 +120,7 @@ def _read_pages(
         for number in numbers:
             if (page := pages[number]) is None:
                 raise ValueError(f"plane {number} is missing")
+            _check_segments(page)
             plane = page.asarray().reshape(page_shape)
             refuse_damaged(path, complaints)
             yield plane
@@ -121,7 +130,7 @@ def description_of(path: Path) -> str:
     """Return the description in an OME-TIFF, empty for any other file."""
     try:
         check_pages(path)
-        with tifffile.TiffFile(path) as tif:
+        with hidden("tifffile"), tifffile.TiffFile(path) as tif:
             metadata = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
     except (OSError, ValueError, ElementTree.ParseError):
         return ""

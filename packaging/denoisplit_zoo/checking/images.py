@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from denoisplit.errors import reason_of
 from denoisplit.files.npz import parse_npy
 from denoisplit_zoo.archive import Contents, at, mappings
 
@@ -45,7 +46,7 @@ def read_sample_tensor(data: bytes, size: int) -> npt.NDArray[np.float32]:
             kind, start, contiguous = page.dtype, page.dataoffsets[0], page.is_contiguous
             order = file.byteorder
     except (tifffile.TiffFileError, OSError, LookupError, TypeError, struct.error) as error:
-        raise ValueError(str(error).splitlines()[0][:80] if str(error) else "damaged") from None
+        raise ValueError(reason_of(error)[:80]) from None
     if kind != np.float32 or not contiguous:
         raise ValueError("it is compressed or not of type float32")
     values = np.frombuffer(data, np.dtype(f"{order}f4"), count=size, offset=start)
