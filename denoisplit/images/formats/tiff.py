@@ -100,8 +100,8 @@ def _pixels(path: Path, tif: tifffile.TiffFile, series: int, stack: int) -> Any:
         if pages == len(one.pages) and page == math.prod(one.keyframe.shape):
             read = partial(_read_pages, path, one.shape[outer:], series)
             return Pages(one.shape[:outer], one.shape[outer:], one.dtype, read)
-    for page in one.pages:
-        _check_segments(page)
+    for part in one.pages:
+        _check_segments(part)
     return one.asarray()
 
 
