@@ -118,7 +118,7 @@ def largest_tile(bench: Bench) -> str:
     rows = []
     for preset in SIZES:
         model = Form().apply(bench.network(preset).to(bench.device))
-        chosen, side, peak = tile_side(model, HALO), 256, 0.0
+        chosen, side, peak = tile_side(model, HALO), 0, 0.0
         sides = [64] if bench.dry else [2**n for n in range(8, 15)]
         for larger in sides:
             try:
@@ -160,7 +160,7 @@ def worker(bench: Bench) -> None:
     """Print the images a second of one process, for `two_processes`."""
     frame = bench.frame(32 if bench.dry else 512)
     model = Form("bf16").apply(bench.network().to(bench.device))
-    end, done, start = 0.3 if bench.dry else 10.0, 0, 0.0
+    end, done = 0.3 if bench.dry else 10.0, 0
     predict_frame(model, frame, Sampling(0))
     start = time.perf_counter()
     while (passed := time.perf_counter() - start) < end:

@@ -136,23 +136,23 @@ def packages_run(bench: Bench) -> str:
     with torch.inference_mode():
         expected = graph(image).numpy()
     provider = "CUDAExecutionProvider" if bench.gpu else "CPUExecutionProvider"
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     with torch.inference_mode(), tf32(False), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
         script = torch.jit.load(io.BytesIO(torchscript(graph)), map_location=bench.device)
-        found["TorchScript"] = script(image.to(bench.device)).cpu().numpy()
+        outputs["TorchScript"] = script(image.to(bench.device)).cpu().numpy()
         weights = torch.load(io.BytesIO(state_dict(graph)), weights_only=True)
         graph.load_state_dict(weights)
-        found["state dict"] = graph.to(bench.device)(image.to(bench.device)).cpu().numpy()
+        outputs["state dict"] = graph.to(bench.device)(image.to(bench.device)).cpu().numpy()
         graph.cpu()
     if provider in onnxruntime.get_available_providers():
         session = onnxruntime.InferenceSession(onnx(graph), providers=[provider])
-        found["ONNX"] = session.run(None, {"input": image.numpy()})[0]
+        outputs["ONNX"] = session.run(None, {"input": image.numpy()})[0]
     rows = [
         [name, f"{np.abs(value - expected).max() / np.ptp(expected):.1e}"]
-        for name, value in found.items()
+        for name, value in outputs.items()
     ]
-    if "ONNX" not in found:
+    if "ONNX" not in outputs:
         rows.append(["ONNX", "not run: this onnxruntime has no CUDA"])
     return table(["format", "largest difference, of the range"], rows)
 

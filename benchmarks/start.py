@@ -63,13 +63,13 @@ def measured(root: Path, run: Path, image: Path, repeats: int) -> dict[str, floa
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as out:
             predict = ("-m", "denoisplit", "predict", run, image, "--samples", "0", "-q", "-o")
-            found = {
+            times = {
                 "`import torch`": seconds(root, "-c", "import torch")[0],
                 "`denoisplit --help`": seconds(root, "-m", "denoisplit", "--help")[0],
                 "`denoisplit predict`": seconds(root, *predict, Path(out) / "first")[0],
                 "second call in one process": float(seconds(root, "-c", PASS, run, image, out)[1]),
             }
-        least = {name: min(value, least.get(name, value)) for name, value in found.items()}
+        least = {name: min(value, least.get(name, value)) for name, value in times.items()}
     beyond = least["`denoisplit predict`"] - least["`import torch`"]
     return {**least, "`predict` beyond `import torch`": beyond}
 

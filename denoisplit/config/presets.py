@@ -23,19 +23,21 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults of the preset and system that a user's values name."""
     preset, structures = values.get("preset", "default"), values.get("structures")
-    base: dict[str, Any] = {}
     count = len(structures) if isinstance(structures, list | tuple) else 1
-    if preset in QUICK:
-        base = quick_preset(preset)
-    elif preset == "paper":
-        base = paper_preset(count)
-    base = merged(base, system_preset(values.get("system"), preset, count))
+    base = merged(_of_preset(preset, count), system_preset(values.get("system"), preset, count))
     training = values.get("training")
     if "denoiser" in base and isinstance(training, dict) and "max_steps" in training:
         # the number of steps applies to every network
         steps = {"max_steps": training["max_steps"]}
         base = merged(base, {"denoiser": {"training": steps}})
     return base
+
+
+def _of_preset(preset: str, structures: int) -> dict[str, Any]:
+    """Return the settings of a preset, of any system, that differ from the defaults."""
+    if preset in QUICK:
+        return quick_preset(preset)
+    return paper_preset(structures) if preset == "paper" else {}
 
 
 def quick_preset(preset: str) -> dict[str, Any]:
@@ -143,10 +145,7 @@ def original_hdn() -> dict[str, Any]:
 
 def _chain(preset: str) -> dict[str, Any]:
     """Return the settings of HDN(+)muSplit that differ from muSplit, and those of its denoisers."""
-    base = paper_preset(1) if preset == "paper" else {}
-    if preset in QUICK:
-        base = quick_preset(preset)
-    denoiser = merged(base, system_preset("hdn", preset, 1))
+    denoiser = merged(_of_preset(preset, 1), system_preset("hdn", preset, 1))
     groups = {key: denoiser[key] for key in ("network", "objective", "training") if key in denoiser}
     if preset in QUICK:  # five planes see 1024 px, more than small images have
         return {"objective": {"monitor": "psnr"}, "denoiser": groups | {"samples": 8}}

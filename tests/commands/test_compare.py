@@ -56,8 +56,8 @@ def test_two_systems_one_table_one_page(
     images: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systems = ("altered_musplit", "musplit")
-    found = compare(images, tmp_path / "out", systems=systems, **TINY)
-    lines = found.text.splitlines()
+    compared = compare(images, tmp_path / "out", systems=systems, **TINY)
+    lines = compared.text.splitlines()
     assert lines[0].split() == ["mean", "over", "structures", "Altered", "muSplit", "muSplit"]
     (psnr,) = [line for line in lines if line.startswith("PSNR")]
     assert len(re.findall(r"\d+\.\d+", psnr)) == 2
@@ -78,7 +78,7 @@ def test_two_systems_one_table_one_page(
         assert words in page
     assert page.count("data:image/png") == 1 and "http" not in page.replace("http://www.w3", "")
 
-    assert found.done == {name: [(2, 2048)] for name in systems}
+    assert compared.done == {name: [(2, 2048)] for name in systems}
     assert lines[-1] == "Every network was trained 2 steps of 2048 pixels."
 
     drawn, draw = [], comparison.comparison_figure
@@ -88,7 +88,7 @@ def test_two_systems_one_table_one_page(
         lambda columns, names: drawn.append((columns, names)) or draw(columns, names),
     )
     again = compare(images, tmp_path / "out", systems=systems, **TINY)  # nothing is trained anew
-    assert again == found
+    assert again == compared
     ((columns, names),) = drawn
     assert tuple(names) == ("ER", "MT")
     assert [column.title for column in columns] == [

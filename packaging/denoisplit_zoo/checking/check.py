@@ -110,8 +110,8 @@ def check(
             notes += _not_run([name for name in formats if name not in familiar])
             formats = [name for name in formats if name in familiar]
         with tempfile.TemporaryDirectory(prefix="denoisplit-check-") as folder:
-            named = [] if environments is None else [Path(environments)]
-            reports += _runs(contents, Path(folder), formats, *named)
+            place = Path(environments or platformdirs.user_cache_path("denoisplit"))
+            reports += _runs(contents, Path(folder), formats, place)
         if "onnx" in formats:
             of_openvino, more = check_in_openvino(contents)
             problems |= of_openvino
@@ -140,7 +140,7 @@ def _not_run(formats: list[str]) -> list[str]:
 
 
 def _runs(
-    contents: Contents, folder: Path, formats: list[str], environments: Path | None = None
+    contents: Contents, folder: Path, formats: list[str], environments: Path
 ) -> Iterator[Finding]:
     """Run bioimageio two at a time, since half of each run uses only one core."""
     with ThreadPoolExecutor(2) as pool:
@@ -150,8 +150,7 @@ def _runs(
         for run in runs:
             yield from run.result()
     if formats:
-        place = environments or platformdirs.user_cache_path("denoisplit")
-        yield from _in_bioengine(contents, folder, formats, place)
+        yield from _in_bioengine(contents, folder, formats, environments)
 
 
 def _in_bioengine(
@@ -190,8 +189,7 @@ def _test(
     _write_offline(contents, folder)
     summary = folder / f"{weight_format}.json"
     options = (f"--weight-format={weight_format}", f"--summary={summary.name}")
-    of_others = {"programs": programs} if programs else {}
-    code, output = run_bioimageio(folder, "test", "package.zip", *options, **of_others)
+    code, output = run_bioimageio(folder, "test", "package.zip", *options, programs=programs)
     values: dict[str, Any] = read_json(summary) if summary.exists() else {}
     if code == 0 and values.get("status") == "passed":
         return []

@@ -351,7 +351,7 @@ def test_bioimageio_is_not_sent_to_the_internet(
     """It runs the package without accounts, repository and sample tensors; files are unchanged."""
     ran: list[Files] = []
 
-    def stand_in(folder: Path, *_: str) -> tuple[int, str]:
+    def stand_in(folder: Path, *_: str, **__: Any) -> tuple[int, str]:
         ran.append(contents(folder / "package.zip"))
         return 1, "no answer"
 
@@ -375,7 +375,7 @@ def test_blocks_are_compared_inside_the_margins(
     """The package's tile of 96 px is smaller than the two margins of 64 px together."""
     sizes: set[tuple[int, ...]] = set()
 
-    def stand_in(folder: Path, command: str, *arguments: str) -> tuple[int, str]:
+    def stand_in(folder: Path, command: str, *arguments: str, **_: Any) -> tuple[int, str]:
         options = dict(a.removeprefix("--").split("=", 1) for a in arguments if "=" in a)
         if command == "test":
             (folder / options["summary"]).write_text('{"status": "passed"}')
@@ -402,7 +402,7 @@ def test_a_halo_that_leaves_nothing_of_the_tile(
         for axis in described["outputs"][0]["axes"][2:]:
             axis["halo"] = 48
 
-    monkeypatch.setattr(checking, "run_bioimageio", lambda *_: (1, "not run"))
+    monkeypatch.setattr(checking, "run_bioimageio", lambda *_, **__: (1, "not run"))
     problems = check(spoiled(package, tmp_path / "wide.zip", wide)).problems["core"]
     assert any("(a halo of 48 px leaves nothing of 96 px)" in text for text in problems)
 
@@ -414,9 +414,7 @@ def test_code_of_another_release_is_run_on_request_only(
         files["architecture.py"] += b"\n# of another release\n"
 
     ran: list[list[str]] = []
-    monkeypatch.setattr(
-        checking, "_runs", lambda _, __, formats: ran.append(list(formats)) or iter(())
-    )
+    monkeypatch.setattr(checking, "_runs", lambda *given: ran.append(list(given[2])) or iter(()))
     bad = spoiled(package, tmp_path / "other.zip", other_code)
     assert check(bad).notes == [
         "pytorch_state_dict, torchscript, onnx were not run, because the code is not that which "
