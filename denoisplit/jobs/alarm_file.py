@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from denoisplit.errors import InputError
-from denoisplit.files.json_file import read_json, write_json
+from denoisplit.files.json_file import read_json
 from denoisplit.images.lazy import first_line
 from denoisplit.jobs.alarm import BEFORE, BLURRED, STRUCTURE, UNLIKE, Alarm
 from denoisplit.jobs.tile_statistics import SIDE, Array, Flat, Units, tile_statistics
@@ -38,11 +38,6 @@ def read_alarm(path: Path, structures: int) -> Alarm | None:
             raise
         problem = f"the reference of the alarm is not usable ({first_line(error)})"
         raise InputError(problem, where=file, remedy="copy the run again") from None
-
-
-def save_alarm(alarm: Alarm, path: Path) -> None:
-    """Write the alarm of a run folder."""
-    write_json(path / ALARM, alarm.as_dict())
 
 
 def _checked(stored: Mapping[str, Any], structures: int) -> Alarm:

@@ -13,7 +13,8 @@ import pytest
 import tifffile
 
 import denoisplit
-from denoisplit.jobs.alarm_file import ALARM, save_alarm
+from denoisplit.files.json_file import write_json
+from denoisplit.jobs.alarm_file import ALARM
 from denoisplit.training.calibration.alarm import fit_alarm
 
 Call = Callable[..., Any]
@@ -28,7 +29,7 @@ def watched(run_folder: Path, bench: Any, tmp_path_factory: pytest.TempPathFacto
     frames = [np.float32(random.normal(100, 1, (2, 96, 96))) for _ in range(4)]
     alarm = fit_alarm(run.model, frames, run.superposition, [], tile=96, halo=16, seed=0)
     assert alarm is not None
-    save_alarm(alarm, path)
+    write_json(path / ALARM, alarm.as_dict())
     return path
 
 

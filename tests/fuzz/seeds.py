@@ -21,11 +21,12 @@ from PIL import Image
 
 from denoisplit.config.settings import settings_from
 from denoisplit.data.simulation import simulate
+from denoisplit.files.json_file import write_json
 from denoisplit.images import ImageFile, write_ome_tiff
 from denoisplit.images.formats.zarr_write import create_ome_zarr, writable_array
 from denoisplit.jobs import job as jobs
 from denoisplit.jobs.alarm import BEFORE, BLURRED, UNLIKE, Alarm
-from denoisplit.jobs.alarm_file import save_alarm
+from denoisplit.jobs.alarm_file import ALARM
 from denoisplit.jobs.tile_statistics import SIDE, Units, tile_statistics
 from denoisplit.run import CHECKPOINTS, build_network, load
 
@@ -140,7 +141,7 @@ def _run(folder: Path) -> None:
     """Write a run with all that a run can have, and a job that was interrupted."""
     files = structure_files(folder / "images", NAMES, (150, 160))
     run = make_run(folder / "run", files, network=NETWORK, pixel_size_um=0.1, error_map=True)
-    save_alarm(_alarm(), run)
+    write_json(run / ALARM, _alarm().as_dict())
     columns = [
         "epoch",
         "step",

@@ -12,6 +12,7 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 from denoisplit.errors import InputError
+from denoisplit.files.json_file import write_json
 from denoisplit.images.tiling import Array
 from denoisplit.jobs.alarm import (
     BLURRED,
@@ -22,7 +23,7 @@ from denoisplit.jobs.alarm import (
     Alarm,
     judge_image,
 )
-from denoisplit.jobs.alarm_file import ALARM, read_alarm, save_alarm
+from denoisplit.jobs.alarm_file import ALARM, read_alarm
 from denoisplit.jobs.tile_statistics import Units
 from denoisplit.training.calibration.alarm import alarm_of
 
@@ -118,7 +119,7 @@ def test_an_image_without_a_tile_is_not_judged(alarm: Alarm) -> None:
 
 def test_a_file_gives_the_same_judgement(alarm: Alarm, tmp_path: Path) -> None:
     assert read_alarm(tmp_path, 2) is None
-    save_alarm(alarm, tmp_path)
+    write_json(tmp_path / ALARM, alarm.as_dict())
     again = read_alarm(tmp_path, 2)
     assert again is not None
     frame = recorded(truth(60), 60)
@@ -149,7 +150,7 @@ def test_a_damaged_file_is_refused(alarm: Alarm, tmp_path: Path, key: str, value
 
 
 def test_the_alarm_of_another_number_of_structures_is_refused(alarm: Alarm, tmp_path: Path) -> None:
-    save_alarm(alarm, tmp_path)
+    write_json(tmp_path / ALARM, alarm.as_dict())
     with pytest.raises(InputError, match=ALARM):
         read_alarm(tmp_path, 3)
 

@@ -10,9 +10,10 @@ import torch
 
 from denoisplit.data.summed_crops import Sums
 from denoisplit.data.superposition import Superposition
+from denoisplit.files.json_file import write_json
 from denoisplit.images.tiling import Array
 from denoisplit.jobs.alarm import BEFORE, UNLIKE
-from denoisplit.jobs.alarm_file import read_alarm, save_alarm
+from denoisplit.jobs.alarm_file import ALARM, read_alarm
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.training.calibration.alarm import _summed, fit_alarm
@@ -43,7 +44,7 @@ def test_frames_of_the_fit_are_judged(structures: int, models: bool, tmp_path: P
     assert alarm is not None
     assert alarm.names[:4] == BEFORE
     assert alarm.names[-1] == UNLIKE
-    save_alarm(alarm, tmp_path)
+    write_json(tmp_path / ALARM, alarm.as_dict())
     again = read_alarm(tmp_path, structures)
     assert again is not None
     tiles = again.judge(superposition(images[0]), images[0])
