@@ -23,7 +23,7 @@ from denoisplit.files.json_file import write_json
 from denoisplit.files.outputs import bytes_of
 from denoisplit.images import ImageFile, LazyImage, open_image
 from denoisplit.images.display import light
-from denoisplit.images.formats.zarr_write import chunk_file, create_ome_zarr
+from denoisplit.images.formats.zarr_write import check_created, chunk_file, create_ome_zarr
 from denoisplit.images.tiling import Tile
 from denoisplit.images.write import Compression
 from denoisplit.jobs.identity import (
@@ -239,6 +239,9 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
             except BaseException:
                 _remove(work)
                 raise
+        for kind, options in _empty_results(job, run, source, pieces[0].core).items():
+            if job.path(kind).exists():  # not yet published by a call that was interrupted
+                check_created(job.path(kind), **options)
         for part in work.rglob("*.partial"):  # chunks of a killed process
             part.unlink(missing_ok=True)
         new = stored is None
@@ -301,26 +304,29 @@ def _pieces(run: Run, image: LazyImage, job: Job) -> list[Piece]:
     ]
 
 
+def _empty_results(job: Job, run: Run, image: LazyImage, first: Tile) -> dict[str, dict[str, Any]]:
+    """Return how the result of each kind is created, with chunks of the size of the first tile."""
+    colours = [light(k, len(run.names)) for k in range(len(run.names))]
+    created = {}
+    for kind in job.kinds:
+        names = result_channels(kind, run.names, job.sampling)
+        created[kind] = {
+            "sizes": {d: image.sizes.get(d, 1) for d in result_dims(image)} | {"c": len(names)},
+            "channels": names,
+            "chunk": (first.height, first.width),
+            "pixel_size_um": image.pixel_size_um,
+            "time_increment_s": image.time_increment_s,
+            "colours": colours * (len(names) // len(colours)),  # of each sample
+        }
+    return created
+
+
 def _create(job: Job, run: Run, image: LazyImage, first: Tile, record: dict[str, Any]) -> None:
-    """Create the empty results, with chunks of the size of the first tile."""
     work = Path(job.work)
     for path in work.glob(f"*{ZARR}"):  # of a start that was interrupted
         shutil.rmtree(path)
-    chunk = (first.height, first.width)
-    colours = [light(k, len(run.names)) for k in range(len(run.names))]
-    for kind in job.kinds:
-        names = result_channels(kind, run.names, job.sampling)
-        sizes = {dim: image.sizes.get(dim, 1) for dim in result_dims(image)} | {"c": len(names)}
-        create_ome_zarr(
-            job.path(kind),
-            sizes,
-            channels=names,
-            chunk=chunk,
-            pixel_size_um=image.pixel_size_um,
-            time_increment_s=image.time_increment_s,
-            colours=colours * (len(names) // len(colours)),  # of each sample
-            about=record,
-        )
+    for kind, options in _empty_results(job, run, image, first).items():
+        create_ome_zarr(job.path(kind), **options, about=record)
     write_json(work / JOB, record)
 
 

@@ -55,7 +55,6 @@ def split_pieces(started: StartedJob, on_progress: OnProgress, cluster: Any = No
 
 def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> None:
     job, pieces = started.job, started.pieces
-    _check_results(job, _source(job), pieces[0])
     missing = missing_pieces(job, _source(job), pieces)
     before = len(pieces) - len(missing)
     on_progress(before / len(pieces))
@@ -77,20 +76,6 @@ def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> No
         remedy = "check whether another program writes there"
         raise InputError(problem, where=job.work, remedy=remedy)
     finish(started)
-
-
-def _check_results(job: Job, image: LazyImage, first: Piece) -> None:
-    """Refuse unfinished results of other sizes than those that this job writes."""
-    sides, dims = {"y": first.core.height, "x": first.core.width}, result_dims(image)
-    for path in filter(Path.exists, map(job.path, job.kinds)):
-        array = writable_array(path)
-        shape = dict(zip(dims, array.shape, strict=False))
-        sizes = {**dict.fromkeys(dims, 1), **image.sizes, "c": shape.get("c", 0)}
-        chunks = {**dict.fromkeys(dims, 1), **sides, "c": sizes["c"]}
-        expected = [tuple(of[dim] for dim in dims) for of in (sizes, chunks)]
-        if [array.shape, array.chunks] != expected:
-            problem = "this unfinished result was made for another image, or is damaged"
-            raise InputError(problem, where=path, remedy="remove this folder to start over")
 
 
 def _split_here(

@@ -140,6 +140,37 @@ def test_a_resumed_job_has_the_same_image_and_all_of_its_results(
     works("predict", run_folder, image, "-o", "few", *few, "--resume")
 
 
+def test_changed_metadata_of_unfinished_results_are_refused(
+    call: Call, works: Call, refused: Call, run_folder: Path, image: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Axes, scale, names and shape are those of the job; restored, it is done."""
+
+    def halted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    folder = Path("out/mixed_split.unfinished/std.ome.zarr")
+    for name, old, new in (
+        (".zattrs", '"name": "c"', '"name": {"": 0}'),
+        (".zattrs", '"name": "c"', '"name": "z"'),
+        (".zattrs", '"name": "std"', '"name": ["std"]'),
+        (".zattrs", '"scale": [', '"scale": [2,'),
+        (".zattrs", '"label": "', '"label": "not '),
+        (".zattrs", '"omero"', '"other"'),
+        ("0/.zarray", '"shape": [', '"shape": [1,'),
+    ):
+        stored = (folder / name).read_text()
+        assert old in stored
+        (folder / name).write_text(stored.replace(old, new))
+        refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume",
+                says=(folder.name, "remove"))  # fmt: skip
+        (folder / name).write_text(stored)
+    works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
+
+
 def test_a_refused_image_leaves_no_job_of_another(
     works: Call, refused: Call, run_folder: Path, tmp_path: Path
 ) -> None:

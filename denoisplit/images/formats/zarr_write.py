@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from denoisplit.errors import InputError
 from denoisplit.images.display import display_limits, light
 from denoisplit.images.formats.ngff import quotients
 from denoisplit.images.formats.zarr import CODECS, check_metadata, codecs, open_node, open_zarr
@@ -62,21 +63,58 @@ def create_ome_zarr(
     """
     import zarr
 
-    colours = colours or [light(k, len(channels)) for k in range(len(channels))]
-    limits = [(0.0, 1.0)] * len(channels)
-    lengths = {**pixel_size_um, "t": time_increment_s}
-    metadata = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
-    attributes = metadata | {ABOUT: dict(about or {})}
-    group = zarr.create_group(str(path), zarr_format=2, attributes=attributes)
-    chunk_sizes = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
-    group.create_array(
+    attributes, array = _empty(
+        path,
+        sizes,
+        channels=channels,
+        chunk=chunk,
+        pixel_size_um=pixel_size_um,
+        time_increment_s=time_increment_s,
+        colours=colours,
+    )
+    attributes[ABOUT] = dict(about or {})
+    zarr.create_group(str(path), zarr_format=2, attributes=attributes).create_array(
         "0",
-        shape=tuple(sizes.values()),
-        chunks=tuple(chunk_sizes.get(d, 1) for d in sizes),
+        **array,
         dtype="float32",
         fill_value=float("nan"),  # no result has it, so every chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )
+
+
+def check_created(path: Path, sizes: dict[str, int], **options: Any) -> None:
+    """Refuse an image that is not, but for its pixels, as `create_ome_zarr` would create it.
+
+    Raises
+    ------
+    InputError
+    """
+    attributes, array = _empty(path, sizes, **options)
+    stored, existing = _attributes(path), writable_array(path)
+    same = {"shape": existing.shape, "chunks": existing.chunks} == array
+    if not same or any(stored.get(name) != value for name, value in attributes.items()):
+        problem = "this unfinished result was made for another image, or is damaged"
+        raise InputError(problem, where=path, remedy="remove this folder to start over")
+
+
+def _empty(
+    path: Path,
+    sizes: dict[str, int],
+    *,
+    channels: Sequence[str],
+    chunk: tuple[int, int],
+    pixel_size_um: dict[str, float],
+    time_increment_s: float | None = None,
+    colours: Sequence[str] = (),
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Return the attributes of such an image, and shape and chunks of its array."""
+    colours = colours or [light(k, len(channels)) for k in range(len(channels))]
+    limits = [(0.0, 1.0)] * len(channels)
+    lengths = {**pixel_size_um, "t": time_increment_s}
+    attributes = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
+    sides = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
+    chunks = tuple(sides.get(dim, 1) for dim in sizes)
+    return attributes, {"shape": tuple(sizes.values()), "chunks": chunks}
 
 
 def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) -> None:
@@ -243,9 +281,14 @@ def about_zarr(path: Path) -> dict[str, Any]:
     InputError
         If they cannot be read.
     """
-    with unreadable(path, "Zarr", REMOVE):
-        about: Any = open_node(path).attrs.asdict().get(ABOUT)
+    about = _attributes(path).get(ABOUT)
     return dict(about) if isinstance(about, dict) else {}
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    with unreadable(path, "Zarr", REMOVE):
+        attributes: dict[str, Any] = open_node(path).attrs.asdict()
+    return attributes
 
 
 def writable_array(path: Path) -> Any:
