@@ -63,7 +63,7 @@ def create_ome_zarr(
     """
     import zarr
 
-    attributes, array = _empty(
+    attributes, shape, chunks = _empty(
         path,
         sizes,
         channels=channels,
@@ -75,7 +75,8 @@ def create_ome_zarr(
     attributes[ABOUT] = dict(about or {})
     zarr.create_group(str(path), zarr_format=2, attributes=attributes).create_array(
         "0",
-        **array,
+        shape=shape,
+        chunks=chunks,
         dtype="float32",
         fill_value=float("nan"),  # no result has it, so every chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
@@ -89,9 +90,9 @@ def check_created(path: Path, sizes: dict[str, int], **options: Any) -> None:
     ------
     InputError
     """
-    attributes, array = _empty(path, sizes, **options)
+    attributes, *sides = _empty(path, sizes, **options)
     stored, existing = _attributes(path), writable_array(path)
-    same = {"shape": existing.shape, "chunks": existing.chunks} == array
+    same = [existing.shape, existing.chunks] == sides
     if not same or any(stored.get(name) != value for name, value in attributes.items()):
         problem = "this unfinished result was made for another image, or is damaged"
         raise InputError(problem, where=path, remedy="remove this folder to start over")
@@ -106,7 +107,7 @@ def _empty(
     pixel_size_um: dict[str, float],
     time_increment_s: float | None = None,
     colours: Sequence[str] = (),
-) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
     """Return the attributes of such an image, and shape and chunks of its array."""
     colours = colours or [light(k, len(channels)) for k in range(len(channels))]
     limits = [(0.0, 1.0)] * len(channels)
@@ -114,7 +115,7 @@ def _empty(
     attributes = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
     sides = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
     chunks = tuple(sides.get(dim, 1) for dim in sizes)
-    return attributes, {"shape": tuple(sizes.values()), "chunks": chunks}
+    return attributes, tuple(sizes.values()), chunks
 
 
 def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) -> None:
