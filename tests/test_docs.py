@@ -137,7 +137,7 @@ def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
     (folder / QUICK_NOISE).write_text(QUICK_FIT)
     (folder / QUICK).write_text(
         "prediction: {calibration_samples: 4, error_map_steps: 2}\n"
-        "network: {filters: 8, latents: 8}\n" + QUICK_FIT
+        "network: {filters: 8, latents: 4, levels: 2}\n" + QUICK_FIT
     )
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]

@@ -12,9 +12,9 @@ import tifffile
 import yaml
 import zarr
 
-from denoisplit import evaluate
+from denoisplit import evaluate, predict
 from denoisplit.images import read_image
-from tests.commands.conftest import NOISE, PIXEL_UM
+from tests.commands.conftest import NOISE, PIXEL_UM, TINY
 
 NAMES = ("ER", "MT", "mixed")
 FORMATS = ("ome.tif", "imagej.tif", "ome.zarr")
@@ -52,7 +52,7 @@ def test_a_training_from_channels_is_that_from_files(
     works: Callable[..., Any], refused: Callable[..., Any], bench: Any, stacks: Path,
     run_folder: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
-    config, er = bench.yaml(tmp_path, **NOISE), f"{stacks / 'a.ome.tif'}:ER"
+    config, er = bench.yaml(tmp_path, **TINY, **NOISE), f"{stacks / 'a.ome.tif'}:ER"
     structures = ("--structure", "ER", er, "--structure", "MT", f"{stacks / 'a.ome.zarr'}:1")
     works("train", "-q", "--config", config, "-o", "run", *structures)
     for name in ("model.safetensors", "calibration.json", "metrics.json", "alarm.json"):
@@ -66,15 +66,21 @@ def test_a_training_from_channels_is_that_from_files(
             says=("a.ome.zarr:2", "a.ome.zarr:1"))  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(run_folder: Path, bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The prediction of a file."""
+    folder = tmp_path_factory.mktemp("whole")
+    predict(run_folder, [bench.image("mixed")], folder, samples=2)
+    return read_image(folder / "mixed_split.ome.tif")
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_prediction_of_a_channel_is_that_of_its_file(
-    kind: str, works: Callable[..., Any], bench: Any, stacks: Path, run_folder: Path
+    kind: str, works: Callable[..., Any], stacks: Path, run_folder: Path, whole: Any
 ) -> None:
-    path, short = stacks / f"a.{kind}", ("-q", "--samples", "2")
-    works("predict", run_folder, bench.image("mixed"), "-o", "whole", *short)
+    path, short, expected = stacks / f"a.{kind}", ("-q", "--samples", "2"), whole
     works("predict", run_folder, f"{path}:mixed", "-o", "named", *short)
     works("predict", run_folder, path, "--channel", "2", "-o", "numbered", *short)
-    expected = read_image("whole/mixed_split.ome.tif")
     stem, ending = kind.split(".")[0].replace("ome", "a"), ".zarr" if "zarr" in kind else ".tif"
     stem = "a.imagej" if kind == "imagej.tif" else stem
     for folder, name in (("named", "mixed"), ("numbered", "2")):
@@ -97,16 +103,14 @@ def test_superposed_channels_are_their_sum_with_the_time_between_frames(
     assert superposed.attrs["time_increment_s"] == mixed.attrs["time_increment_s"] == 2.5
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_an_evaluation_of_channels_is_that_of_files(
-    kind: str, bench: Any, stacks: Path, trained: Any
-) -> None:
-    path = stacks / f"a.{kind}"
+def test_an_evaluation_of_channels_is_that_of_files(bench: Any, stacks: Path, trained: Any) -> None:
     whole = evaluate(trained, {name: bench.image(name) for name in NAMES[:2]}, samples=2)
-    parts = evaluate(trained, {"ER": f"{path}:ER", "MT": f"{path}:1"}, samples=2)
-    assert parts.pop("input") == {"ER": [f"{path.name}:ER"], "MT": [f"{path.name}:1"]}
     whole.pop("input")
-    assert parts == whole
+    for kind in FORMATS:
+        path = stacks / f"a.{kind}"
+        parts = evaluate(trained, {"ER": f"{path}:ER", "MT": f"{path}:1"}, samples=2)
+        assert parts.pop("input") == {"ER": [f"{path.name}:ER"], "MT": [f"{path.name}:1"]}
+        assert parts == whole
 
 
 def test_one_channel_under_two_names_is_refused(

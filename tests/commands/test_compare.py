@@ -26,7 +26,7 @@ from denoisplit.training.equal_budget import Effort
 TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 2, "batch": 2},
-    "prediction": {"calibration_samples": 2, "error_map_steps": 2},
+    "prediction": {"calibration_samples": 2, "error_map": False},
     "noise_model_fit": {"steps": 20, "components": 1},
     "synthetic_poisson": 2.0,
     "synthetic_gaussian": 1.0,

@@ -23,6 +23,8 @@ import denoisplit
 from denoisplit.noise_models import fit as fit_mixture
 from denoisplit.run import Run, load
 
+from .conftest import TINY
+
 NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
 Call = Callable[..., Any]
 
@@ -42,11 +44,6 @@ def test_the_run_folder(run_folder: Path) -> None:
         *(f"noise_models/{name}"
           for name in ("ER.npz", "ER.json", "pairs/ER.npz", "MT.npz", "MT.json", "pairs/MT.npz")),
     }  # fmt: skip
-
-
-def test_nothing_of_a_training_lies_beside_the_run(works: Call, bench: Any, tmp_path: Path) -> None:
-    train(works, bench, tmp_path, "CCP", **NOISE)
-    assert [path.name for path in Path().iterdir()] == ["run"]
 
 
 def test_a_run_stores_what_it_was_trained_on(run_folder: Path, bench: Any) -> None:
@@ -119,8 +116,7 @@ def test_the_python_call_is_the_command(
     """The same settings and seed: the same weights, noise models and scalars, bit for bit."""
     again = tmp_path / "again"
     files = {name: [bench.image(name)] for name in ("ER", "MT")}
-    options = yaml.safe_load(Path(bench.yaml(tmp_path)).read_text())
-    run = denoisplit.train(files, again, **NOISE, **options)
+    run = denoisplit.train(files, again, **NOISE, **TINY)
     for name in ("model.safetensors", "noise_models/MT.npz", "calibration.json", "metrics.json"):
         assert (again / name).read_bytes() == (run_folder / name).read_bytes()
     assert isinstance(run, Run)
@@ -145,7 +141,7 @@ def test_a_run_is_repeated_from_its_config(
 def test_other_numbers_of_structures(
     names: tuple[str, ...], works: Call, bench: Any, tmp_path: Path, read: Call
 ) -> None:
-    run = train(works, bench, tmp_path, *names, **NOISE)
+    run = train(works, bench, tmp_path, *names, **TINY, **NOISE)
     assert run.names == names
     assert list(run.calibration) == list(names)
     works("predict", "run", bench.image("ER"), "-o", "out", "--samples", "2")
@@ -156,8 +152,7 @@ def test_other_numbers_of_structures(
 
 def test_altered_musplit_needs_no_noise_models(works: Call, bench: Any, tmp_path: Path) -> None:
     """Nor any noise: its likelihood has a variance of its own. Only an error map needs some."""
-    prediction = {"calibration_samples": 4, "error_map": False}
-    run = train(works, bench, tmp_path, "ER", "MT", system="altered_musplit", prediction=prediction)
+    run = train(works, bench, tmp_path, "ER", "MT", system="altered_musplit")
     assert list((run.path / "noise_models").iterdir()) == []
     assert load_file(run.path / "model.safetensors")["output.weight"].shape[0] == 4
     calibration = json.loads((run.path / "calibration.json").read_text())
@@ -167,10 +162,10 @@ def test_altered_musplit_needs_no_noise_models(works: Call, bench: Any, tmp_path
 
 
 def test_hdn_denoises_one_structure(works: Call, bench: Any, tmp_path: Path) -> None:
-    small = {"filters": 8, "latents": 4, "levels": 3, "blocks_per_level": 2, "patch": 32}
+    small = {**TINY["network"], "blocks_per_level": 2}
     run = train(
         works, bench, tmp_path, "ER", system="hdn", network=small,
-        data={"synthetic_gaussian": 1.0},
+        data={"synthetic_gaussian": 1.0}, prediction=TINY["prediction"],
     )  # fmt: skip
     assert (run.path / "noise_models" / "ER.npz").exists()
     assert "HDN" in (run.path / "report.html").read_text()
@@ -178,7 +173,7 @@ def test_hdn_denoises_one_structure(works: Call, bench: Any, tmp_path: Path) -> 
 
 
 def test_the_original_hdn_trains_and_comes_back(works: Call, bench: Any, tmp_path: Path) -> None:
-    small = {"filters": 8, "latents": 4, "levels": 3, "blocks_per_level": 2, "patch": 32}
+    small = {**TINY["network"], "blocks_per_level": 2}
     config = bench.yaml(
         tmp_path, network=small, data={"synthetic_gaussian": 1.0},
         training={"batch": 4, "virtual_batch": 2, "max_steps": 4, "steps_per_epoch": 2},
@@ -216,7 +211,9 @@ def test_a_validation_part_without_any_signal(works: Call, bench: Any, tmp_path:
         tifffile.imwrite(tmp_path / f"{name}.tif", frame)
         flags += ["--structure", name, tmp_path / f"{name}.tif"]
     four = {"filters": 8, "latents": 4, "levels": 4, "patch": 32}
-    config = bench.yaml(tmp_path, synthetic_poisson=2.0, network=four)
+    config = bench.yaml(
+        tmp_path, synthetic_poisson=2.0, network=four, prediction=TINY["prediction"]
+    )
     works("train", "-q", "--config", config, "-o", "run", *flags)
     halo = load("run").halo
     assert halo >= 48 and halo % 16 == 0
@@ -354,14 +351,18 @@ def test_resuming_a_finished_run_changes_nothing(
     """Its images may have been moved: they are known by their content."""
     run = shutil.copytree(run_folder, "run")
     before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
-    answer = works("train", "--config", bench.yaml(tmp_path, **NOISE), "-o", "run", "--resume",
+    config = bench.yaml(tmp_path, **TINY, **NOISE)
+    answer = works("train", "--config", config, "-o", "run", "--resume",
                    *bench.structures("ER", "MT"))  # fmt: skip
     assert "already complete" in answer.err
     assert {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()} == before
 
 
-def test_a_metrics_table_is_printed(works: Call, bench: Any, tmp_path: Path) -> None:
-    config = bench.yaml(tmp_path, **NOISE)
-    answer = works("train", "-q", "--config", config, "-o", "run", *bench.structures("MT"))
+def test_a_metrics_table_is_printed_and_nothing_lies_beside_the_run(
+    works: Call, bench: Any, tmp_path: Path
+) -> None:
+    config = bench.yaml(tmp_path, **TINY, **NOISE)
+    answer = works("train", "-q", "--config", config, "-o", "run", *bench.structures("CCP"))
     assert answer.err == ""
     assert "PSNR (dB)" in answer.out and answer.out.endswith("run: run\n")
+    assert [path.name for path in Path().iterdir()] == ["run"]

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         commands(tmp_path_factory.mktemp("programs"), "bioimageio", imported=BIOIMAGEIO) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        run = partial(run_bioimageio, programs=folder)
+
+        def run(*arguments: Any, programs: Path | None = None) -> tuple[int, str]:
+            return run_bioimageio(*arguments, programs=programs or folder)
+
         for module in ("denoisplit_zoo.checking.check", f"{__package__}.compare"):
             patch.setattr(f"{module}.run_bioimageio", run)
         yield folder

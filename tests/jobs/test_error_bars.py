@@ -73,13 +73,13 @@ def test_a_wider_interval_contains_a_narrower_one(
 
 
 def test_tiles_do_not_show(works: Call, mapped_folder: Path, tmp_path: Path) -> None:
-    """With an exact halo: 239 px of the network and 8 px of the map."""
+    """With an exact halo: 59 px of the network of two levels and 8 px of the map."""
     image = made(tmp_path / "mixed.ome.tif")
-    options = ("--samples", "2", "--interval", "0.5", "--halo", "256", "--tile")
-    for tile in ("16", "512"):
+    options = ("--samples", "2", "--interval", "0.5", "--halo", "68", "--tile")
+    for tile in ("32", "512"):
         works("predict", mapped_folder, image, "-o", tile, *options, tile)
     for kind in MAPPED[:-1]:
-        tiled, whole = (results(tile, (kind,))[kind] for tile in ("16", "512"))
+        tiled, whole = (results(tile, (kind,))[kind] for tile in ("32", "512"))
         np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4 * np.ptp(whole))
 
 

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
+from distributed import LocalCluster
 
 from denoisplit.errors import InputError
 from denoisplit.images import LazyImage, read_image
@@ -102,10 +105,17 @@ def test_a_cluster_gives_the_same_and_survives_its_workers(
 def test_a_job_is_resumed_after_its_scheduler_was_lost(
     call: Call, works: Call, run_folder: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dask returns the futures of a lost scheduler as if they were done."""
+    """Dask returns the futures of a lost scheduler as if they were done.
+
+    Its worker is a thread of this process, which imports nothing again.
+    """
     works("predict", run_folder, image, "-o", "alone", *OPTIONS)
     run_on_cluster = pieces.run_on_cluster
-    with cluster.local_cluster(1) as there:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", memory_limit=0,
+        dashboard_address=None, silence_logs=50,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+    ) as there:  # fmt: skip
 
         def lost(client: Any, *work: Any) -> Any:
             for value in run_on_cluster(client, *work):
@@ -124,8 +134,9 @@ def test_a_job_is_resumed_after_its_scheduler_was_lost(
 
 
 def test_many_images_take_few_open_files(works: Call, run_folder: Path, tmp_path: Path) -> None:
-    for number in range(40):
-        made(tmp_path / "in" / f"{number}.tif", seed=number)
+    (tmp_path / "in").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).uniform(20, 100, (40, 16, 16))):
+        tifffile.imwrite(tmp_path / "in" / f"{number}.tif", np.float32(pixels))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = len(os.listdir("/proc/self/fd")) + 30
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))

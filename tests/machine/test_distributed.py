@@ -34,7 +34,7 @@ from denoisplit.machine.distributed import (
 )
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_available_noise_models
-from denoisplit.run import build_network, load
+from denoisplit.run import Run, build_network, load
 from denoisplit.training.one_network import initial_network
 from denoisplit.training.schedule import schedule
 from denoisplit.training.task import SplittingTask
@@ -47,6 +47,15 @@ TINY: dict[str, Any] = {
     "synthetic_poisson": 2.0,
     "synthetic_gaussian": 1.0,
 }
+AVERAGED = {"training": TINY["training"] | {"weight_averaging": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Run]:
+    """Images, and a run that one process has trained."""
+    folder = tmp_path_factory.mktemp("alone")
+    images = structures(folder)
+    return images, train(images, folder / "one", **TINY | AVERAGED)
 
 
 @pytest.mark.parametrize(("share", "size"), [(4, 1), (2, 2), (1, 4)])
@@ -195,10 +204,14 @@ def test_machines_with_different_numbers_of_processes(environment: Callable[...,
         team()
 
 
-def test_stray_variables_do_not_reach_lightning(tmp_path: Path) -> None:
-    """Not even when it is imported, where it fails on a rank that is no number."""
+def test_imports_draw_no_random_numbers_and_pass_no_stray_variables_to_lightning() -> None:
+    """Lightning fails when it is imported, on a rank that is no number."""
     code = (
-        "import os, denoisplit.training.precision, denoisplit.evaluation.metrics as metrics\n"
+        "import os, random, denoisplit\n"
+        "before = random.getstate()\n"
+        "denoisplit.train\n"
+        "assert random.getstate() == before\n"
+        "import denoisplit.training.precision, denoisplit.evaluation.metrics as metrics\n"
         "from lightning.pytorch.utilities import rank_zero_only\n"
         "import numpy as np\n"
         "metrics.ms_ssim(np.eye(200), np.eye(200), data_range=1.0)\n"
@@ -212,15 +225,17 @@ def test_stray_variables_do_not_reach_lightning(tmp_path: Path) -> None:
 
 
 def test_a_training_in_a_batch_script_is_one_process(
-    environment: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    alone: tuple[dict[str, Path], Run],
+    environment: Callable[..., None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The same, whatever the launcher has set; and the environment stays as it is."""
-    images, options = structures(tmp_path), TINY | {"synthetic_poisson": 2.0}
-    expected = train(images, tmp_path / "plain", **options)
+    images, expected = alone
     environment(BATCH | {"RANK": "3", "WORLD_SIZE": "4", "PL_TRAINER_FAST_DEV_RUN": "1"})
     before = dict(os.environ)
     with caplog.at_level("WARNING", logger="denoisplit"):
-        run = train(images, tmp_path / "run", **options)
+        run = train(images, tmp_path / "run", **TINY | AVERAGED)
     assert dict(os.environ) == before
     assert torch.equal(weights(run.model), weights(expected.model))
     assert "training in one process" in caplog.text
@@ -271,7 +286,6 @@ CHAIN = {
         "training": {"batch": 4},
     },
 }
-AVERAGED = {"training": TINY["training"] | {"weight_averaging": 0.5}}
 
 
 @pytest.mark.parametrize(
@@ -287,21 +301,28 @@ AVERAGED = {"training": TINY["training"] | {"weight_averaging": 0.5}}
     ids=["denoisplit", "hdn_musplit"],
 )
 def test_two_processes_make_one_run(
-    groups: dict[str, Any], networks: list[str], tmp_path: Path
+    groups: dict[str, Any],
+    networks: list[str],
+    alone: tuple[dict[str, Path], Run],
+    programs: Path,
+    tmp_path: Path,
 ) -> None:
     """Of torchrun, over gloo; nearly that of one process, as BatchNorm sees half of a batch."""
-    images = structures(tmp_path)
-    train(images, tmp_path / "one", **TINY | groups)
+    images, first = alone
+    if groups is not AVERAGED:
+        first = train(images, tmp_path / "one", **TINY | groups)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | groups))
     options = ["--config", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "two")]
     for name, files in images.items():
         options += ["--structure", name, str(files)]
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launched += ["--nproc-per-node", "2", "-m", "denoisplit", "train", *options]
+    words = ["--standalone", "--nproc-per-node", "2", "--no-python"]
+    words += [str(programs / "denoisplit"), "train", *options]
+    # torchrun and both trainings are children of a process that has imported everything
+    launched = [programs / "python", "-c", f"from torch.distributed.run import main; main({words})"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     done = subprocess.run(launched, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (tmp_path / run for run in ("one", "two"))
+    one, two = first.path, tmp_path / "two"
     written = [{p.relative_to(run).as_posix() for p in run.rglob("*")} for run in (one, two)]
     assert written[0] == written[1]
     for network in networks:

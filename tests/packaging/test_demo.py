@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import denoisplit_zoo
 import denoisplit_zoo.demo as module
 import numpy as np
 import pytest
 import tifffile
-from denoisplit_zoo.demo import demo
+from denoisplit_zoo.demo import DemoResult, demo
 
 from denoisplit.cli.main import main
 from denoisplit.commands.train import train
@@ -29,14 +30,13 @@ TINY = {
 QUICK = {"max_steps": 2, "samples": 8}
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def stand_ins(patch: pytest.MonkeyPatch) -> list[str]:
     """Small images and networks; stand-ins for export and bioimageio that say when they run."""
     called: list[str] = []
-    monkeypatch.setattr(module, "TRAINING_FRAMES", 4)
-    monkeypatch.setattr(module, "TRAINING_SIDE", 64)
-    monkeypatch.setattr(module, "NEW_SIDE", 64)
-    monkeypatch.setattr(module, "PACKAGE_TILE", 64)
+    patch.setattr(module, "TRAINING_FRAMES", 4)
+    patch.setattr(module, "TRAINING_SIDE", 64)
+    patch.setattr(module, "NEW_SIDE", 64)
+    patch.setattr(module, "PACKAGE_TILE", 64)
 
     def tiny(*arguments: Any, **options: Any) -> Any:
         called.append("resume" if options["resume"] else "train")
@@ -62,10 +62,40 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             tifffile.imwrite(output / options["outputs"], tifffile.imread(output / image))
         return 0
 
-    monkeypatch.setattr(module, "train", tiny)
-    monkeypatch.setattr(denoisplit_zoo, "export", export, raising=False)
-    monkeypatch.setattr(module, "_bioimageio", bioimageio)
+    patch.setattr(module, "train", tiny)
+    patch.setattr(denoisplit_zoo, "export", export, raising=False)
+    patch.setattr(module, "_bioimageio", bioimageio)
     return called
+
+
+class Done(NamedTuple):
+    """A whole demo, and which stages ran."""
+
+    output: Path
+    result: DemoResult
+    calls: list[str]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    output = tmp_path_factory.mktemp("whole") / "demo"
+    with pytest.MonkeyPatch.context() as patch:
+        called = stand_ins(patch)
+        return Done(output, demo(output, **QUICK), called)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return stand_ins(monkeypatch)
+
+
+@pytest.fixture
+def trained(done: Done, tmp_path: Path) -> Path:
+    """A demo that has ended after its training."""
+    for name in ("images", "run"):
+        shutil.copytree(done.output / name, tmp_path / "trained" / name)
+    (tmp_path / "trained" / "images" / "simulated_mixed.ome.tif").unlink()
+    return tmp_path / "trained"
 
 
 def files(folder: Path) -> set[str]:
@@ -73,12 +103,11 @@ def files(folder: Path) -> set[str]:
 
 
 def test_all_stages_and_none_twice(
-    calls: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    done: Done, calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="denoisplit")
-    output = tmp_path / "demo"
-    made = demo(output, **QUICK)
-    assert made.passed and calls == ["train", "export", "test", "predict"]
+    output, made = done.output, done.result
+    assert made.passed and done.calls == ["train", "export", "test", "predict"]
     names = [f"simulated_{kind}" for kind in module.SIMULATED]
     images = {f"images/{name}{new}.ome.tif" for name in names for new in ("", "_new")}
     split = {f"split/simulated_mixed_{kind}.ome.tif" for kind in ("split", "std", "samples")}
@@ -92,8 +121,6 @@ def test_all_stages_and_none_twice(
     assert np.corrcoef(mixed.ravel(), sum(new).ravel())[0, 1] > 0.5
 
     before = {path: (output / path).stat().st_mtime_ns for path in files(output)}
-    caplog.clear()
-    calls.clear()
     again = demo(output, **QUICK)
     assert again == made and calls == ["resume"]
     assert {path: (output / path).stat().st_mtime_ns for path in files(output)} == before
@@ -101,8 +128,8 @@ def test_all_stages_and_none_twice(
     assert len(stages) == 8 and all(stage.endswith("(already done)") for stage in stages)
 
 
-def test_what_it_tells(calls: list[str], tmp_path: Path) -> None:
-    text = demo(tmp_path / "demo", **QUICK).text
+def test_what_it_tells(done: Done) -> None:
+    text, output = done.result.text, done.output
     lines = text.splitlines()
     assert (
         lines[0]
@@ -117,12 +144,14 @@ def test_what_it_tells(calls: list[str], tmp_path: Path) -> None:
     for row in ("PSNR (dB)", "of a single sample", "of the noisy input", "calibration error"):
         (line,) = [line for line in lines if re.match(rf"\s*{re.escape(row)}  ", line)]
         assert len(re.findall(r"\d+\.\d+", line)) == 3
-    assert f"bioimageio test: passed ({tmp_path / 'demo' / 'bioimageio_test.json'})" in lines
-    told = [word for word in text.split() if word.startswith(str(tmp_path))]
+    assert f"bioimageio test: passed ({output / 'bioimageio_test.json'})" in lines
+    told = [word for word in text.split() if word.startswith(str(output))]
     assert len(told) == 6 and all(Path(path).exists() for path in told)
 
 
-def test_people_of_the_package(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+def test_people_of_the_package(
+    calls: list[str], trained: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     """What the file leaves open is filled in."""
     given = []
 
@@ -133,7 +162,7 @@ def test_people_of_the_package(calls: list[str], tmp_path: Path, monkeypatch: An
     monkeypatch.setattr(denoisplit_zoo, "export", export)
     file = tmp_path / "about.yaml"
     file.write_text("authors: [{name: Ada L.}]")
-    demo(tmp_path / "demo", about=file, **QUICK)
+    demo(trained, about=file, **QUICK)
     (about,) = given
     assert "simulated" in about.training_data
     assert [author.name for author in about.authors] == ["Ada L."]
@@ -144,8 +173,7 @@ def test_people_of_the_package(calls: list[str], tmp_path: Path, monkeypatch: An
     assert not (tmp_path / "other").exists()
 
 
-def test_an_interrupted_demo_goes_on(calls: list[str], tmp_path: Path, monkeypatch: Any) -> None:
-    output = tmp_path / "demo"
+def test_an_interrupted_demo_goes_on(calls: list[str], trained: Path, monkeypatch: Any) -> None:
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -153,11 +181,11 @@ def test_an_interrupted_demo_goes_on(calls: list[str], tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(denoisplit_zoo, "export", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            demo(output, **QUICK)
-    (output / "run" / "report.html").unlink()
-    assert demo(output, **QUICK).passed
-    assert calls == ["train", "resume", "export", "test", "predict"]
-    assert (output / "run" / "report.html").exists()
+            demo(trained, **QUICK)
+    (trained / "run" / "report.html").unlink()
+    assert demo(trained, **QUICK).passed
+    assert calls == ["resume", "resume", "export", "test", "predict"]
+    assert (trained / "run" / "report.html").exists()
 
 
 @pytest.mark.slow
@@ -171,7 +199,7 @@ def test_a_new_package_is_tested_anew(calls: list[str], tmp_path: Path) -> None:
 
 
 def test_a_failed_test_ends_with_one(
-    calls: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
+    calls: list[str], trained: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     def failing(output: Path, command: str, *arguments: str, log: str) -> int:
         assert command == "test"
@@ -179,7 +207,7 @@ def test_a_failed_test_ends_with_one(
         return 1
 
     monkeypatch.setattr(module, "_bioimageio", failing)
-    arguments = ["demo", "-q", "-o", str(tmp_path), "--max-steps", "2", "--samples", "8"]
+    arguments = ["demo", "-q", "-o", str(trained), "--max-steps", "2", "--samples", "8"]
     assert main(arguments) == 1
     told = capsys.readouterr()
     assert "bioimageio test: FAILED" in told.out and "report:" in told.out
@@ -207,10 +235,9 @@ def test_images_of_the_user(calls: list[str], tmp_path: Path, capsys: Any) -> No
     assert {"images/mixed.ome.tif", "split/mixed_split.ome.tif"} <= files(output)
 
 
-def test_other_settings_are_refused(calls: list[str], tmp_path: Path) -> None:
-    demo(tmp_path, **QUICK)
+def test_other_settings_are_refused(calls: list[str], trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="data.synthetic_gaussian"):
-        demo(tmp_path, synthetic_gaussian=2.0, **QUICK)
+        demo(trained, synthetic_gaussian=2.0, **QUICK)
     with pytest.raises(InputError, match="2 or more"):
         demo(tmp_path / "other", samples=1)
     assert not (tmp_path / "other").exists()

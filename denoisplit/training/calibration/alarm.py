@@ -229,7 +229,8 @@ def _tiles(frames: Frames, units: Units) -> _Tiles:
 
 def _covariance(values: Flat) -> Flat:
     """Return a covariance that is shrunk towards its diagonal, and never singular."""
-    covariance = np.atleast_2d(np.cov(values.T))
+    deviations = values - values.mean(axis=0)
+    covariance = deviations.T @ deviations / max(len(values) - 1, 1)  # a single tile has none
     diagonal = np.diag(np.diag(covariance) + 1e-6)
     shrunk: Flat = (1 - SHRINKAGE) * covariance + SHRINKAGE * diagonal
     return shrunk

@@ -27,7 +27,7 @@ from PIL import Image
 
 from denoisplit.errors import InputError
 
-from ..conftest import ABOUT, contents, small
+from ..conftest import ABOUT, STRIDE, contents, small
 
 Files = dict[str, bytes]
 Spoil = Callable[[Files, dict[str, Any]], None]
@@ -150,7 +150,7 @@ def any_size(_: Files, described: dict[str, Any]) -> None:
 
 
 def odd_halo(_: Files, described: dict[str, Any]) -> None:
-    described["outputs"][0]["axes"][2]["halo"] = 20
+    described["outputs"][0]["axes"][2]["halo"] = 18
 
 
 def no_nickname(_: Files, described: dict[str, Any]) -> None:
@@ -260,9 +260,13 @@ EVERYBODY = {*checks.CONSUMERS}
         (
             any_size,
             {"core", "ilastik"},
-            "multiple of the stride 16, not [{'min': 64, 'step': 16}, 96]",
+            f"multiple of the stride {STRIDE}, not [{{'min': 64, 'step': 16}}, 96]",
         ),
-        (odd_halo, {"core", "ilastik", "deepImageJ"}, "the halo of y must be a multiple of 16 px"),
+        (
+            odd_halo,
+            {"core", "ilastik", "deepImageJ"},
+            f"the halo of y must be a multiple of {STRIDE} px",
+        ),
         (no_nickname, {"deepImageJ"}, "config.bioimageio.nickname is missing"),
         (newer_onnx, {"deepImageJ"}, "the IR version of the ONNX file must be at most 8, not 10"),
         (random_onnx, {"core", "deepImageJ", "zoo"}, "the ONNX graph draws random numbers"),

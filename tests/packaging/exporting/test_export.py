@@ -28,7 +28,17 @@ from denoisplit.errors import InputError
 from denoisplit.images import write_ome_tiff
 from denoisplit.run import load, save_config
 
-from ..conftest import ONE_PASS, SIZES, SMALL, blobs, contents, make_run, small, structure_files
+from ..conftest import (
+    ONE_PASS,
+    SIZES,
+    SMALL,
+    STRIDE,
+    blobs,
+    contents,
+    make_run,
+    small,
+    structure_files,
+)
 
 # ---------------------------------------------------------------- other runs, other wishes
 
@@ -222,9 +232,9 @@ def test_the_command_line_offers_every_kind() -> None:
     [
         ({"samples": 1}, ["samples: ", "2 or more, not 1"]),
         ({"samples": 257}, ["samples: ", "256 or less, not 257"]),
-        ({"tile": 100}, ["tile: ", "multiple", "16 px"]),
+        ({"tile": 98}, ["tile: ", "multiple", f" {STRIDE} px"]),
         ({"tile": 64}, ["tile: ", "twice the halo of 32 px"]),
-        ({"halo": 24}, ["halo: ", "16 px"]),
+        ({"halo": 22}, ["halo: ", f" {STRIDE} px"]),
         ({"halo": 0}, ["halo: "]),
         ({"kind": "everything"}, ["kind: ", "mmse, fast, interval, samples, split"]),
         ({"kind": "samples", "samples": 0}, ["samples: ", "1 or more"]),

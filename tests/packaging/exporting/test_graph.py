@@ -119,7 +119,7 @@ def test_odd_sizes_are_reflected_at_right_and_bottom(
 ) -> None:
     graph = graph_of_kind(mapped, kind)
     image = raw(*shape)
-    beyond = [(0, -side % 16) for side in shape]
+    beyond = [(0, -side % graph.network.stride) for side in shape]
     padded = torch.from_numpy(np.pad(image.numpy(), beyond, mode="reflect"))
     whole = compute(graph, padded[None, None])[..., : shape[0], : shape[1]]
     found = compute(graph, image[None, None])
@@ -212,7 +212,7 @@ def test_noise_of_a_tile_is_that_of_the_whole_image(run: Run) -> None:
     whole = graph.content_keys(image)
     tile = graph.content_keys(image[:, y : y + side, x : x + side].contiguous())
     for level, (a, b) in enumerate(zip(whole, tile, strict=True)):
-        n = 16 >> (level + 1)
+        n = 8 >> level
         a = a[:, y >> (level + 1) :, x >> (level + 1) :][..., : b.shape[1], : b.shape[2]]
         inside = (..., slice(n, -n), slice(n, -n))
         eps = [standard_normal(k[inside], graph.channels[0, level], graph.table) for k in (a, b)]
@@ -222,9 +222,10 @@ def test_noise_of_a_tile_is_that_of_the_whole_image(run: Run) -> None:
 
 def test_channel_keys_are_those_of_the_package(run: Run) -> None:
     graph = graph_of(run, samples=5)
-    assert graph.channels.shape == (3, 4, 4)
+    levels = run.config.settings.network.levels
+    assert graph.channels.shape == (3, levels, 4)
     for draw in range(3):
-        for level in range(4):
+        for level in range(levels):
             assert torch.equal(graph.channels[draw, level], channel_keys(5, draw, level, 4))
 
 

@@ -32,7 +32,7 @@ from denoisplit.files.json_file import write_json
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.run import load
 
-from ..conftest import SMALL, contents, small
+from ..conftest import SMALL, STRIDE, contents, small
 
 
 @pytest.fixture(scope="module")
@@ -380,7 +380,7 @@ def test_the_card_says_what_users_stumble_on(
     text = " ".join(card.split())
     steps = {name: part for name, _, part in (s.partition(" ") for s in text.split("### "))}
     for consumer in ("ilastik", "Fiji"):
-        assert "to a multiple of 16 px" in steps[consumer]
+        assert f"to a multiple of {STRIDE} px" in steps[consumer]
     assert (
         "`bioimageio update-format`" in steps["Python"] and "the result is right" in steps["Python"]
     )

@@ -12,6 +12,7 @@ import types
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 import torch
 from denoisplit_zoo.exporting import weights
 from denoisplit_zoo.exporting.graph import ContentKeys, Splitter
-from denoisplit_zoo.exporting.kinds import PACKAGE_KINDS, channel_names
+from denoisplit_zoo.exporting.kinds import channel_names
 from denoisplit_zoo.exporting.source_file import MODULES, architecture_source, combine
 from torch import Tensor, nn
 
@@ -32,7 +33,7 @@ from denoisplit.network.addressed_noise import (
     normal_table,
     standard_normal,
 )
-from denoisplit.run import load
+from denoisplit.run import Run, load, load_config
 
 from ..conftest import ONE_PASS
 
@@ -43,24 +44,47 @@ def raw(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(200, 60, shape).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def arguments(run_folder: Path) -> dict[str, Any]:
-    return weights.graph_arguments(load(run_folder, device="cpu"), samples=3, seed=1)
+class Exported:
+    """The graph of a run in all formats, each of which is made once."""
+
+    def __init__(self, run: Run, kind: str, samples: int) -> None:
+        self.arguments = weights.graph_arguments(run, samples=samples, seed=1, kind=kind)
+        self.graph = weights.build_graph(run, self.arguments, kind)
+
+    @cached_property
+    def script(self) -> bytes:
+        return weights.torchscript(self.graph)
+
+    @cached_property
+    def onnx(self) -> bytes:
+        return weights.onnx(self.graph)
 
 
 @pytest.fixture(scope="module")
-def graph(run_folder: Path, arguments: dict[str, Any]) -> Splitter:
-    return weights.build_graph(load(run_folder, device="cpu"), arguments)
+def exported(mapped_folder: Path) -> Callable[[str, int], Exported]:
+    """Exports of a run with an error map, by kind and number of samples."""
+    run = load(mapped_folder, device="cpu")
+    return cache(lambda kind, samples: Exported(run, kind, samples))
 
 
 @pytest.fixture(scope="module")
-def script(graph: Splitter) -> bytes:
-    return weights.torchscript(graph)
+def plain(run_folder: Path) -> Exported:
+    return Exported(load(run_folder, device="cpu"), "mmse", 3)
 
 
 @pytest.fixture(scope="module")
-def onnx_file(graph: Splitter) -> bytes:
-    return weights.onnx(graph)
+def graph(plain: Exported) -> Splitter:
+    return plain.graph
+
+
+@pytest.fixture(scope="module")
+def script(plain: Exported) -> bytes:
+    return plain.script
+
+
+@pytest.fixture(scope="module")
+def onnx_file(plain: Exported) -> bytes:
+    return plain.onnx
 
 
 def loaded(script: bytes) -> Any:
@@ -117,15 +141,15 @@ def integers_of_pixels(data: bytes) -> set[str]:
     ("kind", "samples"),
     [("mmse", 1), ("fast", 0), ("interval", 0), ("samples", 3), ("samples", 1), ("split", 1)],
 )
-def test_formats_of_every_kind_agree(mapped_folder: Path, kind: str, samples: int) -> None:
+def test_formats_of_every_kind_agree(
+    mapped_folder: Path, exported: Callable[[str, int], Exported], kind: str, samples: int
+) -> None:
     """Those of one pass also where a runtime has no 64-bit integers; the others hash pixels."""
-    run = load(mapped_folder, device="cpu")
-    arguments = weights.graph_arguments(run, samples=samples, seed=1, kind=kind)
-    graph = weights.build_graph(run, arguments, kind)
-    file = weights.onnx(graph)
-    runtime, script = ort.InferenceSession(file), loaded(weights.torchscript(graph))
-    channels = len(channel_names(kind, run.names, samples))
-    for shape in ((1, 1, 50, 61), (2, 1, 130, 75)):
+    of_kind = exported(kind, samples)
+    graph, file = of_kind.graph, of_kind.onnx
+    runtime, script = ort.InferenceSession(file), loaded(of_kind.script)
+    channels = len(channel_names(kind, load_config(mapped_folder).settings.names, samples))
+    for shape in ((1, 1, 50, 61), (2, 1, 70, 35)):
         image = raw(*shape)
         with torch.inference_mode():
             expected = graph(torch.from_numpy(image)).numpy()
@@ -140,12 +164,14 @@ def test_formats_of_every_kind_agree(mapped_folder: Path, kind: str, samples: in
 # ---------------------------------------------------------------- TorchScript
 
 
-@pytest.mark.parametrize("kind", PACKAGE_KINDS)
-def test_torchscript_names_no_device_and_no_random_numbers(mapped_folder: Path, kind: str) -> None:
-    run = load(mapped_folder, device="cpu")
-    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
-    script = weights.torchscript(weights.build_graph(run, arguments, kind))
-    code = str(loaded(script).inlined_graph)
+@pytest.mark.parametrize(
+    ("kind", "samples"),
+    [("mmse", 2), ("fast", 0), ("interval", 0), ("samples", 3), ("split", 1)],
+)
+def test_torchscript_names_no_device_and_no_random_numbers(
+    exported: Callable[[str, int], Exported], kind: str, samples: int
+) -> None:
+    code = str(loaded(exported(kind, samples).script).inlined_graph)
     assert "Device = prim::Constant" not in code
     for name in ("rand", "normal", "bernoulli", "arange", "aten::zeros", "aten::full"):
         assert name not in code, name
@@ -173,14 +199,13 @@ def test_onnx_is_old_enough(onnx_file: bytes) -> None:
     assert free == ["batch", "", "y", "x"]
 
 
-@pytest.mark.parametrize("kind", ["mmse", "interval"])
-def test_onnx_holds_every_weight_once(mapped_folder: Path, kind: str) -> None:
-    run = load(mapped_folder, device="cpu")
-    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
-    graph = weights.build_graph(run, arguments, kind)
-    onnx_file = weights.onnx(graph)
-    inside = sum(v.numel() for k, v in graph.state_dict().items() if "prior" not in k)
-    model = onnx.load_from_string(onnx_file)
+@pytest.mark.parametrize(("kind", "samples"), [("mmse", 2), ("interval", 0)])
+def test_onnx_holds_every_weight_once(
+    exported: Callable[[str, int], Exported], kind: str, samples: int
+) -> None:
+    of_kind = exported(kind, samples)
+    inside = sum(v.numel() for k, v in of_kind.graph.state_dict().items() if "prior" not in k)
+    model = onnx.load_from_string(of_kind.onnx)
     stored = sum(int(np.prod(i.dims)) for i in model.graph.initializer)
     assert stored < 1.1 * inside
 
@@ -232,37 +257,43 @@ def test_noise_is_equal_bit_for_bit_in_every_runtime(content: str) -> None:
 # ---------------------------------------------------------------- state dict and architecture
 
 ALONE = """
-import json, sys
+import json, os, sys
 import numpy as np
 import torch
 sys.modules["denoisplit"] = sys.modules["denoisplit_zoo"] = None  # an import would fail
-namespace = {"__name__": "architecture"}
-exec(open("architecture.py", encoding="utf-8").read(), namespace)
-kwargs = json.load(open("kwargs.json"))
-graph = namespace[kwargs.pop("callable")](**kwargs)
-graph.load_state_dict(torch.load("weights.pt", weights_only=True), strict=True)
-with torch.inference_mode():
-    np.save("out.npy", graph.eval()(torch.from_numpy(np.load("in.npy"))).numpy())
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    namespace = {"__name__": "architecture"}
+    exec(open("architecture.py", encoding="utf-8").read(), namespace)
+    kwargs = json.load(open("kwargs.json"))
+    graph = namespace[kwargs.pop("callable")](**kwargs)
+    graph.load_state_dict(torch.load("weights.pt", weights_only=True), strict=True)
+    with torch.inference_mode():
+        np.save("out.npy", graph.eval()(torch.from_numpy(np.load("in.npy"))).numpy())
 """
 
 
-@pytest.mark.parametrize("kind", ["mmse", "interval"])
 def test_the_architecture_file_computes_the_same_alone(
-    mapped_folder: Path, tmp_path: Path, kind: str
+    exported: Callable[[str, int], Exported], tmp_path: Path
 ) -> None:
-    run = load(mapped_folder, device="cpu")
-    arguments = weights.graph_arguments(run, samples=2, seed=1, kind=kind)
-    graph = weights.build_graph(run, arguments, kind)
     image = raw(1, 1, 50, 61)
-    (tmp_path / "architecture.py").write_text(architecture_source(), encoding="utf-8")
-    (tmp_path / "weights.pt").write_bytes(weights.state_dict(graph))
-    kwargs = arguments | {"callable": type(graph).__name__}
-    (tmp_path / "kwargs.json").write_text(json.dumps(kwargs))
-    np.save(tmp_path / "in.npy", image)
-    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True, timeout=120)
-    with torch.inference_mode():
-        expected = graph(torch.from_numpy(image)).numpy()
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    graphs = {}
+    for of_kind in (exported("mmse", 2), exported("interval", 0)):
+        graph = of_kind.graph
+        folder = tmp_path / type(graph).__name__
+        folder.mkdir()
+        graphs[folder] = graph
+        (folder / "architecture.py").write_text(architecture_source(), encoding="utf-8")
+        (folder / "weights.pt").write_bytes(weights.state_dict(graph))
+        kwargs = of_kind.arguments | {"callable": type(graph).__name__}
+        (folder / "kwargs.json").write_text(json.dumps(kwargs))
+        np.save(folder / "in.npy", image)
+    assert len(graphs) == 2
+    subprocess.run([sys.executable, "-c", ALONE, *graphs], check=True, timeout=120)
+    for folder, graph in graphs.items():
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(image)).numpy()
+        np.testing.assert_array_equal(np.load(folder / "out.npy"), expected)
 
 
 def test_the_architecture_file_is_the_sources() -> None:

@@ -62,6 +62,15 @@ def test_the_seed_decides() -> None:
     assert first.as_dict() == second.as_dict()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_frames_of_one_tile_have_no_covariance(count: int) -> None:
+    images, superposition = frames(2, size=64, count=count), Superposition("sum", (0.0, 0.0))
+    alarm = fit_alarm(network(2), images, superposition, [FLAT] * 2, **OPTIONS)
+    assert alarm is not None
+    assert np.isfinite(alarm.limits).all() and (alarm.limits > 0).all()
+    assert np.isfinite(alarm.judge(superposition(images[0]), images[0]).each).all()
+
+
 def test_frames_below_the_side_of_a_tile_give_no_alarm() -> None:
     small = frames(2, size=48)
     superposition = Superposition("sum", (0.0, 0.0))
