@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from denoisplit.machine.device import default_device
 from denoisplit.network.context import ContextVSE
 from denoisplit.network.denoised import DenoisedVSE
 from denoisplit.network.error_map import ErrorMap, error_map_of
+from denoisplit.network.inference import local_form
 from denoisplit.network.mean_correction import RADIUS, MeanCorrection, mean_correction_of
 from denoisplit.network.vse import VSE, Denoiser
 from denoisplit.noise_models import GaussianMixture
+from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import ErrorMapping
 from denoisplit.prediction.halo import EXACT, PREDICTION_TOLERANCE, sufficient_halo
 from denoisplit.prediction.intervals import interval_number
@@ -100,6 +102,11 @@ class Run:
             return None
         number = None if coverage is None else interval_number(self.error_map, coverage)
         return ErrorMapping(self.error_map, number)
+
+    def in_form(self, form: Form) -> Run:
+        """Return the run with copies of network and error map in a form for prediction."""
+        error_map = self.error_map and local_form(self.error_map, form.dtype)
+        return replace(self, model=form.apply(self.model), error_map=error_map)
 
     def needs_error_map(self, purpose: str) -> None:
         """Refuse a purpose for which a run of an older release, without an error map, is no use.

@@ -48,7 +48,6 @@ DENOISPLIT = (
     "matplotlib.backends.backend_agg",
     "onnxruntime",
     "scipy.ndimage",
-    "torchmetrics.functional.image",
 )
 CLIENT = """#!{python} -IS
 import json, os, socket, sys

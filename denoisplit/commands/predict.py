@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ from denoisplit.jobs.results import (
     result_paths,
     stored_precision,
 )
-from denoisplit.jobs.tiling import tile_and_halo
+from denoisplit.jobs.tiling import memory_allowed, memory_for_tiles, tile_and_halo
 from denoisplit.machine.dask_cluster import local_workers, workers
+from denoisplit.machine.memory import peak_memory
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
 from denoisplit.prediction.frame import Array, predict_frame
 from denoisplit.prediction.sampling import NoiseAddress
@@ -64,6 +64,7 @@ def predict(
     noise_address: NoiseAddress = "position",
     tile: int | None = None,
     halo: int | None = None,
+    memory: str | None = None,
     tolerance: float = 0.0,
     interval: float | None = None,
     add: bool = False,
@@ -113,6 +114,7 @@ def predict(
     run = run if isinstance(run, Run) else load(run)
     sampling = sampling_of(run, samples, seed, keep_samples, noise_address, tolerance)
     _, halo_px = tile_and_halo(run, tile, halo)
+    allowed = memory_allowed(run, memory, tile)
     has_error_map = run.mapping(interval) is not None
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
     paths, output = [file.with_channel(channel) for file in list_files(files)], Path(output)
@@ -128,15 +130,20 @@ def predict(
     only = stored.pop() if precision == "bf16" and len(stored) == 1 else None
     work = sum(image.pixels for image in images if not image.is_done) * max(1, samples)
     form = fastest(run.model, precision, compile, work, only=only)
+    run, processes = run.in_form(form), local_workers() if dask == "local" else 1
+    for_tiles = None
+    if allowed is not None:
+        for_tiles = memory_for_tiles(run, halo_px, allowed, processes, images)
     plan = Plan(
-        run=replace(run, model=form.apply(run.model)),
+        run=run,
         sampling=sampling,
         interval=interval,
-        tile=tile or run.config.settings.prediction.tile,
+        tile=tile or (None if allowed else run.config.settings.prediction.tile),
+        memory=for_tiles,
         halo=halo_px,
         form=form,
         resume=resume,
-        processes=local_workers() if dask == "local" else 1,
+        processes=processes,
         written_as=format,
         compression=compression,
     )
@@ -161,6 +168,8 @@ def predict(
                         )
             if json is not None:
                 write_json(json, written.records)
+            if allowed is not None and (peak := peak_memory()):
+                logger.info("took at most %.2f GB of memory", peak / 1e9)
         except OSError as error:
             raise not_written(error.filename or output, error) from error
     return written

@@ -126,6 +126,12 @@ PREDICT = Command(
         TILE,
         HALO,
         Option(
+            "--memory SIZE",
+            str,
+            "Memory that the process may take, such as 1.2GB; tiles become as small as needed.",
+            otherwise="a share of that of the machine",
+        ),
+        Option(
             "--precision FORMAT",
             str,
             "bf16 is used where it is measured to be faster; results differ slightly.",

@@ -18,7 +18,7 @@ from denoisplit.network.inference import inference_form
 from denoisplit.prediction.autotune import Form, seconds_per_pixel
 from denoisplit.prediction.frame import predict_frame
 from denoisplit.prediction.sampling import Sampling
-from denoisplit.prediction.tiles import PER_PIXEL
+from denoisplit.prediction.tiles import bytes_of_tile
 from denoisplit.progress import duration
 from denoisplit.run import Run
 
@@ -106,7 +106,7 @@ def _cost(run: Run, image: LazyImage) -> dict[str, Any]:
         core = min(tile, length)
         computed *= (core + 2 * min(halo, length)) / core
     seconds = computed * SAMPLES * seconds_per_pixel(run.model, Form())
-    memory = 2 * PER_PIXEL * run.model.output.in_channels * (tile + 2 * halo) ** 2
+    memory = bytes_of_tile(run.model, tile, halo)
     device = run.model.input_mean.device.type
     return {
         "samples": SAMPLES,

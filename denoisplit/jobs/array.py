@@ -134,10 +134,13 @@ def predict_image(
         keep_samples = max(0, samples) if size <= KEPT_BYTES and not tolerance else 0
     sampling = sampling_of(run, samples, seed, keep_samples, noise_address, tolerance)
     tile, halo = tile_and_halo(run, tile, halo)
-    mapping = run.mapping(_coverage(run) if interval is None else interval)
+    interval = _coverage(run) if interval is None else interval
+    run.mapping(interval)  # refuses one that the run cannot give
     alarm = read_alarm(run.path, len(run.names))
     warn_of_few_samples(run, samples)
-    model = fastest(run.model, precision, compile, source.pixels * max(1, samples)).apply(run.model)
+    work = source.pixels * max(1, samples)
+    run = run.in_form(fastest(run.model, precision, compile, work))
+    mapping = run.mapping(interval)
     results: dict[str, Array] = {}  # kind -> (t, z, planes, Y, X), t and z if the image has them
     judged, places = [], list(source.places())
     with bar("splitting", 100 * len(places)) as moved:
@@ -152,7 +155,7 @@ def predict_image(
             options: dict[str, Any] = {"tile": tile, "halo": halo}
             with source.named():
                 prediction = predict_frame(
-                    model, plane, sampling, mapping=mapping, on_progress=on_plane, **options
+                    run.model, plane, sampling, mapping=mapping, on_progress=on_plane, **options
                 )
             values = result_values(prediction, run.factors)
             if not results:
@@ -165,7 +168,7 @@ def predict_image(
                 if prediction.bars is not None:
                     means = prediction.bars.decoded
                 elif sampling.samples:
-                    means = predict_frame(model, plane, sampling.preview, **options).mean
+                    means = predict_frame(run.model, plane, sampling.preview, **options).mean
                 judged.append(alarm.judge(plane.astype(np.float32), means))
     record = None if alarm is None else alarm.summary(judged)
     warn_of_brightness(run, source.mean, source.name)

@@ -63,7 +63,8 @@ def plan_image(run: Run, path: ImageFile, results: Results) -> PlannedImage:
     elif count == pixels:  # only the middle of a large image may be empty
         problem = f"this is a constant image: every pixel is {low:g}"
         raise InputError(problem, where=path, remedy="check the recording")
-    return PlannedImage(path, digest.hexdigest(), results, pixels)
+    plane_bytes = 4 * image.sizes["y"] * image.sizes["x"]
+    return PlannedImage(path, digest.hexdigest(), results, pixels, plane_bytes)
 
 
 def warn_of_same(paths: Sequence[ImageFile]) -> None:

@@ -61,6 +61,7 @@ class Plan:
     form: Form  # in which workers, which load the network again, run it
     resume: bool  # whether to continue jobs that exist
     processes: int = 1  # that share the memory of this machine
+    memory: float | None = None  # bytes for the feature maps of all; None: as suits the machine
     written_as: Format = "auto"
     compression: Compression = "none"  # of TIFF files
 
@@ -73,6 +74,7 @@ class PlannedImage:
     digest: str  # of its pixels
     results: Results
     pixels: int  # number of them
+    plane_bytes: int  # of one plane, float32
 
     @property
     def is_done(self) -> bool:
@@ -205,7 +207,8 @@ def start_job(plan: Plan, image: PlannedImage) -> StartedJob | None:
             error_map=error_map_digest(run),
             sampling=plan.sampling,
             interval=plan.interval,
-            tile=tile or tile_side(run.model, plan.halo, processes=plan.processes),
+            tile=tile
+            or tile_side(run.model, plan.halo, processes=plan.processes, memory=plan.memory),
             halo=plan.halo,
             form=plan.form,
         )

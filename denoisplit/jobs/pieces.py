@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from denoisplit.jobs.job import (
 )
 from denoisplit.jobs.results import JOB, result_values
 from denoisplit.machine.dask_cluster import run_on_cluster
-from denoisplit.machine.memory import keep_freed_memory
+from denoisplit.machine.memory import keep_freed_memory, release_freed_memory
 from denoisplit.prediction.autotune import Form
 from denoisplit.prediction.frame import OnProgress, predict_core, predict_frame
 from denoisplit.prediction.tiles import Tiling
@@ -75,6 +74,7 @@ def _split_all(started: StartedJob, on_progress: OnProgress, cluster: Any) -> No
         problem = f"{len(missing)} of {len(pieces)} pieces were not written"
         remedy = "check whether another program writes there"
         raise InputError(problem, where=job.work, remedy=remedy)
+    release_freed_memory()
     finish(started)
 
 
@@ -99,7 +99,7 @@ def _run(path: str, weights: str, error_map: str | None, form: Form) -> Run:
     if (weights_digest(run), error_map_digest(run)) != (weights, error_map):
         problem = "weights or error map of this run have changed since the job was started"
         raise InputError(problem, where=path, remedy="start over in another output folder")
-    return replace(run, model=form.apply(run.model))
+    return run.in_form(form)
 
 
 def _source(job: Job) -> LazyImage:

@@ -1,10 +1,19 @@
-"""Tile and halo of a prediction: as given, as set in the run, or as measured."""
+"""Tile and halo of a prediction: as given, as set in the run, as measured, or as memory allows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from denoisplit.errors import InputError
-from denoisplit.prediction.tiles import tile_side
+from denoisplit.images.formats.zarr import is_zarr
+from denoisplit.jobs.job import PlannedImage
+from denoisplit.machine.memory import bytes_of_size, memory_in_use, release_freed_memory
+from denoisplit.prediction.tiles import bytes_of_tile, tile_side
+from denoisplit.progress import logger
 from denoisplit.run import Run
+
+# planes of other images than Zarr that are in memory at once: as read, checked, and as written
+PLANES = 4
 
 
 def tile_and_halo(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
@@ -32,3 +41,54 @@ def tile_and_halo(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
             remedy="correct them",
         )
     return tile, halo
+
+
+def memory_allowed(run: Run, memory: str | None, tile: int | None) -> int | None:
+    """Return the bytes that a prediction may take, None for no limit.
+
+    Raises
+    ------
+    InputError
+        If ``memory`` is no size, or tiles cannot be chosen by it.
+    """
+    if memory is None:
+        return None
+    if tile is not None or not run.model.supports_tiling:
+        why = "this network takes whole planes" if tile is None else "`tile` is given, too"
+        raise InputError(f"`memory` cannot set the tiles: {why}", remedy="leave `memory` out")
+    try:
+        return bytes_of_size(memory)
+    except ValueError:
+        raise InputError(
+            where="memory",
+            found=repr(memory),
+            expected="a size such as 1.2GB or 800MB",
+            remedy="correct it",
+        ) from None
+
+
+def memory_for_tiles(
+    run: Run, halo: int, allowed: float, processes: int, images: Sequence[PlannedImage]
+) -> float:
+    """Return the bytes that are left for the feature maps of all processes.
+
+    Raises
+    ------
+    InputError
+        If they are too few for the smallest tile.
+    """
+    release_freed_memory()
+    allowed /= processes
+    planes = [image.plane_bytes for image in images if not is_zarr(image.path.path)]
+    others = memory_in_use() + PLANES * max(planes, default=0)
+    tile = tile_side(run.model, halo, memory=allowed - others)
+    needed = others + bytes_of_tile(run.model, tile, halo)
+    if needed > allowed:
+        raise InputError(
+            f"the memory of {allowed / 1e9:.2f} GB is too little: tiles of {tile} px with this run "
+            f"and the largest plane take {needed / 1e9:.2f} GB",
+            where="memory",
+            remedy="allow more, or convert large planes to Zarr, of which only tiles are read",
+        )
+    logger.info("tiles of %d px, for %.2f of %.2f GB", tile, needed / 1e9, allowed / 1e9)
+    return (allowed - others) * processes

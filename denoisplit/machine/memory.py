@@ -1,4 +1,4 @@
-"""Memory of this process: its limit, and the reuse of freed blocks."""
+"""Memory of this process: its limit and use, and the reuse of freed blocks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 LARGEST_KEPT, KEPT = 2**30, 2**31 - 1  # bytes
+SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?([kMGT])(i?)B?")
 
 
 def keep_freed_memory() -> None:
@@ -33,6 +34,47 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release_freed_memory() -> None:
+    """Return freed blocks to the system after a stage, whose sizes the next one will not need.
+
+    Without this, each stage of a long program adds its own blocks to those of all before.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
+def memory_in_use() -> int:
+    """Return the resident memory of this process, in bytes; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1])
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def peak_memory() -> int:
+    """Return the most resident memory that this process had, in bytes; 0 on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def bytes_of_size(text: str) -> int:
+    """Return the bytes of a size such as 1.2GB, 800M or 2GiB.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if (match := SIZE.fullmatch(str(text).strip())) is None:
+        raise ValueError(f"{text!r} is no size")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (1 + "kMGT".index(prefix)))
 
 
 def is_out_of_memory(error: BaseException) -> BaseException | None:

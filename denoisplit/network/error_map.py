@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoisplit.network.mean_correction import RADIUS, local_layers
+from denoisplit.network.mean_correction import RADIUS, in_float32, local_layers
 
 BLUR = 2.0  # px, standard deviation of the blur that defines the local intensity
 SIZED = ("layers.0.bias", "centres", "coverages")  # tensors whose last side is a size of the map
@@ -114,7 +114,7 @@ class ErrorMap(nn.Module):
         )
         planes = nn.functional.pad(planes, (RADIUS,) * 4, mode="replicate")
         scale = self.level[:, None, None] / math.log(2)
-        variance: Tensor = scale * nn.functional.softplus(self.layers(planes)) + LEAST
+        variance: Tensor = scale * nn.functional.softplus(in_float32(self.layers, planes)) + LEAST
         return variance
 
     def forward(self, x: Tensor, means: Tensor) -> Tensor:
@@ -155,9 +155,9 @@ def interpolated(at: Tensor, centres: Tensor, values: Tensor) -> Tensor:
     """
     out = values[:, :1, None] + 0 * at  # of its shape, without naming a device in a traced graph
     for g in range(centres.shape[1] - 1):
-        width = centres[:, g + 1] - centres[:, g]
-        share = ((at - centres[:, g, None, None]) / width[:, None, None]).clamp(0, 1)
-        out = out + share * (values[:, g + 1] - values[:, g])[:, None, None]
+        width = (centres[:, g + 1] - centres[:, g])[:, None, None]
+        slope = (values[:, g + 1] - values[:, g])[:, None, None] / width
+        out = torch.addcmul(out, (at - centres[:, g, None, None]).clamp(0 * width, width), slope)
     return out
 
 

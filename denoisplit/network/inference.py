@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from denoisplit.network.blocks import Gate, Merge, ResBlock
 from denoisplit.network.context import centre_crop
 from denoisplit.network.decoder import Gaussian, Level, ToGaussian, TopLevel
+from denoisplit.network.error_map import ErrorMap
+from denoisplit.network.mean_correction import MeanCorrection
 from denoisplit.network.vse import VSE
+
+Local = TypeVar("Local", ErrorMap, MeanCorrection)
 
 
 def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
@@ -47,8 +51,20 @@ def inference_form(model: VSE, dtype: torch.dtype = torch.float32) -> VSE:
     for part in parts:
         _fold(part)
         part.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if fast.mean_correction is not None:
+        fast.mean_correction = local_form(fast.mean_correction, dtype)
     if fast.denoiser is not None:
         fast.denoiser.network = inference_form(fast.denoiser.network, dtype)
+    return fast
+
+
+def local_form(module: Local, dtype: torch.dtype = torch.float32) -> Local:
+    """Return a copy of an error map or a correction of means for prediction alone.
+
+    Its layers are of ``dtype``; what goes in and out is float32, as is all else.
+    """
+    fast = cast(Local, _copied(module))
+    fast.layers.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fast
 
 
@@ -82,17 +98,21 @@ class _Block(nn.Module):
         self.register_buffer("shift", (norm.bias - norm.running_mean * scale)[:, None, None])
         self.conv = fuse_conv_bn_eval(conv, second)
         self.last = last
-        self.gate = cast(Gate, gate[0]).conv if gate else None
+        # two convolutions: halves of one map lie apart in memory, where bfloat16 is slow
+        self.gates: nn.ModuleList | None = None
+        if gate:
+            both = cast(Gate, gate[0]).conv
+            self.gates = nn.ModuleList(_outputs(both, which) for which in (0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.addcmul(self.shift, x, self.scale)
         h = self.conv(nn.functional.elu(h, inplace=True))
         h = self.last(nn.functional.elu(h, inplace=True))
-        if self.gate is None:
+        if self.gates is None:
             out: Tensor = x + h
             return out
-        a, b = self.gate(h).chunk(2, dim=1)
-        return torch.addcmul(x, nn.functional.elu(a), torch.sigmoid(b))
+        a, b = (gate(h) for gate in self.gates)
+        return torch.addcmul(x, nn.functional.elu(a, inplace=True), torch.sigmoid_(b))
 
 
 class _Merge(nn.Module):
@@ -219,6 +239,16 @@ def _half(conv: nn.Conv2d, which: int) -> nn.Conv2d:
     half.weight = nn.Parameter(part.clone(), requires_grad=False)
     if which == 1:
         half.bias = None
+    return half
+
+
+def _outputs(conv: nn.Conv2d, which: int) -> nn.Conv2d:
+    """Return the first or second half of the outputs of a convolution, as one of its own."""
+    half, outputs = copy.deepcopy(conv), conv.out_channels // 2
+    part = slice(which * outputs, (which + 1) * outputs)
+    half.out_channels = outputs
+    half.weight = nn.Parameter(conv.weight[part].clone(), requires_grad=False)
+    half.bias = nn.Parameter(cast(Tensor, conv.bias)[part].clone(), requires_grad=False)
     return half
 
 

@@ -24,6 +24,12 @@ def local_layers(inputs: int, outputs: int, filters: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(filters, outputs, 1))
 
 
+def in_float32(layers: nn.Sequential, planes: Tensor) -> Tensor:
+    """Return the output of layers that may have another precision, (B, n, Y, X) float32 -> same."""
+    out: Tensor = layers(planes.to(next(layers.parameters()).dtype))
+    return out.float()
+
+
 class MeanCorrection(nn.Module):
     """Expected difference of the mean of samples and the decoded means; normalised units.
 
@@ -54,8 +60,7 @@ class MeanCorrection(nn.Module):
             Its decoded means, in normalised target units.
         """
         planes = nn.functional.pad(torch.cat((x, means), dim=1), (RADIUS,) * 4, mode="replicate")
-        correction: Tensor = self.layers(planes)
-        return correction
+        return in_float32(self.layers, planes)
 
 
 def mean_correction_of(state: dict[str, Tensor], structures: int) -> MeanCorrection:

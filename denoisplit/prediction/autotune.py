@@ -32,9 +32,14 @@ class Form:
     def __str__(self) -> str:
         return NAMES[self.precision] + (", compiled" if self.compiled else "")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return torch.float32 if self.precision == "32" else torch.bfloat16
+
     def apply(self, model: VSE) -> VSE:
         """Return a copy of a network in this form; it is used like the network itself."""
-        fast = inference_form(model, torch.float32 if self.precision == "32" else torch.bfloat16)
+        fast = inference_form(model, self.dtype)
         if self.compiled:
             compile_blocks(fast)
         return fast

@@ -152,12 +152,13 @@ class EncodedPatch:
         *features, top = self.features
         keys = _keys(model, self.raw, sampling, self.y, self.x)
         table = normal_table().to(device)
-        # an antithetic pair shares its noise, so it is decoded together
+        # an antithetic pair shares its noise, so it is drawn together
         group = 2 if sampling.antithetic else 1
         pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cpu"])
         if device.type == "cuda":
             pixels = min(pixels, pixels_that_fit(model))
-        batch = max(1, pixels // (share * group * height * width)) * group
+        at_once = max(1, pixels // (share * height * width))
+        batch = max(1, at_once // group) * group
         for start in range(0, sampling.samples, batch):
             chosen = range(start, min(start + batch, sampling.samples))
             eps = addressed_noise(
@@ -168,9 +169,11 @@ class EncodedPatch:
                 antithetic=sampling.antithetic,
                 table=table,
             )
-            # the posterior of the top level does not depend on eps: its features are not repeated
-            shared = [f.expand(len(chosen), -1, -1, -1) for f in features]
-            yield from model.to_raw(model.means(model.decode([*shared, top], eps)))
+            for first in range(0, len(chosen), at_once):
+                part = [e[first : first + at_once] for e in eps]
+                # the posterior of the top level does not depend on eps: it is not repeated
+                shared = [f.expand(len(part[0]), -1, -1, -1) for f in features]
+                yield from model.to_raw(model.means(model.decode([*shared, top], part)))
 
 
 def sample_patch(

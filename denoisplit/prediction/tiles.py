@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float32]
 
 BORDER = 32  # px that a frame is reflected by, rounded up to the total stride
 
-SIDES = (256, 384, 512)  # px, of a tile's core
+SIDES = (64, 128, 192, 256, 384, 512)  # px, of a tile's core
 GPU_SIDES = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower per pixel
 PER_PIXEL = 48  # bytes for each filter and sample, float32; measured on a CPU
 
@@ -110,10 +110,10 @@ def pixels_that_fit(model: VSE) -> int:
     allowed = memory_at_most() // 6
     if device.type == "cuda":
         allowed = torch.cuda.get_device_properties(device).total_memory // 4
-    return allowed // (PER_PIXEL * model.output.in_channels)
+    return allowed // bytes_per_pixel(model)
 
 
-def tile_side(model: VSE, halo: int, *, processes: int = 1) -> int:
+def tile_side(model: VSE, halo: int, *, processes: int = 1, memory: float | None = None) -> int:
     """Return the largest side of a tile's core (px) that suits this machine.
 
     The larger the core, the smaller the share of the halo in the computation.
@@ -126,8 +126,21 @@ def tile_side(model: VSE, halo: int, *, processes: int = 1) -> int:
         Context margin around each tile, px.
     processes : int
         Number of processes that share the memory.
+    memory : float, optional
+        Bytes for the feature maps of all processes, if not as many as suit the machine.
     """
     sides = GPU_SIDES if model.input_mean.device.type == "cuda" else SIDES
-    pixels = pixels_that_fit(model) // processes
-    # an antithetic pair is decoded together
-    return max((side for side in sides if 2 * (side + 2 * halo) ** 2 <= pixels), default=sides[0])
+    if memory is None:
+        memory = pixels_that_fit(model) * bytes_per_pixel(model)
+    fits = [side for side in sides if bytes_of_tile(model, side, halo) <= memory / processes]
+    return max(fits, default=sides[0])
+
+
+def bytes_of_tile(model: VSE, side: int, halo: int) -> int:
+    """Return the bytes of the feature maps of a tile, about: of one sample."""
+    return bytes_per_pixel(model) * (side + 2 * halo) ** 2
+
+
+def bytes_per_pixel(model: VSE) -> int:
+    """Return the bytes of all feature maps per pixel and sample, about."""
+    return PER_PIXEL * model.output.in_channels

@@ -27,6 +27,7 @@ from denoisplit.files.atomic import replace_together
 from denoisplit.files.json_file import json_text
 from denoisplit.jobs.alarm import Alarm
 from denoisplit.jobs.alarm_file import ALARM
+from denoisplit.machine.memory import release_freed_memory
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_remaining_noise_models, needs_noise_models
@@ -126,6 +127,7 @@ def _results(
             judge_ = replace(judge_, halo=wider, tile=prediction.tile or tile_side(model, wider))
         fitted = fit_error_bars(judge_, parts.training, parts.validation, steps=steps)
         contents[ERROR_MAP] = error_map_file(fitted.error_map, model.mean_correction)
+    release_freed_memory()
     calibration, levels = _calibrated(
         judge_, settings, parts.validation, fitted.levels if fitted else None
     )
@@ -143,6 +145,7 @@ def _results(
     alarm = _fitted_alarm(judge_, settings, parts, fitted) if prediction.error_map else None
     if alarm is not None:
         contents[ALARM] = json_text(alarm.as_dict()).encode()
+    release_freed_memory()
     samples = prediction.calibration_samples
     sampling = judge_.sampling(samples, keep=min(PROBE_SAMPLES, samples))
     judged = judge_frames(judge_, parts.test, sampling, mapping, groups, levels)
