@@ -45,9 +45,14 @@ def machine() -> str:
 
 
 def side_by_side(
-    works: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu"
+    works: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    device: str = "cpu",
+    of: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
     """Return the median time of each, s, measured in turn in every round after a warm-up round.
+
+    ``of`` is what is returned of the times in all rounds, if not their median.
 
     Other load on the machine thus affects all of them alike. With one thread, times are processor
     times, which other programs hardly change. GPU work is synchronised.
@@ -65,7 +70,7 @@ def side_by_side(
             if number:
                 taken[name].append(clock() - start)
                 print(f"{name}: {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return {name: of(values) for name, values in taken.items()}
 
 
 def operations(work: Callable[[], Any]) -> float:

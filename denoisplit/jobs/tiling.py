@@ -14,6 +14,7 @@ from denoisplit.run import Run
 
 # planes of other images than Zarr that are in memory at once: as read, checked, and as written
 PLANES = 4
+RESERVE = 50e6  # bytes, of libraries that writing imports, and of results
 
 
 def tile_and_halo(run: Run, tile: int | None, halo: int | None) -> tuple[int, int]:
@@ -80,7 +81,7 @@ def memory_for_tiles(
     release_freed_memory()
     allowed /= processes
     planes = [image.plane_bytes for image in images if not is_zarr(image.path.path)]
-    others = memory_in_use() + PLANES * max(planes, default=0)
+    others = memory_in_use() + RESERVE + PLANES * max(planes, default=0)
     tile = tile_side(run.model, halo, memory=allowed - others)
     needed = others + bytes_of_tile(run.model, tile, halo)
     if needed > allowed:

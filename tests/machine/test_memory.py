@@ -1,12 +1,19 @@
-"""Memory that this process may use: that of the machine, or a lower limit."""
+"""Memory that this process may use, and returns: that of the machine, or a lower limit."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from denoisplit.machine.memory import memory_at_most
+from denoisplit.machine.memory import (
+    bytes_of_size,
+    memory_at_most,
+    memory_in_use,
+    peak_memory,
+)
 
 GB = 2**30
 
@@ -49,3 +56,43 @@ def test_the_least_of_all_groups_around_a_job_holds(machine: int, tmp_path: Path
 def test_a_group_named_like_a_controller_is_none(machine: int, tmp_path: Path) -> None:
     groups = "12:cpu,cpuacct:/a:b\n3:memory:/\n"
     assert memory_with(tmp_path, groups, {"cpu,cpuacct/a:b/memory.max": "1024\n"}) == machine
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1.2GB", 1_200_000_000), ("800 MB", 800_000_000), ("2GiB", 2 * GB), (".5G", 500_000_000),
+     ("64k", 64_000)],
+)  # fmt: skip
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert bytes_of_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "1.2", "1e3MB", "-1GB", "1.2 gigabytes", "1,2GB"])
+def test_other_words_are_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size"):
+        bytes_of_size(text)
+
+
+def test_memory_is_that_of_this_process() -> None:
+    # the system counts in batches
+    assert 0 < memory_in_use() < 1.1 * peak_memory() < 100 * GB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries return memory themselves")
+def test_freed_blocks_are_kept_until_they_are_released() -> None:
+    """In a process of its own, whose heap the test changes."""
+    code = """
+import numpy as np
+from denoisplit.machine.memory import keep_freed_memory, memory_in_use, release_freed_memory
+keep_freed_memory()
+start = memory_in_use()
+blocks = [np.ones(2**20) for _ in range(20)]  # 168 MB
+above = np.ones(2**20)
+del blocks
+kept = memory_in_use()
+release_freed_memory()
+print(kept - start, memory_in_use() - start)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 160e6 and left < 40e6
