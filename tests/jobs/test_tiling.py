@@ -57,7 +57,7 @@ def test_tiles_follow_from_the_memory_that_is_left(
     zarr = PlannedImage(ImageFile(tmp_path / "a.zarr"), "", {}, 10**6, plane_bytes=10**12)
     free = memory_for_tiles(run, 48, 500e6, 1, [plane, zarr])
     assert free == 500e6 - 300e6 - tiling.RESERVE - tiling.PLANES * 20e6
-    assert tile_side(run.model, 48, memory=free) == 384  # 384 bytes for each of (384 + 96)^2 px
+    assert tile_side(run.model, 48, memory=free) == 256  # 384 bytes for each of (256 + 96)^2 px
     assert memory_for_tiles(run, 48, 1000e6, 2, [plane]) == 2 * free
     with pytest.raises(InputError, match="0.42 GB is too little: tiles of 64 px .* take 0.44 GB"):
         memory_for_tiles(run, 48, 420e6, 1, [plane])
