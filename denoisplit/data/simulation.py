@@ -1,8 +1,9 @@
 """Simulated fluorescence images, for demonstrations and tests without a download.
 
 These are **simulated** images and must be labelled so wherever they are shown: they look like
-microscopy, but they support no claim about real data. Frame i depends on the seed, the kind and i
-only, not on the number of frames.
+microscopy, but they support no claim about real data. `simulate` returns clean expected intensities
+of one structure, and `camera` turns them into noisy camera counts. Frame i depends on the seed, the
+kind and i only, not on the number of frames.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ TOP_PERCENTILE = 99.8
 MIN_SIDE = 16
 
 Image = NDArray[np.float64]
+
+# separates the random streams of `simulate` and `camera` for the same seed
+_CAMERA = zlib.crc32(b"camera")
 
 
 def simulate(
@@ -66,6 +71,50 @@ def simulate(
         image = _through_microscope(light)
         stack[i] = background + peak * image / np.percentile(image, TOP_PERCENTILE)
     return stack
+
+
+def camera(
+    clean: NDArray[Any], *, gain: float, read_noise: float, offset: float, seed: int
+) -> NDArray[np.uint16]:
+    """Record clean frames with a simulated camera, (N, Y, X) -> counts (N, Y, X).
+
+    ``counts = offset + gain * Poisson(clean / gain) + Normal(0, read_noise^2)``, rounded and
+    clipped to 0 .. 65535. So the mean is ``clean + offset`` and the variance
+    ``gain * clean + read_noise^2`` (plus 1/12 from rounding), as in a real camera.
+
+    Parameters
+    ----------
+    clean : ndarray, (N, Y, X)
+        Expected intensities in counts without the offset, not negative.
+    gain, read_noise, offset : float
+        Counts per photo-electron, standard deviation of the read-out in counts, and counts of a
+        pixel without light.
+    seed : int
+        Not negative; the noise of frame i depends on the seed and i only. Recordings that must
+        be independent need different seeds.
+
+    Raises
+    ------
+    ValueError
+        When the shape is not (N, Y, X) or a number is out of range.
+    """
+    if clean.ndim != 3 or clean.size == 0 or not np.isfinite(clean).all() or clean.min() < 0:
+        raise ValueError(
+            f"clean has shape {clean.shape}; it must be (N, Y, X) with finite intensities, none of "
+            "them negative"
+        )
+    if gain <= 0 or read_noise < 0 or seed < 0:
+        raise ValueError(
+            f"the gain must be positive ({gain:g}), read_noise ({read_noise:g}) and seed ({seed}) "
+            "not negative"
+        )
+    counts = np.empty(clean.shape, dtype=np.uint16)
+    for i, frame in enumerate(clean):
+        rng = np.random.default_rng([seed, _CAMERA, i])
+        photons = rng.poisson(frame.astype(np.float64) / gain)
+        signal = offset + gain * photons + rng.normal(0.0, read_noise, frame.shape)
+        counts[i] = np.clip(np.rint(signal), 0, np.iinfo(np.uint16).max)
+    return counts
 
 
 def _filaments(rng: np.random.Generator, size: int) -> Image:

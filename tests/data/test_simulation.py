@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from denoisplit.data.simulation import KINDS, MIN_SIDE, simulate
+from denoisplit.data.simulation import KINDS, MIN_SIDE, camera, simulate
 
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
 
@@ -63,6 +63,39 @@ def test_light_reaches_every_part_of_the_frame(kind: str) -> None:
     assert border.mean() == pytest.approx(mean.mean(), rel=0.3)
 
 
+@pytest.mark.parametrize(("gain", "read_noise"), [(1.0, 0.0), (2.5, 6.0), (0.4, 3.0)])
+def test_camera_variance(gain: float, read_noise: float) -> None:
+    levels = np.array([20.0, 100.0, 800.0])
+    clean = np.broadcast_to(levels[:, None, None], (3, 400, 400))
+    counts = camera(clean, gain=gain, read_noise=read_noise, offset=100, seed=0)
+    assert counts.dtype == np.uint16
+    pixels = counts.reshape(3, -1).astype(float)
+    # gain 1 without read noise is whole already; otherwise rounding adds 1/12
+    rounding = 0 if read_noise == 0 else 1 / 12
+    np.testing.assert_allclose(pixels.mean(axis=1), levels + 100, rtol=2e-3)
+    np.testing.assert_allclose(
+        pixels.var(axis=1), gain * levels + read_noise**2 + rounding, rtol=0.02
+    )
+
+
+def test_camera_noise_is_seeded_per_frame() -> None:
+    clean = np.full((3, 32, 32), 50.0)
+    three = camera(clean, gain=2, read_noise=3, offset=100, seed=1)
+    np.testing.assert_array_equal(
+        three[:2], camera(clean[:2], gain=2, read_noise=3, offset=100, seed=1)
+    )
+    other = camera(clean, gain=2, read_noise=3, offset=100, seed=2)
+    noise = [frame.ravel().astype(float) for frame in (three[0], three[1], other[0])]
+    for one, two in itertools.combinations(noise, 2):
+        assert abs(np.corrcoef(one, two)[0, 1]) < 0.12
+
+
+def test_camera_clips_instead_of_wrapping() -> None:
+    clean = np.array([[[0.0, 1e6]]])
+    counts = camera(clean, gain=1, read_noise=0, offset=-5, seed=0)
+    np.testing.assert_array_equal(counts, [[[0, 65535]]])
+
+
 def test_bad_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="filaments"):
         simulate("nuclei", frames=1, size=64, seed=0)
@@ -70,3 +103,9 @@ def test_bad_requests_are_refused() -> None:
         simulate("mesh", frames=0, size=64, seed=0)
     with pytest.raises(ValueError, match="peak must be positive"):
         simulate("mesh", frames=1, size=64, seed=0, peak=0)
+    with pytest.raises(ValueError, match=r"\(N, Y, X\)"):
+        camera(np.ones((4, 4)), gain=1, read_noise=0, offset=0, seed=0)
+    with pytest.raises(ValueError, match="none of them negative"):
+        camera(-np.ones((1, 4, 4)), gain=1, read_noise=0, offset=0, seed=0)
+    with pytest.raises(ValueError, match="gain must be positive"):
+        camera(np.ones((1, 4, 4)), gain=0, read_noise=0, offset=0, seed=0)
