@@ -48,6 +48,7 @@ DENOISPLIT = (
     "matplotlib.backends.backend_agg",
     "onnxruntime",
     "scipy.ndimage",
+    "torchmetrics.functional.image",
 )
 CLIENT = """#!{python} -IS
 import json, os, socket, sys

@@ -211,8 +211,10 @@ def test_imports_draw_no_random_numbers_and_pass_no_stray_variables_to_lightning
         "before = random.getstate()\n"
         "denoisplit.train\n"
         "assert random.getstate() == before\n"
-        "import denoisplit.training.precision\n"
+        "import denoisplit.training.precision, denoisplit.evaluation.metrics as metrics\n"
         "from lightning.pytorch.utilities import rank_zero_only\n"
+        "import numpy as np\n"
+        "metrics.ms_ssim(np.eye(200), np.eye(200), data_range=1.0)\n"
         "print(rank_zero_only.rank, os.environ['RANK'], os.environ['SLURM_PROCID'])\n"
     )
     stray = {"RANK": "abc", "LOCAL_RANK": "x", "SLURM_PROCID": "2"}
