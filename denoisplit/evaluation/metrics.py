@@ -171,9 +171,10 @@ def ms_ssim(truth: Frame, prediction: Frame, *, data_range: float) -> float | No
         from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     # in float64 its windows would take 600 times the memory of the frame
-    images = (torch.from_numpy((frame / data_range).astype(np.float32)) for frame in (p, g))
+    target, image = (torch.from_numpy((f / data_range).astype(np.float32)) for f in (g, p))
     value = multiscale_structural_similarity_index_measure(
-        *(image[None, None] for image in images),
+        image[None, None],
+        target[None, None],
         gaussian_kernel=True,
         sigma=1.5,
         kernel_size=11,
