@@ -31,6 +31,7 @@ section { background: white; border-radius: 12px; padding: 1rem 2rem; margin: 1r
 table { border-collapse: collapse; margin: 1rem 0 }
 td, th { border: 1px solid #d5d9e0; padding: .15em .6em; text-align: left;
   overflow-wrap: anywhere }
+th { white-space: nowrap }
 pre { background: #f4f5f7; padding: .6em; overflow-x: auto }
 """
 
