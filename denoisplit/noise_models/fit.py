@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from denoisplit.noise_models.binning import Flat, Variances, flat_pairs, gather, variances
-from denoisplit.noise_models.gmm import GaussianMixture, mixture
+from denoisplit.noise_models.gmm import GaussianMixture, mixture, powers_of
 from denoisplit.noise_models.saturation import grid_step
 from denoisplit.noise_models.validity import check_direction
 
@@ -50,29 +50,33 @@ class _Problem(NamedTuple):
     little weight and absurd variance. So errors of the variance are penalised too.
     """
 
-    t: Tensor  # (n,) of cells
+    powers: Tensor  # (n, M) of the t of cells
     u: Tensor  # (n,)
     share: Tensor  # (n,) share of the pairs
     floor: float
     known: Variances | None
+    known_powers: Tensor | None  # of their t
 
     @classmethod
-    def of(cls, t: Flat, u: Flat, spread: Flat, floor: float) -> _Problem:
+    def of(cls, t: Flat, u: Flat, spread: Flat, floor: float, coefficients: int) -> _Problem:
         """Build the problem from single pairs; ``spread`` is the dithered u."""
         signal, residual, pairs = (torch.from_numpy(column) for column in gather(t, spread))
-        return cls(signal, residual, pairs / pairs.sum(), floor, variances(t, u))
+        known = variances(t, u)
+        at = None if known is None else powers_of(torch.from_numpy(known.signal), coefficients)
+        powers = powers_of(signal, coefficients)
+        return cls(powers, residual, pairs / pairs.sum(), floor, known, at)
 
     def negative_log(self, weight: Tensor) -> Tensor:
         """Negative log density per cell."""
-        return -mixture(weight, self.t, self.floor).log_density(self.u)
+        return -mixture(weight, self.powers, self.floor).log_density(self.u)
 
     def loss(self, weight: Tensor) -> Tensor:
         """Mean negative log density, plus the penalty on errors of the variance."""
         loss = (self.share * self.negative_log(weight)).sum()
-        if self.known is None:
+        if self.known is None or self.known_powers is None:
             return loss
-        t, share, variance, counts = (torch.from_numpy(column) for column in self.known)
-        of_model = share @ mixture(weight, t, self.floor).variance()
+        _, share, variance, counts = (torch.from_numpy(column) for column in self.known)
+        of_model = share @ mixture(weight, self.known_powers, self.floor).variance()
         return loss + VARIANCE_WEIGHT * (counts * torch.log(of_model / variance) ** 2).sum()
 
 
@@ -155,7 +159,7 @@ def fit(
     progress = _Progress(on_step, trial * len(STARTS) * len(tried) + steps)
     search = _Search(coefficients, trial, rng, progress)
     with _one_thread():
-        problem = _Problem.of(t, u, spread, floor / std**2)
+        problem = _Problem.of(t, u, spread, floor / std**2, coefficients)
         start = search.choose(problem, t, u, spread, tried)
         weight = _optimise(problem, start, steps, progress)
     progress.next(progress.total)
@@ -206,7 +210,8 @@ class _Search(NamedTuple):
         if len(tried) == 1 or few:
             return self._best(problem, tried[0])
         fitted, judged = (
-            _Problem.of(t[part], u[part], spread[part], problem.floor) for part in (~held, held)
+            _Problem.of(t[part], u[part], spread[part], problem.floor, self.coefficients)
+            for part in (~held, held)
         )
         weights = [self._best(fitted, n) for n in tried]
         scores = [judged.negative_log(weight) for weight in weights]
