@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from denoisplit.noise_models.binning import Flat, Variances, flat_pairs, gather, variances
-from denoisplit.noise_models.gmm import GaussianMixture, mixture, powers_of
+from denoisplit.noise_models.binning import Flat, Variances, flat_pairs
+from denoisplit.noise_models.gmm import GaussianMixture
+from denoisplit.noise_models.loss import Loss
 from denoisplit.noise_models.saturation import grid_step
 from denoisplit.noise_models.validity import check_direction
 
@@ -23,8 +24,6 @@ MAX_FITTED = 5_000_000  # pairs
 MIN_VARIANCE = 0.125  # of a Gaussian, steps squared; rounding alone contributes 1/12
 MIN_VARIANCE_SHARE = 1e-4  # for continuous values, relative to the residual's variance
 
-# nat per squared relative error of the variance: 2 % cost 0.02 nat, see `_Problem`
-VARIANCE_WEIGHT = 50.0
 # of the weights in scaled units, against overflow
 BOUNDS = {"a": (-1e3, 1e3), "b": (-25.0, 15.0), "d": (-1e3, 1e3)}
 LBFGS_MEMORY = 30  # steps that the curvature is estimated from
@@ -39,45 +38,6 @@ CANDIDATES = (1, 2, 3, 6)
 HELD_OUT_SHARE = 0.2
 CHOICE_RUN = 64  # consecutive pairs that are held out together
 MIN_GAIN = 0.002  # nat per pair that further Gaussians must gain
-
-
-class _Problem(NamedTuple):
-    """Data and loss of the fit, in scaled units: t over the range of signals, u = residual / d.
-
-    The mixture is stiff if signals crowd at one end of their range, as those of a dark background
-    do. Maximum likelihood alone then improves the shape of the distribution for the many at the
-    expense of the variance for the few (15 % off for a confocal recording), or leaves Gaussians of
-    little weight and absurd variance. So errors of the variance are penalised too.
-    """
-
-    powers: Tensor  # (n, M) of the t of cells
-    u: Tensor  # (n,)
-    share: Tensor  # (n,) share of the pairs
-    floor: float
-    known: Variances | None
-    known_powers: Tensor | None  # of their t
-
-    @classmethod
-    def of(cls, t: Flat, u: Flat, spread: Flat, floor: float, coefficients: int) -> _Problem:
-        """Build the problem from single pairs; ``spread`` is the dithered u."""
-        signal, residual, pairs = (torch.from_numpy(column) for column in gather(t, spread))
-        known = variances(t, u)
-        at = None if known is None else powers_of(torch.from_numpy(known.signal), coefficients)
-        powers = powers_of(signal, coefficients)
-        return cls(powers, residual, pairs / pairs.sum(), floor, known, at)
-
-    def negative_log(self, weight: Tensor) -> Tensor:
-        """Negative log density per cell."""
-        return -mixture(weight, self.powers, self.floor).log_density(self.u)
-
-    def loss(self, weight: Tensor) -> Tensor:
-        """Mean negative log density, plus the penalty on errors of the variance."""
-        loss = (self.share * self.negative_log(weight)).sum()
-        if self.known is None or self.known_powers is None:
-            return loss
-        _, share, variance, counts = (torch.from_numpy(column) for column in self.known)
-        of_model = share @ mixture(weight, self.known_powers, self.floor).variance()
-        return loss + VARIANCE_WEIGHT * (counts * torch.log(of_model / variance) ** 2).sum()
 
 
 def fit(
@@ -159,9 +119,9 @@ def fit(
     progress = _Progress(on_step, trial * len(STARTS) * len(tried) + steps)
     search = _Search(coefficients, trial, rng, progress)
     with _one_thread():
-        problem = _Problem.of(t, u, spread, floor / std**2, coefficients)
-        start = search.choose(problem, t, u, spread, tried)
-        weight = _optimise(problem, start, steps, progress)
+        loss = Loss.of(t, u, spread, floor / std**2, coefficients)
+        start = search.choose(loss, t, u, spread, tried)
+        weight = _optimise(loss, start, steps, progress)
     progress.next(progress.total)
     a, b, d = np.split(weight.numpy(), 3)
     raw = np.concatenate((a * std, b + 2 * np.log(std), d))
@@ -193,9 +153,7 @@ class _Search(NamedTuple):
     rng: np.random.Generator
     progress: _Progress
 
-    def choose(
-        self, problem: _Problem, t: Flat, u: Flat, spread: Flat, tried: Sequence[int]
-    ) -> Tensor:
+    def choose(self, loss: Loss, t: Flat, u: Flat, spread: Flat, tried: Sequence[int]) -> Tensor:
         """Return preliminary weights of the fewest Gaussians that are as likely as the best number.
 
         The comparison is on held-out pairs; "as likely" means within two standard errors of the
@@ -208,13 +166,13 @@ class _Search(NamedTuple):
             or min(np.ptp(t[held]), np.ptp(t[~held])) == 0
         )
         if len(tried) == 1 or few:
-            return self._best(problem, tried[0])
+            return self._best(loss, tried[0])
         fitted, judged = (
-            _Problem.of(t[part], u[part], spread[part], problem.floor, self.coefficients)
+            Loss.of(t[part], u[part], spread[part], loss.floor, self.coefficients)
             for part in (~held, held)
         )
         weights = [self._best(fitted, n) for n in tried]
-        scores = [judged.negative_log(weight) for weight in weights]
+        scores = [-judged.log_density(weight) for weight in weights]
         best = min(scores, key=lambda score: float((judged.share * score).sum()))
         for weight, score in zip(weights, scores, strict=True):
             gap = float((judged.share * (score - best)).sum())
@@ -223,11 +181,11 @@ class _Search(NamedTuple):
                 return weight
         raise AssertionError("the best candidate always qualifies")
 
-    def _best(self, problem: _Problem, components: int) -> Tensor:
+    def _best(self, loss: Loss, components: int) -> Tensor:
         """Return the best weights over all of `STARTS`."""
-        starts = [self._start(components, means, problem.known) for means in STARTS]
-        weights = [_optimise(problem, start, self.steps, self.progress) for start in starts]
-        return min(weights, key=lambda weight: problem.loss(weight).item())
+        starts = [self._start(components, means, loss.known) for means in STARTS]
+        weights = [_optimise(loss, start, self.steps, self.progress) for start in starts]
+        return min(weights, key=lambda weight: loss.value_and_slope(weight)[0])
 
     def _start(
         self, components: int, means: tuple[float, float], known: Variances | None
@@ -258,24 +216,22 @@ class _Search(NamedTuple):
         return torch.from_numpy(np.concatenate((a, b, np.zeros_like(a))))
 
 
-def _optimise(problem: _Problem, start: Tensor, steps: int, progress: _Progress) -> Tensor:
+def _optimise(loss: Loss, start: Tensor, steps: int, progress: _Progress) -> Tensor:
     """Minimise the loss by L-BFGS, starting from (3J, M) weights."""
     from scipy.optimize import minimize
 
     done = 0
 
-    def loss_and_slope(flat: Flat) -> tuple[float, Flat]:
+    def value_and_slope(flat: Flat) -> tuple[float, Flat]:
         nonlocal done
-        weight = torch.from_numpy(flat).reshape(start.shape).requires_grad_()
-        loss = problem.loss(weight)
-        (slope,) = torch.autograd.grad(loss, weight)
+        value, slope = loss.value_and_slope(torch.from_numpy(flat).reshape(start.shape))
         done += 1
         progress.at(min(done, steps))
-        return loss.item(), slope.numpy().ravel()
+        return value, slope.numpy().ravel()
 
     bounds = [BOUNDS[kind] for kind in "abd" for _ in range(start.numel() // 3)]
     result = minimize(
-        loss_and_slope,
+        value_and_slope,
         start.numpy().ravel(),
         jac=True,
         method="L-BFGS-B",

@@ -49,13 +49,9 @@ class Mixture(NamedTuple):
         return (self.log_alpha.exp() * (self.var + self.offset**2)).sum(dim=-1)
 
 
-def powers_of(t: Tensor, coefficients: int) -> Tensor:
-    """Return the powers 0 to M - 1 of signals in [0, 1], (..., M)."""
-    return t[..., None] ** torch.arange(coefficients, device=t.device)
-
-
-def mixture(weight: Tensor, powers: Tensor, floor: Tensor | float) -> Mixture:
-    """Evaluate all polynomials of a (3J, M) weight at signals, by their `powers_of`."""
+def mixture(weight: Tensor, t: Tensor, floor: Tensor | float) -> Mixture:
+    """Evaluate all polynomials of a (3J, M) weight at ``t`` in [0, 1], in one matrix product."""
+    powers = t[..., None] ** torch.arange(weight.shape[1], device=t.device)
     a, b, d = weight.chunk(3)
     offset, var, logits = (powers @ torch.cat((a, b.exp(), d)).T).chunk(3, dim=-1)
     log_alpha = torch.log_softmax(logits, dim=-1)
@@ -122,8 +118,7 @@ class GaussianMixture(nn.Module):
         span = self.max_signal - self.min_signal
         # clamped, because odd powers below the range could make a variance negative
         t = ((signal.float() - self.min_signal) / span).clamp(0, 1)
-        powers = powers_of(t, self.weight.shape[1])
-        return mixture(self.weight, powers, self.min_variance)
+        return mixture(self.weight, t, self.min_variance)
 
     def log_prob(self, observed: Tensor, signal: Tensor) -> Tensor:
         """Log density log p(observed | signal), elementwise and broadcasting; raw units, float32.
