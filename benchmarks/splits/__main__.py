@@ -2,7 +2,7 @@
 
     python -m benchmarks.splits DATA OUT [--pairs ...] [--methods ...] [--seeds 0 1 2]
 
-DATA is the folder of ``nf1_cells``. Each cell of the table is a process of its own; its scores are
+DATA holds the folder ``nf1_cells``. Each cell of the table is a process of its own; its scores are
 kept as JSON in OUT, so that an interrupted table goes on; ``--table`` only draws what is there.
 ``--dry`` takes small simulated images and two steps, and no DATA is read.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine
-from benchmarks.splits.images import PAIRS, write_pair
+from benchmarks.splits.images import FIELDS_FOLDER, PAIRS, write_pair
 from benchmarks.splits.methods import METHODS, Cell
 from benchmarks.splits.scores import plot, scores_of, table_of
 from denoisplit.files.atomic import write_text
@@ -32,7 +32,7 @@ DRY_STEPS = 2
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cells that are missing, and write table and plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.splits", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with nf1_cells; not read with --dry")
+    parser.add_argument("data", type=Path, help="holds the folder nf1_cells; not read with --dry")
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=["er_actin", "actin_nuclei"])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--cell", action="store_true", help=argparse.SUPPRESS)  # in this process
     given = parser.parse_args(arguments)
+    if not (given.dry or given.table or (given.data / FIELDS_FOLDER).is_dir()):
+        parser.error(f"{given.data} has no folder {FIELDS_FOLDER}; name the one that holds it")
     if given.dry:
         given.steps, given.samples = DRY_STEPS, 2
     keys = [(p, m, s) for p in given.pairs for m in given.methods for s in given.seeds]

@@ -22,6 +22,7 @@ from denoisplit.data import simulation
 Images = npt.NDArray[Any]  # (N, Y, X)
 
 PAIRS = {name: tuple(name.split("_")) for name in ("er_actin", "actin_nuclei", "er_nuclei")}
+FIELDS_FOLDER = "nf1_cells/fields"
 FIELDS, SIDES, START, ROWS, COLUMNS = ("B7", "D7", "H12"), (296, 304), (8, 4), 3, 4
 SHA256 = {  # of the pixels of all 36 tiles, uint8
     "er": "c2b2f5a31285d7619bee678d70e4f9e8b260c948bb3491c3f7ea40e2398ba2e1",
@@ -34,7 +35,7 @@ DRY_TRAINED = 5
 
 def tiles_of(data: Path, name: str) -> Images:
     """Return the 36 tiles of a structure from ``data/nf1_cells/fields``, checked."""
-    fields = [tifffile.imread(data / f"nf1_cells/fields/{name}_{field}.tif") for field in FIELDS]
+    fields = [tifffile.imread(data / FIELDS_FOLDER / f"{name}_{field}.tif") for field in FIELDS]
     height, width = SIDES
     corners = [
         (START[0] + row * height, START[1] + column * width)
