@@ -65,11 +65,18 @@ def test_dry_run_calibrates(tmp_path: Path) -> None:
     assert 0 < scores["er"]["coverage"] <= 1
 
 
-def test_each_cell_is_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_cell_is_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of which none is started without images."""
     commands: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), str(tmp_path)])
+    assert "has no folder nf1_cells/fields" in capsys.readouterr().err and not commands
+    (tmp_path / images.FIELDS_FOLDER).mkdir(parents=True)
     with pytest.raises(SystemExit, match="no cell"):
-        main(["data", str(tmp_path), "--seeds", "0", "1", "--steps", "7"])
+        main([str(tmp_path), str(tmp_path), "--seeds", "0", "1", "--steps", "7"])
     assert len({tuple(command) for command in commands}) == 2 * len(METHODS) * 2
     assert all(command[command.index("--steps") + 1] == "7" for command in commands)
 
