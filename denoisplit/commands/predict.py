@@ -114,7 +114,7 @@ def predict(
     run = run if isinstance(run, Run) else load(run)
     sampling = sampling_of(run, samples, seed, keep_samples, noise_address, tolerance)
     _, halo_px = tile_and_halo(run, tile, halo)
-    allowed = memory_allowed(run, memory, tile)
+    allowed = memory_allowed(run, memory, tile, dask)
     has_error_map = run.mapping(interval) is not None
     kinds = result_kinds(sampling, has_error_map=has_error_map, interval=interval)
     paths, output = [file.with_channel(channel) for file in list_files(files)], Path(output)
@@ -130,10 +130,8 @@ def predict(
     only = stored.pop() if precision == "bf16" and len(stored) == 1 else None
     work = sum(image.pixels for image in images if not image.is_done) * max(1, samples)
     form = fastest(run.model, precision, compile, work, only=only)
-    run, processes = run.in_form(form), local_workers() if dask == "local" else 1
-    for_tiles = None
-    if allowed is not None:
-        for_tiles = memory_for_tiles(run, halo_px, allowed, processes, images)
+    run = run.in_form(form)
+    for_tiles = None if allowed is None else memory_for_tiles(run, halo_px, allowed, images)
     plan = Plan(
         run=run,
         sampling=sampling,
@@ -143,7 +141,7 @@ def predict(
         halo=halo_px,
         form=form,
         resume=resume,
-        processes=processes,
+        processes=local_workers() if dask == "local" else 1,
         written_as=format,
         compression=compression,
     )

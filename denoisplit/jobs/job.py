@@ -61,7 +61,7 @@ class Plan:
     form: Form  # in which workers, which load the network again, run it
     resume: bool  # whether to continue jobs that exist
     processes: int = 1  # that share the memory of this machine
-    memory: float | None = None  # bytes for the feature maps of all; None: as suits the machine
+    memory: float | None = None  # bytes for the feature maps; None: as suits the machine
     written_as: Format = "auto"
     compression: Compression = "none"  # of TIFF files
 

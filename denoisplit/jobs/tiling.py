@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from denoisplit.errors import InputError
 from denoisplit.images.formats.zarr import is_zarr
 from denoisplit.jobs.job import PlannedImage
-from denoisplit.machine.memory import bytes_of_size, memory_in_use, release_freed_memory
-from denoisplit.prediction.tiles import bytes_of_tile, tile_side
+from denoisplit.machine.memory import bytes_of_size, memory_in_use, return_large_blocks
+from denoisplit.prediction.tiles import LEAST_PER_PIXEL, bytes_of_tile, tile_side
 from denoisplit.progress import logger
 from denoisplit.run import Run
 
-# planes of other images than Zarr that are in memory at once: as read, checked, and as written
+# planes of other images than Zarr that are in memory at once, as read, checked and written; beside
+# tiles it is the last one that was read
 PLANES = 4
+LARGEST_KEPT = 2**20  # bytes, of a block that the C library keeps
 RESERVE = 50e6  # bytes, of libraries that writing imports, and of results
 
 
@@ -44,7 +46,9 @@ def tile_and_halo(run: Run, tile: int | None, halo: int | None) -> tuple[int, in
     return tile, halo
 
 
-def memory_allowed(run: Run, memory: str | None, tile: int | None) -> int | None:
+def memory_allowed(
+    run: Run, memory: str | None, tile: int | None, dask: str | None = None
+) -> int | None:
     """Return the bytes that a prediction may take, None for no limit.
 
     Raises
@@ -54,8 +58,13 @@ def memory_allowed(run: Run, memory: str | None, tile: int | None) -> int | None
     """
     if memory is None:
         return None
-    if tile is not None or not run.model.supports_tiling:
-        why = "this network takes whole planes" if tile is None else "`tile` is given, too"
+    reasons = {
+        "`tile` is given, too": tile is not None,
+        "it is that of one process, not of workers of `dask`": dask is not None,
+        "this network takes whole planes": not run.model.supports_tiling,
+        "those of a GPU follow from its own memory": run.model.input_mean.device.type != "cpu",
+    }
+    for why in (reason for reason, holds in reasons.items() if holds):
         raise InputError(f"`memory` cannot set the tiles: {why}", remedy="leave `memory` out")
     try:
         return bytes_of_size(memory)
@@ -68,22 +77,22 @@ def memory_allowed(run: Run, memory: str | None, tile: int | None) -> int | None
         ) from None
 
 
-def memory_for_tiles(
-    run: Run, halo: int, allowed: float, processes: int, images: Sequence[PlannedImage]
-) -> float:
-    """Return the bytes that are left for the feature maps of all processes.
+def memory_for_tiles(run: Run, halo: int, allowed: float, images: Sequence[PlannedImage]) -> float:
+    """Return the bytes that are left for feature maps, of which none is kept when it is freed.
 
     Raises
     ------
     InputError
         If they are too few for the smallest tile.
     """
-    release_freed_memory()
-    allowed /= processes
+    return_large_blocks(above=LARGEST_KEPT)
     planes = [image.plane_bytes for image in images if not is_zarr(image.path.path)]
-    others = memory_in_use() + RESERVE + PLANES * max(planes, default=0)
-    tile = tile_side(run.model, halo, memory=allowed - others)
-    needed = others + bytes_of_tile(run.model, tile, halo)
+    plane, others = max(planes, default=0), memory_in_use() + RESERVE
+    for_tiles = allowed - others - plane
+    tile = tile_side(run.model, halo, memory=for_tiles)
+    needed = others + max(
+        plane + bytes_of_tile(run.model, tile, halo, LEAST_PER_PIXEL), PLANES * plane
+    )
     if needed > allowed:
         raise InputError(
             f"the memory of {allowed / 1e9:.2f} GB is too little: tiles of {tile} px with this run "
@@ -92,4 +101,4 @@ def memory_for_tiles(
             remedy="allow more, or convert large planes to Zarr, of which only tiles are read",
         )
     logger.info("tiles of %d px, for %.2f of %.2f GB", tile, needed / 1e9, allowed / 1e9)
-    return (allowed - others) * processes
+    return for_tiles

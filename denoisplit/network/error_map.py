@@ -155,9 +155,9 @@ def interpolated(at: Tensor, centres: Tensor, values: Tensor) -> Tensor:
     """
     out = values[:, :1, None] + 0 * at  # of its shape, without naming a device in a traced graph
     for g in range(centres.shape[1] - 1):
-        width = (centres[:, g + 1] - centres[:, g])[:, None, None]
-        slope = (values[:, g + 1] - values[:, g])[:, None, None] / width
-        out = torch.addcmul(out, (at - centres[:, g, None, None]).clamp(0 * width, width), slope)
+        width = centres[:, g + 1] - centres[:, g]
+        share = ((at - centres[:, g, None, None]) / width[:, None, None]).clamp(0, 1)
+        out = out + share * (values[:, g + 1] - values[:, g])[:, None, None]
     return out
 
 

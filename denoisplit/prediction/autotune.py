@@ -17,7 +17,8 @@ Precision = Literal["32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
 
 MEASURED_SIDE = 256  # px, of the image that is measured
-WORTH_MEASURING = 4e6  # pixels times samples; with less work nothing is measured
+QUICK_SIDE = 64  # px, for little work, of which measuring would take longer than it could save
+WORTH_MEASURING = 4e6  # pixels times samples; with less work compilation is not considered
 PAYS_AFTER = 60.0  # s of work: compilation takes 5 to 30 s, and saves a fifth to a half
 NAMES = {"32": "float32", "bf16": "bfloat16"}
 
@@ -81,7 +82,8 @@ def fastest(
         return Form(precisions[0])
     seconds: dict[Form, float] = {}
     if compilation != "on":
-        seconds = {form: seconds_per_pixel(model, form) for form in map(Form, precisions)}
+        side = MEASURED_SIDE if work >= WORTH_MEASURING else QUICK_SIDE
+        seconds = {form: seconds_per_pixel(model, form, side) for form in map(Form, precisions)}
     if compilation == "on" or (
         compilation == "auto" and work * min(seconds.values()) >= PAYS_AFTER
     ):
@@ -108,11 +110,14 @@ def fastest(
 
 
 @torch.inference_mode()
-def seconds_per_pixel(model: VSE, form: Form) -> float:
-    """Measure the seconds per pixel and sample; the first pair of samples warms up."""
+def seconds_per_pixel(model: VSE, form: Form, side: int = MEASURED_SIDE) -> float:
+    """Measure the seconds per pixel and sample; the first pair of samples warms up.
+
+    ``side`` is that of the image, px, rounded up to the total stride.
+    """
     fast = form.apply(model)
     device = model.input_mean.device
-    side = model.fixed_patch or -(-MEASURED_SIDE // model.stride) * model.stride
+    side = model.fixed_patch or -(-side // model.stride) * model.stride
     image = torch.zeros(1, model.input_planes, side, side, device=device)
     *features, top = fast.encode(image)
     features = [f.expand(2, -1, -1, -1) for f in features]

@@ -18,9 +18,11 @@ Array = npt.NDArray[np.float32]
 
 BORDER = 32  # px that a frame is reflected by, rounded up to the total stride
 
-SIDES = (64, 128, 192, 256, 384, 512)  # px, of a tile's core
+SIDES = (64, 128, 192, 256, 320, 384, 448, 512)  # px, of a tile's core
 GPU_SIDES = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower per pixel
-PER_PIXEL = 48  # bytes for each filter and sample, float32; measured on a CPU
+# bytes for each filter and sample, float32; measured on a CPU, with and without what the C library
+# keeps of large blocks
+PER_PIXEL, LEAST_PER_PIXEL = 64, 32
 
 
 class Patch(NamedTuple):
@@ -110,7 +112,7 @@ def pixels_that_fit(model: VSE) -> int:
     allowed = memory_at_most() // 6
     if device.type == "cuda":
         allowed = torch.cuda.get_device_properties(device).total_memory // 4
-    return allowed // bytes_per_pixel(model)
+    return allowed // (PER_PIXEL * model.output.in_channels)
 
 
 def tile_side(model: VSE, halo: int, *, processes: int = 1, memory: float | None = None) -> int:
@@ -127,20 +129,19 @@ def tile_side(model: VSE, halo: int, *, processes: int = 1, memory: float | None
     processes : int
         Number of processes that share the memory.
     memory : float, optional
-        Bytes for the feature maps of all processes, if not as many as suit the machine.
+        Bytes for the feature maps, if not as many as suit the machine; see
+        `denoisplit.machine.memory.return_large_blocks`.
     """
     sides = GPU_SIDES if model.input_mean.device.type == "cuda" else SIDES
+    per_pixel = PER_PIXEL
     if memory is None:
-        memory = pixels_that_fit(model) * bytes_per_pixel(model)
-    fits = [side for side in sides if bytes_of_tile(model, side, halo) <= memory / processes]
+        memory = pixels_that_fit(model) * PER_PIXEL * model.output.in_channels / processes
+    else:
+        per_pixel = LEAST_PER_PIXEL
+    fits = [side for side in sides if bytes_of_tile(model, side, halo, per_pixel) <= memory]
     return max(fits, default=sides[0])
 
 
-def bytes_of_tile(model: VSE, side: int, halo: int) -> int:
+def bytes_of_tile(model: VSE, side: int, halo: int, per_pixel: int = PER_PIXEL) -> int:
     """Return the bytes of the feature maps of a tile, about: of one sample."""
-    return bytes_per_pixel(model) * (side + 2 * halo) ** 2
-
-
-def bytes_per_pixel(model: VSE) -> int:
-    """Return the bytes of all feature maps per pixel and sample, about."""
-    return PER_PIXEL * model.output.in_channels
+    return per_pixel * model.output.in_channels * (side + 2 * halo) ** 2

@@ -197,7 +197,7 @@ def test_the_precision_is_that_of_the_job(
     image = made(tmp_path / "mixed.ome.zarr")
     options = (*OPTIONS, "--precision", "bf16", "--compile", "off")
     seconds = {Form("32"): 2.0, Form("bf16"): 1.0}
-    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda _, form: seconds[form])
+    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda _, form, *__: seconds[form])
 
     def halted(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -55,12 +55,11 @@ def test_tiles_follow_from_the_memory_that_is_left(
     monkeypatch.setattr(tiling, "memory_in_use", lambda: 300e6)
     plane = PlannedImage(ImageFile(Path("a.tif")), "", {}, 10**6, plane_bytes=20_000_000)
     zarr = PlannedImage(ImageFile(tmp_path / "a.zarr"), "", {}, 10**6, plane_bytes=10**12)
-    free = memory_for_tiles(run, 48, 500e6, 1, [plane, zarr])
-    assert free == 500e6 - 300e6 - tiling.RESERVE - tiling.PLANES * 20e6
-    assert tile_side(run.model, 48, memory=free) == 256  # 384 bytes for each of (256 + 96)^2 px
-    assert memory_for_tiles(run, 48, 1000e6, 2, [plane]) == 2 * free
-    with pytest.raises(InputError, match="0.42 GB is too little: tiles of 64 px .* take 0.44 GB"):
-        memory_for_tiles(run, 48, 420e6, 1, [plane])
+    free = memory_for_tiles(run, 48, 500e6, [plane, zarr])
+    assert free == 500e6 - 300e6 - tiling.RESERVE - 20e6
+    assert tile_side(run.model, 48, memory=free) == 512  # 256 bytes for each of (512 + 96)^2 px
+    with pytest.raises(InputError, match="0.42 GB is too little: tiles of 320 px .* take 0.43 GB"):
+        memory_for_tiles(run, 48, 420e6, [plane])
 
 
 def test_memory_is_a_size_and_sets_the_tiles_alone(run: Run) -> None:
@@ -70,6 +69,8 @@ def test_memory_is_a_size_and_sets_the_tiles_alone(run: Run) -> None:
         memory_allowed(run, "plenty", None)
     with pytest.raises(InputError, match="`tile` is given, too; leave `memory` out"):
         memory_allowed(run, "1.2GB", 64)
+    with pytest.raises(InputError, match="not of workers of `dask`"):
+        memory_allowed(run, "1.2GB", None, "local")
 
 
 PEAK = """

@@ -28,7 +28,7 @@ def network() -> VSE:
 def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[Form, float]:
     """Measured seconds per pixel of each form, filled by the tests."""
     seconds: dict[Form, float] = {}
-    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda model, form: seconds[form])
+    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda model, form, *_: seconds[form])
     return seconds
 
 
@@ -43,6 +43,14 @@ def test_float32_unless_bfloat16_is_allowed_and_faster(seconds: dict[Form, float
     assert fastest(network(), "bf16", "off", LONG) == Form("bf16")
     seconds[Form("bf16")] = 3e-6
     assert fastest(network(), "bf16", "off", LONG) == Form()
+
+
+def test_little_work_is_measured_on_a_small_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    monkeypatch.setattr(tuning, "seconds_per_pixel", lambda _, form, side: sides.append(side) or 1)
+    for work in (WORTH_MEASURING / 2, WORTH_MEASURING):
+        fastest(network(), "bf16", "off", work)
+    assert sides == [64, 64, 256, 256]
 
 
 def test_compiled_where_it_is_faster_and_there_is_enough_to_do(
@@ -64,7 +72,7 @@ def test_without_a_compiler_it_is_not_compiled_or_refused(
 ) -> None:
     caplog.set_level(logging.INFO, "denoisplit")
 
-    def measured(model: VSE, form: Form) -> float:
+    def measured(model: VSE, form: Form, *_: int) -> float:
         if form.compiled:
             raise RuntimeError("no compiler\nand more")
         return 1e-3

@@ -207,6 +207,19 @@ def test_batches_of_samples_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(("pixels", "sizes"), [(28**2, [1] * 4), (4 * 28**2, [4])])
+def test_a_pair_of_large_patches_is_decoded_one_by_one(
+    pixels: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together it would take twice the memory, and on a CPU no less time."""
+    monkeypatch.setattr("denoisplit.prediction.sampling.BATCH_PIXELS", {"cpu": pixels})
+    model, decoded = Stub(noise=1.0), []
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda f, e: decoded.append(len(e[0])) or decode(f, e))
+    predict(model, frame_of(20, 20), tile=1000, samples=4)
+    assert decoded == sizes
+
+
 def test_a_patch_is_encoded_once_however_many_samples() -> None:
     model = Stub(noise=1.0)
     predict(model, frame_of(20, 20), tile=1000, samples=50)

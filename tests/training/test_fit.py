@@ -9,6 +9,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -358,6 +360,27 @@ def test_mixed_precision_leaves_the_likelihood_in_float32(system: str) -> None:
         torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
     # a likelihood in bfloat16 would be a multiple of 1 / 32 here
     assert mixed.data.item() != mixed.data.bfloat16().item()
+
+
+MEMORY = """
+import denoisplit
+from denoisplit.data.simulation import simulate
+from denoisplit.machine.memory import keep_freed_memory, peak_memory
+keep_freed_memory()
+images = {{k: simulate(k, frames=6, size=320, seed=1) for k in ("mesh", "filaments")}}
+options = {{"calibration_samples": 4, "error_map_steps": 10}}
+denoisplit.train(images, {out!r}, preset="small", synthetic_poisson=2, max_steps=20,
+                 prediction=options, progress=False)
+print(peak_memory())
+"""
+
+
+@pytest.mark.slow
+def test_preset_small_takes_less_than_one_and_a_half_gigabytes(tmp_path: Path) -> None:
+    """With its calibration and report."""
+    code = MEMORY.format(out=str(tmp_path / "run"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) < 1.5e9
 
 
 @pytest.mark.slow
