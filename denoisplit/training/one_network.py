@@ -13,7 +13,7 @@ from denoisplit.data.prepare import TrainingData
 from denoisplit.errors import InputError
 from denoisplit.files.atomic import new_folder
 from denoisplit.machine.distributed import Leader
-from denoisplit.machine.memory import peak_memory, return_large_blocks
+from denoisplit.machine.memory import peak_memory
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.noise_models.storage import FittedNoiseModel, write_fitted
@@ -110,7 +110,6 @@ def train_network(
     """Train, calibrate, evaluate and report one network; finished steps are not repeated."""
     model = fit_or_load_network(run, settings, data, models, finish=finish)
     prepare_for_prediction(model)
-    return_large_blocks(above=2**25)  # those of large frames
     calibrate_and_evaluate(run, settings, data, model)
     if peak := peak_memory():
         logger.info("took at most %.2f GB of memory", peak / 1e9)
