@@ -37,9 +37,14 @@ def calibrate_little(item: pytest.Item) -> None:
             _patches.pop().undo()
     elif not _patches:
         _patches.append(patch := pytest.MonkeyPatch())
-        patch.setattr("denoisplit.report.html.png", lambda _: PIXEL)
+        draw_nothing(patch)
         patch.setattr("denoisplit.report.noise_page.noise_figures", lambda *_, **__: [])
-        for name in FIGURES:
-            patch.setattr(f"denoisplit.report.{name}", lambda *_, **__: Figure())
         for name, number in FEWER.items():
             patch.setattr(f"denoisplit.training.calibration.mean_correction.{name}", number)
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Put one pixel in place of each figure of the report of a run."""
+    patch.setattr("denoisplit.report.html.png", lambda _: PIXEL)
+    for name in FIGURES:
+        patch.setattr(f"denoisplit.report.{name}", lambda *_, **__: Figure())

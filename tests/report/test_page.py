@@ -13,6 +13,8 @@ import pytest
 from denoisplit.report.page import report
 from denoisplit.report.tables import metrics_table
 
+from ..tiny import draw_nothing
+
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -49,6 +51,17 @@ class Tags(HTMLParser):
             self.rows[-1][-1] += data
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Tests that take this look at the figures; in others these are single pixels."""
+
+
+@pytest.fixture(autouse=True)
+def _words_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "drawn" not in request.fixturenames:
+        draw_nothing(monkeypatch)
+
+
 FORMS = [
     pytest.param({}, id="two structures"),
     pytest.param({"structures": 1}, id="one structure"),
@@ -63,7 +76,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_page_stands_alone_in_every_form(made, form) -> None:
+def test_page_stands_alone_in_every_form(made, form, drawn) -> None:
     parts = made(**form)
     page = report(*parts.parts, **parts.options)
     tags = Tags(page)
