@@ -19,10 +19,12 @@ DATA = ROOT / os.environ.get("DENOISPLIT_TEST_DATA", "../shared/data")
 
 # files that take longest; processes that share the work begin with them, and so end together
 LONG = (
-    "test_docs_site", "test_fuzz", "test_pieces", "test_weights", "test_train", "test_bioimageio",
-    "test_fit", "test_distributed", "test_figure", "test_fit_resumed", "test_repeats_of_nuclei",
-    "test_train_chain", "test_check", "test_train_noise", "test_error_bars", "test_page",
-    "test_calibrate", "test_demo", "test_job", "test_exposures_of_cells", "test_kills",
+    "test_docs_site", "test_fuzz", "test_docs", "test_bioimageio", "test_fit", "test_docs_guide",
+    "test_pieces", "test_figure", "test_train_chain", "test_weights", "test_export", "test_job",
+    "test_train_noise", "test_check", "test_page", "test_repeats_of_nuclei", "test_distributed",
+    "test_train", "test_error_bars", "test_format_1", "test_fit_resumed", "test_calibrate",
+    "test_from_noisy", "test_public", "test_exposures_of_cells", "test_build", "test_frame",
+    "test_autotune", "test_main", "test_predict", "test_kills",
 )  # fmt: skip
 
 

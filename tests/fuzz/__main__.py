@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -41,18 +42,17 @@ def main() -> int:
 
 def fuzz(given: argparse.Namespace, folder: Path) -> int:
     start, seeds = time.monotonic(), folder / "seeds"
-    if not (seeds / "complete").exists():
-        # in another process, so that this one has no threads when it forks
-        command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.seeds", str(seeds)]
-        subprocess.run(command, check=True, capture_output=True)
     import torch
 
     from .readers import READERS
+    from .seeds import make
     from .server import GOOD, OUTCOMES, run_cases
 
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # so that collections of children copy no pages
+    if not (seeds / "complete").exists():
+        _in_a_child(lambda: make(seeds))
     _say(f"valid files made, {time.monotonic() - start:.0f} s")
     damaged = range(given.first, given.first + given.cases)
     numbers: Iterator[int] = iter(given.case or chain(range(-len(READERS), 0), damaged))
@@ -73,6 +73,24 @@ def fuzz(given: argparse.Namespace, folder: Path) -> int:
         _say(f"{reader:{width}}" + "".join(f"{n:>11}" for n in values))
     _say(f"{sum(counts.values())} cases, {time.monotonic() - start:.0f} s")
     return int(any(outcome not in GOOD for _, outcome in counts))
+
+
+def _in_a_child(work: Callable[[], None]) -> None:
+    """Do something in a child, so that this process has no threads when it forks again."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            warnings.simplefilter("ignore")
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        sys.exit("the valid files could not be made")
 
 
 def _say(line: str) -> None:

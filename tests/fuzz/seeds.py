@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +198,3 @@ def copied(seed: Path, to: Path) -> Path:
     """Copy a file or folder."""
     to.parent.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copytree(seed, to) if seed.is_dir() else shutil.copy(seed, to))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    make(Path(sys.argv[1]))
-    sys.stdout.write(json.dumps("complete") + "\n")

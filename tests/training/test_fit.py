@@ -507,13 +507,13 @@ def test_the_weights_are_those_of_the_best_epoch(
 def test_kept_weights_are_the_running_mean_of_those_of_all_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decay, steps = 0.8, []
+    decay, steps = 0.6, []
 
     def remember(task: SplittingTask, *_: Any) -> None:
         steps.append([p.detach().clone() for p in task.model.parameters()])
 
     monkeypatch.setattr(SplittingTask, "on_train_batch_end", remember)
-    chosen = {"max_steps": 60, "min_steps_per_epoch": 60, "weight_averaging": decay}
+    chosen = {"max_steps": 24, "min_steps_per_epoch": 24, "weight_averaging": decay}
     model, _ = fitted(tmp_path, training=chosen)
     mean = steps[0]
     for count, weights in enumerate(steps[1:], start=1):
