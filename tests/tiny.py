@@ -18,7 +18,7 @@ FIGURES = (
 FEWER = {"TRAINED": 2, "COMPARED": 1, "SAMPLES": 2}
 
 
-ROOMS = ("benchmarks", "commands", "jobs", "machine", "reproduction")  # folders of tests
+ROOMS = ("benchmarks", "commands", "jobs", "kept", "machine", "reproduction")  # folders of tests
 MODULES = ("test_demo",)
 
 _patches: list[pytest.MonkeyPatch] = []
