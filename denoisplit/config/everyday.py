@@ -319,7 +319,7 @@ DEMO = Command(
             default=None,
             otherwise="simulated images",
         ),
-        replace(MAX_STEPS, default=600, otherwise=""),
+        replace(MAX_STEPS, default=400, otherwise=""),
         SAMPLES,
         replace(POISSON, default=4.0),
         replace(GAUSSIAN, default=1.0),

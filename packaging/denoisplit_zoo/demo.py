@@ -33,9 +33,9 @@ from denoisplit_zoo.exporting.about import read_about
 PathLike = str | Path
 
 SIMULATED = ("filaments", "puncta")
-TRAINING_FRAMES, TRAINING_SIDE, NEW_SIDE = 24, 256, 384  # simulated images; sides in px
+TRAINING_FRAMES, TRAINING_SIDE, NEW_SIDE = 12, 256, 384  # simulated images; sides in px
 PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # of the simulated images
-MAX_STEPS = 600
+MAX_STEPS = 400
 POISSON, GAUSSIAN = 4.0, 1.0
 PACKAGE_SAMPLES, PACKAGE_TILE = 16, 256
 WHOLE_SIDE = 1024  # px; bioimageio predicts larger images in blocks
