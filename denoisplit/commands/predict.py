@@ -34,6 +34,7 @@ from denoisplit.machine.memory import peak_memory
 from denoisplit.prediction.autotune import Compilation, Precision, fastest
 from denoisplit.prediction.frame import Array, predict_frame
 from denoisplit.prediction.sampling import NoiseAddress
+from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import bar, logger
 from denoisplit.run import Run, load
 
@@ -201,6 +202,8 @@ def _alarm(run: Run, json: PathLike | None, *, resume: bool) -> Alarm | None:
 def _judged(alarm: Alarm, plan: Plan, path: ImageFile, split: Path) -> dict[str, Any]:
     """Compare a split image with the training data; a warning says what is unlike them."""
     tile = plan.tile or plan.run.tile
+    if plan.memory is not None:
+        tile = tile_side(plan.run.model, plan.halo, memory=plan.memory)
 
     def decode(x: Array) -> Array:
         decoded = predict_frame(plan.run.model, x, plan.sampling.preview, tile=tile, halo=plan.halo)

@@ -22,7 +22,7 @@ SIDES = (64, 128, 192, 256, 320, 384, 448, 512)  # px, of a tile's core
 GPU_SIDES = (*SIDES, 768, 1024, 1536, 2048)  # on a CPU these are slower per pixel
 # bytes for each filter and sample, float32; measured on a CPU, with and without what the C library
 # keeps of large blocks
-PER_PIXEL, LEAST_PER_PIXEL = 64, 32
+PER_PIXEL, LEAST_PER_PIXEL = 64, 48
 
 
 class Patch(NamedTuple):

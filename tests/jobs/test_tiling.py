@@ -57,8 +57,8 @@ def test_tiles_follow_from_the_memory_that_is_left(
     zarr = PlannedImage(ImageFile(tmp_path / "a.zarr"), "", {}, 10**6, plane_bytes=10**12)
     free = memory_for_tiles(run, 48, 500e6, [plane, zarr])
     assert free == 500e6 - 300e6 - tiling.RESERVE - 20e6
-    assert tile_side(run.model, 48, memory=free) == 512  # 256 bytes for each of (512 + 96)^2 px
-    with pytest.raises(InputError, match="0.42 GB is too little: tiles of 320 px .* take 0.43 GB"):
+    assert tile_side(run.model, 48, memory=free) == 448  # 384 bytes for each of (448 + 96)^2 px
+    with pytest.raises(InputError, match="0.42 GB is too little: tiles of 256 px .* take 0.43 GB"):
         memory_for_tiles(run, 48, 420e6, [plane])
 
 

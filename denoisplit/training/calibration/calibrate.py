@@ -127,6 +127,7 @@ def _results(
     if prediction.error_map and judge_.can_judge(parts.validation):
         steps = prediction.error_map_steps
         correct_means(model, fit_mean_correction(judge_, parts, steps=steps))
+        release_freed_memory()
         if prediction.halo is None:
             wider = halo - margin + error_map_margin(model)
             judge_ = replace(judge_, halo=wider, tile=prediction.tile or tile_side(model, wider))

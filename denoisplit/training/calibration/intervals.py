@@ -20,6 +20,7 @@ from denoisplit.data.superposition import Superposition
 from denoisplit.evaluation.groups import IntensityGroups, local_intensities
 from denoisplit.evaluation.judge import DecodedFrames
 from denoisplit.evaluation.risk import SquaredErrors, estimate
+from denoisplit.machine.memory import release_freed_memory
 from denoisplit.network.error_map import ErrorMap
 from denoisplit.noise_models import GaussianMixture
 from denoisplit.prediction.intervals import COVERAGES
@@ -120,6 +121,7 @@ def _mean(values: Sequence[Array], where: Sequence[npt.NDArray[np.bool_]]) -> fl
 def error_stds(error_map: ErrorMap, inputs: Sequence[Array], means: Sequence[Array]) -> list[Array]:
     """Return the std of the error (C, Y, X) of every frame, raw intensity."""
     device = error_map.centres.device
+    release_freed_memory()  # whole frames at once come after small crops
     with torch.inference_mode():
         return [
             error_map(
