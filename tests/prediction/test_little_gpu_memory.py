@@ -57,7 +57,9 @@ def test_a_patch_of_fixed_side_decodes_fewer_samples_at_once(
         return decode(features, eps)
 
     monkeypatch.setattr(model, "decode", small)
-    np.testing.assert_allclose(predict_frame(model, frame, sampling).mean, whole.mean, rtol=1e-4)
+    # of values up to 4, some of which are next to 0
+    few = predict_frame(model, frame, sampling).mean
+    np.testing.assert_allclose(few, whole.mean, rtol=0, atol=1e-5)
 
 
 def test_a_gpu_without_memory_is_told() -> None:

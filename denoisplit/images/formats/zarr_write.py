@@ -84,16 +84,20 @@ def create_ome_zarr(
 
 
 def check_created(path: Path, sizes: dict[str, int], **options: Any) -> None:
-    """Refuse an image that is not, but for its pixels, as `create_ome_zarr` would create it.
+    """Refuse an image whose axes, scale, channels or shape are not as `create_ome_zarr` makes them.
+
+    Colours may be those of another release.
 
     Raises
     ------
     InputError
     """
-    attributes, *sides = _empty(path, sizes, **options)
-    stored, existing = _attributes(path), writable_array(path)
-    same = [existing.shape, existing.chunks] == sides
-    if not same or any(stored.get(name) != value for name, value in attributes.items()):
+    attributes, *expected = _empty(path, sizes, **options)
+    stored, array = _attributes(path), writable_array(path)
+    with unreadable(path, "Zarr", REMOVE):
+        names = [channel["label"] for channel in stored["omero"]["channels"]]
+    existing = [array.shape, array.chunks, stored.get("multiscales"), names]
+    if existing != [*expected, attributes["multiscales"], list(options["channels"])]:
         problem = "this unfinished result was made for another image, or is damaged"
         raise InputError(problem, where=path, remedy="remove this folder to start over")
 
