@@ -13,9 +13,9 @@ import tifffile
 import yaml
 
 from denoisplit.noise_models import GaussianMixture
+from tests.commands.conftest import NOISE, TINY
 
 Call = Callable[..., Any]
-NOISE = {"synthetic_poisson": 2.0, "synthetic_gaussian": 1.0}
 COMMANDS = ("train", "predict", "evaluate", "superpose")
 
 
@@ -124,7 +124,7 @@ def test_resuming_with_other_settings(
     options: list[str], says: tuple[str, ...], refused: Call, bench: Any, run_folder: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    refused("train", "--config", bench.yaml(tmp_path, **NOISE), *bench.structures("ER", "MT"),
+    refused("train", "--config", bench.yaml(tmp_path, **TINY, **NOISE), *bench.structures("ER", "MT"),
             "-o", run_folder, "--resume", *options,
             says=(run_folder, *says, "leave all settings out"))  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_resuming_with_other_settings(
 def test_resuming_with_other_images(
     refused: Call, bench: Any, run_folder: Path, tmp_path: Path
 ) -> None:
-    config = bench.yaml(tmp_path, **NOISE)
+    config = bench.yaml(tmp_path, **TINY, **NOISE)
     refused("train", "--config", config, "-o", run_folder, "--resume",
             *bench.structures("ER"), "--structure", "MT", bench.image("CCP"),
             says=("CCP.tif is not the image", "MT.tif", "restore the images"))  # fmt: skip
@@ -158,7 +158,7 @@ def test_resuming_from_damaged_files(
     (run / "model.safetensors").unlink()
     (run / "calibration.json").unlink()
     (run / file).write_bytes((run / file).read_bytes()[:1000])
-    refused("train", "--config", bench.yaml(tmp_path, **NOISE), *bench.structures("ER", "MT"),
+    refused("train", "--config", bench.yaml(tmp_path, **TINY, **NOISE), *bench.structures("ER", "MT"),
             "-o", run, "--resume", says=(file, problem))  # fmt: skip
 
 

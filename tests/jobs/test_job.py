@@ -26,6 +26,17 @@ from .conftest import KINDS, OPTIONS, made, named, results, same
 Call = Callable[..., Any]
 
 
+def interrupt(monkeypatch: pytest.MonkeyPatch, call: Call, run_folder: Path, image: Path) -> None:
+    """Start a prediction into ``out``, and interrupt it before its first piece."""
+
+    def halted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "split_piece", halted)
+        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+
+
 def test_an_interrupted_job_is_resumed(
     call: Call,
     works: Call,
@@ -116,12 +127,7 @@ def test_a_resumed_job_has_the_same_image_and_all_of_its_results(
     call: Call, works: Call, refused: Call, run_folder: Path, image: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def halted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pieces, "split_piece", halted)
-        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    interrupt(monkeypatch, call, run_folder, image)
     refused("predict", run_folder, image, "-o", "out", *OPTIONS, "--add",
             says=("unfinished job", "--resume"))  # fmt: skip
     other = made(tmp_path / "elsewhere" / image.name, seed=1)
@@ -145,13 +151,7 @@ def test_changed_metadata_of_unfinished_results_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Axes, scale, names and shape are those of the job; restored, it is done."""
-
-    def halted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pieces, "split_piece", halted)
-        assert call("predict", run_folder, image, "-o", "out", *OPTIONS).code == 130
+    interrupt(monkeypatch, call, run_folder, image)
     folder = Path("out/mixed_split.unfinished/std.ome.zarr")
     for name, old, new in (
         (".zattrs", '"name": "c"', '"name": {"": 0}'),
