@@ -124,7 +124,8 @@ def test_resuming_with_other_settings(
     options: list[str], says: tuple[str, ...], refused: Call, bench: Any, run_folder: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    refused("train", "--config", bench.yaml(tmp_path, **TINY, **NOISE), *bench.structures("ER", "MT"),
+    config = bench.yaml(tmp_path, **TINY, **NOISE)
+    refused("train", "--config", config, *bench.structures("ER", "MT"),
             "-o", run_folder, "--resume", *options,
             says=(run_folder, *says, "leave all settings out"))  # fmt: skip
 
@@ -158,7 +159,8 @@ def test_resuming_from_damaged_files(
     (run / "model.safetensors").unlink()
     (run / "calibration.json").unlink()
     (run / file).write_bytes((run / file).read_bytes()[:1000])
-    refused("train", "--config", bench.yaml(tmp_path, **TINY, **NOISE), *bench.structures("ER", "MT"),
+    config = bench.yaml(tmp_path, **TINY, **NOISE)
+    refused("train", "--config", config, *bench.structures("ER", "MT"),
             "-o", run, "--resume", says=(file, problem))  # fmt: skip
 
 
