@@ -26,7 +26,7 @@ from denoisplit_zoo import About, export
 from denoisplit import predict
 from denoisplit.images.formats.tiff import open_tiff
 
-from ..packaging.conftest import ABOUT, blobs, make_run, small, structure_files
+from ..packaging.conftest import ABOUT, DEEP, blobs, make_run, small, structure_files
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4  # of the range of the image
@@ -79,7 +79,7 @@ def drive(address: str, tmp_path: Path) -> Drive:
 def exported(folder: Path, names: tuple[str, ...], **options: Any) -> tuple[Path, Path]:
     """An untrained run with an error map, and its package of kind fast."""
     files = structure_files(folder / "images", names, (150, 160))
-    run = make_run(folder / "run", files, error_map=True)
+    run = make_run(folder / "run", files, network=DEEP, error_map=True)
     about = About.model_validate(ABOUT)
     return run, export(run, folder / "fast.zip", about=about, **(small("fast") | options))
 

@@ -25,7 +25,7 @@ def test_every_line_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(github, "_status", lambda _: 200)
     start, small = time.monotonic(), small_runs()
     files = small.structure_files(tmp_path / "images", ("ER", "actin"), (150, 160))
-    run = small.make_run(tmp_path / "run", files, error_map=True)
+    run = small.make_run(tmp_path / "run", files, network=small.DEEP, error_map=True)
     about = About.model_validate(small.ABOUT)
     package = export(run, tmp_path / "package.zip", about=about, **small.small("fast"))
     result = check(package, environments=ENVIRONMENTS)

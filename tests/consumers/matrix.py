@@ -84,8 +84,9 @@ def packages(folder: Path) -> dict[Made, Path]:
             shutil.rmtree(run)
         names = ("ER", "actin", "mitochondria")[: made.structures]
         files = SMALL.structure_files(folder / f"images{made.structures}", names, (150, 160))
-        more = {"network": HDN} if made.system == "hdn" else {}
-        SMALL.make_run(run, files, system=made.system, error_map=made.system in MAPPED, **more)
+        network = HDN if made.system == "hdn" else SMALL.DEEP
+        mapped = made.system in MAPPED
+        SMALL.make_run(run, files, network=network, system=made.system, error_map=mapped)
         samples = SAMPLES if PACKAGE_KINDS[made.kind].sampled else None
         export(run, output, kind=made.kind, samples=samples, tile=TILE, halo=HALO)
     return found

@@ -35,6 +35,7 @@ from denoisplit.run import (
 
 SIZES = {"filters": 8, "latents": 4, "levels": 2, "patch": 32}
 STRIDE = 4  # px, of a network of these sizes
+DEEP = SIZES | {"levels": 4}  # as in preset small
 SMALL: dict[str, Any] = {"samples": 2, "tile": 96, "halo": 32}
 ONE_PASS = ("fast", "interval")  # kinds without samples
 SCORE = {"mean": 1.5, "sem": 0.25}
