@@ -93,7 +93,13 @@ const steps = {
   },
   wheel: (deltaY) => page.mouse.wheel({ deltaY }),
   screenshot: async (path) => void (await page.screenshot({ path, fullPage: true })),
-  width: (width) => page.setViewport({ width, height: 1000 }),
+  /** Set the width of the window, and wait until the page has been drawn with it. */
+  width: async (width) => {
+    await page.setViewport({ width, height: 1000 });
+    const drawn = () =>
+      new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await page.evaluate(drawn);
+  },
   requests: () => requests,
   complaints: () => complaints,
 };
