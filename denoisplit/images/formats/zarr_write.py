@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -63,27 +64,24 @@ def create_ome_zarr(
     """
     import zarr
 
-    attributes, shape, chunks = _empty(
-        path,
-        sizes,
-        channels=channels,
-        chunk=chunk,
-        pixel_size_um=pixel_size_um,
-        time_increment_s=time_increment_s,
-        colours=colours,
-    )
-    attributes[ABOUT] = dict(about or {})
-    zarr.create_group(str(path), zarr_format=2, attributes=attributes).create_array(
+    colours = colours or [light(k, len(channels)) for k in range(len(channels))]
+    limits = [(0.0, 1.0)] * len(channels)
+    lengths = {**pixel_size_um, "t": time_increment_s}
+    metadata = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
+    attributes = metadata | {ABOUT: dict(about or {})}
+    group = zarr.create_group(str(path), zarr_format=2, attributes=attributes)
+    chunk_sizes = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
+    group.create_array(
         "0",
-        shape=shape,
-        chunks=chunks,
+        shape=tuple(sizes.values()),
+        chunks=tuple(chunk_sizes.get(d, 1) for d in sizes),
         dtype="float32",
         fill_value=float("nan"),  # no result has it, so every chunk that is set becomes a file
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )
 
 
-def check_created(path: Path, sizes: dict[str, int], **options: Any) -> None:
+def check_created(path: Path, **options: Any) -> None:
     """Refuse an image whose axes, scale, channels or shape are not as `create_ome_zarr` makes them.
 
     Colours may be those of another release.
@@ -92,34 +90,19 @@ def check_created(path: Path, sizes: dict[str, int], **options: Any) -> None:
     ------
     InputError
     """
-    attributes, *expected = _empty(path, sizes, **options)
-    stored, array = _attributes(path), writable_array(path)
+    with tempfile.TemporaryDirectory() as folder:
+        expected = Path(folder) / path.name
+        create_ome_zarr(expected, **options)
+        if _created_as(path) != _created_as(expected):
+            problem = "this unfinished result was made for another image, or is damaged"
+            raise InputError(problem, where=path, remedy="remove this folder to start over")
+
+
+def _created_as(path: Path) -> list[Any]:
+    attributes, array = _attributes(path), writable_array(path)
     with unreadable(path, "Zarr", REMOVE):
-        names = [channel["label"] for channel in stored["omero"]["channels"]]
-    existing = [array.shape, array.chunks, stored.get("multiscales"), names]
-    if existing != [*expected, attributes["multiscales"], list(options["channels"])]:
-        problem = "this unfinished result was made for another image, or is damaged"
-        raise InputError(problem, where=path, remedy="remove this folder to start over")
-
-
-def _empty(
-    path: Path,
-    sizes: dict[str, int],
-    *,
-    channels: Sequence[str],
-    chunk: tuple[int, int],
-    pixel_size_um: dict[str, float],
-    time_increment_s: float | None = None,
-    colours: Sequence[str] = (),
-) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    """Return the attributes of such an image, and shape and chunks of its array."""
-    colours = colours or [light(k, len(channels)) for k in range(len(channels))]
-    limits = [(0.0, 1.0)] * len(channels)
-    lengths = {**pixel_size_um, "t": time_increment_s}
-    attributes = _metadata("0.4", path, tuple(sizes), 1, lengths, channels, colours, limits)
-    sides = {"c": sizes["c"], "y": chunk[0], "x": chunk[1]}
-    chunks = tuple(sides.get(dim, 1) for dim in sizes)
-    return attributes, tuple(sizes.values()), chunks
+        names = [channel["label"] for channel in attributes["omero"]["channels"]]
+    return [array.shape, array.chunks, attributes.get("multiscales"), names]
 
 
 def write_ome_zarr(path: Path, made: Path, version: OmeVersion | None = None) -> None:
