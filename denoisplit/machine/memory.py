@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
@@ -42,6 +44,16 @@ def return_large_blocks(above: int) -> None:
     if _keeps:
         _keep_up_to(above)
         release_freed_memory()
+
+
+@contextmanager
+def large_blocks_returned(above: int) -> Iterator[None]:
+    """Return large blocks as `return_large_blocks` does, and afterwards keep them again."""
+    return_large_blocks(above)
+    try:
+        yield
+    finally:
+        return_large_blocks(LARGEST_KEPT)
 
 
 def _keep_up_to(size: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from denoisplit.machine import memory
 from denoisplit.machine.memory import (
     bytes_of_size,
     memory_at_most,
@@ -76,6 +77,27 @@ def test_other_words_are_no_size(text: str) -> None:
 def test_memory_is_that_of_this_process() -> None:
     # the system counts in batches
     assert 0 < memory_in_use() < 1.1 * peak_memory() < 100 * GB
+
+
+@pytest.mark.parametrize("keeps", [[], [True]])
+def test_large_blocks_are_returned_for_a_while(
+    keeps: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the work fails; a program that keeps none is left as it is."""
+    calls: list[int] = []
+    monkeypatch.setattr(memory, "_keeps", keeps)
+    monkeypatch.setattr(memory, "_keep_up_to", calls.append)
+    during: list[int] = []
+
+    def interrupted() -> None:
+        with memory.large_blocks_returned(2**20):
+            during.extend(calls)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert during == [2**20][: len(keeps)]
+    assert calls == [2**20, memory.LARGEST_KEPT][: 2 * len(keeps)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries return memory themselves")

@@ -27,7 +27,7 @@ from denoisplit.files.atomic import replace_together
 from denoisplit.files.json_file import json_text
 from denoisplit.jobs.alarm import Alarm
 from denoisplit.jobs.alarm_file import ALARM
-from denoisplit.machine.memory import release_freed_memory, return_large_blocks
+from denoisplit.machine.memory import large_blocks_returned, release_freed_memory
 from denoisplit.network.inference import inference_form
 from denoisplit.network.vse import VSE
 from denoisplit.noise_models.build import fit_remaining_noise_models, needs_noise_models
@@ -90,7 +90,10 @@ def calibrate_and_evaluate(
     InputError
         If the run is refused, or a stored noise model is damaged.
     """
-    with stages(BAR, plan=calibration_work(model, settings, data)):
+    # passes over small frames are a quarter faster if the C library keeps their feature maps
+    is_large = max(image.size for images in data.validation_images for image in images) > LARGE
+    above = 2**20 if is_large else 2**25
+    with stages(BAR, plan=calibration_work(model, settings, data)), large_blocks_returned(above):
         contents = _results(run, settings, data, model, must_judge=must_judge)
     replace_together(run / CALIBRATED, contents)
 
@@ -102,9 +105,6 @@ def _results(
     prediction, parts = settings.prediction, parts_of_training(data)
     reason = _fit_judging_noise_models(run, settings, data, must_judge=must_judge)
     noise_models = noise_models_to_judge_by(run, settings)
-    # passes over small frames are a quarter faster if the C library keeps their feature maps
-    is_large = max(x.size for x in parts.validation.inputs) > LARGE
-    return_large_blocks(above=2**20 if is_large else 2**25)
     model = inference_form(model)  # once for all that is predicted here
     correct_means(model, None)  # by an earlier calibration
     errors = halo_errors(model, parts.validation.inputs, seed=settings.seed)
