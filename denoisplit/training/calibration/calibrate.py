@@ -34,7 +34,6 @@ from denoisplit.noise_models.build import fit_remaining_noise_models, needs_nois
 from denoisplit.prediction.frame import ErrorMapping
 from denoisplit.prediction.halo import PREDICTION_TOLERANCE, halo_errors, sufficient_halo
 from denoisplit.prediction.intervals import interval_number
-from denoisplit.prediction.tiles import tile_side
 from denoisplit.progress import logger, stages
 from denoisplit.report.page import REPORT, report
 from denoisplit.run import (
@@ -53,11 +52,14 @@ from denoisplit.run import (
 from denoisplit.training.calibration.alarm import fit_alarm
 from denoisplit.training.calibration.error_bars import Fitted, fit_error_bars
 from denoisplit.training.calibration.mean_correction import fit_mean_correction
-from denoisplit.training.calibration.work import BAR, calibration_work
+from denoisplit.training.calibration.work import (
+    BAR,
+    calibration_tile,
+    calibration_work,
+    has_large_frames,
+)
 from denoisplit.training.loaders import allowed_sums
 from denoisplit.version import __version__
-
-LARGE = 512**2  # pixels of a frame, from which on feature maps take most of the memory
 
 
 def calibrate_and_evaluate(
@@ -91,8 +93,7 @@ def calibrate_and_evaluate(
         If the run is refused, or a stored noise model is damaged.
     """
     # passes over small frames are a quarter faster if the C library keeps their feature maps
-    is_large = max(image.size for images in data.validation_images for image in images) > LARGE
-    above = 2**20 if is_large else 2**25
+    above = 2**20 if has_large_frames(data) else 2**25
     with stages(BAR, plan=calibration_work(model, settings, data)), large_blocks_returned(above):
         contents = _results(run, settings, data, model, must_judge=must_judge)
     replace_together(run / CALIBRATED, contents)
@@ -119,7 +120,7 @@ def _results(
         parts.validation.superposition,
         settings.seed,
         prediction.antithetic,
-        prediction.tile or tile_side(model, halo),
+        calibration_tile(model, settings, data, halo),
         halo,
     )
     fitted = None
@@ -130,7 +131,9 @@ def _results(
         release_freed_memory()
         if prediction.halo is None:
             wider = halo - margin + error_map_margin(model)
-            judge_ = replace(judge_, halo=wider, tile=prediction.tile or tile_side(model, wider))
+            judge_ = replace(
+                judge_, halo=wider, tile=calibration_tile(model, settings, data, wider)
+            )
         fitted = fit_error_bars(judge_, parts.training, parts.validation, steps=steps)
         contents[ERROR_MAP] = error_map_file(fitted.error_map, model.mean_correction)
     release_freed_memory()

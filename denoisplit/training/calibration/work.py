@@ -1,4 +1,4 @@
-"""Work of a calibration, by which its bars and the time left of a training are estimated."""
+"""Work of a calibration, by which its bars and the time left are estimated, and its tiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from denoisplit.data.prepare import TrainingData
 from denoisplit.data.splits import Group
 from denoisplit.evaluation.held_out import MOST_PIXELS
 from denoisplit.network.vse import VSE
-from denoisplit.prediction.tiles import BORDER
+from denoisplit.prediction.tiles import BORDER, tile_side
 from denoisplit.training.calibration import alarm, error_map, mean_correction
 
 BAR = "calibration and evaluation"
@@ -17,6 +17,8 @@ BAR = "calibration and evaluation"
 DECODED, SAMPLED = 0.44, 0.28
 FITTED = 0.08  # of error map and correction, beside a network of `FILTERS`
 FILTERS = 32
+LARGE = 512**2  # pixels of a frame, from which on feature maps take most of the memory
+FEATURE_MAPS = 640 * 10**6  # bytes for those of a tile of a large frame, on a CPU
 
 
 def calibration_work(model: VSE, settings: Settings, data: TrainingData) -> dict[str, float]:
@@ -58,3 +60,18 @@ def _pixels(group: Group, model: VSE) -> float:
     if not model.supports_tiling:  # the middle half of each patch is kept
         return 4.0 * sum(frame.size for frame in group[0])
     return float(sum(math.prod(n + 2 * BORDER for n in frame.shape) for frame in group[0]))
+
+
+def has_large_frames(data: TrainingData) -> bool:
+    """Return whether feature maps of whole frames would take most of the memory."""
+    return max(image.size for images in data.validation_images for image in images) > LARGE
+
+
+def calibration_tile(model: VSE, settings: Settings, data: TrainingData, halo: int) -> int:
+    """Return the side of a tile's core, px: that of the settings, or what suits the memory.
+
+    On a CPU, calibrations of large frames should take no more than the training.
+    """
+    limited = has_large_frames(data) and model.input_mean.device.type == "cpu"
+    memory = FEATURE_MAPS if limited else None
+    return settings.prediction.tile or tile_side(model, halo, memory=memory)

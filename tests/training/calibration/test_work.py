@@ -9,8 +9,13 @@ import pytest
 
 from denoisplit.config.settings import Settings, settings_from
 from denoisplit.data.prepare import TrainingData, prepare
+from denoisplit.prediction.tiles import LEAST_PER_PIXEL, bytes_of_tile, tile_side
 from denoisplit.run import build_network
-from denoisplit.training.calibration.work import calibration_work
+from denoisplit.training.calibration.work import (
+    FEATURE_MAPS,
+    calibration_tile,
+    calibration_work,
+)
 
 
 def settings(**groups: Any) -> Settings:
@@ -49,3 +54,15 @@ def test_a_truth_needs_no_probes_and_no_error_map_few_samples() -> None:
     assert "probing" not in known and "intervals" not in known and "error map" in known
     bare = settings(prediction={"error_map": False})
     assert set(work(bare, data_of(bare))) == {"calibrating", "evaluating"}
+
+
+def test_tiles_of_large_frames_take_little_memory() -> None:
+    usual = settings(network={"filters": 64, "latents": 2, "levels": 2, "patch": 16})
+    model, halo = build_network(usual), 64
+    small, large = data_of(usual), data_of(usual, 520)
+    assert calibration_tile(model, usual, small, halo) == tile_side(model, halo)
+    side = calibration_tile(model, usual, large, halo)
+    assert bytes_of_tile(model, side, halo, LEAST_PER_PIXEL) <= FEATURE_MAPS
+    assert side < tile_side(model, halo, memory=1e12)
+    chosen = settings(prediction={"tile": 512})
+    assert calibration_tile(model, chosen, large, halo) == 512
