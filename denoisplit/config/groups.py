@@ -213,7 +213,7 @@ class TrainingSettings(Frozen):
         "adamax",
         "Adamax, or Muon, whose steps have orthogonal directions; see `denoisplit.training.muon`.",
     )
-    learning_rate: AboveZero = setting(1e-3, "Learning rate at the start.")
+    learning_rate: AboveZero = setting(1e-3, "Learning rate at the start; Muon needs about 0.02.")
     schedule: Literal["plateau", "cosine"] = setting(
         "plateau", "Learning rate: halved on a plateau, or falling to zero along a cosine."
     )

@@ -35,9 +35,9 @@ PathLike = str | Path
 SIMULATED = ("filaments", "puncta")
 TRAINING_FRAMES, TRAINING_SIDE, NEW_SIDE = 12, 256, 384  # simulated images; sides in px
 PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # of the simulated images
-MAX_STEPS = 400
+MAX_STEPS, SAMPLES = 200, 16
 POISSON, GAUSSIAN = 4.0, 1.0
-PACKAGE_SAMPLES, PACKAGE_TILE = 8, 256
+PACKAGE_SAMPLES, PACKAGE_TILE = 4, 256
 WHOLE_SIDE = 1024  # px; bioimageio predicts larger images in blocks
 
 SIMULATED_NOTE = "The images are simulated; the results do not show how well real images are split."
@@ -58,7 +58,7 @@ def demo(
     structures: Mapping[str, Sequence[PathLike]] | None = None,
     *,
     max_steps: int = MAX_STEPS,
-    samples: int = 50,
+    samples: int = SAMPLES,
     synthetic_poisson: float = POISSON,
     synthetic_gaussian: float = GAUSSIAN,
     seed: int = 0,

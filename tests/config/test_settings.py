@@ -157,7 +157,8 @@ def test_preset_small_runs_in_minutes() -> None:
     s = settings(preset="small")
     assert (s.network.filters, s.network.latents, s.network.patch) == (32, 8, 64)
     assert s.network.dropout == 0
-    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 1600, "cosine")
+    assert (s.training.batch, s.training.max_steps, s.training.schedule) == (8, 800, "cosine")
+    assert (s.training.optimiser, s.training.learning_rate) == ("muon", 0.02)
     assert s.objective == settings(objective={"closed_form": True, "warm_up": 0.3}).objective
     assert (
         s.data
@@ -180,6 +181,18 @@ def test_preset_medium_is_a_longer_small_one(system: str) -> None:
     ) == small.model_copy(update={"preset": "medium"})
 
 
+@pytest.mark.parametrize("preset", ["small", "medium"])
+@pytest.mark.parametrize("system", ["denoisplit", "musplit", "hdn_musplit"])
+def test_adamax_has_steps_and_rate_of_its_own_in_every_network(preset: str, system: str) -> None:
+    usual = settings(preset=preset, system=system).training
+    made = settings(preset=preset, system=system, training={"optimiser": "adamax"})
+    for training in (made.training, *([made.denoiser.training] if made.denoiser else [])):
+        assert training.optimiser == "adamax" and training.learning_rate == 2e-3
+        assert training.max_steps == 2 * usual.max_steps  # type: ignore[operator]
+    few = {"optimiser": "adamax", "max_steps": 7}
+    assert settings(preset=preset, system=system, training=few).training.max_steps == 7
+
+
 def test_the_risk_is_monitored_where_there_are_noise_models() -> None:
     risk = {"monitor": "risk"}
     assert settings(objective=risk).objective.monitor == "risk"
@@ -195,7 +208,7 @@ def test_the_risk_is_monitored_where_there_are_noise_models() -> None:
 def test_own_values_lie_over_the_preset_key_by_key() -> None:
     s = settings(preset="small", network={"latents": 16}, training={"batch": 4})
     assert (s.network.filters, s.network.latents) == (32, 16)
-    assert (s.training.batch, s.training.max_steps) == (4, 1600)
+    assert (s.training.batch, s.training.max_steps) == (4, 800)
     s = settings(preset="paper", objective={"beta": 0.5})
     assert (s.objective.beta, s.objective.monitor) == (0.5, "data")
 
@@ -306,7 +319,7 @@ def test_yaml_is_read_as_plain_values(tmp_path: Path) -> None:
     assert s.structures[0].files == ("er.tif", "µ 2.tif")
     assert s.structures[1].offset == 100
     assert s.training.learning_rate == 1e-3
-    assert s.training.max_steps == 1600
+    assert s.training.max_steps == 800
 
 
 @pytest.mark.parametrize(

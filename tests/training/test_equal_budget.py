@@ -35,7 +35,7 @@ def test_equal_pixels_in_every_step() -> None:
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ({"preset": "small"}, 1600), ({"max_steps": 1600}, 1600), ({"max_steps": 1657}, 1649),
+        ({"preset": "small"}, 800), ({"max_steps": 1600}, 1600), ({"max_steps": 1657}, 1649),
         ({"max_steps": 50_000, "preset": "paper"}, 50_000), ({"max_steps": 7}, 7),
         ({"max_steps": 1000, "training": {"min_steps_per_epoch": 300}}, 999),
     ],
@@ -59,7 +59,7 @@ def test_every_network_makes_the_same_steps(
         for training in trainings:
             assert training.max_steps == steps and training.early_stop_patience >= plan.epochs
     if options == {"preset": "small"}:
-        assert (plan.epochs, plan.steps_per_epoch) == (16, 100)
+        assert (plan.epochs, plan.steps_per_epoch) == (8, 100)
 
 
 def test_efforts_are_read_from_the_histories(tmp_path: Path) -> None:
