@@ -30,7 +30,7 @@ SHA256 = {  # of the pixels of all 36 tiles, uint8
     "nuclei": "4e8e2dddd783e15736490792635e2d4685a975a1280f7986adc40442dd4ab4d1",
 }
 DRY = {"er": "mesh", "actin": "filaments", "nuclei": "puncta"}  # structures that are simulated
-DRY_TRAINED = 5
+DRY_TRAINED, DRY_SIDE = 5, 76  # px; like that of the tiles no multiple of 32, nor once padded to 16
 
 
 def tiles_of(data: Path, name: str) -> Images:
@@ -54,7 +54,7 @@ def write_pair(folder: Path, pair: str, data: Path | None) -> None:
         simulate(folder, {name: tiles_of(data, name) for name in PAIRS[pair]})
         return
     tiles = {
-        name: simulation.simulate(DRY[name], frames=DRY_TRAINED + 1, size=64, seed=0)
+        name: simulation.simulate(DRY[name], frames=DRY_TRAINED + 1, size=DRY_SIDE, seed=0)
         for name in PAIRS[pair]
     }
     fit = NoiseModelSettings(components=1, steps=20)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.common import careamics, peer, peer_likelihood, peer_loss
 from benchmarks.recordings import LEVEL, POISSON
 from benchmarks.splits.images import PAIRS, read_judged
+from denoisplit.config.presets import OPTIMISERS
 from denoisplit.config.settings import settings_from
 from denoisplit.data.prepare import TrainingData, prepare
 from denoisplit.data.statistics import pooled_std
@@ -38,7 +39,8 @@ from denoisplit.training.start import start_run, train_run
 Array = npt.NDArray[np.float32]
 
 NORMAL_90 = 1.6449  # half width of the interval of a normal distribution, in its std
-MULTIPLE = 16  # of the sides of a frame, px
+MULTIPLE = 32  # of the sides of a frame, px: CAREamics' LVAE takes no odd feature maps
+RATE, _ = OPTIMISERS["adamax"]  # of the networks of others
 SMALL: dict[str, Any] = {  # sizes of a dry run
     "network": {"filters": 8, "latents": 2, "patch": 32},
     "training": {"batch": 2, "min_steps_per_epoch": 1},
@@ -212,7 +214,7 @@ def _train(
     loss: Callable[[Any, Tensor], Tensor],
     sigma: float | None,
 ) -> float:
-    """Train a network of others as ours: crops, optimiser, rate; return the processor seconds.
+    """Train a network of others with Adamax on our crops; return the processor seconds.
 
     ``sigma`` adds fresh noise to the inputs.
     """
@@ -220,7 +222,7 @@ def _train(
     norm = initial_network(cell.settings, cell.data())
     batches = loaders(data, cell.noise_models, cell.settings, team())
     sampler: Any = batches.training.sampler
-    optimiser = torch.optim.Adamax(network.parameters(), lr=settings.learning_rate)
+    optimiser = torch.optim.Adamax(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, batches.schedule.steps)
     torch.manual_seed(cell.seed)
     network.train()
