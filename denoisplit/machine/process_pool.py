@@ -10,8 +10,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch
-
 from denoisplit.errors import InputError
 from denoisplit.machine.memory import keep_freed_memory
 from denoisplit.progress import bar, logger, progress_shown
@@ -31,6 +29,8 @@ def parallel_jobs(jobs: int | None) -> int:
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"`jobs` must be 1 or more, not {jobs}")
+    import torch
+
     return jobs or max(1, torch.cuda.device_count())
 
 
@@ -62,6 +62,8 @@ def run_calls(
             logger.info("job %d of %d: %s", number, len(calls), name)
             yield call, function(*call)
         return
+    import torch
+
     context = multiprocessing.get_context("spawn")
     gpus, threads = _gpus(), max(1, torch.get_num_threads() // workers)
     waiting = list(range(len(calls)))[::-1]
@@ -95,6 +97,8 @@ def run_calls(
 
 def _gpus() -> list[str]:
     """Return the names of the GPUs that this process may use."""
+    import torch
+
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
@@ -125,6 +129,8 @@ def _work(
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before the first use of a GPU
     else:
+        import torch
+
         torch.set_num_threads(threads)
     try:
         with progress_shown(False):  # the parent has a bar of all calls
