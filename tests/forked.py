@@ -1,12 +1,12 @@
 """Programs that start at once: children of a process that has imported everything.
 
-``denoisplit`` and ``python -c CODE`` take seconds of processor time for their imports. A server
-runs them in forked children instead. Tests start them as a `Process`, or put the folder of the
-fixture ``programs`` first on the PATH: a program there passes its arguments, folder, environment
-and streams to the server.
+``denoisplit``, ``python -c CODE`` and ``python -m MODULE`` take seconds of processor time for their
+imports. A server runs them in forked children instead. Tests start them as a `Process`, or put the
+folder of the fixture ``programs`` first on the PATH: a program there passes its arguments, folder,
+environment and streams to the server.
 
 ``bioimageio`` has a server of its own, which has imported the libraries that it needs, but nothing
-of bioimageio and denoisplit.
+of bioimageio and denoisplit. Calibrations are those of tests/tiny.py where a test has them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import resource
+import runpy
 import select
 import signal
 import socket
@@ -37,6 +38,7 @@ BIOIMAGEIO = (
     "xarray",
 )
 DENOISPLIT = (
+    "dask.array",  # imported by xarray
     "denoisplit.cli.main",
     "denoisplit.commands.compare",
     "denoisplit.commands.evaluate",
@@ -47,8 +49,10 @@ DENOISPLIT = (
     "denoisplit_zoo",
     "matplotlib.backends.backend_agg",
     "onnxruntime",
+    "pytest",
     "scipy.ndimage",
     "torchmetrics.functional.image",
+    "zarr",
 )
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -62,6 +66,7 @@ code = int(code or 70)
 sys.exit(code if code >= 0 else 128 - code)
 """
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+TINY = Path(__file__).with_name("tiny.py")
 
 
 class Ended(NamedTuple):
@@ -157,14 +162,17 @@ def serve(address: str, *imported: str) -> None:
         while True:
             client, _ = server.accept()
             if not os.fork():
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                server.close()
-                _handle(client)
+                try:
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    server.close()
+                    _handle(client)
+                finally:  # also if the client was killed
+                    os._exit(0)
             client.close()
 
 
 def _handle(client: socket.socket) -> None:
-    """Run a program in a child, and pass its exit code to the client; never return."""
+    """Run a program in a child, and pass its exit code to the client."""
     text, streams, _, _ = socket.recv_fds(client, 65536, 3)
     while not text.endswith(b"\n"):
         text += client.recv(65536)
@@ -175,7 +183,6 @@ def _handle(client: socket.socket) -> None:
     client.sendall(f"{process}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     client.sendall(f"{code}\n".encode())
-    os._exit(0)
 
 
 def _run(call: dict[str, Any], streams: list[int]) -> None:
@@ -201,14 +208,24 @@ def _run(call: dict[str, Any], streams: list[int]) -> None:
 
 def _ended(call: dict[str, Any]) -> int:
     """Run a program in this process; return its exit code."""
+    if "matplotlib" in sys.modules and "MPLBACKEND" in os.environ:  # else read on import
+        sys.modules["matplotlib"].rcParams["backend"] = os.environ["MPLBACKEND"]
+    if "pytest" in sys.modules:  # not in the server of bioimageio
+        tiny = runpy.run_path(str(TINY))
+        if tiny["LITTLE"] in os.environ:
+            tiny["patch_calibrations"](sys.modules["pytest"].MonkeyPatch())
     try:
         if call["name"] == "denoisplit":
             return importlib.import_module("denoisplit.cli.main").main()
         if call["name"] == "bioimageio":
             return importlib.import_module("bioimageio.core.__main__").main() or 0
-        option, code = call["arguments"]
-        assert option == "-c", option
-        exec(code, {"__name__": "__main__"})
+        option, code, *arguments = call["arguments"]
+        sys.argv = ["python", *arguments]
+        if option == "-m":
+            runpy.run_module(code, run_name="__main__", alter_sys=True)
+        else:
+            assert option == "-c", option
+            exec(code, {"__name__": "__main__"})
     except SystemExit as end:
         return int(end.code or 0)
     return 0

@@ -10,7 +10,8 @@ temporary folder per document. The folder holds small simulated images: ``er/*.t
   network and few steps of the error map and the noise models, so that it takes seconds; so does a
   settings file of the document, and ``denoisplit noise-model fit``.
   Python blocks are run as they are, each in its own process.
-- Processes start at once, see tests/forked.py.
+- Processes start at once, see tests/forked.py. All but those of README.md draw no figures, and fit
+  their corrections to few samples, see tests/tiny.py.
 - A block after ``<!-- not run: REASON -->`` is left out.
 """
 
@@ -28,12 +29,14 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
+from .tiny import LITTLE
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
 
 QUICK = "quick.yaml"  # settings of trainings that take seconds
 QUICK_NOISE = "noise.yaml"  # those of a noise model
-QUICK_FIT = "noise_model_fit: {steps: 50}\n"
+QUICK_FIT = "noise_model_fit: {steps: 50, components: 2}\n"
 RUN = {"console", "bash", "python"}
 SHOWN = {"text", "yaml", "json", "toml", "bibtex", "mermaid"}
 FENCE = re.compile(r"^\s*```\s*(\S*)")
@@ -164,7 +167,11 @@ def prepare(folder: Path, frames: int = 5, size: int = 96) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in DOCUMENTS if p.name != "guide.md"], ids=lambda path: path.name
 )
-def test_document_runs_as_it_stands(path: Path, tmp_path: Path, programs: Path) -> None:
+def test_document_runs_as_it_stands(
+    path: Path, tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.name == "README.md":
+        monkeypatch.delenv(LITTLE)
     run(path, tmp_path, programs)
 
 

@@ -1,12 +1,15 @@
-"""The site is built as `make docs` builds it, which executes the notebooks."""
+"""The site is built as `make docs` builds it, which executes the notebooks.
+
+mkdocs and the kernels of the notebooks start at once, see tests/forked.py.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,13 +21,26 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; warnings of mkdocs and errors in notebooks end the build."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    python, kernel = str(programs / "python"), tmp_path_factory.mktemp("jupyter")
+    (kernel / "kernels/python3").mkdir(parents=True)
+    (kernel / "kernels/python3/kernel.json").write_text(
+        json.dumps(
+            {
+                "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                "env": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+                "display_name": "Python 3",
+                "language": "python",
+            }
+        )
     )
+    command = [python, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"JUPYTER_PATH": str(kernel)},
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 

@@ -18,8 +18,10 @@ FIGURES = (
 FEWER = {"TRAINED": 2, "COMPARED": 1, "SAMPLES": 2}
 
 
-ROOMS = ("benchmarks", "commands", "jobs", "kept", "machine", "reproduction")  # folders of tests
-MODULES = ("test_demo",)
+# folders of tests, and modules elsewhere; of README.md all is drawn, see tests/test_docs.py
+ROOMS = ("benchmarks", "cli", "commands", "jobs", "kept", "machine", "reproduction")
+MODULES = ("test_demo", "test_docs", "test_docs_guide", "test_fit_resumed", "test_kills")
+LITTLE = "DENOISPLIT_TESTS_CALIBRATE_LITTLE"  # tells programs of tests/forked.py to do the same
 
 _patches: list[pytest.MonkeyPatch] = []
 
@@ -37,10 +39,16 @@ def calibrate_little(item: pytest.Item) -> None:
             _patches.pop().undo()
     elif not _patches:
         _patches.append(patch := pytest.MonkeyPatch())
-        draw_nothing(patch)
-        patch.setattr("denoisplit.report.noise_page.noise_figures", lambda *_, **__: [])
-        for name, number in FEWER.items():
-            patch.setattr(f"denoisplit.training.calibration.mean_correction.{name}", number)
+        patch_calibrations(patch)
+        patch.setenv(LITTLE, "1")
+
+
+def patch_calibrations(patch: pytest.MonkeyPatch) -> None:
+    """Patch the calibrations of this process."""
+    draw_nothing(patch)
+    patch.setattr("denoisplit.report.noise_page.noise_figures", lambda *_, **__: [])
+    for name, number in FEWER.items():
+        patch.setattr(f"denoisplit.training.calibration.mean_correction.{name}", number)
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
