@@ -42,6 +42,9 @@ def main() -> int:
 
 def fuzz(given: argparse.Namespace, folder: Path) -> int:
     start, seeds = time.monotonic(), folder / "seeds"
+    # children would import these on their first use, which took more than most cases
+    import bioimageio.spec  # noqa: F401
+    import dask.array  # noqa: F401
     import torch
 
     from .readers import READERS
