@@ -17,8 +17,8 @@ STRUCTURES ?= er actin
 KINDS ?= mmse fast interval
 ABOUT ?= rdf_templates/example.yaml
 GITHUB_USER ?= $(shell git config github.user)
-# if set by the caller, these would make imports bypass the environment
-unexport PYTHONPATH PYTHONHOME
+# if set by the caller, these would make imports bypass the environment, and compile all modules in each process
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help env demo example settings docs test lowest newest test-slow napari consumers lines browser-demo browser kills fuzz lint format wheel-test clean

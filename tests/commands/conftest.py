@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "network": {"filters": 8, "latents": 4, "levels": 2, "patch": 32},
     "training": {"max_steps": 4, "batch": 2},
     "prediction": {"calibration_samples": 4, "error_map_steps": 2},
-    "noise_model_fit": {"steps": 50, "components": 2},
+    "noise_model_fit": {"steps": 20, "components": 1},
 }
 # without an error map, for trainings of which it is not asked
 PLAIN = TINY | {"prediction": {"calibration_samples": 2, "error_map": False}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -119,14 +120,14 @@ def test_results_that_do_not_fit_on_the_disk(
     kind: str, refused: Refused, works: Callable[..., Any], run_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Two images of 2 x 40 x 50 px: split, std and spread of 2 channels, 3 samples of both."""
-    from ..jobs.conftest import made
+    """Two images of two planes: split, std and spread of 2 channels, 3 samples of both."""
+    from ..jobs.conftest import SHAPE, made
 
     images = [tmp_path / f"{name}.{kind}" for name in "ab"]
     for image in images:
-        made(image) if kind == "ome.zarr" else stack(image, (2, 75, 90))
+        made(image) if kind == "ome.zarr" else stack(image, SHAPE)
     kinds = 3 if (run_folder / "error_map.safetensors").exists() else 2
-    plane = 2 * 75 * 90 * 4
+    plane = 4 * math.prod(SHAPE)
     total = 2 * (kinds * 2 + 3 * 2) * plane
     if kind == "ome.zarr":  # the levels of a pyramid take a third more, rounded per result
         total += 2 * (kinds * (2 * plane // 3) + 6 * plane // 3)

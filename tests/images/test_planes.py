@@ -47,7 +47,9 @@ def imagej(path: Path, array: Pixels, dims: str, **more: Any) -> None:
     )
 
 
-def ngff(path: Path, array: Pixels, dims: str, version: Any, order: str | None = None) -> None:
+def ngff(
+    path: Path, array: Pixels, dims: str, version: Any, order: str | None = None, side: int = 16
+) -> None:
     order = order or dims
     kinds = {"t": "time", "c": "channel"}
     axes = [{"name": d, "type": kinds.get(d, "space"), "unit": "micrometer"} for d in order]
@@ -57,7 +59,7 @@ def ngff(path: Path, array: Pixels, dims: str, version: Any, order: str | None =
     if version == 3:
         attributes = {"ome": attributes | {"version": "0.5"}}
     group = zarr.create_group(str(path), zarr_format=version, attributes=attributes)
-    chunks = tuple(8 if d in "yx" else 1 for d in order)
+    chunks = tuple(side if d in "yx" else 1 for d in order)
     stored = np.ascontiguousarray(array.transpose([dims.index(d) for d in order]))
     group.create_array("0", data=stored, chunks=chunks)
 
@@ -595,7 +597,7 @@ def test_missing_chunks_are_counted(
     version: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.zarr"
-    ngff(path, pixels("zyx"), "zyx", version)
+    ngff(path, pixels("zyx"), "zyx", version, side=8)
     folder = path / "0" / "c" if version == 3 else path / "0"
     separator = "/" if version == 3 else "."
     assert len(list(folder.rglob("*"))) >= 4 * 3 * 4

@@ -24,8 +24,10 @@ from ..commands.conftest import works as works
 from ..network.test_error_map import random_error_map
 
 MAPPED = ("split", "std", "spread", "low", "high", "samples")  # of a run with an error map
-OPTIONS = ("--samples", "4", "--keep-samples", "2", "--tile", "32", "--halo", "16")
+OPTIONS = ("--samples", "3", "--keep-samples", "2", "--tile", "32", "--halo", "16")
 KINDS = ("split", "std", "samples")
+SHAPE = (2, 75, 66)  # t, y, x of images
+PIECES = 2 * 2 * 2
 
 
 @pytest.fixture(scope="package")
@@ -53,19 +55,19 @@ def with_error_map(run_folder: Path, path: Path) -> Path:
 
 @pytest.fixture(params=["zarr", "tif"])
 def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Two planes of 75 x 90 px."""
+    """Two planes of 75 x 66 px."""
     return made(tmp_path / f"mixed.ome.{request.param}")
 
 
 def made(path: Path, seed: int = 0, *, dark: float = 0.0) -> Path:
-    pixels = np.random.default_rng(seed).uniform(20, 100, (2, 75, 90)).astype(np.float32) - dark
+    pixels = np.random.default_rng(seed).uniform(20, 100, SHAPE).astype(np.float32) - dark
     path.parent.mkdir(exist_ok=True)
     if path.suffix == ".tif":
         sizes = {"pixel_size_um": {"y": 0.125, "x": 0.0625}}
         write_ome_tiff(path, xr.DataArray(pixels, dims=("t", "y", "x"), attrs=sizes))
         return path
     create_ome_zarr(
-        path, {"t": 2, "c": 1, "y": 75, "x": 90}, channels=("mixed",), chunk=(64, 64),
+        path, {"t": 2, "c": 1, "y": 75, "x": 66}, channels=("mixed",), chunk=(64, 64),
         pixel_size_um={"y": 0.125, "x": 0.0625},
     )  # fmt: skip
     writable_array(path)[:] = pixels[:, None]

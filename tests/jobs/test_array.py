@@ -23,7 +23,7 @@ from denoisplit.run import Run
 from .conftest import KINDS, MAPPED, OPTIONS, made
 
 Call = Callable[..., Any]
-QUICK: dict[str, Any] = {"samples": 4, "keep_samples": 2, "tile": 32, "halo": 16}
+QUICK: dict[str, Any] = {"samples": 3, "keep_samples": 2, "tile": 32, "halo": 16}
 PIXELS = np.random.default_rng(0).uniform(20, 100, (3, 40, 50)).astype(np.float32)
 
 

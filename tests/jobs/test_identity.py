@@ -50,10 +50,10 @@ def test_an_image_that_differs_anywhere_is_another(
         works("predict", run_folder, image, "-o", kind, *OPTIONS)
         if kind == "tif":
             pixels = read_image(image)
-            pixels[1, 3, 70] += 1
+            pixels[1, 3, 60] += 1
             write_ome_tiff(image, pixels, overwrite=True)
         else:
             array = writable_array(image)
-            array[1, 0, 3, 70] = array[1, 0, 3, 70] + 1
+            array[1, 0, 3, 60] = array[1, 0, 3, 60] + 1
         refused("predict", run_folder, image, "-o", kind, *OPTIONS, "--resume",
                 says=("this result used another image",))  # fmt: skip

@@ -21,7 +21,7 @@ from denoisplit.prediction import autotune as tuning
 from denoisplit.prediction.autotune import Form
 
 from ..forked import Process
-from .conftest import KINDS, OPTIONS, made, named, results, same
+from .conftest import KINDS, OPTIONS, PIECES, made, named, results, same
 
 Call = Callable[..., Any]
 
@@ -70,7 +70,7 @@ def test_an_interrupted_job_is_resumed(
         lambda job, piece, *rest: done.append(piece) or split_piece(job, piece, *rest),
     )
     works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
-    assert not set(first) & set(done) and len(first) + len(done) == 2 * 2 * 3
+    assert not set(first) & set(done) and len(first) + len(done) == PIECES
     same(results("out"), results("whole"))
     done.clear()
     works("predict", run_folder, image, "-o", "out", *OPTIONS, "--resume")
@@ -115,7 +115,7 @@ def test_the_job_of_a_killed_process_is_resumed(
     split = Path("out/mixed_split.unfinished/split.ome.zarr/0")
     part.wait_for(lambda: len(list(split.glob("*/*/*/*"))) >= 2)
     part.send(signal.SIGKILL)
-    assert part.end().code == -signal.SIGKILL and len(list(split.glob("*/*/*/*"))) < 12
+    assert part.end().code == -signal.SIGKILL and len(list(split.glob("*/*/*/*"))) < PIECES
     (split / "0" / "0.1234.partial").write_bytes(b"half a chunk")
     works("predict", run_folder, image, "-o", "out", *many, "--resume")
     works("predict", run_folder, image, "-o", "undisturbed", *many)

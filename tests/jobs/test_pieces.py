@@ -56,7 +56,7 @@ def test_no_more_than_a_piece_is_read_at_a_time(
     monkeypatch.setattr(LazyImage, "pixels", counted)
     monkeypatch.setattr("denoisplit.images.files.read_image", None)
     works("predict", run_folder, image, "-o", "out", *OPTIONS)
-    assert len(sizes) > 20 and max(sizes) == 75 * 90
+    assert len(sizes) > 20 and max(sizes) == 75 * 66
 
 
 def test_pieces_that_were_not_written_are_reported(
