@@ -101,18 +101,18 @@ def test_what_pyyaml_writes_is_read_unchanged() -> None:
     ids=map(str, count()),
 )
 def test_faults_are_one_line_and_quick(text: str | bytes, says: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=r"^it: this is not valid YAML \(.+\); correct it$") as e:
         parse_yaml(text if isinstance(text, bytes) else text.encode(), "it")
     assert says in str(e.value)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_many_keys_take_linear_time() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     text = "\n".join(f"k{n}: 1" for n in range(60_000))
     assert len(parse_yaml(text.encode(), "it")) == 60_000
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 @pytest.mark.parametrize(
