@@ -51,9 +51,9 @@ class Settings(Frozen):
     system: System = setting("denoisplit", "System of the paper: network, objective and data term.")
     preset: Preset = setting(
         "default",
-        "Named set of defaults: small takes minutes on two cores, medium takes four times the steps; "
-        "paper is the published configuration; original is that of Prakash et al. "
-        "(2021), for system hdn only.",
+        "Named set of defaults: small takes minutes on two cores, medium four times as many steps; "
+        "paper is the published configuration; original is that of Prakash et al. (2021), for "
+        "system hdn only.",
     )
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = setting(0, "Random seed.")
     network: NetworkSettings = setting(NetworkSettings(), "Sizes of the network.")
