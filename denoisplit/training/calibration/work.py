@@ -72,6 +72,9 @@ def calibration_tile(model: VSE, settings: Settings, data: TrainingData, halo: i
 
     On a CPU, calibrations of large frames should take no more than the training.
     """
-    limited = has_large_frames(data) and model.input_mean.device.type == "cpu"
-    memory = FEATURE_MAPS if limited else None
-    return settings.prediction.tile or tile_side(model, halo, memory=memory)
+    if settings.prediction.tile is not None:
+        return settings.prediction.tile
+    side = tile_side(model, halo)
+    if has_large_frames(data) and model.input_mean.device.type == "cpu":
+        side = min(side, tile_side(model, halo, memory=FEATURE_MAPS))
+    return side
