@@ -37,7 +37,7 @@ TRAINING_FRAMES, TRAINING_SIDE, NEW_SIDE = 12, 256, 384  # simulated images; sid
 PIXEL_SIZE_UM = {"x": 0.08, "y": 0.08}  # of the simulated images
 MAX_STEPS, SAMPLES = 200, 16
 POISSON, GAUSSIAN = 4.0, 1.0
-PACKAGE_SAMPLES, PACKAGE_TILE = 4, 256
+PACKAGE_SAMPLES, PACKAGE_TILE = 2, 256
 WHOLE_SIDE = 1024  # px; bioimageio predicts larger images in blocks
 
 SIMULATED_NOTE = "The images are simulated; the results do not show how well real images are split."

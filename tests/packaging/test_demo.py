@@ -46,7 +46,7 @@ def stand_ins(patch: pytest.MonkeyPatch) -> list[str]:
     def export(run: Any, output: Path, **options: Any) -> Path:
         called.append("export")
         about = options.pop("about").training_data
-        assert options == {"samples": 4, "tile": 64, "seed": 0}
+        assert options == {"samples": 2, "tile": 64, "seed": 0}
         assert ("simulated" in about) == ("simulated" in run.names[0])
         output.write_text(str(run.path))
         return output
