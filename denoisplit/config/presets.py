@@ -27,15 +27,26 @@ def base_values(values: Mapping[str, Any]) -> dict[str, Any]:
     preset, structures = values.get("preset", "default"), values.get("structures")
     count = len(structures) if isinstance(structures, list | tuple) else 1
     base = merged(_of_preset(preset, count), system_preset(values.get("system"), preset, count))
-    training = values.get("training")
-    if not isinstance(training, dict):
-        return base
-    # what applies to every network
-    common = {"max_steps": training["max_steps"]} if "max_steps" in training else {}
-    if preset in QUICK and training.get("optimiser") in OPTIMISERS:
-        common = quick_training(preset, training["optimiser"]) | common
-        base = merged(base, {"training": common})
-    return merged(base, {"denoiser": {"training": common}}) if "denoiser" in base else base
+    training = _group(values, "training")
+    base = merged(base, {"training": _of_adamax(preset, training)})
+    if "denoiser" in base:
+        # the optimiser and the number of steps apply to every network
+        own = training | _group(_group(values, "denoiser"), "training")
+        steps = {"max_steps": training["max_steps"]} if "max_steps" in training else {}
+        base = merged(base, {"denoiser": {"training": _of_adamax(preset, own) | steps}})
+    return base
+
+
+def _group(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a group of a user's values, empty where it is absent or no group."""
+    group = values.get(name)
+    return group if isinstance(group, dict) else {}
+
+
+def _of_adamax(preset: str, training: dict[str, Any]) -> dict[str, Any]:
+    """Return what a user's choice of Adamax changes in a preset that has Muon."""
+    wanted = preset in QUICK and training.get("optimiser") == "adamax"
+    return quick_training(preset, "adamax") if wanted else {}
 
 
 def _of_preset(preset: str, structures: int) -> dict[str, Any]:

@@ -193,6 +193,25 @@ def test_adamax_has_steps_and_rate_of_its_own_in_every_network(preset: str, syst
     assert settings(preset=preset, system=system, training=few).training.max_steps == 7
 
 
+def test_the_denoiser_may_have_another_optimiser() -> None:
+    for own, common in (("adamax", "muon"), ("muon", "adamax")):
+        s = settings(
+            preset="small", system="hdn_musplit", training={"optimiser": common},
+            denoiser={"training": {"optimiser": own}},
+        )  # fmt: skip
+        assert s.denoiser is not None
+        for training, name in ((s.training, common), (s.denoiser.training, own)):
+            rate_and_steps = (2e-3, 1600) if name == "adamax" else (0.02, 800)
+            assert training.optimiser == name
+            assert (training.learning_rate, training.max_steps) == rate_and_steps
+
+
+@pytest.mark.parametrize("wrong", [["muon"], {"a": 1}, None, "sgd"])
+def test_an_optimiser_that_is_none_is_refused(wrong: object) -> None:
+    values = {"structures": TWO, "preset": "small", "training": {"optimiser": wrong}}
+    assert "training.optimiser" in refusal(values)
+
+
 def test_the_risk_is_monitored_where_there_are_noise_models() -> None:
     risk = {"monitor": "risk"}
     assert settings(objective=risk).objective.monitor == "risk"
