@@ -27,11 +27,13 @@ def parallel_jobs(jobs: int | None) -> int:
     InputError
         If the given number is below 1.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError(f"`jobs` must be 1 or more, not {jobs}")
-    import torch
+    if jobs is None:
+        import torch
 
-    return jobs or max(1, torch.cuda.device_count())
+        return max(1, torch.cuda.device_count())
+    if jobs < 1:
+        raise InputError(f"`jobs` must be 1 or more, not {jobs}")
+    return jobs
 
 
 def run_calls(

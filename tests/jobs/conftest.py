@@ -55,7 +55,7 @@ def with_error_map(run_folder: Path, path: Path) -> Path:
 
 @pytest.fixture(params=["zarr", "tif"])
 def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Two planes of 75 x 66 px."""
+    """Two planes, t, y, x as in SHAPE."""
     return made(tmp_path / f"mixed.ome.{request.param}")
 
 
@@ -66,8 +66,9 @@ def made(path: Path, seed: int = 0, *, dark: float = 0.0) -> Path:
         sizes = {"pixel_size_um": {"y": 0.125, "x": 0.0625}}
         write_ome_tiff(path, xr.DataArray(pixels, dims=("t", "y", "x"), attrs=sizes))
         return path
+    t, y, x = SHAPE
     create_ome_zarr(
-        path, {"t": 2, "c": 1, "y": 75, "x": 66}, channels=("mixed",), chunk=(64, 64),
+        path, {"t": t, "c": 1, "y": y, "x": x}, channels=("mixed",), chunk=(64, 64),
         pixel_size_um={"y": 0.125, "x": 0.0625},
     )  # fmt: skip
     writable_array(path)[:] = pixels[:, None]

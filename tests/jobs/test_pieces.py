@@ -21,7 +21,7 @@ from denoisplit.images import LazyImage, read_image
 from denoisplit.jobs import pieces
 from denoisplit.machine import dask_cluster as cluster
 
-from .conftest import KINDS, OPTIONS, made, named, results, same
+from .conftest import KINDS, OPTIONS, SHAPE, made, named, results, same
 
 Call = Callable[..., Any]
 
@@ -56,7 +56,7 @@ def test_no_more_than_a_piece_is_read_at_a_time(
     monkeypatch.setattr(LazyImage, "pixels", counted)
     monkeypatch.setattr("denoisplit.images.files.read_image", None)
     works("predict", run_folder, image, "-o", "out", *OPTIONS)
-    assert len(sizes) > 20 and max(sizes) == 75 * 66
+    assert len(sizes) > 20 and max(sizes) == SHAPE[1] * SHAPE[2]
 
 
 def test_pieces_that_were_not_written_are_reported(
